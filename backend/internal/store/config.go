@@ -1,0 +1,31 @@
+package store
+
+import "time"
+
+// Config is the mount's settings. The zero value is not valid: start from DefaultConfig.
+type Config struct {
+	PublicURL      string        `json:"public_url,omitempty"`
+	DefaultOrg     string        `json:"default_org"`
+	EgressAllow    []string      `json:"egress_allow,omitempty"`
+	EndpointHosts  []string      `json:"endpoint_hosts"`
+	ProxyURL       string        `json:"proxy_url,omitempty"`
+	RefreshPaused  bool          `json:"refresh_paused,omitempty"`
+	RefreshMargin  time.Duration `json:"refresh_margin"`
+	PollInterval   time.Duration `json:"poll_interval"`
+	RequestTimeout time.Duration `json:"request_timeout"`
+	FlowTTL        time.Duration `json:"flow_ttl"`
+	MaxOpenFlows   int           `json:"max_open_flows"`
+}
+
+// DefaultConfig is what a mount does before anybody configured it.
+func DefaultConfig() *Config {
+	return &Config{
+		DefaultOrg:     "default",
+		EndpointHosts:  []string{"*"},
+		RefreshMargin:  10 * time.Minute,
+		PollInterval:   5 * time.Minute,
+		RequestTimeout: 15 * time.Second,
+		FlowTTL:        10 * time.Minute,
+		MaxOpenFlows:   100,
+	}
+}

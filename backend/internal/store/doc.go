@@ -1,0 +1,14 @@
+// Package store owns the persisted truth: which entries exist, under which keys, how they are encoded and how they may
+// change.
+//
+//	config                        the mount's settings
+//	provider/<name>               a definition as the operator configured it, with its client secret
+//	connection/org/<org>/<name>   one connection, metadata and grant in one entry: one write is one truth
+//	connection/user/<user>/<name>
+//	flow/<hash of state>          one attempt to connect
+//	wal/<hash of key>             an intent: this grant is being spent
+//
+// Every entry carries the version of its encoding. A version newer than the code is refused and never rewritten, so
+// that a downgrade cannot lose what it does not know. Entries are read into fresh values each time; nothing here is
+// cached, and what a caller changes reaches storage only through a Put.
+package store

@@ -1,0 +1,71 @@
+package store
+
+import (
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// Provider is a definition as the operator configured it on this mount.
+type Provider struct {
+	Serial     uint64 `json:"serial"`
+	Definition string `json:"definition"`
+
+	ClientID     string                      `json:"client_id,omitempty"`
+	ClientSecret providers.Secret            `json:"-"`
+	FormerSecret providers.Secret            `json:"-"` // the one before, while the app's secret is being rotated
+	Keys         map[string]providers.Secret `json:"-"` // operator-held key fields
+
+	Scopes                []string          `json:"scopes,omitempty"`
+	AllowedScopes         []string          `json:"allowed_scopes,omitempty"`
+	Inputs                map[string]string `json:"inputs,omitempty"`
+	Endpoints             map[string]string `json:"endpoints,omitempty"`
+	Issuer                string            `json:"issuer,omitempty"`
+	AuthorizeParams       map[string]string `json:"authorize_params,omitempty"`
+	TokenParams           map[string]string `json:"token_params,omitempty"`
+	ClientAuth            string            `json:"client_auth,omitempty"`
+	RedirectURIs          []string          `json:"redirect_uris,omitempty"`
+	ReturnURLs            []string          `json:"return_urls,omitempty"`
+	Confirm               bool              `json:"confirm"`
+	RequireSessionBinding bool              `json:"require_session_binding,omitempty"`
+	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
+	CAPEM                 string            `json:"ca_pem,omitempty"`
+
+	Created Actor     `json:"created"`
+	Updated time.Time `json:"updated"`
+}
+
+// App joins the definition with what the operator set.
+func (p *Provider) App(d *providers.Definition) *providers.App {
+	endpoints := make(map[providers.Step]string, len(p.Endpoints))
+	for step, u := range p.Endpoints {
+		endpoints[providers.Step(step)] = u
+	}
+	return &providers.App{
+		Definition: d, ClientID: p.ClientID, ClientSecret: p.ClientSecret, FormerSecret: p.FormerSecret,
+		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
+		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth, AssumedTTL: p.AssumedTTL,
+	}
+}
+
+// SetClientSecret makes secret the app's secret and keeps the former one as the fallback for the time in which the
+// provider knows both. Writing the same secret again ends that time.
+func (p *Provider) SetClientSecret(secret providers.Secret) {
+	if secret.Equal(p.ClientSecret) {
+		p.FormerSecret = providers.Secret{}
+		return
+	}
+	p.FormerSecret, p.ClientSecret = p.ClientSecret, secret
+}
+
+// ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.
+func (p *Provider) ClearSecrets() {
+	p.ClientSecret, p.FormerSecret, p.Keys = providers.Secret{}, providers.Secret{}, nil
+}
+
+// Actor is who did something, and when.
+type Actor struct {
+	EntityID    string    `json:"entity_id,omitempty"`
+	DisplayName string    `json:"display_name,omitempty"`
+	Time        time.Time `json:"time"`
+}

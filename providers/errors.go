@@ -1,0 +1,42 @@
+package providers
+
+import "time"
+
+// Class says what a failed call means for the grant that was used in it.
+type Class string
+
+// The classes. Only Rejected may cost a person their connection.
+const (
+	Transient     Class = "transient"     // not sent, or a clean 5xx: the grant was not touched
+	Unknown       Class = "unknown"       // sent, and no usable answer: the grant may have been spent
+	RateLimited   Class = "rate_limited"  // too many requests; it concerns the whole provider
+	Rejected      Class = "rejected"      // the provider refuses this very grant
+	Misconfigured Class = "misconfigured" // the operator's app is refused: client id, secret, redirect URI, scope
+	Expired       Class = "expired"       // an API says that the access token is dead
+	Forbidden     Class = "forbidden"     // the token is good, and not allowed this
+)
+
+// Error is the only error that leaves a call to a provider. It holds nothing that the provider wrote, but a code from
+// a list known beforehand.
+type Error struct {
+	Class      Class
+	Step       Step
+	Status     int           // HTTP status, 0 when there was none
+	Code       string        // an error code that RFC 6749 or the definition names, else empty
+	Reason     string        // one of the engine's own words, such as "timeout" or "html_answer"
+	RetryAfter time.Duration // with RateLimited or Transient: not before; 0 when not told
+
+	cause error
+}
+
+// Error describes the failure in the engine's own words.
+func (e *Error) Error() string {
+	s := string(e.Step) + " call failed: " + e.Reason
+	if e.Code != "" {
+		s += " (" + e.Code + ")"
+	}
+	return s
+}
+
+// Unwrap gives what lay behind, for errors.Is. Never print it: a *url.Error holds the whole URL.
+func (e *Error) Unwrap() error { return e.cause }

@@ -1,0 +1,52 @@
+package providers
+
+import "time"
+
+// Kind is how a credential is obtained.
+type Kind string
+
+// The kinds a definition may name.
+const (
+	KindAuthorizationCode Kind = "authorization_code" // RFC 6749 section 4.1
+	KindClientCredentials Kind = "client_credentials" // RFC 6749 section 4.4
+	KindDeviceCode        Kind = "device_code"        // RFC 8628
+	KindJWTBearer         Kind = "jwt_bearer"         // RFC 7523
+	KindAPIKey            Kind = "api_key"
+	KindBasic             Kind = "basic"
+	KindKeyPair           Kind = "key_pair"
+	KindKeyHandover       Kind = "key_handover"
+	KindLogin             Kind = "login"
+)
+
+// Grant is what a provider gave for a connection. Its zero times mean "not told" except Expires, whose zero means
+// that the access token does not expire by itself.
+type Grant struct {
+	AccessToken  Secret
+	RefreshToken Secret // empty: none was issued
+	TokenType    string // as the provider spelled it; empty when it told none
+	Scopes       []string
+	Issued       time.Time
+	Expires      time.Time
+
+	RefreshExpires time.Time // this refresh token dies then
+	HardLimit      time.Time // the person must consent again by then, whatever is refreshed
+
+	Config       map[string]string // connection_config: public values an application needs beside the token
+	SecretConfig map[string]Secret // the same, but handed out with the credential only
+	Account      Account
+}
+
+// Lifetime is how long the access token lives from issue to expiry; zero when it does not expire.
+func (g *Grant) Lifetime() time.Duration {
+	if g.Expires.IsZero() {
+		return 0
+	}
+	return g.Expires.Sub(g.Issued)
+}
+
+// Account says whose account at the provider a connection is.
+type Account struct {
+	ID    string
+	Label string
+	Email string
+}

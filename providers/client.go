@@ -4,6 +4,8 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"golang.org/x/sync/singleflight"
 )
 
 // App is a definition as one operator configured it. Zero values mean "as the definition says".
@@ -37,6 +39,7 @@ type Client struct {
 
 	mu      sync.Mutex // guards issuers; never held during a call
 	issuers map[string]*metadata
+	flights singleflight.Group // one discovery request per issuer
 }
 
 // NewClient returns a client that sends through http and reads the time from now. An *http.Client is copied so that it

@@ -1,274 +1,183 @@
 package providers
 
-// Definition is one file of the catalogue. Every URL stands in Endpoints, under the name of the step that calls it, so
-// that an operator's `endpoints` map overrides any of them alike; the steps below say how to call, never where.
+// Definition is what the catalogue knows of one service: data, read from catalog/<id>.yaml. Where a call goes always
+// stands in Endpoints and how it is made in the section named like the step, so that an operator can move any step
+// without touching the rest.
+//
+// A Definition is shared by everybody who asks the [Registry] for it. Do not change one.
 type Definition struct {
-	ID       string   `yaml:"id"`
-	Name     string   `yaml:"name"`
-	Summary  string   `yaml:"summary,omitempty"`
-	Category string   `yaml:"category,omitempty"`
-	Extends  string   `yaml:"extends,omitempty"` // one level: the parent is decoded first, this file over it
-	Kinds    []Kind   `yaml:"kinds"`             // how a credential is obtained; the first is the default
-	Sources  []string `yaml:"sources,omitempty"` // documentation links
+	ID       string   `yaml:"id"`                 // equals the file's name without .yaml
+	Name     string   `yaml:"name"`               // as the service spells itself
+	Summary  string   `yaml:"summary,omitempty"`  // one sentence for people who choose from a list
+	Category string   `yaml:"category,omitempty"` // for grouping only; free text
+	Extends  string   `yaml:"extends,omitempty"`  // id of a definition to start from; see Registry.Decode
+	Generic  bool     `yaml:"generic,omitempty"`  // no service of its own: the operator's `endpoints` name it
+	Kinds    []Kind   `yaml:"kinds"`              // the first is what a connection gets when it names none
+	Sources  []string `yaml:"sources,omitempty"`  // the documentation that the facts below come from
 	Setup    Setup    `yaml:"setup,omitempty"`
 
 	Inputs    []Input           `yaml:"inputs,omitempty"`
-	APIBase   string            `yaml:"api_base,omitempty"`
+	APIBase   Template          `yaml:"api_base,omitempty"` // shown to applications; no call of ours starts from it
 	Endpoints map[Step]Template `yaml:"endpoints,omitempty"`
-	Client    ClientSpec        `yaml:"client,omitempty"`
-	Scopes    Scopes            `yaml:"scopes,omitempty"`
-	Authorize Authorize         `yaml:"authorize,omitempty"`
-	Callback  Callback          `yaml:"callback,omitempty"`
-	Token     TokenCall         `yaml:"token,omitempty"`   // code, client credentials, assertion
-	Upgrade   *TokenCall        `yaml:"upgrade,omitempty"` // a second exchange, right after the first
-	Refresh   Refresh           `yaml:"refresh,omitempty"`
-	Lifetime  Lifetime          `yaml:"lifetime,omitempty"`
-	Key       *Key              `yaml:"key,omitempty"`
-	Assertion *Assertion        `yaml:"assertion,omitempty"`
-	Send      *Send             `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token}
+	Discovery *Discovery        `yaml:"discovery,omitempty"`
 
-	Resources  *Resources    `yaml:"resources,omitempty"` // the call that tells which site, tenant or company
+	Client    ClientSpec `yaml:"client,omitempty"`
+	Scopes    Scopes     `yaml:"scopes,omitempty"`
+	Authorize Authorize  `yaml:"authorize,omitempty"`
+	Callback  Callback   `yaml:"callback,omitempty"`
+	Token     TokenCall  `yaml:"token,omitempty"`
+	Upgrade   *TokenCall `yaml:"upgrade,omitempty"` // a second exchange that trades the first access token for a better one
+	Refresh   Refresh    `yaml:"refresh,omitempty"`
+	Lifetime  Lifetime   `yaml:"lifetime,omitempty"`
+	Revoke    *Revoke    `yaml:"revoke,omitempty"`
+
+	Key       *Key       `yaml:"key,omitempty"`
+	Assertion *Assertion `yaml:"assertion,omitempty"`
+	Send      *Send      `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
+
+	Resources  *Resources    `yaml:"resources,omitempty"`
 	Identity   *Probe        `yaml:"identity,omitempty"`
-	Health     *Probe        `yaml:"health,omitempty"` // absent: identity
+	Health     *Probe        `yaml:"health,omitempty"` // absent: the identity call serves
+	Introspect *Probe        `yaml:"introspect,omitempty"`
 	Account    AccountSpec   `yaml:"account,omitempty"`
 	Connection []Capture     `yaml:"connection_config,omitempty"`
-	Failures   []FailureRule `yaml:"failures,omitempty"` // first match wins; RFC 6749 and HTTP defaults come after
-	Revoke     *Revoke       `yaml:"revoke,omitempty"`
-	Introspect *Probe        `yaml:"introspect,omitempty"`
-	Discovery  *Discovery    `yaml:"discovery,omitempty"`
+	Failures   []FailureRule `yaml:"failures,omitempty"` // tried in order, before the rules of RFC 6749 and HTTP
 }
 
-// Template is text with {placeholders}. Each must be an input, a key field, a captured value or one of the reserved
-// words: client_id client_secret access_token refresh_token redirect_uri state scopes app_name user_agent. Quote it in YAML when it begins with {.
-type Template string
+// Step names a call. The operator's `endpoints` map uses the same names.
+type Step string
 
-type Step string // authorize token refresh upgrade resources identity health revoke introspect device discovery install; by_kind may name one more
+// The steps. A [KindCall] may name one more of its own.
+const (
+	StepAuthorize  Step = "authorize"  // RFC 6749 section 3.1; opened by the person's browser, never called
+	StepToken      Step = "token"      // RFC 6749 section 3.2
+	StepRefresh    Step = "refresh"    // RFC 6749 section 6; absent: StepToken
+	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
+	StepDevice     Step = "device"     // RFC 8628 section 3.1
+	StepRevoke     Step = "revoke"     // RFC 7009 section 2
+	StepIntrospect Step = "introspect" // RFC 7662 section 2
+	StepDiscovery  Step = "discovery"  // RFC 8414 section 3; absent: built from the issuer
+	StepResources  Step = "resources"  // see Resources
+	StepIdentity   Step = "identity"   // whose account it is
+	StepHealth     Step = "health"     // whether the credential works
+	StepInstall    Step = "install"    // where a person installs the app, when that is not StepAuthorize
+)
 
-// Setup is for people: where to create the app or find the key, and what will bite.
+func knownSteps() []Step {
+	return []Step{
+		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepDevice, StepRevoke, StepIntrospect, StepDiscovery,
+		StepResources, StepIdentity, StepHealth, StepInstall,
+	}
+}
+
+// Setup is what a person must do at the service, and what will bite.
 type Setup struct {
-	AppURL   string   `yaml:"app_url,omitempty"`
-	KeyURL   string   `yaml:"key_url,omitempty"`
-	Redirect string   `yaml:"redirect,omitempty"`
+	AppURL   string   `yaml:"app_url,omitempty"`  // where to register an OAuth app
+	KeyURL   string   `yaml:"key_url,omitempty"`  // where to make a key
+	Redirect string   `yaml:"redirect,omitempty"` // how the service matches redirect URIs, when oddly
 	Notes    []string `yaml:"notes,omitempty"`
 	Limits   []string `yaml:"limits,omitempty"`
 }
 
-// Input is a value that a URL, header or parameter needs. SetBy says who may give it: a host that the pattern leaves
-// open is the operator's alone, since the engine sends it the client secret.
+// Input is a value that URLs, headers or parameters need besides the credential: a shop, a region, a host.
 type Input struct {
 	Name     string `yaml:"name"`
-	SetBy    string `yaml:"set_by"` // provider | connection | either (the provider's value then wins)
+	SetBy    string `yaml:"set_by"` // SetByProvider, SetByConnection or SetByEither
 	Required bool   `yaml:"required,omitempty"`
 	Default  string `yaml:"default,omitempty"`
-	Pattern  string `yaml:"pattern"`         // matched whole: the engine adds the anchors
-	Strip    string `yaml:"strip,omitempty"` // suffix taken off before the pattern: .myshopify.com
+	Pattern  string `yaml:"pattern"`         // RE2; must match the whole value
+	Strip    string `yaml:"strip,omitempty"` // a suffix people paste along, such as .myshopify.com; cut before matching
 	Example  string `yaml:"example,omitempty"`
 	Help     string `yaml:"help,omitempty"`
 }
 
+// Who may set an input or a key field. A host that the pattern leaves open is the operator's alone: the client secret
+// goes there.
+const (
+	SetByProvider   = "provider"
+	SetByConnection = "connection"
+	SetByEither     = "either" // the provider's value wins
+)
+
+// ClientSpec says how the engine authenticates as the operator's app (RFC 6749 section 2.3).
 type ClientSpec struct {
-	Auth   []string          `yaml:"auth,omitempty"`   // basic basic_raw post none secret_as_user private_key_jwt from_discovery; the first is the default, never probed
-	Body   string            `yaml:"body,omitempty"`   // form | json
-	Rename map[string]string `yaml:"rename,omitempty"` // client_id: client_key
-	Public bool              `yaml:"public,omitempty"` // works without a secret
+	Auth   []string          `yaml:"auth,omitempty"`   // words of clientAuthStyles; the first is used unless the operator picks another; absent: basic
+	Body   string            `yaml:"body,omitempty"`   // form (default) or json
+	Rename map[string]string `yaml:"rename,omitempty"` // standard parameter name -> the service's own
+	Public bool              `yaml:"public,omitempty"` // an app without a secret is accepted (RFC 6749 section 2.1)
 }
 
+// authFromDiscovery is the one style that is not final: the issuer's metadata replaces it (RFC 8414 section 2).
+const authFromDiscovery = "from_discovery"
+
+// clientAuthStyles are the words for ClientSpec.Auth and App.ClientAuth. basic form-encodes both parts as RFC 6749
+// section 2.3.1 says, basic_raw does not; secret_as_user is Basic with the secret as user and no password.
+func clientAuthStyles() []string {
+	return []string{"basic", "basic_raw", "post", "none", "secret_as_user", "private_key_jwt"}
+}
+
+// Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).
 type Scopes struct {
-	Param    *string  `yaml:"param,omitempty"` // "" = the service takes no scope parameter
-	Optional string   `yaml:"optional_param,omitempty"`
-	Join     string   `yaml:"join,omitempty"`     // " " or ","
-	Returned string   `yaml:"returned,omitempty"` // another separator, or "list"
-	Default  []string `yaml:"default,omitempty"`
-	Identity []string `yaml:"identity,omitempty"` // always added: the identity call needs them
-	Offline  []string `yaml:"offline,omitempty"`  // always added: they yield the refresh token
-	Allowed  []string `yaml:"allowed,omitempty"`  // closed list, where there is one
+	Param    *string  `yaml:"param,omitempty"`          // absent: scope; "": the service takes none
+	Optional string   `yaml:"optional_param,omitempty"` // a second parameter, for scopes the person may decline
+	Join     string   `yaml:"join,omitempty"`           // between two scopes in a request: " " (default) or ","
+	Returned string   `yaml:"returned,omitempty"`       // between two in an answer: " ", "," or list; absent: as Join
+	Default  []string `yaml:"default,omitempty"`        // asked for when neither operator nor person names any
+	Identity []string `yaml:"identity,omitempty"`       // always added: the identity call needs them
+	Offline  []string `yaml:"offline,omitempty"`        // always added: without them comes no refresh token
+	Allowed  []string `yaml:"allowed,omitempty"`        // all there are, where the service has a closed list
 }
 
+// Authorize adds to the authorization request (RFC 6749 section 4.1.1).
 type Authorize struct {
-	PKCE      string              `yaml:"pkce,omitempty"` // s256 (default) | off
+	PKCE      string              `yaml:"pkce,omitempty"` // s256 (default) or off, for services that refuse it (RFC 7636)
 	Params    map[string]Template `yaml:"params,omitempty"`
-	Optional  map[string]Template `yaml:"optional_params,omitempty"` // sent when their placeholders have values
-	Omit      []string            `yaml:"omit,omitempty"`            // response_type
-	Only      bool                `yaml:"only,omitempty"`            // send Params and nothing of our own
-	LoginHint string              `yaml:"login_hint,omitempty"`      // name of the parameter
+	Optional  map[string]Template `yaml:"optional_params,omitempty"` // each is left out while a placeholder of it has no value
+	Omit      []string            `yaml:"omit,omitempty"`            // standard parameters the service chokes on
+	Only      bool                `yaml:"only,omitempty"`            // send Params and nothing else
+	LoginHint string              `yaml:"login_hint,omitempty"`      // the parameter that takes a login hint
 }
 
-// Callback says how the browser comes back.
+// Callback says how the browser comes back (RFC 6749 section 4.1.2), where that differs.
 type Callback struct {
-	Code   string              `yaml:"code,omitempty"` // the code's parameter, when not "code"
-	State  string              `yaml:"state,omitempty"`
-	Trim   string              `yaml:"trim,omitempty"`   // suffix to take off the code
-	Decode string              `yaml:"decode,omitempty"` // url: the code is escaped once more
-	Signed string              `yaml:"signed,omitempty"` // CODE: hmac_query
-	Match  map[string]Template `yaml:"match,omitempty"`  // parameter must equal
-	Keys   map[string]string   `yaml:"keys,omitempty"`   // CODE: key_handover; key field -> member of the posted body
+	Code   string              `yaml:"code,omitempty"`   // parameter that holds the code; absent: code
+	State  string              `yaml:"state,omitempty"`  // parameter that holds the state; absent: state
+	Trim   string              `yaml:"trim,omitempty"`   // suffix to cut off the code
+	Decode string              `yaml:"decode,omitempty"` // url: the code is escaped once too often
+	Signed string              `yaml:"signed,omitempty"` // hmac_query: signed with the client secret
+	Match  map[string]Template `yaml:"match,omitempty"`  // a parameter that must equal what was asked for
+	Keys   map[string]string   `yaml:"keys,omitempty"`   // kind key_handover: key field -> member of the posted body
 }
 
-// Call is one HTTP request of a step. Params go to the query of a GET and to the body of anything else.
-type Call struct {
-	Method  string              `yaml:"method,omitempty"`
-	Auth    string              `yaml:"auth,omitempty"` // client (as Client.Auth says) | client_basic | bearer | bearer_client_secret | send | assertion | none
-	Headers map[string]Template `yaml:"headers,omitempty"`
-	Params  map[string]Template `yaml:"params,omitempty"`
-	Body    string              `yaml:"body,omitempty"`     // form | json | raw
-	Raw     Template            `yaml:"raw_body,omitempty"` // with body: raw
+// Discovery says that the service publishes metadata (RFC 8414, OpenID Connect Discovery 1.0) and signs id_tokens.
+// What it publishes fills in the endpoints that neither this definition nor the operator names.
+type Discovery struct {
+	Issuer Template `yaml:"issuer"` // {issuer} is the operator's `issuer`
 }
 
-// Answer tells where things stand in a reply. Each is a list of paths tried in order; a.b, a[0].b, $.
-type Answer struct {
-	AccessToken  []string `yaml:"access_token,omitempty"`
-	RefreshToken []string `yaml:"refresh_token,omitempty"`
-	ExpiresIn    []string `yaml:"expires_in,omitempty"`
-	ExpiresAt    []string `yaml:"expires_at,omitempty"` // RFC 3339
-	IssuedAt     []string `yaml:"issued_at,omitempty"`  // Unix seconds; with expires_in
-	RefreshTTL   []string `yaml:"refresh_expires_in,omitempty"`
-	HardTTL      []string `yaml:"hard_expires_in,omitempty"`
-	Scope        []string `yaml:"scope,omitempty"`
-}
-
-// OK is a predicate over a reply; all that is given must hold. Without one: any 2xx.
-type OK struct {
-	Status  []int   `yaml:"status,omitempty"`
-	Path    string  `yaml:"path,omitempty"`
-	Equals  *string `yaml:"equals,omitempty"` // absent: true, or a non-empty value
-	Absent  string  `yaml:"absent,omitempty"`
-	Present string  `yaml:"present,omitempty"`
-}
-
-type TokenCall struct {
-	Call     `yaml:",inline"`
-	Grant    string   `yaml:"grant_type,omitempty"`
-	Answer   Answer   `yaml:"answer,omitempty"`
-	OK       *OK      `yaml:"ok,omitempty"`
-	Lifetime Lifetime `yaml:"lifetime,omitempty"`
-	// ByKind gives what one way of obtaining the credential adds or replaces: client_credentials, device_code, ...
-	ByKind map[Kind]KindCall `yaml:"by_kind,omitempty"`
-}
-
-type KindCall struct {
-	Endpoint Step                `yaml:"endpoint,omitempty"` // another key of endpoints
-	Grant    string              `yaml:"grant_type,omitempty"`
-	Scope    string              `yaml:"scope,omitempty"`
-	Params   map[string]Template `yaml:"params,omitempty"`
-	Needs    map[string]string   `yaml:"needs,omitempty"` // input -> stricter pattern
-	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
-}
-
-type Refresh struct {
-	Call   *Call   `yaml:"call,omitempty"` // absent: POST grant_type=refresh_token to endpoints.refresh or endpoints.token
-	Answer *Answer `yaml:"answer,omitempty"`
-	// Token is what becomes of the refresh token: rotating | reusable | may_rotate | self | reissue | none. Rotating and
-	// may_rotate store an intent first. may_rotate is the safe word for "unknown".
-	Token       string              `yaml:"token,omitempty"`
-	ReuseWindow Duration            `yaml:"reuse_window,omitempty"` // a spent one is still taken so long
-	MinAge      Duration            `yaml:"min_age,omitempty"`      // the access token must be so old
-	Idle        Duration            `yaml:"idle,omitempty"`         // refresh at least so often
-	Each        Duration            `yaml:"each,omitempty"`         // life of one refresh token
-	Hard        Duration            `yaml:"hard,omitempty"`         // from consent: reconnect by
-	Params      map[string]Template `yaml:"params,omitempty"`
-	OnDemand    bool                `yaml:"on_demand,omitempty"` // never by time: only through refresh/ (no expiry is told)
-}
-
+// Lifetime is what to believe about expiry when the service is silent.
 type Lifetime struct {
-	Access Duration `yaml:"access,omitempty"`      // usual; for display and tests
-	Absent Duration `yaml:"when_absent,omitempty"` // what to assume without expires_in; never
-	Zero   Duration `yaml:"when_zero,omitempty"`
-	From   string   `yaml:"from,omitempty"` // introspect: ask for exp
+	Access Duration `yaml:"access,omitempty"`      // the usual; shown to people, and used for nothing else
+	Absent Duration `yaml:"when_absent,omitempty"` // taken when an answer tells no expires_in
+	Zero   Duration `yaml:"when_zero,omitempty"`   // taken when expires_in is 0
+	From   string   `yaml:"from,omitempty"`        // introspect: ask for exp (RFC 7662 section 2.2)
 }
 
-type Key struct {
-	Fields       []KeyField        `yaml:"fields"`
-	Send         *Send             `yaml:"send,omitempty"`
-	Others       []Send            `yaml:"also,omitempty"`   // other places the service takes it
-	Signer       string            `yaml:"signer,omitempty"` // CODE: aws_sigv4 | jwt_per_request
-	SignerParams map[string]string `yaml:"signer_params,omitempty"`
-	Login        string            `yaml:"login,omitempty"` // CODE: smtp | ftp | sftp
-}
-
-type KeyField struct {
-	SetBy     string            `yaml:"set_by,omitempty"` // connection (default) | provider: a GitHub App's key is the operator's
-	Name      string            `yaml:"name"`
-	Required  bool              `yaml:"required,omitempty"`
-	Secret    bool              `yaml:"secret,omitempty"`
-	Multiline bool              `yaml:"multiline,omitempty"`
-	Default   string            `yaml:"default,omitempty"`
-	Pattern   string            `yaml:"pattern,omitempty"`
-	Shape     string            `yaml:"shape,omitempty"`  // sure: refuse | likely: warn
-	Derive    map[string]string `yaml:"derive,omitempty"` // name -> pattern with one group
-	Example   string            `yaml:"example,omitempty"`
-	Help      string            `yaml:"help,omitempty"`
-}
-
-// Send is where the credential goes in a request to the service; catalog/ shows it, check uses it.
-type Send struct {
-	Headers  map[string]Template `yaml:"headers,omitempty"`
-	Query    map[string]Template `yaml:"query,omitempty"`
-	Path     Template            `yaml:"path,omitempty"`
-	User     Template            `yaml:"basic_user,omitempty"`
-	Password Template            `yaml:"basic_password,omitempty"`
-}
-
-type Assertion struct { // CODE: jwt_bearer
-	Alg    string              `yaml:"alg"`
-	Key    string              `yaml:"key"` // key field that holds the private key
-	Header map[string]Template `yaml:"header,omitempty"`
-	Claims map[string]Template `yaml:"claims"`
-	TTL    Duration            `yaml:"ttl"`
-	Skew   Duration            `yaml:"skew,omitempty"`  // iat so much in the past
-	Param  string              `yaml:"param,omitempty"` // body parameter; absent: bearer header
-}
-
-type Probe struct {
-	Call         `yaml:",inline"`
-	OK           *OK    `yaml:"ok,omitempty"`
-	ScopesHeader string `yaml:"scopes_header,omitempty"`
-	ExpiryHeader string `yaml:"expiry_header,omitempty"`
-}
-
-// Account says who the connection is. Read from identity unless prefixed: token:, id_token:, health:, resources:.
+// AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
+// begin with token:, id_token:, health:, resources: or callback:.
 type AccountSpec struct {
 	ID    []string `yaml:"id,omitempty"`
 	Label []string `yaml:"label,omitempty"`
-	Join  bool     `yaml:"join_label,omitempty"` // the label's parts make one name
+	Join  bool     `yaml:"join_label,omitempty"` // the label's paths are parts of one name, not alternatives
 	Email []string `yaml:"email,omitempty"`
 }
 
-// Capture is one entry of connection_config.
+// Capture keeps one value for applications as an entry of connection_config.
 type Capture struct {
 	Name     string   `yaml:"name"`
-	From     string   `yaml:"from"` // input | callback | token | id_token | resources | identity | health | introspect | key
-	Path     []string `yaml:"path"`
-	Pattern  string   `yaml:"pattern,omitempty"` // required for callback values: they are hostile
+	From     string   `yaml:"from"`              // input callback token id_token resources identity health introspect key
+	Path     []string `yaml:"path"`              // alternatives, in order
+	Pattern  string   `yaml:"pattern,omitempty"` // must match the whole value; obligatory with callback, where anybody may write
 	Required bool     `yaml:"required,omitempty"`
-	Secret   bool     `yaml:"secret,omitempty"` // in creds only, never in metadata
-}
-
-type Resources struct {
-	Call  `yaml:",inline"`
-	List  string              `yaml:"list,omitempty"`
-	Where map[string]Template `yaml:"where,omitempty"` // path -> wanted value; skipped while a placeholder is empty
-	Else  string              `yaml:"else,omitempty"`  // first | only (exactly one, else fail and name the choices)
-}
-
-// FailureRule turns a reply into a class. All that is given must hold.
-type FailureRule struct {
-	Step   []string `yaml:"step"` // token | refresh | api | key | revoke
-	Status []int    `yaml:"status,omitempty"`
-	Path   string   `yaml:"path,omitempty"`
-	Is     []string `yaml:"is,omitempty"` // values, compared as text
-	Not    []string `yaml:"not,omitempty"`
-	Match  string   `yaml:"match,omitempty"` // matched whole over the value
-	Class  string   `yaml:"class"`           // rejected | misconfigured | transient | rate_limited | expired | forbidden | fine
-	Reason string   `yaml:"reason,omitempty"`
-}
-
-type Revoke struct {
-	Call  `yaml:",inline"`
-	OK    *OK    `yaml:"ok,omitempty"`
-	Token string `yaml:"token,omitempty"` // refresh_token (default, else access_token) | access_token | both
-	Reach string `yaml:"reach,omitempty"` // token | grant | account: what else dies with it
-}
-
-type Discovery struct { // CODE: oidc
-	Issuer Template `yaml:"issuer"`
+	Secret   bool     `yaml:"secret,omitempty"` // handed out with the credential, never shown as metadata
 }

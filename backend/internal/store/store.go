@@ -148,6 +148,11 @@ func (s Store) PutIntent(ctx context.Context, k Key, i *Intent) error {
 	return put(ctx, s.storage, intentPrefix+k.hash(), i, encodeIntent)
 }
 
+// Intent reads a connection's open intent, nil when there is none.
+func (s Store) Intent(ctx context.Context, k Key) (*Intent, error) {
+	return get(ctx, s.storage, intentPrefix+k.hash(), decodeIntent)
+}
+
 // DeleteIntent removes a connection's intent; absent is fine.
 func (s Store) DeleteIntent(ctx context.Context, k Key) error {
 	return s.storage.Delete(ctx, intentPrefix+k.hash())

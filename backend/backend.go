@@ -1,0 +1,121 @@
+package backend
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// Version is the engine's semantic version with its leading v. The build sets it.
+var Version = "v0.0.0-dev"
+
+// backend is one mount of the engine.
+type backend struct {
+	*framework.Backend
+
+	catalog *providers.Registry // immutable
+	store   store.Store         // the mount's storage, for work that no single request owns
+	now     func() time.Time
+	process *Process
+
+	coordinator  *refresh.Coordinator
+	configWrites sync.Mutex // held over the read and the write of config and of one provider
+	configs      cache[store.Config]
+	providers    cache[configured] // holds egress settings too: dropped with configs
+	directory    directory
+	flows        flowIndex
+	background   background
+}
+
+// Options changes what a backend works with. The zero value is what production uses.
+type Options struct {
+	Process *Process            // shared by all mounts of one process; nil: one of its own
+	Catalog *providers.Registry // nil: the built-in one
+	Now     func() time.Time    // nil: time.Now
+}
+
+// Factory makes a mount of the engine with the built-in catalogue.
+func Factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+	return New(Options{})(ctx, conf)
+}
+
+// New gives the factory that makes mounts with these options. The factory touches no storage and starts nothing: Vault
+// also calls it to ask for metadata, and before storage is writable.
+func New(o Options) logical.Factory {
+	if o.Process == nil {
+		o.Process = &Process{}
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return func(ctx context.Context, conf *logical.BackendConfig) (logical.Backend, error) {
+		catalog := o.Catalog
+		if catalog == nil {
+			var err error
+			if catalog, err = providers.Builtin(); err != nil {
+				return nil, err
+			}
+		}
+		b := &backend{catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process}
+		b.Backend = &framework.Backend{
+			Help:           backendHelp,
+			BackendType:    logical.TypeLogical,
+			RunningVersion: Version,
+			PathsSpecial: &logical.Paths{
+				Unauthenticated: []string{"callback/+"},
+				SealWrapStorage: store.SealWrapped(),
+			},
+			InitializeFunc: b.initialize,
+			PeriodicFunc:   b.periodic,
+			Invalidate:     b.invalidate,
+			Clean:          b.clean,
+			// The hottest first: patterns are tried in order. The advice path takes what no other took.
+			Paths: framework.PathAppend(
+				b.pathCreds(),
+				b.pathRefresh(),
+				b.pathConnections(),
+				b.pathConnectionsList(),
+				b.pathAuthCodeURL(),
+				b.pathExchange(),
+				b.pathCallback(),
+				b.pathProviders(),
+				b.pathCatalog(),
+				b.pathConfig(),
+				b.pathStatus(),
+				b.pathAdvice(),
+			),
+		}
+		if err := b.Setup(ctx, conf); err != nil {
+			return nil, err
+		}
+		b.background.init()
+		b.coordinator = refresh.New(refresh.Options{
+			Store: b.store, Source: b, Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(), Changed: b.directory.changed,
+		})
+		return b, nil
+	}
+}
+
+const backendHelp = `
+The connectors engine keeps the credentials with which applications call other
+companies' services. It connects accounts by OAuth 2.0 or holds keys, keeps every
+token fresh, and hands out access tokens and keys to whom policy allows. Refresh
+tokens and client secrets never leave Vault.
+
+  catalog/          what can be connected
+  providers/        services as the operator registered them
+  auth-code-url/    start to connect an account; exchange finishes it
+  connections/      masked metadata; write keys and import tokens here
+  creds/            the credential, fresh
+
+A connection belongs to the default organization (creds/slack), to another
+(creds/org/acme/slack), to a user (creds/user/u1/slack) or to the caller
+(creds/self/slack).
+`

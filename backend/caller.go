@@ -1,0 +1,58 @@
+package backend
+
+import (
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+// caller is who sent a request, taken from the Vault token and from nothing else.
+type caller struct {
+	entity   string // empty for root and for batch tokens without an entity
+	accessor string // empty for batch tokens
+	display  string
+}
+
+func callerOf(req *logical.Request) caller {
+	return caller{entity: req.EntityID, accessor: req.ClientTokenAccessor, display: req.DisplayName}
+}
+
+// id names the caller for as long as a flow lives; empty when there is nothing to tell this caller from another by.
+func (c caller) id() string {
+	switch {
+	case c.entity != "":
+		return "entity:" + c.entity
+	case c.accessor != "":
+		return "accessor:" + c.accessor
+	}
+	return ""
+}
+
+// owns reports whether the connection is under the caller's own entity, whichever way the path was spelled.
+func (c caller) owns(k store.Key) bool {
+	return c.entity != "" && k.Owner.Kind == store.User && k.Owner.ID == c.entity
+}
+
+// permitFor refuses a private connection to everybody but its owner. Vault's policy has spoken before.
+func (c caller) permitFor(k store.Key) refresh.Permit {
+	return func(conn *store.Connection) error {
+		if conn.Private && !c.owns(k) {
+			return forbidden("connection %s is private: only the entity that owns it may use it", k)
+		}
+		return nil
+	}
+}
+
+// mayCreate refuses to put something under a live entity's name for anybody else, unless they say that they mean to.
+func (b *backend) mayCreate(who caller, k store.Key, provision bool) error {
+	if k.Owner.Kind != store.User || who.owns(k) || provision {
+		return nil
+	}
+	// Vault answers an unknown id with nothing, or over gRPC with an error: neither is a live entity.
+	entity, err := b.System().EntityInfo(k.Owner.ID)
+	if err != nil || entity == nil {
+		return nil
+	}
+	return forbidden("user/%s is the id of a Vault entity: only that entity may create connections there; set provision=true to create one for it", k.Owner.ID)
+}

@@ -1,0 +1,368 @@
+package backend
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// write is one validated request to write a connection.
+type write struct {
+	key      store.Key
+	who      caller
+	now      time.Time
+	provider *configured
+	kind     providers.Kind
+	known    *store.Connection // as it was when the request was planned; nil: it is to be created
+
+	keys    map[string]string // key fields named
+	grant   *providers.Grant  // imported or issued
+	imports bool
+	edits   []func(*store.Connection)
+
+	warnings []string
+}
+
+// issues reports whether the write asks the provider for a grant of the app's own.
+func (w *write) issues() bool { return w.kind == providers.KindClientCredentials && w.known == nil }
+
+// planWrite validates a request against what is stored, and changes nothing.
+func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*write, error) {
+	w := &write{key: k, who: who, now: b.now()}
+	var err error
+	if w.known, err = b.coordinator.Load(ctx, k); err != nil {
+		return nil, err
+	}
+	name := k.Name
+	if w.known != nil {
+		name = w.known.Provider
+	}
+	if v, ok := d.GetOk("provider"); ok {
+		if w.known != nil && v.(string) != w.known.Provider {
+			return nil, badRequest("connection %s belongs to provider %q, which is fixed: make a connection of another name", k, w.known.Provider)
+		}
+		name = v.(string)
+	}
+	if w.known == nil {
+		if err := b.mayCreate(who, k, d.Get("provision").(bool)); err != nil {
+			return nil, err
+		}
+	} else if err := mayChange(w.known, k, who, d); err != nil {
+		return nil, err
+	}
+	if w.provider, err = b.knownProvider(ctx, name); err != nil {
+		if w.known == nil {
+			return nil, err
+		}
+		w.provider, err = nil, nil // its metadata can still be changed
+	}
+	if err := w.readCredential(d); err != nil {
+		return nil, err
+	}
+	if err := w.readMetadata(d); err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// mayChange refuses whatever would take a private connection from its owner. Others may switch it off.
+func mayChange(conn *store.Connection, k store.Key, who caller, d *framework.FieldData) error {
+	if !conn.Private || who.owns(k) {
+		return nil
+	}
+	for field := range d.Raw {
+		switch field {
+		case "org", "user", "name", "provider", "disabled":
+		default:
+			return forbidden("connection %s is private: others than its owner may only disable or delete it", k)
+		}
+	}
+	return nil
+}
+
+// readCredential takes key fields, imported tokens and the kind.
+func (w *write) readCredential(d *framework.FieldData) error {
+	var definition *providers.Definition
+	if w.provider != nil {
+		definition = w.provider.app.Definition
+	}
+	if err := refuseUndeclared(d, func(field string) bool {
+		if definition == nil {
+			return false
+		}
+		f, ok := definition.KeyField(field)
+		return ok && f.SetBy != "provider"
+	}); err != nil {
+		return err
+	}
+	keys, err := keyValues(d)
+	if err != nil {
+		return err
+	}
+	refreshToken, accessToken := d.Get("refresh_token").(string), d.Get("access_token").(string)
+	w.imports = refreshToken != "" || accessToken != ""
+	asked := d.Get("kind").(string)
+	switch {
+	case w.provider == nil && (w.imports || len(keys) > 0):
+		return conflict("provider %q is gone: configure it on providers/%s before writing a credential for it", w.known.Provider, w.known.Provider)
+	case w.imports && len(keys) > 0:
+		return badRequest("name either key fields or tokens to import, not both")
+	case w.imports:
+		return w.readImport(d, asked, refreshToken, accessToken)
+	case len(keys) > 0:
+		return w.readKey(keys, asked)
+	case w.known == nil && asked == string(providers.KindClientCredentials):
+		w.kind, err = kindOf(definition, asked, nil)
+		return err
+	case w.known == nil:
+		return badRequest("nothing to store for %s: write the key fields of %q (see catalog/%s), import a refresh_token, or connect an account with auth-code-url/%s",
+			w.key, w.provider.name, definition.ID, w.key)
+	case asked != "" && asked != string(w.known.Kind):
+		return badRequest("the kind of connection %s is %s: write a credential of another kind to change it", w.key, w.known.Kind)
+	}
+	w.kind = w.known.Kind
+	return nil
+}
+
+func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessToken string) error {
+	kind, err := kindOf(w.provider.app.Definition, asked, func(k providers.Kind) bool {
+		return k == providers.KindAuthorizationCode || k == providers.KindDeviceCode
+	})
+	if err != nil {
+		return err
+	}
+	w.kind = kind
+	w.grant = &providers.Grant{
+		AccessToken: providers.NewSecret(accessToken), RefreshToken: providers.NewSecret(refreshToken), Issued: w.now,
+	}
+	if v, ok := d.GetOk("expires_in"); ok {
+		if accessToken == "" {
+			return badRequest("expires_in goes with access_token")
+		}
+		w.grant.Expires = w.now.Add(time.Duration(v.(int)) * time.Second)
+	}
+	if accessToken == "" {
+		w.grant.Expires = w.now // nothing to serve yet: the first refresh brings it
+	}
+	return nil
+}
+
+func (w *write) readKey(keys map[string]string, asked string) error {
+	definition := w.provider.app.Definition
+	kind, err := kindOf(definition, asked, func(k providers.Kind) bool {
+		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials && k != providers.KindDeviceCode
+	})
+	if err != nil {
+		return err
+	}
+	w.kind = kind
+	all := map[string]string{}
+	if w.known != nil {
+		for name, v := range w.known.Key {
+			all[name] = v.Reveal()
+		}
+	}
+	maps.Copy(all, keys)
+	warnings, err := definition.CheckKey("connection", all)
+	if err != nil {
+		return badRequest("%s", err)
+	}
+	w.keys, w.warnings = all, append(w.warnings, warnings...)
+	return nil
+}
+
+// readMetadata takes the fields that are not the credential.
+func (w *write) readMetadata(d *framework.FieldData) error {
+	if v, ok := d.GetOk("label"); ok {
+		label := v.(string)
+		if len(label) > 256 {
+			return badRequest("label is longer than 256 bytes")
+		}
+		w.edit(func(c *store.Connection) { c.Label = label })
+	}
+	if v, ok := d.GetOk("tags"); ok {
+		tags := v.(map[string]string)
+		if err := checkTags(tags); err != nil {
+			return err
+		}
+		w.edit(func(c *store.Connection) { c.Tags = tags })
+	}
+	if v, ok := d.GetOk("required_scopes"); ok {
+		scopes := v.([]string)
+		w.edit(func(c *store.Connection) { c.RequiredScopes = scopes })
+	}
+	if v, ok := d.GetOk("private"); ok {
+		private := v.(bool)
+		if private && w.key.Owner.Kind != store.User {
+			return badRequest("private goes with connections of a user: an organization has no entity that could read it")
+		}
+		w.edit(func(c *store.Connection) { c.Private = private })
+	}
+	if v, ok := d.GetOk("disabled"); ok {
+		if v.(bool) {
+			w.edit(func(c *store.Connection) { c.Disable(store.ReasonDisabledByPerson, w.now) })
+		} else {
+			w.edit(func(c *store.Connection) { c.Enable(w.now) })
+		}
+	}
+	return w.readInputs(d)
+}
+
+func (w *write) readInputs(d *framework.FieldData) error {
+	v, ok := d.GetOk("inputs")
+	if w.provider == nil {
+		if ok {
+			return conflict("provider %q is gone: configure it before changing inputs", w.known.Provider)
+		}
+		return nil
+	}
+	definition := w.provider.app.Definition
+	inputs := map[string]string{}
+	if w.known != nil {
+		inputs = w.known.Inputs
+	}
+	if ok {
+		checked, err := definition.CheckInputs("connection", v.(map[string]string))
+		if err != nil {
+			return badRequest("%s", err)
+		}
+		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && w.grant == nil && w.keys == nil {
+			return badRequest("inputs say where the credential belongs: write it again in the same call, or start a new flow with them")
+		}
+		inputs = checked
+		w.edit(func(c *store.Connection) { c.Inputs = checked })
+	}
+	if w.grant != nil || w.keys != nil || w.issues() {
+		if _, err := definition.MergeInputs(w.provider.entry.Inputs, inputs); err != nil {
+			return badRequest("%s", err)
+		}
+	}
+	return nil
+}
+
+func (w *write) edit(change func(*store.Connection)) { w.edits = append(w.edits, change) }
+
+// apply is the change itself. It runs under the connection's lock and gets what is stored then.
+func (w *write) apply(c *store.Connection) (*store.Connection, error) {
+	switch {
+	case c == nil && w.known != nil:
+		return nil, conflict("connection %s was deleted meanwhile: nothing was written", w.key)
+	case c != nil && w.known == nil:
+		return nil, conflict("connection %s was made by somebody else meanwhile: nothing was written; read it, then write again", w.key)
+	case c == nil:
+		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
+	case c.Private && !w.known.Private && !w.who.owns(w.key):
+		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
+	}
+	if w.grant != nil {
+		c.Kind, c.FlowID = w.kind, ""
+		c.Adopt(w.grant, w.provider.fingerprint, w.now)
+	}
+	if w.keys != nil {
+		values := make(map[string]providers.Secret, len(w.keys))
+		for name, v := range w.keys {
+			values[name] = providers.NewSecret(v)
+		}
+		c.Kind, c.FlowID = w.kind, ""
+		c.AdoptKey(values, w.provider.fingerprint, w.now)
+	}
+	for _, change := range w.edits {
+		change(c)
+	}
+	return c, nil
+}
+
+// newConnection is a connection before it has a credential. One that its owner makes is private.
+func newConnection(k store.Key, provider string, kind providers.Kind, who caller, now time.Time) *store.Connection {
+	return &store.Connection{
+		Provider: provider, Kind: kind, Private: who.owns(k), Status: store.StatusActive, Since: now,
+		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
+	}
+}
+
+// importTokens stores what was given first, so that it is not lost, and then tries it out.
+func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection, error) {
+	conn, err := b.coordinator.Update(ctx, w.key, w.apply)
+	if err != nil {
+		return nil, err
+	}
+	if w.grant.AccessToken.IsZero() {
+		a, err := b.coordinator.Refresh(ctx, w.key, w.who.permitFor(w.key))
+		if err != nil {
+			w.warnings = append(w.warnings, "the tokens are stored, and a first refresh failed: "+err.Error())
+			return b.coordinator.Load(ctx, w.key)
+		}
+		conn = a.Connection
+	}
+	return b.identify(ctx, w, conn)
+}
+
+// identify learns whose account imported or issued tokens belong to. Not knowing is a warning, not a failure.
+func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection) (*store.Connection, error) {
+	grant := conn.Clone().Grant
+	resolved, err := w.provider.client.Resolve(ctx, w.provider.app, conn.Inputs)
+	if err == nil {
+		err = w.provider.client.Identify(ctx, w.provider.app, resolved, grant)
+	}
+	if err != nil {
+		w.warnings = append(w.warnings, "whose account it is could not be learned: "+err.Error())
+		return conn, nil
+	}
+	generation := conn.Generation
+	known, err := b.coordinator.Update(ctx, w.key, func(c *store.Connection) (*store.Connection, error) {
+		if c == nil || c.Generation != generation {
+			return nil, nil // it has moved on
+		}
+		c.Grant.Account, c.Grant.Config, c.Grant.SecretConfig = grant.Account, grant.Config, grant.SecretConfig
+		return c, nil
+	})
+	if err != nil || known == nil {
+		return conn, nil //nolint:nilerr // the tokens are stored; the account will be learned another time
+	}
+	return known, nil
+}
+
+// issue obtains a grant of the app's own (RFC 6749 section 4.4) and stores it.
+func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error) {
+	var inputs store.Connection
+	for _, change := range w.edits {
+		change(&inputs)
+	}
+	out, err := b.coordinator.Detach(ctx, "issue "+w.key.String(), func(ctx context.Context) (any, error) {
+		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs.Inputs)
+		if err != nil {
+			return nil, err
+		}
+		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
+		if err != nil {
+			return nil, err
+		}
+		conn, _, err := b.coordinator.Keep(ctx, w.key, w.known, w.apply)
+		return conn, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.(*store.Connection), nil
+}
+
+func checkTags(tags map[string]string) error {
+	if len(tags) > 64 {
+		return badRequest("more than 64 tags")
+	}
+	for _, name := range slices.Sorted(maps.Keys(tags)) {
+		if err := store.CheckName("tag", name); err != nil {
+			return badRequest("%s", err)
+		}
+		if len(tags[name]) > 256 {
+			return badRequest("tag %q is longer than 256 bytes", name)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,100 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// statusError is an error whose text is meant for the caller. It says the cause and the next step.
+type statusError struct {
+	status int
+	text   string
+}
+
+func (e *statusError) Error() string { return e.text }
+
+func badRequest(format string, args ...any) error {
+	return &statusError{http.StatusBadRequest, fmt.Sprintf(format, args...)}
+}
+
+func forbidden(format string, args ...any) error {
+	return &statusError{http.StatusForbidden, fmt.Sprintf(format, args...)}
+}
+
+func conflict(format string, args ...any) error {
+	return &statusError{http.StatusConflict, fmt.Sprintf(format, args...)}
+}
+
+func badGateway(format string, args ...any) error {
+	return &statusError{http.StatusBadGateway, fmt.Sprintf(format, args...)}
+}
+
+// edge makes of a handler one whose errors keep their status on the way to Vault. Only bare sentinels and bare coded
+// errors survive gRPC, so this is the one place where errors of ours become errors of Vault's.
+func (b *backend) edge(handler framework.OperationFunc) framework.OperationFunc {
+	return func(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+		resp, err := handler(ctx, req, d)
+		if err == nil {
+			return resp, nil
+		}
+		return b.toVault(req, err)
+	}
+}
+
+func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, error) {
+	var (
+		status *statusError
+		flight *refresh.Error
+		call   *providers.Error
+	)
+	switch {
+	case errors.As(err, &status):
+		return coded(status.status, status.text)
+	case errors.As(err, &flight):
+		return coded(problemStatus(flight.Problem), flight.Error())
+	case errors.As(err, &call):
+		return coded(http.StatusBadGateway, call.Error()+": try again later")
+	case isReadOnly(err):
+		return nil, logical.ErrReadOnly
+	case errors.Is(err, refresh.ErrClosing):
+		return coded(http.StatusServiceUnavailable, err.Error())
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return coded(http.StatusServiceUnavailable, "the request ended before its answer was there; what it started goes on: send it again")
+	}
+	b.Logger().Error("a request failed", "operation", string(req.Operation), "error", err)
+	return nil, err
+}
+
+// coded answers with a status. A 400 goes as an error response, which shows its text without ornament.
+func coded(status int, text string) (*logical.Response, error) {
+	if status == http.StatusBadRequest {
+		return logical.ErrorResponse(text), logical.ErrInvalidRequest
+	}
+	return nil, logical.CodedError(status, text)
+}
+
+func problemStatus(p refresh.Problem) int {
+	switch p {
+	case refresh.NotFound, refresh.NotRefreshable:
+		return http.StatusBadRequest // a 404 would hide its text from the CLI
+	case refresh.Disabled:
+		return http.StatusForbidden
+	case refresh.Unavailable:
+		return http.StatusBadGateway
+	}
+	return http.StatusConflict
+}
+
+// isReadOnly recognises the read-only error also after gRPC, which keeps its text only.
+func isReadOnly(err error) bool {
+	return errors.Is(err, logical.ErrReadOnly) || err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error())
+}

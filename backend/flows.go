@@ -1,0 +1,187 @@
+package backend
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"sync"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+// confirmationAlphabet leaves out what people confuse: 0 O, 1 I L, 5 S, 2 Z, 8 B, U V. Twenty-three letters in eight places
+// are 36 bits; five tries at them are nothing.
+const confirmationAlphabet = "34679ACDEFGHJKMNPQRTWXY"
+
+// newState makes 256 bits of state.
+func newState() string { return randomText(32) }
+
+func randomText(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails: it ends the program instead
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// newConfirmationCode draws evenly from the alphabet: bytes beyond its last full multiple are drawn again.
+func newConfirmationCode() string {
+	const n = len(confirmationAlphabet)
+	code := make([]byte, 0, 8)
+	for b := make([]byte, 1); len(code) < cap(code); {
+		_, _ = rand.Read(b)
+		if v := int(b[0]); v < 256/n*n {
+			code = append(code, confirmationAlphabet[v%n])
+		}
+	}
+	return string(code)
+}
+
+// digest names a request by everything that matters in it, without keeping any of it.
+func digest(parts ...string) string {
+	h := sha256.New()
+	for _, p := range parts {
+		h.Write([]byte{byte(len(p) >> 24), byte(len(p) >> 16), byte(len(p) >> 8), byte(len(p))})
+		h.Write([]byte(p))
+	}
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+// flowIndex knows the flows that are open, so that a connection's metadata can show them and a caller cannot open
+// without end. It is read from storage when first needed.
+type flowIndex struct {
+	loading sync.Mutex
+
+	mu    sync.Mutex
+	full  bool                // guarded by mu
+	flows map[string]openFlow // guarded by mu; by flow id
+
+	locks [64]sync.Mutex // of flows, by the first digits of their id; held for storage only, never over the network
+}
+
+// openFlow is what the index keeps of one flow.
+type openFlow struct {
+	key      string
+	provider string
+	caller   string
+	started  time.Time
+	expires  time.Time
+	denied   bool
+	ended    bool // there is an outcome, or it is void
+}
+
+func summarizeFlow(f *store.Flow) openFlow {
+	return openFlow{
+		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
+		denied: f.Parked != nil && f.Parked.Denied != "", ended: f.Outcome != nil || f.Void,
+	}
+}
+
+// lock serialises the changes of one flow. Ids are hashes, so two flows rarely share a lock; one that waits for a
+// stranger waits for storage at most.
+func (x *flowIndex) lock(id string) (unlock func()) {
+	var shard byte
+	if b, err := hex.DecodeString(id[:2]); err == nil {
+		shard = b[0] % byte(len(x.locks))
+	}
+	x.locks[shard].Lock()
+	return x.locks[shard].Unlock
+}
+
+func (x *flowIndex) changed(f *store.Flow) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.flows == nil {
+		x.flows = map[string]openFlow{}
+	}
+	x.flows[f.ID] = summarizeFlow(f)
+}
+
+func (x *flowIndex) gone(id string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	delete(x.flows, id)
+}
+
+func (x *flowIndex) forget() {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.full = false
+}
+
+// all answers every flow known, reading storage when that was not done yet.
+func (x *flowIndex) all(ctx context.Context, s store.Store) (map[string]openFlow, error) {
+	x.loading.Lock()
+	defer x.loading.Unlock()
+	x.mu.Lock()
+	full := x.full
+	x.mu.Unlock()
+	if !full {
+		ids, err := s.Flows(ctx)
+		if err != nil {
+			return nil, err
+		}
+		for _, id := range ids {
+			f, err := s.Flow(ctx, id)
+			if err != nil {
+				return nil, err
+			}
+			if f != nil {
+				x.changed(f)
+			}
+		}
+		x.mu.Lock()
+		x.full = true
+		x.mu.Unlock()
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	flows := make(map[string]openFlow, len(x.flows))
+	for id, f := range x.flows {
+		flows[id] = f
+	}
+	return flows, nil
+}
+
+// flowOf is the latest flow for a connection that has neither ended nor expired, or nil.
+func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
+	flows, err := b.flows.all(ctx, b.store)
+	if err != nil {
+		return nil, err
+	}
+	var latest *openFlow
+	for _, f := range flows {
+		if f.key == k.String() && !f.ended && b.now().Before(f.expires) && (latest == nil || f.started.After(latest.started)) {
+			latest = &f
+		}
+	}
+	return latest, nil
+}
+
+// putFlow stores a flow and tells the index.
+func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
+	if err := b.store.PutFlow(ctx, f); err != nil {
+		return err
+	}
+	b.flows.changed(f)
+	return nil
+}
+
+// tidyFlows removes flows that have expired. One that is being looked at now is left for the next time.
+func (b *backend) tidyFlows(ctx context.Context) error {
+	flows, err := b.flows.all(ctx, b.store)
+	if err != nil {
+		return err
+	}
+	for id, f := range flows {
+		if b.now().Before(f.expires) {
+			continue
+		}
+		if err := b.store.DeleteFlow(ctx, id); err != nil {
+			return err
+		}
+		b.flows.gone(id)
+	}
+	return nil
+}

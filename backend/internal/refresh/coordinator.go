@@ -1,0 +1,324 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// Terms are what decides about a connection beside the connection itself.
+type Terms struct {
+	Fingerprint *string // of the provider as it is now; nil when it is gone
+	Serial      uint64  // of the provider
+	CanRefresh  bool    // there is something to refresh with
+	MayRotate   bool    // the provider may replace what is spent: an intent is needed
+	Paused      bool
+	Margin      time.Duration // the most that a token is replaced before its expiry
+	Poll        time.Duration // what readers of credentials without expiry are told
+}
+
+// Source speaks to providers. The backend implements it; tests use one that fails on demand.
+type Source interface {
+	// Terms reads how things stand for c, from storage, without a call to the provider.
+	Terms(ctx context.Context, c *store.Connection) (Terms, error)
+	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means that
+	// nothing was sent.
+	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
+}
+
+// Options is what a Coordinator works with. All of it is required.
+type Options struct {
+	Store    store.Store // of the mount, not of one request
+	Source   Source
+	Writable func() bool // whether this node may write to the mount's storage
+	Now      func() time.Time
+	Logger   hclog.Logger
+	// Changed is told of each new state of a connection, nil for none, under the connection's lock.
+	Changed func(store.Key, *store.Connection)
+}
+
+// Coordinator is the only one that spends grants and the only one that writes connections.
+type Coordinator struct {
+	opts    Options
+	logger  hclog.Logger
+	flights *flights
+	locks   keyLocks
+
+	closeOnce sync.Once
+	closing   chan struct{}
+
+	mu      sync.Mutex
+	unsaved map[store.Key]*store.Connection // guarded by mu; what storage refused, newer than storage
+	saving  bool                            // guarded by mu; a flight tries to save
+	saves   int                             // guarded by mu; how many such flights there were
+	resting map[string]time.Time            // guarded by mu; provider -> not before, after it limited us
+}
+
+// New makes a coordinator that does nothing until it is asked.
+func New(o Options) *Coordinator {
+	return &Coordinator{
+		opts: o, logger: o.Logger, flights: newFlights(o.Logger), closing: make(chan struct{}),
+		unsaved: map[store.Key]*store.Connection{}, resting: map[string]time.Time{},
+	}
+}
+
+// Answer is a credential and how it stands.
+type Answer struct {
+	Connection *store.Connection
+	Terms      Terms
+	Warnings   []string
+}
+
+// Permit says whether the caller may use a connection. It is asked before anything is set in motion.
+type Permit func(*store.Connection) error
+
+// Get answers the connection's credential. While the credential lives it waits for nobody: inside the margin it answers
+// the living token and starts a flight. Of a dead one all callers share one flight. minTTL asks for a token that lives at
+// least so long; more than a new token would live is answered with what there is.
+func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTTL time.Duration) (Answer, error) {
+	a, err := c.look(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := permit(a.Connection); err != nil {
+		return Answer{}, err
+	}
+	now, conn := c.opts.Now(), a.Connection
+	status, reason := conn.StatusUnder(a.Terms.Fingerprint)
+	if status == store.StatusDisabled {
+		return Answer{}, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	}
+	ph := phaseOf(conn, a.Terms.Margin, now)
+	if status != store.StatusActive {
+		return c.withoutRefresh(a, k, ph, reason)
+	}
+	short := false
+	if g := conn.Grant; ph != dead && minTTL > 0 && g != nil && !g.Expires.IsZero() && now.Add(minTTL).After(g.Expires) {
+		if minTTL <= g.Lifetime() {
+			short = true
+		} else {
+			a.warn("min_ttl is longer than a token of this provider lives (" + g.Lifetime().String() + "); this is the newest there is")
+		}
+	}
+	switch {
+	case ph == fresh && !short:
+		return a, nil
+	case ph == due && !short:
+		if c.refusal(a, k, now) == nil {
+			_, _ = c.start(k, conn.Generation, false)
+		}
+		c.warnOfFailures(&a)
+		return a, nil
+	}
+	if err := c.refusal(a, k, now); err != nil {
+		if ph == dead {
+			return Answer{}, err
+		}
+		a.warn("no token that lives as long as min_ttl can be had now: " + err.Error())
+		return a, nil
+	}
+	b, err := c.join(ctx, k, conn.Generation, false)
+	if err != nil && ph != dead && ctx.Err() == nil {
+		a.warn("no token that lives as long as min_ttl can be had now: " + err.Error())
+		return a, nil
+	}
+	return b, err
+}
+
+// Refresh replaces the token now. A success within the last ten seconds answers it, as does a flight that is under way.
+func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (Answer, error) {
+	a, err := c.look(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := permit(a.Connection); err != nil {
+		return Answer{}, err
+	}
+	now, conn := c.opts.Now(), a.Connection
+	status, reason := conn.StatusUnder(a.Terms.Fingerprint)
+	switch {
+	case status == store.StatusDisabled:
+		return Answer{}, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	case status != store.StatusActive:
+		return Answer{}, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason}
+	case conn.Grant == nil:
+		return Answer{}, &Error{Problem: NotRefreshable, Key: k, Why: "it holds a key; write a new one to connections/" + k.String()}
+	case !a.Terms.CanRefresh:
+		return Answer{}, &Error{Problem: NotRefreshable, Key: k, Why: "the provider gave no refresh token"}
+	case a.Terms.Paused:
+		return Answer{}, &Error{Problem: Paused, Key: k}
+	case !c.opts.Writable():
+		return Answer{}, logical.ErrReadOnly
+	}
+	if d := now.Sub(conn.Rotated); d >= 0 && d < recentSuccess && phaseOf(conn, 0, now) != dead {
+		return a, nil
+	}
+	return c.join(ctx, k, conn.Generation, true)
+}
+
+// Detach runs work on the coordinator's own context, once at a time for a name, and waits for it as long as ctx lasts.
+// The work goes on when the caller leaves, and Close waits for it.
+func (c *Coordinator) Detach(ctx context.Context, name string, run func(context.Context) (any, error)) (any, error) {
+	fl, err := c.flights.start(name, run)
+	if err != nil {
+		return nil, err
+	}
+	return fl.wait(ctx)
+}
+
+// Delete removes a connection. Flights of it land first, so that what is revoked is the newest there is. It is marked as
+// being deleted before revoke is called and gone afterwards: a crash between the two leaves a mark, not a surprise.
+func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(context.Context, *store.Connection)) error {
+	conn, err := c.Update(ctx, k, func(conn *store.Connection) (*store.Connection, error) {
+		if conn != nil {
+			conn.Disable(store.ReasonDeleting, c.opts.Now())
+		}
+		return conn, nil
+	})
+	if err != nil || conn == nil {
+		return err
+	}
+	if fl := c.flights.find(flightName(k)); fl != nil {
+		if _, err := fl.wait(ctx); ctx.Err() != nil {
+			return err
+		}
+	}
+	if conn, err = c.Load(ctx, k); err != nil {
+		return err
+	}
+	if conn != nil && revoke != nil {
+		revoke(ctx, conn)
+	}
+	defer c.locks.lock(k)()
+	if err := c.opts.Store.DeleteConnection(ctx, k); err != nil {
+		return err
+	}
+	c.keep(k, nil)
+	c.opts.Changed(k, nil)
+	return c.opts.Store.DeleteIntent(ctx, k)
+}
+
+// Recover tries again, at once, every refresh that a crash cut off: many providers take a spent refresh token for a
+// short while. It starts the flights and does not wait for them.
+func (c *Coordinator) Recover(ctx context.Context) error {
+	if !c.opts.Writable() {
+		return nil
+	}
+	intents, err := c.opts.Store.Intents(ctx)
+	if err != nil {
+		return err
+	}
+	var failed error
+	for _, i := range intents {
+		k, err := store.ParseKey(i.Key)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		conn, err := c.Load(ctx, k)
+		if err != nil {
+			failed = errors.Join(failed, err)
+			continue
+		}
+		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil {
+			failed = errors.Join(failed, c.opts.Store.DeleteIntent(ctx, k)) // its answer was saved
+			continue
+		}
+		c.logger.Info("trying again a refresh that was cut off", "connection", k.String())
+		_, _ = c.start(k, i.Generation, true)
+	}
+	return failed
+}
+
+// Quiesce waits until what is in flight now has landed, or ctx ends. Nothing is refused meanwhile.
+func (c *Coordinator) Quiesce(ctx context.Context) { c.flights.quiesce(ctx) }
+
+// Close refuses new flights, waits for those in flight and for unsaved states until ctx ends, and then gives up loudly.
+func (c *Coordinator) Close(ctx context.Context) {
+	c.closeOnce.Do(func() { close(c.closing) })
+	c.flights.close(ctx)
+	for wait := firstSaveRetry; c.Unsaved() > 0; wait *= 2 {
+		c.saveAll(ctx)
+		if c.Unsaved() == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			c.logger.Error("shutting down with states that storage refused; their connections may need to be reconnected", "count", c.Unsaved())
+			return
+		case <-time.After(wait):
+		}
+	}
+}
+
+// look reads the connection and its terms.
+func (c *Coordinator) look(ctx context.Context, k store.Key) (Answer, error) {
+	conn, unsaved, err := c.load(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	if conn == nil {
+		return Answer{}, &Error{Problem: NotFound, Key: k}
+	}
+	terms, err := c.opts.Source.Terms(ctx, conn)
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Connection: conn, Terms: terms}
+	if unsaved {
+		a.warn("storage refuses to save this connection's newest state; it is served from memory and would be lost with this process: check Vault's storage")
+	}
+	return a, nil
+}
+
+func (a *Answer) warn(text string) { a.Warnings = append(a.Warnings, text) }
+
+// withoutRefresh answers for a connection that must not be refreshed: what lives still goes out, with a warning.
+func (c *Coordinator) withoutRefresh(a Answer, k store.Key, ph phase, reason store.Reason) (Answer, error) {
+	err := &Error{Problem: NeedsReconnect, Key: k, Provider: a.Connection.Provider, Reason: reason}
+	if ph == dead || a.Connection.Grant == nil {
+		return Answer{}, err
+	}
+	a.warn(err.Error() + "; until then this token may still work")
+	return a, nil
+}
+
+func (c *Coordinator) warnOfFailures(a *Answer) {
+	if at := a.Connection.Attempt; at.Failures > 0 {
+		a.warn("refreshing this token has failed (" + string(at.Class) + ": " + detail(at.Why, at.Code) + "); it is served while it lives")
+	}
+}
+
+// refusal says why no flight may start for a connection that is active, or nil.
+func (c *Coordinator) refusal(a Answer, k store.Key, now time.Time) error {
+	conn := a.Connection
+	switch {
+	case !a.Terms.CanRefresh:
+		return &Error{Problem: Expired, Key: k, Provider: conn.Provider}
+	case c.flights.find(flightName(k)) != nil:
+		return nil // joining costs the provider nothing
+	case a.Terms.Paused:
+		return &Error{Problem: Paused, Key: k, Provider: conn.Provider}
+	case !c.opts.Writable():
+		return logical.ErrReadOnly
+	case !mayTry(conn.Attempt, a.Terms.Serial, now):
+		return fromAttempt(k, conn)
+	}
+	if until := c.restingUntil(conn.Provider); now.Before(until) {
+		return &Error{Problem: Unavailable, Key: k, Provider: conn.Provider, Class: providers.RateLimited, Why: "rate_limited", Next: until}
+	}
+	return nil
+}
+
+func (c *Coordinator) restingUntil(provider string) time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.resting[provider]
+}

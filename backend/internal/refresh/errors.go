@@ -1,0 +1,97 @@
+package refresh
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// Problem says why a connection cannot give its credential.
+type Problem int
+
+// The problems, by what helps.
+const (
+	NotFound       Problem = iota + 1 // there is no such connection
+	Disabled                          // a person must enable it
+	NeedsReconnect                    // a person must consent again
+	Expired                           // the token is dead and there is nothing to refresh it with
+	AppRefused                        // the operator must correct the provider
+	Unavailable                       // it passes by itself
+	Paused                            // the operator paused refreshing
+	NotRefreshable                    // refreshing was asked of something that is not refreshed
+)
+
+// Error is why a credential cannot be given, in terms of what the caller can do.
+type Error struct {
+	Problem  Problem
+	Key      store.Key
+	Provider string
+	Reason   store.Reason    // with NeedsReconnect
+	Class    providers.Class // with AppRefused and Unavailable
+	Why      string          // one of the engine's own words
+	Code     string          // a known error code
+	Next     time.Time       // with Unavailable: the next try
+}
+
+func (e *Error) Error() string {
+	switch e.Problem {
+	case NotFound:
+		return fmt.Sprintf("no connection %s: start one with auth-code-url/%s, or write its key to connections/%s", e.Key, e.Key, e.Key)
+	case Disabled:
+		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key, e.Reason, e.Key)
+	case NeedsReconnect:
+		return fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key, e.Reason, explain(e.Reason), e.Key)
+	case Expired:
+		return fmt.Sprintf("the token of connection %s has expired and the provider gave nothing to refresh it with: start a flow with auth-code-url/%s", e.Key, e.Key)
+	case AppRefused:
+		return fmt.Sprintf("provider %q refuses the app itself (%s): correct client_id, client_secret or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider, e.Key)
+	case Unavailable:
+		s := fmt.Sprintf("provider %q gave no new token for connection %s (%s: %s)", e.Provider, e.Key, e.Class, detail(e.Why, e.Code))
+		if e.Next.IsZero() {
+			return s + ": try again"
+		}
+		return s + ": the next try is at " + e.Next.UTC().Format(time.RFC3339)
+	case Paused:
+		return fmt.Sprintf("refreshing is paused on this mount and the token of connection %s has expired: set refresh_paused=false on config", e.Key)
+	}
+	return fmt.Sprintf("connection %s has nothing to refresh: %s", e.Key, e.Why)
+}
+
+func explain(r store.Reason) string {
+	switch r {
+	case store.ReasonOutcomeUnknown:
+		return "an answer of the provider was lost and it now refuses the former token"
+	case store.ReasonHardLimit:
+		return "the consent has run out"
+	case store.ReasonProviderChanged:
+		return "the provider was changed since this grant was made, so the grant is not sent there"
+	case store.ReasonProviderMissing:
+		return "its provider was deleted"
+	}
+	return "the provider refuses the grant; the person may have revoked it"
+}
+
+func detail(why, code string) string {
+	switch {
+	case code == "":
+		return why
+	case why == "" || why == code:
+		return code
+	}
+	return why + ", " + code
+}
+
+// fromAttempt is the error that a stored failure stands for, without asking the provider again.
+func fromAttempt(k store.Key, c *store.Connection) *Error {
+	a := c.Attempt
+	e := &Error{Problem: Unavailable, Key: k, Provider: c.Provider, Class: a.Class, Why: a.Why, Code: a.Code, Next: a.Next}
+	switch a.Class {
+	case providers.Misconfigured:
+		e.Problem = AppRefused
+	case providers.Rejected:
+		e.Problem, e.Reason = NeedsReconnect, c.Reason
+	}
+	return e
+}

@@ -1,0 +1,180 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func flightName(k store.Key) string { return "refresh " + k.String() }
+
+// find gives the flight of that name, or nil.
+func (f *flights) find(name string) *flight {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.running[name]
+}
+
+// start makes sure that a flight for the connection is under way. seen is the generation that the caller found wanting.
+// forced flights ignore the backoff: a person asked, or a crash cut the last one off.
+func (c *Coordinator) start(k store.Key, seen uint64, forced bool) (*flight, error) {
+	return c.flights.start(flightName(k), func(ctx context.Context) (any, error) {
+		a, err := c.fly(ctx, k, seen, forced)
+		return a, err
+	})
+}
+
+func (c *Coordinator) join(ctx context.Context, k store.Key, seen uint64, forced bool) (Answer, error) {
+	fl, err := c.start(k, seen, forced)
+	if err != nil {
+		return Answer{}, err
+	}
+	out, err := fl.wait(ctx)
+	if err != nil {
+		return Answer{}, err
+	}
+	return out.(Answer), nil
+}
+
+// fly is one refresh from the first look to the last write. Everything that can be wrong is found out before the
+// provider is called; after that, whatever it answered is kept.
+func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced bool) (Answer, error) {
+	a, err := c.look(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	conn := a.Connection
+	if conn.Generation != seen {
+		return a, nil // somebody was faster
+	}
+	if status, reason := conn.StatusUnder(a.Terms.Fingerprint); status != store.StatusActive {
+		problem := NeedsReconnect
+		if status == store.StatusDisabled {
+			problem = Disabled
+		}
+		return Answer{}, &Error{Problem: problem, Key: k, Provider: conn.Provider, Reason: reason}
+	}
+	if limit := conn.Grant.HardLimit; !limit.IsZero() && !c.opts.Now().Before(limit) {
+		_, _, _ = c.Keep(ctx, k, conn, func(cur *store.Connection) (*store.Connection, error) {
+			if cur != nil {
+				cur.HardLimitReached(c.opts.Now())
+			}
+			return cur, nil
+		})
+		return Answer{}, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: store.ReasonHardLimit}
+	}
+	lost, err := c.announce(ctx, k, a, forced)
+	if err != nil {
+		return Answer{}, err
+	}
+
+	g, err := c.opts.Source.Refresh(ctx, conn)
+	var perr *providers.Error
+	if errors.As(err, &perr) && perr.Class == providers.Unknown && ctx.Err() == nil {
+		// The token may be spent and the answer lost. Providers that forgive it do so for seconds: ask at once.
+		lost = true
+		g, err = c.opts.Source.Refresh(ctx, conn)
+		perr = nil
+		errors.As(err, &perr)
+	}
+	switch {
+	case err == nil:
+		return c.landed(ctx, k, a, g)
+	case perr != nil:
+		return c.failed(ctx, k, a, perr, lost)
+	}
+	return Answer{}, err // nothing was sent
+}
+
+// announce stores the intent, if the provider may rotate, and reports whether an earlier one was left open by a crash.
+// Whatever forbids the refresh is found here, before the provider hears of it.
+func (c *Coordinator) announce(ctx context.Context, k store.Key, a Answer, forced bool) (lost bool, err error) {
+	if !c.opts.Writable() {
+		return false, logical.ErrReadOnly
+	}
+	now := c.opts.Now()
+	if !a.Terms.CanRefresh {
+		return false, &Error{Problem: Expired, Key: k, Provider: a.Connection.Provider}
+	}
+	if a.Terms.Paused {
+		return false, &Error{Problem: Paused, Key: k, Provider: a.Connection.Provider}
+	}
+	if !forced && !mayTry(a.Connection.Attempt, a.Terms.Serial, now) {
+		return false, fromAttempt(k, a.Connection)
+	}
+	if !a.Terms.MayRotate {
+		return false, nil
+	}
+	open, err := c.opts.Store.Intent(ctx, k)
+	if err != nil {
+		return false, err
+	}
+	lost = open != nil && open.Generation == a.Connection.Generation
+	return lost, c.opts.Store.PutIntent(ctx, k, &store.Intent{Key: k.String(), Generation: a.Connection.Generation, Time: now})
+}
+
+// landed keeps what a refresh brought. The intent stays until the new state is saved, so that a crash before is known
+// for what it is.
+func (c *Coordinator) landed(ctx context.Context, k store.Key, a Answer, g *providers.Grant) (Answer, error) {
+	seen := a.Connection.Generation
+	conn, saved, err := c.Keep(ctx, k, a.Connection, func(cur *store.Connection) (*store.Connection, error) {
+		if cur == nil || cur.Generation != seen {
+			return nil, nil // deleted or reconnected meanwhile: what is there is newer
+		}
+		cur.Refreshed(g, c.opts.Now())
+		return cur, nil
+	})
+	if err != nil {
+		return Answer{}, err
+	}
+	if conn == nil {
+		return c.look(ctx, k)
+	}
+	a.Connection, a.Warnings = conn, nil
+	if !saved {
+		a.warn("storage refused the refreshed token; it is served from memory and would be lost with this process: check Vault's storage")
+		return a, nil
+	}
+	if a.Terms.MayRotate {
+		if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
+			// Harmless: its generation is past, so whoever finds it drops it.
+			c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", err)
+		}
+	}
+	return a, nil
+}
+
+// failed records why a refresh brought nothing and says it to the caller.
+func (c *Coordinator) failed(ctx context.Context, k store.Key, a Answer, perr *providers.Error, lost bool) (Answer, error) {
+	now, seen := c.opts.Now(), a.Connection.Generation
+	next := nextTry(perr, a.Connection.Attempt.Failures, now)
+	if perr.Class == providers.RateLimited {
+		c.mu.Lock()
+		c.resting[a.Connection.Provider] = next
+		c.mu.Unlock()
+	}
+	conn, saved, err := c.Keep(ctx, k, a.Connection, func(cur *store.Connection) (*store.Connection, error) {
+		if cur == nil || cur.Generation != seen {
+			return nil, nil
+		}
+		cur.Attempt.Unknown = cur.Attempt.Unknown || lost
+		cur.RefreshFailed(perr, a.Terms.Serial, now, next)
+		return cur, nil
+	})
+	if err != nil {
+		return Answer{}, err
+	}
+	if conn == nil {
+		return c.look(ctx, k)
+	}
+	c.logger.Warn("a refresh failed", "connection", k.String(), "provider", a.Connection.Provider,
+		"class", string(perr.Class), "reason", perr.Reason, "code", perr.Code, "status", perr.Status, "next", next)
+	if saved && a.Terms.MayRotate {
+		_ = c.opts.Store.DeleteIntent(ctx, k) // what it said is now said by the entry
+	}
+	return Answer{}, fromAttempt(k, conn)
+}

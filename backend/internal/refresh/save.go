@@ -1,0 +1,193 @@
+package refresh
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+const (
+	firstSaveRetry = 100 * time.Millisecond
+	maxSaveRetry   = 15 * time.Second
+)
+
+// Load reads a connection: what is kept unsaved in memory, else what storage holds. nil when there is none.
+func (c *Coordinator) Load(ctx context.Context, k store.Key) (*store.Connection, error) {
+	conn, _, err := c.load(ctx, k)
+	return conn, err
+}
+
+func (c *Coordinator) load(ctx context.Context, k store.Key) (conn *store.Connection, unsaved bool, err error) {
+	c.mu.Lock()
+	kept := c.unsaved[k].Clone()
+	c.mu.Unlock()
+	if kept != nil {
+		return kept, true, nil
+	}
+	conn, err = c.opts.Store.Connection(ctx, k)
+	return conn, false, err
+}
+
+// Update changes a connection under its lock. change gets a fresh copy, nil when there is none, and returns what to
+// store; nil leaves everything as it is. When storage refuses, nothing has changed.
+func (c *Coordinator) Update(ctx context.Context, k store.Key, change func(*store.Connection) (*store.Connection, error)) (*store.Connection, error) {
+	defer c.locks.lock(k)()
+	conn, _, err := c.load(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	next, err := change(conn)
+	if err != nil || next == nil {
+		return nil, err
+	}
+	if err := c.opts.Store.PutConnection(ctx, k, next); err != nil {
+		return nil, err
+	}
+	c.keep(k, nil)
+	c.opts.Changed(k, next)
+	return next.Clone(), nil
+}
+
+// Keep is Update for what must not be lost: when storage refuses, the result is held in memory, served from there and
+// saved as soon as storage takes it. saved tells which. known is what the caller read before, for when storage does not
+// even answer a read.
+func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connection, change func(*store.Connection) (*store.Connection, error)) (conn *store.Connection, saved bool, err error) {
+	defer c.locks.lock(k)()
+	conn, _, err = c.load(ctx, k)
+	if err != nil {
+		conn = known.Clone()
+	}
+	next, err := change(conn)
+	if err != nil || next == nil {
+		return nil, false, err
+	}
+	if err := c.opts.Store.PutConnection(ctx, k, next); err != nil {
+		c.logger.Error("storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
+		c.keep(k, next)
+		c.opts.Changed(k, next)
+		c.saveLater()
+		return next.Clone(), false, nil
+	}
+	c.keep(k, nil)
+	c.opts.Changed(k, next)
+	return next.Clone(), true, nil
+}
+
+// keep sets what is unsaved for a connection; nil clears it.
+func (c *Coordinator) keep(k store.Key, conn *store.Connection) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if conn == nil {
+		delete(c.unsaved, k)
+		return
+	}
+	c.unsaved[k] = conn.Clone()
+}
+
+// Unsaved is how many connections live in memory only.
+func (c *Coordinator) Unsaved() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.unsaved)
+}
+
+// saveLater makes sure that somebody tries to save until nothing is unsaved. While closing nobody starts: Close itself
+// makes the last tries.
+func (c *Coordinator) saveLater() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.saving || len(c.unsaved) == 0 {
+		return
+	}
+	c.saves++ // a name of its own: the one before may still be on its way out
+	_, err := c.flights.start(fmt.Sprint("save ", c.saves), func(ctx context.Context) (any, error) {
+		finished := false
+		defer func() {
+			if !finished {
+				c.savingEnded()
+			}
+		}()
+		for wait := firstSaveRetry; c.stillSaving(); wait = min(2*wait, maxSaveRetry) {
+			timer := time.NewTimer(wait)
+			select {
+			case <-timer.C:
+				c.saveAll(ctx)
+			case <-c.closing:
+				timer.Stop()
+				return nil, nil
+			case <-ctx.Done():
+				timer.Stop()
+				return nil, ctx.Err()
+			}
+		}
+		finished = true
+		return nil, nil
+	})
+	c.saving = err == nil
+}
+
+// stillSaving says whether anything is unsaved, and in the same breath gives the task up when not, so that what becomes
+// unsaved a moment later finds nobody saving and starts anew.
+func (c *Coordinator) stillSaving() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.saving = len(c.unsaved) > 0
+	return c.saving
+}
+
+func (c *Coordinator) savingEnded() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.saving = false
+}
+
+// saveAll tries once to save each connection that is unsaved.
+func (c *Coordinator) saveAll(ctx context.Context) {
+	c.mu.Lock()
+	keys := make([]store.Key, 0, len(c.unsaved))
+	for k := range c.unsaved {
+		keys = append(keys, k)
+	}
+	c.mu.Unlock()
+	for _, k := range keys {
+		if err := c.saveOne(ctx, k); err != nil {
+			c.logger.Debug("storage still refuses a connection", "connection", k.String(), "error", err)
+		}
+	}
+}
+
+func (c *Coordinator) saveOne(ctx context.Context, k store.Key) error {
+	defer c.locks.lock(k)()
+	conn, unsaved, err := c.load(ctx, k)
+	if err != nil || !unsaved {
+		return err
+	}
+	stored, err := c.opts.Store.Connection(ctx, k)
+	if err != nil {
+		return err
+	}
+	if stored != nil && stored.Serial != conn.Serial {
+		// Another node went on meanwhile. What it stored is newer than what we hold.
+		c.logger.Warn("dropped an unsaved state: storage holds a newer one", "connection", k.String())
+		c.keep(k, nil)
+		c.opts.Changed(k, stored)
+		return nil
+	}
+	if stored == nil && conn.Serial > 0 {
+		c.keep(k, nil) // deleted by another node
+		c.opts.Changed(k, nil)
+		return nil
+	}
+	if err := c.opts.Store.PutConnection(ctx, k, conn); err != nil {
+		return err
+	}
+	c.keep(k, nil)
+	c.opts.Changed(k, conn)
+	c.logger.Info("saved a connection that storage had refused", "connection", k.String())
+	return c.opts.Store.DeleteIntent(ctx, k)
+}
+
+// Nudge makes sure that what is unsaved is being saved. It is cheap; the heartbeat calls it.
+func (c *Coordinator) Nudge() { c.saveLater() }

@@ -1,0 +1,88 @@
+package refresh
+
+import (
+	"math/rand/v2"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+const (
+	// MinTTL is the least ttl ever told, in seconds: consumers treat less as an error or poll in a loop.
+	MinTTL = 5 * time.Second
+
+	// recentSuccess is how long a success answers further demands to refresh.
+	recentSuccess = 10 * time.Second
+
+	firstBackoff = 2 * time.Second
+	maxBackoff   = 10 * time.Minute
+)
+
+// phase is how a credential stands at one moment.
+type phase int
+
+const (
+	fresh phase = iota // serve it
+	due                // alive, and inside the margin: serve it and replace it
+	dead               // expired
+)
+
+// Margin is how long before expiry a token is replaced: a fifth of its life, at most limit.
+func Margin(lifetime, limit time.Duration) time.Duration {
+	return min(limit, lifetime/5)
+}
+
+// phaseOf places the connection's credential at now. Keys and tokens without expiry are always fresh.
+func phaseOf(c *store.Connection, limit time.Duration, now time.Time) phase {
+	g := c.Grant
+	switch {
+	case g == nil || g.Expires.IsZero():
+		return fresh
+	case !now.Before(g.Expires):
+		return dead
+	case !now.Before(g.Expires.Add(-Margin(g.Lifetime(), limit))):
+		return due
+	}
+	return fresh
+}
+
+// TTL is how long a reader may rest before the engine hands out something newer, and the rotation period beside it.
+func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
+	g := a.Connection.Grant
+	if g == nil || g.Expires.IsZero() {
+		return a.Terms.Poll, a.Terms.Poll
+	}
+	margin := Margin(g.Lifetime(), a.Terms.Margin)
+	return max(g.Expires.Add(-margin).Sub(now).Truncate(time.Second), MinTTL), max((g.Lifetime() - margin).Truncate(time.Second), MinTTL)
+}
+
+// mayTry reports whether the record of failures allows a refresh now. A misconfigured provider rests until somebody
+// changes it, a refused grant until a person consents again.
+func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
+	switch a.Class {
+	case "":
+		return true
+	case providers.Rejected:
+		return false
+	case providers.Misconfigured:
+		return a.ProviderSerial != providerSerial
+	}
+	return !now.Before(a.Next)
+}
+
+// nextTry is when the refresh after this failure may be made. Jitter keeps a crowd from coming back in step; it never
+// brings a retry before what the provider asked for.
+func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
+	switch e.Class {
+	case providers.Rejected, providers.Misconfigured:
+		return time.Time{}
+	}
+	wait := maxBackoff
+	if failures < 9 {
+		wait = firstBackoff << failures
+	}
+	wait = min(wait, maxBackoff)
+	wait = wait*3/4 + rand.N(wait/2)
+	return now.Add(max(wait, e.RetryAfter))
+}

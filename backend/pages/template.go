@@ -1,0 +1,46 @@
+package pages
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"html/template"
+)
+
+//go:embed templates
+var files embed.FS
+
+// documents holds one complete document per outcome: layout.html around the outcome's own blocks.
+var documents = map[Outcome]*template.Template{
+	Neutral: parse("neutral"),
+	Confirm: parse("confirm"),
+	Return:  parse("return"),
+	Done:    parse("done"),
+	Denied:  parse("denied"),
+}
+
+func parse(name string) *template.Template {
+	return template.Must(template.New("layout.html").Option("missingkey=error").
+		ParseFS(files, "templates/layout.html", "templates/"+name+".html"))
+}
+
+// style is the one style sheet, and the policy that admits it and nothing else.
+type style struct {
+	CSS    template.CSS
+	Policy template.HTMLAttr
+}
+
+var pageStyle = newStyle()
+
+// newStyle puts the policy into the page, since Vault drops every header that a plugin sets. A policy given this way
+// cannot forbid framing; that takes custom_response_headers of the listener.
+func newStyle() style {
+	css, err := files.ReadFile("templates/page.css")
+	if err != nil {
+		panic(err) // embedded: cannot be missing in a binary that was built
+	}
+	sum := sha256.Sum256(css)
+	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
+		"'; base-uri 'none'; form-action 'none'"
+	return style{CSS: template.CSS(css), Policy: template.HTMLAttr(`content="` + policy + `"`)}
+}

@@ -1,0 +1,296 @@
+package backend
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+	"golang.org/x/oauth2"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func (b *backend) pathAuthCodeURL() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      byName("auth-code-url"),
+		DisplayAttrs: display(spellings("flow"), "Flow"),
+		Fields: ownedFields(map[string]*framework.FieldSchema{
+			"provider":        str("Provider to connect; by default that of the connection, else the one of the connection's name."),
+			"kind":            str("How the credential is obtained; authorization_code."),
+			"scopes":          strs("Scopes to ask for, out of the provider's allowed_scopes; by default the provider's scopes."),
+			"required_scopes": strs("Scopes whose absence is shown as missing_scopes; by default those asked for."),
+			"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain."),
+			"redirect_uri":    str("The application's own redirect URI, if it receives the browser itself; one of the provider's redirect_uris."),
+			"return_url":      str("Where Vault's callback page leads on to; one of the provider's return_urls."),
+			"login_hint":      str("Account to suggest on the provider's login page, where it takes one."),
+			"session_binding": str("With redirect_uri: base64url of the SHA-256 of a value in the browser session that starts the flow; exchange must bring the value."),
+			"provision":       boolean("Connect under the id of a live entity that is not the caller's own."),
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: verb("start", forwarded(b.operation(b.authCodeURLWrite, "Start to connect an account.", flowSchema))),
+		},
+		HelpSynopsis:    "Start to connect an account.",
+		HelpDescription: authCodeURLHelp,
+	}}
+}
+
+var flowSchema = map[string]*framework.FieldSchema{
+	"url":          required(str("URL to open in the person's browser.")),
+	"flow_id":      required(str("Names the flow in exchange; proves nothing.")),
+	"expire_time":  required(str("When the flow ends (RFC 3339).")),
+	"redirect_uri": required(str("Where the provider sends the browser.")),
+	"next_step":    required(str("What to do after the person consented.")),
+}
+
+func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
+		return nil, err
+	}
+	k, err := b.keyOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	who := callerOf(req)
+	if who.id() == "" {
+		return nil, badRequest("this token has neither an entity nor an accessor, so nobody could prove to be who started the flow: use a service token, or log in by an auth method")
+	}
+	known, p, err := b.flowTarget(ctx, k, who, d)
+	if err != nil {
+		return nil, err
+	}
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.mayOpenFlow(ctx, who, config); err != nil {
+		return nil, err
+	}
+	f, state, err := b.newFlow(ctx, req, d, k, who, known, p, config)
+	if err != nil {
+		return nil, err
+	}
+	authURL, err := providers.AuthCodeURL(p.app, providers.AuthCodeURLRequest{
+		Resolved: f.Resolved, State: state, Nonce: f.Nonce, Verifier: f.Verifier, RedirectURI: f.RedirectURI,
+		Scopes: f.Scopes, LoginHint: d.Get("login_hint").(string),
+	})
+	if err != nil {
+		return nil, badRequest("%s", err)
+	}
+	if err := b.putFlow(ctx, f); err != nil {
+		return nil, err
+	}
+	resp := &logical.Response{Data: map[string]any{
+		"url": authURL, "flow_id": f.ID, "expire_time": rfc3339(f.Expires), "redirect_uri": f.RedirectURI,
+		"next_step": nextStep(req.MountPoint, f),
+	}}
+	if !f.Confirm && !f.OwnRedirect {
+		resp.AddWarning("this provider has confirm=false: open the URL yourself and give it to nobody")
+	}
+	return resp, nil
+}
+
+// flowTarget finds the connection that a flow is for, if there is one, and its provider.
+func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*store.Connection, *configured, error) {
+	known, err := b.coordinator.Load(ctx, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	name := k.Name
+	if known != nil {
+		name = known.Provider
+	}
+	if v, ok := d.GetOk("provider"); ok {
+		if known != nil && v.(string) != known.Provider {
+			return nil, nil, badRequest("connection %s belongs to provider %q, which is fixed: choose another name", k, known.Provider)
+		}
+		name = v.(string)
+	}
+	if known == nil {
+		err = b.mayCreate(who, k, d.Get("provision").(bool))
+	} else {
+		err = who.permitFor(k)(known)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	p, err := b.knownProvider(ctx, name)
+	return known, p, err
+}
+
+// mayOpenFlow bounds what one caller can pile up.
+func (b *backend) mayOpenFlow(ctx context.Context, who caller, config *store.Config) error {
+	flows, err := b.flows.all(ctx, b.store)
+	if err != nil {
+		return err
+	}
+	open := 0
+	for _, f := range flows {
+		if f.caller == who.id() && !f.ended && b.now().Before(f.expires) {
+			open++
+		}
+	}
+	if open >= config.MaxOpenFlows {
+		return conflict("you have %d flows open, as many as max_open_flows on config allows: finish some, or wait until they expire", open)
+	}
+	return nil
+}
+
+// newFlow validates what the caller asks for and freezes the flow. It stores nothing.
+func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framework.FieldData, k store.Key, who caller,
+	known *store.Connection, p *configured, config *store.Config,
+) (f *store.Flow, state string, err error) {
+	definition := p.app.Definition
+	kind, err := kindOf(definition, d.Get("kind").(string), func(kind providers.Kind) bool { return kind == providers.KindAuthorizationCode })
+	if err != nil {
+		return nil, "", err
+	}
+	if kind != providers.KindAuthorizationCode {
+		return nil, "", badRequest("kind %s has no authorization URL: write it to connections/%s", kind, k)
+	}
+	now := b.now()
+	state = newState()
+	f = &store.Flow{
+		ID: store.FlowID(state), Key: k.String(), Provider: p.name, Kind: kind, Pinned: p.fingerprint, Caller: who.id(),
+		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now}, Expires: now.Add(config.FlowTTL),
+		Confirm: p.entry.Confirm, Verifier: providers.NewSecret(oauth2.GenerateVerifier()),
+	}
+	if f.Scopes, err = scopesFor(p, d.Get("scopes").([]string)); err != nil {
+		return nil, "", err
+	}
+	f.RequiredScopes = d.Get("required_scopes").([]string)
+	if len(f.RequiredScopes) == 0 && known == nil {
+		f.RequiredScopes = d.Get("scopes").([]string)
+	}
+	if known != nil {
+		f.Inputs = known.Inputs
+	}
+	if v, ok := d.GetOk("inputs"); ok {
+		if f.Inputs, err = definition.CheckInputs("connection", v.(map[string]string)); err != nil {
+			return nil, "", badRequest("%s", err)
+		}
+	}
+	if err := b.chooseRedirect(req, d, f, p, config); err != nil {
+		return nil, "", err
+	}
+	if f.Resolved, err = p.client.Resolve(ctx, p.app, f.Inputs); err != nil {
+		return nil, "", asBadRequest(err)
+	}
+	if p.entry.ClientID == "" {
+		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name, p.name)
+	}
+	if p.entry.ClientSecret.IsZero() && f.Resolved.ClientAuth != "none" {
+		return nil, "", conflict("provider %q has no client secret (it was never written, or was cleared when the provider changed): write client_secret to providers/%s", p.name, p.name)
+	}
+	if f.Resolved.OpenID {
+		f.Nonce = randomText(16)
+	}
+	return f, state, nil
+}
+
+// scopesFor checks what is asked against what the operator allows, and adds what the service always needs.
+func scopesFor(p *configured, asked []string) ([]string, error) {
+	allowed := p.entry.AllowedScopes
+	if len(allowed) == 0 {
+		allowed = p.app.RequestScopes(nil)
+	}
+	if !slices.Contains(allowed, "*") {
+		for _, s := range asked {
+			if !slices.Contains(allowed, s) {
+				return nil, badRequest("scope %q is not among the allowed_scopes of provider %q: %s", clipText(s), p.name, strings.Join(allowed, ", "))
+			}
+		}
+	}
+	return p.app.RequestScopes(asked), nil
+}
+
+// chooseRedirect decides where the provider sends the browser: to Vault, or to an application that is on the list.
+func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f *store.Flow, p *configured, config *store.Config) error {
+	f.RedirectURI, f.ReturnURL = d.Get("redirect_uri").(string), d.Get("return_url").(string)
+	f.SessionBinding = d.Get("session_binding").(string)
+	if f.RedirectURI != "" {
+		f.OwnRedirect = true
+		switch {
+		case f.ReturnURL != "":
+			return badRequest("return_url goes with Vault's own callback: leave out redirect_uri, or return_url")
+		case !slices.ContainsFunc(p.entry.RedirectURIs, func(listed string) bool { return sameRedirect(listed, f.RedirectURI) }):
+			return badRequest("redirect_uri is not on the list of provider %q: an operator adds it to redirect_uris", p.name)
+		case p.entry.RequireSessionBinding && f.SessionBinding == "":
+			return badRequest("provider %q asks for session_binding with an application's own redirect_uri", p.name)
+		}
+		return checkBinding(f.SessionBinding)
+	}
+	if f.SessionBinding != "" {
+		return badRequest("session_binding goes with an application's own redirect_uri; Vault's callback page has the confirmation code instead")
+	}
+	if f.ReturnURL != "" && !slices.Contains(p.entry.ReturnURLs, f.ReturnURL) {
+		return badRequest("return_url is not on the list of provider %q: an operator adds it to return_urls", p.name)
+	}
+	base, err := mountURL(config, req)
+	f.RedirectURI = base + "/callback/" + p.name
+	return err
+}
+
+func checkBinding(binding string) error {
+	if binding == "" {
+		return nil
+	}
+	if sum, err := base64.RawURLEncoding.DecodeString(strings.TrimRight(binding, "=")); err != nil || len(sum) != 32 {
+		return badRequest("session_binding must be the base64url of a SHA-256, 43 characters")
+	}
+	return nil
+}
+
+// sameRedirect compares exactly, but for the port of a loopback redirect (RFC 8252 section 7.3).
+func sameRedirect(listed, asked string) bool {
+	if listed == asked {
+		return true
+	}
+	l, err1 := url.Parse(listed)
+	a, err2 := url.Parse(asked)
+	if err1 != nil || err2 != nil || l.Scheme != "http" || !isLoopback(l.Hostname()) || l.Hostname() != a.Hostname() {
+		return false
+	}
+	a.Host = l.Host
+	return a.String() == listed
+}
+
+func nextStep(mount string, f *store.Flow) string {
+	exchange := "vault write " + mount + "exchange "
+	switch {
+	case f.OwnRedirect:
+		return "after the person consented, finish with the code and state that your redirect URI receives: " + exchange + "state=... code=..."
+	case !f.Confirm:
+		return "after the person consented: " + exchange + "flow_id=" + f.ID
+	}
+	return "after the person consented, type the confirmation code that their browser shows: " + exchange + "flow_id=" + f.ID + " confirmation_code=..."
+}
+
+// asBadRequest makes of an error about the caller's values a 400, and leaves the provider's failures what they are.
+func asBadRequest(err error) error {
+	var call *providers.Error
+	if errors.As(err, &call) {
+		return badGateway("%s: try again later", call)
+	}
+	return badRequest("%s", err)
+}
+
+const authCodeURLHelp = `
+Answers the URL at which a person consents, and what to do afterwards. Nothing is
+connected by this call, and a connection that serves goes on serving.
+
+The flow is bound to the caller: only the same entity (or, without one, the same token)
+can finish it with exchange, within flow_ttl.
+
+Without redirect_uri the provider sends the browser to Vault's callback page, which
+shows a confirmation code to whoever consented. Typing that code into exchange proves
+that the one who consented and the one who started are the same.
+
+To reconnect, start a flow for the same name: label, tags and policies stay, and another
+account is refused.
+`

@@ -1,0 +1,199 @@
+package backend
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/pages"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// maxCallbackValue bounds each parameter that anybody on the network may send.
+const maxCallbackValue = 8 << 10
+
+func (b *backend) pathCallback() []*framework.Path {
+	query := func(description string) *framework.FieldSchema {
+		return &framework.FieldSchema{Type: framework.TypeString, Query: true, Description: description}
+	}
+	page := map[string]*framework.FieldSchema{} // the answer is a page of HTML, not data
+	return []*framework.Path{{
+		Pattern:      "callback/" + segment("provider"),
+		DisplayAttrs: display("callback|callback", "Callback"),
+		Fields: map[string]*framework.FieldSchema{
+			"provider": required(str("Provider whose flow comes back.")),
+			"state":    query("The flow's state."),
+			"code":     query("The authorization code."),
+			"iss":      query("The issuer (RFC 9207)."),
+			"error":    query("Why there is no code (RFC 6749 section 4.1.2.1)."),
+		},
+		TakesArbitraryInput: true, // providers send what they like; the definition names what is kept
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   verb("receive", forwarded(b.operation(b.callback, "Where the provider sends the browser.", page))),
+			logical.UpdateOperation: verb("receive-post", forwarded(b.operation(b.callback, "The same for response_mode=form_post.", page))),
+		},
+		HelpSynopsis:    "Where the provider sends the browser. Unauthenticated.",
+		HelpDescription: callbackHelp,
+	}}
+}
+
+// callback parks what the browser brings. It needs no token, so nothing follows from knowing what it is given: a caller
+// who is not the browser that consented learns the neutral page and changes nothing.
+func (b *backend) callback(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	page, err := b.park(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	body, err := page.Render()
+	if err != nil {
+		b.Logger().Error("a callback page could not be made", "error", err)
+		if body, err = (pages.Page{}).Render(); err != nil {
+			return nil, err
+		}
+	}
+	// The body goes as bytes: a text that happens to be base64 would be decoded on the way.
+	return &logical.Response{Data: map[string]any{
+		logical.HTTPRawBody: body, logical.HTTPContentType: pages.ContentType, logical.HTTPStatusCode: http.StatusOK,
+	}}, nil
+}
+
+func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.FieldData) (pages.Page, error) {
+	neutral := pages.Page{}
+	values, ok := callbackValues(d)
+	if !ok {
+		return neutral, nil
+	}
+	name := d.Get("provider").(string)
+	if store.CheckName("provider", name) != nil {
+		return neutral, nil
+	}
+	p, err := b.provider(ctx, name)
+	if err != nil || p == nil {
+		return neutral, err
+	}
+	cb := p.app.Definition.Callback
+	state, code := values[orDefault(cb.State, "state")], values[orDefault(cb.Code, "code")]
+	if state == "" {
+		return neutral, nil
+	}
+	id := store.FlowID(state)
+	defer b.flows.lock(id)()
+	f, err := b.store.Flow(ctx, id)
+	if err != nil {
+		return neutral, err
+	}
+	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint || f.Claimed != "" || f.Outcome != nil {
+		return neutral, nil
+	}
+	denied := values["error"] != ""
+	switch {
+	case f.Parked != nil && !denied && code != "" && f.ParkedIs(code):
+		return b.parkedPage(req, f, p), nil // the same browser reloads the page
+	case f.Parked != nil, code == "" && !denied:
+		return neutral, nil
+	case denied:
+		f.Park(&store.Parked{Time: b.now(), Denied: knownDenial(values["error"]), Issuer: values["iss"]})
+	default:
+		f.Park(&store.Parked{
+			Time: b.now(), Code: providers.NewSecret(code), Issuer: values["iss"], Callback: kept(p.app.Definition, values),
+			ConfirmationCode: providers.NewSecret(newConfirmationCode()),
+		})
+	}
+	if err := b.putFlow(ctx, f); err != nil {
+		return neutral, err
+	}
+	return b.parkedPage(req, f, p), nil
+}
+
+// callbackValues reads every parameter as a text; false when one is nothing a provider would send.
+func callbackValues(d *framework.FieldData) (map[string]string, bool) {
+	if len(d.Raw) > 64 {
+		return nil, false
+	}
+	values := map[string]string{}
+	for name, raw := range d.Raw {
+		v, err := scalar(name, raw)
+		if err != nil || len(v) > maxCallbackValue || len(name) > 128 {
+			return nil, false
+		}
+		values[name] = v
+	}
+	return values, true
+}
+
+// kept picks the parameters that the definition's exchange will look at: all of them when they are signed together.
+func kept(def *providers.Definition, values map[string]string) map[string]string {
+	out := map[string]string{}
+	for name, v := range values {
+		switch name {
+		case orDefault(def.Callback.State, "state"), orDefault(def.Callback.Code, "code"), "provider", "iss":
+			if def.Callback.Signed == "" || name == "provider" {
+				continue
+			}
+		}
+		out[name] = v
+	}
+	if def.Callback.Signed != "" {
+		return out
+	}
+	wanted := map[string]bool{}
+	for name := range def.Callback.Match {
+		wanted[name] = true
+	}
+	for _, c := range def.Connection {
+		if c.From == "callback" {
+			for _, path := range c.Path {
+				wanted[path] = true
+			}
+		}
+	}
+	for name := range out {
+		if !wanted[name] {
+			delete(out, name)
+		}
+	}
+	return out
+}
+
+// knownDenial keeps an error code of the standard and drops any other word.
+func knownDenial(code string) string {
+	switch code {
+	case "access_denied", "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "server_error",
+		"temporarily_unavailable", "login_required", "consent_required", "interaction_required", "account_selection_required":
+		return code
+	}
+	return "refused"
+}
+
+func (b *backend) parkedPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
+	page := pages.Page{
+		Provider: p.app.Definition.Name, Connection: f.Key, StartedBy: f.Created.DisplayName, StartedAt: f.Created.Time,
+		Mount: strings.TrimRight(req.MountPoint, "/"), FlowID: f.ID, ReturnURL: f.ReturnURL,
+	}
+	switch {
+	case f.Parked.Denied != "":
+		page.Outcome = pages.Denied
+	case f.ReturnURL != "":
+		page.Outcome = pages.Return
+	case f.Confirm:
+		page.Outcome = pages.Confirm
+	default:
+		page.Outcome = pages.Done
+	}
+	if f.Confirm && f.Parked.Denied == "" {
+		page.ConfirmationCode = f.Parked.ConfirmationCode
+	}
+	return page
+}
+
+const callbackHelp = `
+Register <public_url>/callback/<provider> as the redirect URI at the service; reading
+providers/<provider> shows it. The page never exchanges the code: it parks it and shows
+a confirmation code, or leads on to the flow's return_url. exchange finishes the flow.
+
+Unknown, used and expired flows look the same.
+`

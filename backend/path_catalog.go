@@ -1,0 +1,139 @@
+package backend
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func (b *backend) pathCatalog() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern:      "catalog/?",
+			DisplayAttrs: display("catalog", "Definition"),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: verb("list", b.operation(b.catalogList, "List the services that can be connected.", listSchema)),
+			},
+			HelpSynopsis:    "The services that can be connected.",
+			HelpDescription: catalogHelp,
+		},
+		{
+			Pattern:      "catalog/" + segment("definition"),
+			DisplayAttrs: display("definition", "Definition"),
+			Fields: map[string]*framework.FieldSchema{
+				"definition": required(str("Id of the definition.")),
+			},
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: verb("read", b.operation(b.catalogRead, "Read what a service is and what connecting it needs.", catalogSchema)),
+			},
+			HelpSynopsis:    "What a service is and what connecting it needs.",
+			HelpDescription: catalogHelp,
+		},
+	}
+}
+
+// listSchema is the shape of every list.
+var listSchema = map[string]*framework.FieldSchema{
+	"keys":     {Type: framework.TypeStringSlice, Description: "Names."},
+	"key_info": {Type: framework.TypeMap, Description: "Public facts by name."},
+}
+
+var catalogSchema = map[string]*framework.FieldSchema{
+	"name":       str("Display name."),
+	"summary":    str("What the service is."),
+	"category":   str("Kind of service."),
+	"kinds":      strs("How a credential is obtained; the first is the default."),
+	"sources":    strs("Documentation the definition was made from."),
+	"setup":      object("Where to create the app or the key, and what to know."),
+	"inputs":     object("Values that a provider or a connection must or may give, by name."),
+	"key_fields": object("Fields of the key, by name."),
+	"endpoints":  object("URLs by step."),
+	"scopes":     object("How scopes are asked for."),
+	"refresh":    object("What is known of the service's refresh tokens."),
+	"send":       object("Where the credential goes in a request to the service."),
+	"api_base":   str("Base URL of the service's API."),
+}
+
+func (b *backend) catalogList(_ context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	ids := b.catalog.IDs()
+	info := make(map[string]any, len(ids))
+	for _, id := range ids {
+		if d, ok := b.catalog.Get(id); ok {
+			info[id] = map[string]any{"name": d.Name, "category": d.Category, "kinds": d.Kinds}
+		}
+	}
+	return logical.ListResponseWithInfo(ids, info), nil
+}
+
+func (b *backend) catalogRead(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	id := d.Get("definition").(string)
+	if err := store.CheckName("definition", id); err != nil {
+		return nil, badRequest("%s", err)
+	}
+	def, ok := b.catalog.Get(id)
+	if !ok {
+		return nil, nil
+	}
+	return &logical.Response{Data: definitionData(def)}, nil
+}
+
+// definitionData is what people need of a definition. How the calls are made in detail is the file's own business.
+func definitionData(def *providers.Definition) map[string]any {
+	inputs := map[string]any{}
+	for _, in := range def.Inputs {
+		inputs[in.Name] = map[string]any{
+			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern, "example": in.Example, "help": in.Help,
+		}
+	}
+	fields := map[string]any{}
+	send := def.Send
+	if def.Key != nil {
+		for _, f := range def.Key.Fields {
+			fields[f.Name] = map[string]any{
+				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help, "set_by": orDefault(f.SetBy, "connection"),
+			}
+		}
+		if def.Key.Send != nil {
+			send = def.Key.Send
+		}
+	}
+	data := map[string]any{
+		"name": def.Name, "summary": def.Summary, "category": def.Category, "kinds": def.Kinds, "sources": list(def.Sources),
+		"api_base": def.APIBase, "inputs": inputs, "key_fields": fields, "endpoints": def.Endpoints,
+		"setup": map[string]any{
+			"app_url": def.Setup.AppURL, "key_url": def.Setup.KeyURL, "redirect": def.Setup.Redirect,
+			"notes": list(def.Setup.Notes), "limits": list(def.Setup.Limits),
+		},
+		"scopes": map[string]any{
+			"default": list(def.Scopes.Default), "always": append(list(def.Scopes.Identity), def.Scopes.Offline...),
+		},
+		"refresh": map[string]any{"token": def.Refresh.Token},
+	}
+	if send != nil {
+		data["send"] = map[string]any{
+			"headers": send.Headers, "query": send.Query, "basic_user": send.User, "basic_password": send.Password,
+		}
+	} else {
+		data["send"] = map[string]any{"headers": map[string]string{"Authorization": "Bearer {access_token}"}}
+	}
+	return data
+}
+
+func orDefault(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}
+
+const catalogHelp = `
+A definition is what the engine knows of a service: its URLs, parameters and quirks.
+Definitions come with the release. To use one, an operator writes a provider that names
+it: 'vault write connectors/providers/slack client_id=... client_secret=...'. A service
+that has no definition of its own is reached by the generic ones: oidc, oauth2,
+http_header, http_basic.
+`

@@ -1,0 +1,238 @@
+package backend
+
+import (
+	"context"
+	"net/netip"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/egress"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+func (b *backend) pathConfig() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "config",
+		DisplayAttrs: display("configuration", "Configuration"),
+		Fields:       configFields(),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation:   verb("read", b.operation(b.configRead, "Read the settings of this mount.", configFields())),
+			logical.UpdateOperation: verb("configure", forwarded(b.operation(b.configWrite, "Change settings of this mount; what is not named keeps its value.", configFields()))),
+		},
+		HelpSynopsis:    "Settings of this mount.",
+		HelpDescription: configHelp,
+	}}
+}
+
+func configFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"public_url":      str("Where browsers reach this mount, as https://vault.example.com; an origin alone gets /v1/ and the mount's path appended."),
+		"default_org":     str("Organization that a path without an owner means. Cannot change while the old or the new one has connections."),
+		"egress_allow":    strs("Hosts, addresses and CIDRs in private networks that providers may be reached at. Plain http only to loopback hosts listed here."),
+		"endpoint_hosts":  strs("Hosts that a provider's endpoints and issuer may name: exact names, *.example.com, or * for any."),
+		"proxy_url":       str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
+		"refresh_paused":  boolean("Refresh nothing: living tokens are served, dead ones are refused. For a mount restored from a snapshot."),
+		"refresh_margin":  seconds("The most that a token is replaced before it expires; a fifth of its life if that is less."),
+		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
+		"request_timeout": seconds("How long one call to a provider may take."),
+		"flow_ttl":        seconds("How long a flow stays open."),
+		"max_open_flows":  integer("How many flows one caller may have open."),
+	}
+}
+
+func (b *backend) configRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	c, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &logical.Response{Data: configData(c)}, nil
+}
+
+func (b *backend) configWrite(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
+		return nil, err
+	}
+	b.configWrites.Lock()
+	defer b.configWrites.Unlock()
+	stored, err := b.store.Config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c := *stored
+	if v, ok := d.GetOk("public_url"); ok {
+		c.PublicURL = strings.TrimRight(v.(string), "/")
+	}
+	if v, ok := d.GetOk("default_org"); ok {
+		c.DefaultOrg = v.(string)
+	}
+	if v, ok := d.GetOk("egress_allow"); ok {
+		c.EgressAllow = v.([]string)
+	}
+	if v, ok := d.GetOk("endpoint_hosts"); ok {
+		c.EndpointHosts = v.([]string)
+	}
+	if v, ok := d.GetOk("proxy_url"); ok {
+		c.ProxyURL = v.(string)
+	}
+	if v, ok := d.GetOk("refresh_paused"); ok {
+		c.RefreshPaused = v.(bool)
+	}
+	if v, ok := d.GetOk("max_open_flows"); ok {
+		c.MaxOpenFlows = v.(int)
+	}
+	for field, setting := range map[string]*time.Duration{
+		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout, "flow_ttl": &c.FlowTTL,
+	} {
+		if v, ok := d.GetOk(field); ok {
+			*setting = time.Duration(v.(int)) * time.Second
+		}
+	}
+	if err := checkConfig(&c); err != nil {
+		return nil, err
+	}
+	if c.DefaultOrg != stored.DefaultOrg {
+		if err := b.checkDefaultOrgChange(ctx, stored.DefaultOrg, c.DefaultOrg); err != nil {
+			return nil, err
+		}
+	}
+	if err := b.store.PutConfig(ctx, &c); err != nil {
+		return nil, err
+	}
+	b.configs.drop()
+	b.providers.drop() // their clients hold the egress settings
+	resp := &logical.Response{Data: configData(&c)}
+	if strings.HasPrefix(c.PublicURL, "http://") {
+		resp.AddWarning("public_url is plain http: use it on this machine only, codes travel in clear")
+	}
+	return resp, nil
+}
+
+func configData(c *store.Config) map[string]any {
+	return map[string]any{
+		"public_url":      c.PublicURL,
+		"default_org":     c.DefaultOrg,
+		"egress_allow":    list(c.EgressAllow),
+		"endpoint_hosts":  list(c.EndpointHosts),
+		"proxy_url":       c.ProxyURL,
+		"refresh_paused":  c.RefreshPaused,
+		"refresh_margin":  int(c.RefreshMargin.Seconds()),
+		"poll_interval":   int(c.PollInterval.Seconds()),
+		"request_timeout": int(c.RequestTimeout.Seconds()),
+		"flow_ttl":        int(c.FlowTTL.Seconds()),
+		"max_open_flows":  c.MaxOpenFlows,
+	}
+}
+
+// checkConfig validates the settings as a whole.
+func checkConfig(c *store.Config) error {
+	if c.PublicURL != "" {
+		if err := checkPublicURL(c.PublicURL); err != nil {
+			return err
+		}
+	}
+	if err := store.CheckName("org", c.DefaultOrg); err != nil {
+		return badRequest("default_org: %s", err)
+	}
+	if _, err := egress.New(egress.Policy{Allow: c.EgressAllow, ProxyURL: c.ProxyURL, Timeout: c.RequestTimeout}); err != nil {
+		return badRequest("%s", err)
+	}
+	for _, h := range c.EndpointHosts {
+		if h != "*" && (h == "" || strings.ContainsAny(strings.TrimPrefix(h, "*."), "*/: ")) {
+			return badRequest("endpoint_hosts: %q is neither a host name, nor *.example.com, nor *", h)
+		}
+	}
+	for _, limit := range []struct {
+		field    string
+		value    time.Duration
+		low, top time.Duration
+	}{
+		{"refresh_margin", c.RefreshMargin, 10 * time.Second, 24 * time.Hour},
+		{"poll_interval", c.PollInterval, 5 * time.Second, 24 * time.Hour},
+		{"request_timeout", c.RequestTimeout, time.Second, time.Minute},
+		{"flow_ttl", c.FlowTTL, 30 * time.Second, time.Hour},
+	} {
+		if limit.value < limit.low || limit.value > limit.top {
+			return badRequest("%s must lie between %s and %s", limit.field, limit.low, limit.top)
+		}
+	}
+	if c.MaxOpenFlows < 1 || c.MaxOpenFlows > 10000 {
+		return badRequest("max_open_flows must lie between 1 and 10000")
+	}
+	return nil
+}
+
+func checkPublicURL(raw string) error {
+	u, err := url.Parse(raw)
+	switch {
+	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Opaque != "":
+		return badRequest("public_url must be an absolute URL without query, fragment or user, such as https://vault.example.com")
+	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
+		return nil
+	}
+	return badRequest("public_url must be https; http is taken for loopback hosts only")
+}
+
+func isLoopback(host string) bool {
+	ip, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// hostAllowed reports whether endpoint_hosts lets a provider name this host.
+func hostAllowed(c *store.Config, host string) bool {
+	return slices.ContainsFunc(c.EndpointHosts, func(pattern string) bool {
+		suffix, wild := strings.CutPrefix(pattern, "*")
+		return wild && strings.HasSuffix(host, suffix) || pattern == host
+	})
+}
+
+func (b *backend) checkDefaultOrgChange(ctx context.Context, from, to string) error {
+	for _, org := range []string{from, to} {
+		names, err := b.store.Connections(ctx, store.Owner{Kind: store.Org, ID: org})
+		if err != nil {
+			return err
+		}
+		if len(names) > 0 {
+			return conflict("default_org cannot change while organization %q has connections (%d): paths and policies that name no owner would mean other objects", org, len(names))
+		}
+	}
+	return nil
+}
+
+// mountURL is where browsers reach this mount.
+func mountURL(c *store.Config, req *logical.Request) (string, error) {
+	if c.PublicURL == "" {
+		return "", badRequest("public_url is not set, so there is no callback URL: an operator writes it to config (public_url=https://vault.example.com)")
+	}
+	u, err := url.Parse(c.PublicURL)
+	if err != nil {
+		return "", badRequest("public_url is damaged: write it to config again")
+	}
+	if strings.Trim(u.Path, "/") == "" {
+		return c.PublicURL + "/v1/" + strings.TrimRight(req.MountPoint, "/"), nil
+	}
+	return c.PublicURL, nil
+}
+
+// list answers an empty list for nil, so that a field is always there.
+func list(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
+const configHelp = `
+public_url is the one setting a new mount needs: providers send browsers to
+<public_url>/callback/<provider>. It is configured and never taken from a request's
+Host header. Given as an origin, /v1/ and the mount's path are appended; given with a
+path, it is taken as the mount's full address, for those behind a path-rewriting proxy.
+
+Addresses in private networks, loopback and link-local are refused for every call to
+a provider unless egress_allow names them. A host listed in egress_allow is trusted
+with whatever address it resolves to.
+`

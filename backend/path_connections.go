@@ -1,0 +1,300 @@
+package backend
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func (b *backend) pathConnections() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:             byName("connections"),
+		DisplayAttrs:        display(spellings("connection"), "Connection"),
+		Fields:              ownedFields(connectionFields()),
+		TakesArbitraryInput: true, // the key fields of the definition
+		ExistenceCheck:      b.connectionExists,
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.CreateOperation: verb("create", forwarded(b.operation(b.connectionWrite, "Store a key, or import tokens.", connectionSchema))),
+			logical.ReadOperation:   verb("read", b.operation(b.connectionRead, "Read masked metadata.", connectionSchema)),
+			logical.UpdateOperation: verb("update", forwarded(b.operation(b.connectionWrite, "Change metadata or replace the key; what is not named keeps its value.", connectionSchema))),
+			logical.DeleteOperation: verb("delete", forwarded(b.operation(b.connectionDelete, "Revoke at the provider as far as it lets us, and delete."))),
+		},
+		HelpSynopsis:    "One connection: masked metadata, keys, imports.",
+		HelpDescription: connectionsHelp,
+	}}
+}
+
+func connectionFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"provider":        str("Provider of the connection; by default the one of the connection's name. Fixed after creation."),
+		"kind":            str("How the credential is obtained; by default the first way the definition names that fits what is written."),
+		"label":           str("A name for people."),
+		"tags":            pairs("Key-value pairs for filtering. Replaced whole."),
+		"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain. Replaced whole."),
+		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
+		"disabled":        boolean("Stop serving the credential; nothing is lost."),
+		"private":         boolean("Serve the credential to the owner's own entity alone. The default for a connection that its owner makes."),
+		"provision":       boolean("Create under the id of a live entity that is not the caller's own."),
+		"refresh_token":   secret(str("Import: a refresh token obtained elsewhere.")),
+		"access_token":    secret(str("Import: an access token obtained elsewhere.")),
+		"expires_in":      seconds("Import: the remaining life of access_token; left out: it does not expire."),
+	}
+}
+
+// connectionSchema is what everybody with a policy sees of a connection: nothing that could be used.
+var connectionSchema = map[string]*framework.FieldSchema{
+	"owner":             required(str("Owner, as org/<org> or user/<user>.")),
+	"name":              required(str("Name of the connection.")),
+	"provider":          required(str("Provider of the connection.")),
+	"kind":              str("How the credential is obtained."),
+	"status":            required(str("active, needs_reconnect, failed_validation, disabled or pending.")),
+	"status_reason":     str("Why it has its status; empty when active."),
+	"status_since":      str("Since when (RFC 3339)."),
+	"label":             str("A name for people."),
+	"tags":              object("Key-value pairs."),
+	"inputs":            object("Values the definition asks of a connection."),
+	"private":           boolean("Whether only the owner's entity is served."),
+	"account":           object("Whose account it is at the provider: id, label, email."),
+	"scopes":            strs("Scopes granted."),
+	"required_scopes":   strs("Scopes required."),
+	"missing_scopes":    strs("Scopes required and not granted."),
+	"connection_config": object("Further public values that came with the grant."),
+	"key":               object("Fields of a key; of secrets at most the last four characters."),
+	"refreshable":       boolean("Whether the engine can renew the credential."),
+	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
+	"reconnect_by":      str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
+	"last_rotation":     str("When the credential last changed (RFC 3339)."),
+	"last_refresh":      str("When it was last refreshed (RFC 3339)."),
+	"next_refresh":      str("Not before when it is tried again after a failure (RFC 3339)."),
+	"last_error":        object("The last failure to refresh: class, code, reason, time, attempts. Empty after a success."),
+	"created_by":        str("Display name of who made the connection."),
+	"created_time":      str("When it was made (RFC 3339)."),
+	"open_flow_until":   str("When the latest open flow for this connection ends (RFC 3339); empty when there is none."),
+}
+
+func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
+	if strings.HasPrefix(req.Path, "connections/self/") {
+		return true, nil // Vault asks before it knows the entity: every write here arrives as an update
+	}
+	k, err := b.keyOf(ctx, req, d)
+	if err != nil {
+		return true, nil //nolint:nilerr // the handler says what is wrong with the name
+	}
+	conn, err := b.coordinator.Load(ctx, k)
+	return conn != nil, err
+}
+
+func (b *backend) connectionRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	k, err := b.keyOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	conn, err := b.coordinator.Load(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return b.metadata(ctx, k, conn)
+}
+
+// metadata is the masked view of a connection; of one that is only a flow so far when conn is nil; nothing else.
+func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connection) (*logical.Response, error) {
+	flow, err := b.flowOf(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	data := map[string]any{"owner": k.Owner.String(), "name": k.Name}
+	if conn == nil {
+		if flow == nil {
+			return nil, nil
+		}
+		reason := store.ReasonFlowOpen
+		if flow.denied {
+			reason = store.ReasonDenied
+		}
+		maps.Copy(data, map[string]any{
+			"provider": flow.provider, "status": store.StatusPending, "status_reason": reason, "status_since": rfc3339(flow.started),
+			"open_flow_until": rfc3339(flow.expires),
+		})
+		return &logical.Response{Data: data}, nil
+	}
+	p, err := b.provider(ctx, conn.Provider)
+	if err != nil {
+		return nil, err
+	}
+	var fingerprint *string
+	if p != nil {
+		fingerprint = &p.fingerprint
+	}
+	status, reason := conn.StatusUnder(fingerprint)
+	maps.Copy(data, map[string]any{
+		"provider": conn.Provider, "kind": conn.Kind, "label": conn.Label, "tags": orEmpty(conn.Tags), "inputs": orEmpty(conn.Inputs),
+		"private": conn.Private, "status": status, "status_reason": reason, "status_since": rfc3339(conn.Since),
+		"required_scopes": list(conn.RequiredScopes), "missing_scopes": list(conn.MissingScopes()),
+		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh), "next_refresh": rfc3339(conn.Attempt.Next),
+		"last_error": lastError(conn.Attempt), "created_by": conn.Created.DisplayName, "created_time": rfc3339(conn.Created.Time),
+		"open_flow_until": "",
+	})
+	if flow != nil && !flow.denied {
+		data["open_flow_until"] = rfc3339(flow.expires)
+	}
+	if g := conn.Grant; g != nil {
+		maps.Copy(data, map[string]any{
+			"account": map[string]any{"id": g.Account.ID, "label": g.Account.Label, "email": g.Account.Email},
+			"scopes":  list(g.Scopes), "connection_config": orEmpty(g.Config), "expire_time": rfc3339(g.Expires),
+			"reconnect_by": rfc3339(g.HardLimit), "refreshable": p != nil && p.app.CanRefresh(conn.Kind, g),
+		})
+	} else {
+		data["key"] = maskedKey(p, conn)
+	}
+	return &logical.Response{Data: data}, nil
+}
+
+// maskedKey shows public fields as they are and masks all others; without a definition everything is masked.
+func maskedKey(p *configured, conn *store.Connection) map[string]any {
+	masked := map[string]any{}
+	for name, v := range conn.Key {
+		masked[name] = v.Masked()
+		if p == nil {
+			continue
+		}
+		if f, ok := p.app.Definition.KeyField(name); ok && !f.Secret {
+			masked[name] = v.Reveal()
+		}
+	}
+	return masked
+}
+
+func lastError(a store.Attempt) map[string]any {
+	if a.Failures == 0 {
+		return map[string]any{}
+	}
+	return map[string]any{"class": a.Class, "code": a.Code, "reason": a.Why, "time": rfc3339(a.Last), "attempts": a.Failures, "outcome_unknown": a.Unknown}
+}
+
+func (b *backend) connectionWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	k, err := b.keyOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	w, err := b.planWrite(ctx, k, callerOf(req), d)
+	if err != nil {
+		return nil, err
+	}
+	var conn *store.Connection
+	switch {
+	case w.issues():
+		conn, err = b.issue(ctx, w)
+	case w.imports:
+		conn, err = b.importTokens(ctx, w)
+	default:
+		conn, err = b.coordinator.Update(ctx, k, w.apply)
+	}
+	if err != nil {
+		return nil, err
+	}
+	resp, err := b.metadata(ctx, k, conn)
+	if resp != nil {
+		resp.Warnings = append(resp.Warnings, w.warnings...)
+	}
+	return resp, err
+}
+
+func (b *backend) connectionDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	k, err := b.keyOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	// Once begun, a deletion is carried through, whether or not the caller waits.
+	out, err := b.coordinator.Detach(ctx, "delete "+k.String(), func(ctx context.Context) (any, error) {
+		warning := ""
+		err := b.coordinator.Delete(ctx, k, func(ctx context.Context, conn *store.Connection) {
+			warning = b.revoke(ctx, k, conn)
+		})
+		return warning, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	if warning := out.(string); warning != "" {
+		resp := &logical.Response{}
+		resp.AddWarning(warning)
+		return resp, nil
+	}
+	return nil, nil
+}
+
+// revokeTime is how long a deletion waits for the provider.
+const revokeTime = 15 * time.Second
+
+// revoke asks the provider to forget the grant, and says how that went; empty when it did.
+func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection) string {
+	if conn.Grant == nil {
+		return "" // keys are made and ended at the provider by people
+	}
+	p, err := b.provider(ctx, conn.Provider)
+	if err != nil || p == nil || p.fingerprint != conn.Pinned {
+		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings at the service"
+	}
+	if id := conn.Grant.Account.ID; id != "" {
+		others, err := b.directory.count(ctx, b.store, func(other store.Key, s summary) bool {
+			return other != k && s.provider == conn.Provider && s.account == id
+		})
+		if err != nil || others > 0 {
+			return "the grant was not revoked: another connection rests on the same account at this provider, and many providers would end both"
+		}
+	}
+	ctx, cancel := context.WithTimeout(ctx, revokeTime)
+	defer cancel()
+	resolved, err := p.client.Resolve(ctx, p.app, conn.Inputs)
+	if err == nil {
+		err = p.client.Revoke(ctx, p.app, resolved, conn.Grant)
+	}
+	if err != nil {
+		return "the connection is deleted, but the grant may live on at the provider (" + err.Error() + "): revoke it in the account's settings at the service"
+	}
+	return ""
+}
+
+// kindOf is the kind asked for, or the first of the definition's that wanted accepts.
+func kindOf(def *providers.Definition, asked string, wanted func(providers.Kind) bool) (providers.Kind, error) {
+	if asked != "" {
+		if !slices.Contains(def.Kinds, providers.Kind(asked)) {
+			return "", badRequest("%s has no kind %q: it has %s", def.Name, clipText(asked), joinKinds(def.Kinds))
+		}
+		return providers.Kind(asked), nil
+	}
+	for _, kind := range def.Kinds {
+		if wanted(kind) {
+			return kind, nil
+		}
+	}
+	return "", badRequest("%s cannot be connected this way: it has the kinds %s", def.Name, joinKinds(def.Kinds))
+}
+
+func joinKinds(kinds []providers.Kind) string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}
+
+const connectionsHelp = `
+Reading answers masked metadata: whose account it is, its status, its scopes, when it
+was refreshed. Nothing in it can be used at the provider.
+
+Writing stores a key (the definition names its fields, see catalog/), imports tokens
+obtained elsewhere (refresh_token, access_token, expires_in), or changes label, tags
+and the like. Accounts that a person consents to are connected with auth-code-url/.
+
+Deleting revokes the grant at the provider first, as far as the provider lets us and
+no other connection rests on the same account; a warning tells when it could not.
+`

@@ -1,0 +1,133 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+func (b *backend) pathCreds() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      byName("creds"),
+		DisplayAttrs: display(spellings("credential"), "Credential"),
+		Fields: ownedFields(map[string]*framework.FieldSchema{
+			"min_ttl": {Type: framework.TypeDurationSecond, Query: true, Description: "Answer a token that lives at least this long, refreshing it if need be."},
+		}),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: verb("read", b.operation(b.credsRead, "Read the credential of a connection, fresh.", credsSchema)),
+		},
+		HelpSynopsis:    "The credential of a connection, fresh.",
+		HelpDescription: credsHelp,
+	}}
+}
+
+var credsSchema = map[string]*framework.FieldSchema{
+	"access_token":        secret(str("The access token. Key connections answer their own fields instead.")),
+	"token_type":          str("How the token is sent; Bearer unless the provider says otherwise."),
+	"expire_time":         str("When the access token expires (RFC 3339); empty when it does not."),
+	"scopes":              strs("Scopes granted."),
+	"provider":            required(str("Provider of the connection.")),
+	"connection_config":   required(object("Further values an application needs, such as an instance URL.")),
+	"ttl":                 required(integer("Seconds until the engine hands out something newer; never below 5.")),
+	"rotation_period":     required(integer("Seconds between two rotations.")),
+	"last_vault_rotation": required(str("When the credential last changed (RFC 3339).")),
+}
+
+func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	k, err := b.keyOf(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	minTTL := time.Duration(d.Get("min_ttl").(int)) * time.Second
+	a, err := b.coordinator.Get(ctx, k, callerOf(req).permitFor(k), minTTL)
+	if err != nil {
+		return nil, b.explainMissing(ctx, k, err)
+	}
+	return b.credential(ctx, a)
+}
+
+// explainMissing says of a connection that does not exist what it lacks: a flow's end, or its start.
+func (b *backend) explainMissing(ctx context.Context, k store.Key, err error) error {
+	var problem *refresh.Error
+	if !errors.As(err, &problem) || problem.Problem != refresh.NotFound {
+		return err
+	}
+	f, ferr := b.flowOf(ctx, k)
+	switch {
+	case ferr != nil:
+		return ferr
+	case f == nil:
+		return err
+	case f.denied:
+		return conflict("connection %s is not connected: the person or the provider said no; start again with auth-code-url/%s", k, k)
+	}
+	return conflict("connection %s is pending: its flow is open until %s; finish it in the browser and with exchange", k, rfc3339(f.expires))
+}
+
+// credential is the answer of creds: what an application needs and nothing that could obtain more.
+func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Response, error) {
+	conn := a.Connection
+	ttl, period := a.TTL(b.now())
+	config := map[string]string{}
+	data := map[string]any{}
+	if g := conn.Grant; g != nil {
+		data["access_token"] = g.AccessToken.Reveal()
+		data["token_type"] = orDefault(g.TokenType, "Bearer")
+		data["expire_time"] = rfc3339(g.Expires)
+		data["scopes"] = list(g.Scopes)
+		for name, v := range g.Config {
+			config[name] = v
+		}
+		for name, v := range g.SecretConfig {
+			config[name] = v.Reveal()
+		}
+	} else {
+		p, err := b.provider(ctx, conn.Provider)
+		if err != nil {
+			return nil, err
+		}
+		for name, v := range conn.Key {
+			data[name] = v.Reveal()
+		}
+		if p != nil {
+			values, err := p.app.Definition.MergeInputs(p.entry.Inputs, conn.Inputs)
+			if err == nil {
+				config = values
+			}
+		}
+	}
+	data["provider"] = conn.Provider
+	data["connection_config"] = config
+	data["ttl"] = int(ttl.Seconds())
+	data["rotation_period"] = int(period.Seconds())
+	data["last_vault_rotation"] = rfc3339(conn.Rotated)
+	return &logical.Response{Data: data, Warnings: a.Warnings}, nil
+}
+
+// rfc3339 writes a time as people and programs read it; a zero time is empty.
+func rfc3339(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
+const credsHelp = `
+Answers an access token, or the fields of a key, and never a refresh token or a client
+secret. There is no lease: the token is shared by all readers and lives as long as its
+provider lets it.
+
+ttl, rotation_period and last_vault_rotation tell Vault Agent and the Kubernetes
+operators when to read again: ttl counts to the moment at which the engine hands out
+a newer token, which is before the old one expires.
+
+A token inside its last minutes is answered at once while a new one is fetched. A dead
+token is refreshed first, once for all who wait. When a refresh fails the living token
+is answered with a warning.
+`

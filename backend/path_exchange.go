@@ -1,0 +1,370 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func (b *backend) pathExchange() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "exchange",
+		DisplayAttrs: display("flow", "Flow"),
+		Fields: map[string]*framework.FieldSchema{
+			"flow_id":               str("The flow, for one that came back to Vault's callback."),
+			"confirmation_code":     secret(str("The code that the callback page showed.")),
+			"state":                 secret(str("The state that the application's own redirect URI received.")),
+			"code":                  secret(str("The authorization code it received.")),
+			"iss":                   str("The issuer it received, if any (RFC 9207)."),
+			"session_binding_value": secret(str("The value whose hash was given as session_binding.")),
+			"allow_account_change":  boolean("Reconnect although it is another account than before."),
+		},
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.UpdateOperation: verb("finish", forwarded(b.operation(b.exchangeWrite, "Finish a flow.", connectionSchema))),
+		},
+		HelpSynopsis:    "Finish a flow.",
+		HelpDescription: exchangeHelp,
+	}}
+}
+
+// exchangeRequest is a request to finish a flow, as far as it can be judged without the flow.
+type exchangeRequest struct {
+	flowID       string
+	ownRedirect  bool
+	code         string // with ownRedirect
+	issuer       string // with ownRedirect
+	confirmation string
+	binding      string
+	otherAccount bool
+	who          caller
+	digest       string // of all of it: the same request gets the same answer
+}
+
+func readExchange(req *logical.Request, d *framework.FieldData) (exchangeRequest, error) {
+	x := exchangeRequest{
+		code: d.Get("code").(string), issuer: d.Get("iss").(string), confirmation: d.Get("confirmation_code").(string),
+		binding: d.Get("session_binding_value").(string), otherAccount: d.Get("allow_account_change").(bool), who: callerOf(req),
+	}
+	state, flowID := d.Get("state").(string), d.Get("flow_id").(string)
+	switch {
+	case state != "" && flowID != "":
+		return x, badRequest("name either flow_id and confirmation_code, or state and code")
+	case state != "" && x.code == "":
+		return x, badRequest("state goes with code: both came to your redirect URI")
+	case state != "":
+		x.ownRedirect, x.flowID = true, store.FlowID(state)
+	case flowID == "":
+		return x, badRequest("name the flow: flow_id and confirmation_code, or state and code")
+	case !store.ValidFlowID(flowID):
+		return x, unknownFlow
+	default:
+		x.flowID = flowID
+	}
+	x.digest = digest(x.who.id(), x.flowID, x.code, x.issuer, normalCode(x.confirmation), x.binding)
+	return x, nil
+}
+
+func normalCode(code string) string {
+	return strings.ToUpper(strings.NewReplacer("-", "", " ", "").Replace(code))
+}
+
+// unknownFlow is one answer for unknown, expired and void flows, so that nobody learns which it was.
+var unknownFlow = badRequest("no such flow, or it has expired: start again with auth-code-url/")
+
+func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
+		return nil, err
+	}
+	x, err := readExchange(req, d)
+	if err != nil {
+		return nil, err
+	}
+	// The flight goes by the whole request, so that the same one sent twice joins it and any other is judged by itself.
+	out, err := b.coordinator.Detach(ctx, "exchange "+x.digest, func(ctx context.Context) (any, error) {
+		return b.finish(ctx, x)
+	})
+	if err != nil {
+		return nil, err
+	}
+	f := out.(*store.Flow)
+	if !f.Outcome.Connected {
+		return nil, conflict("%s", f.Outcome.Failure)
+	}
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return nil, err
+	}
+	conn, err := b.coordinator.Load(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	if conn == nil {
+		return nil, conflict("the flow connected %s, which was deleted since", k)
+	}
+	resp, err := b.metadata(ctx, k, conn)
+	if resp != nil {
+		resp.Warnings = append(resp.Warnings, f.Outcome.Warnings...)
+	}
+	return resp, err
+}
+
+// finish judges the request, claims the flow, spends the code and keeps what came of it. It returns the flow with its
+// outcome.
+func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, error) {
+	f, p, err := b.claim(ctx, x)
+	if err != nil || f.Outcome != nil {
+		return f, err
+	}
+	// From here on the code may be spent: whatever happens becomes the flow's outcome.
+	outcome := b.connect(ctx, x, f, p)
+	defer b.flows.lock(f.ID)()
+	f.Outcome = outcome
+	if err := b.putFlow(ctx, f); err != nil {
+		// The connection names the flow that made it, so a request sent again still finds out.
+		b.Logger().Warn("the outcome of a flow could not be stored", "connection", f.Key, "error", err)
+		b.flows.changed(f)
+	}
+	return f, nil
+}
+
+// claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome is
+// answered with it.
+func (b *backend) claim(ctx context.Context, x exchangeRequest) (*store.Flow, *configured, error) {
+	defer b.flows.lock(x.flowID)()
+	f, err := b.store.Flow(ctx, x.flowID)
+	if err != nil {
+		return nil, nil, err
+	}
+	if f == nil || f.ExpiredAt(b.now()) {
+		return nil, nil, unknownFlow
+	}
+	if x.who.id() == "" || x.who.id() != f.Caller {
+		return nil, nil, forbidden("this flow was started by somebody else: only who started it can finish it; start your own with auth-code-url/%s", f.Key)
+	}
+	if x.ownRedirect != f.OwnRedirect {
+		if f.OwnRedirect {
+			return nil, nil, badRequest("this flow ends at the application's own redirect URI: finish it with state and code")
+		}
+		return nil, nil, badRequest("this flow ends at Vault's callback: finish it with flow_id and the confirmation code that the page shows")
+	}
+	if err := b.proveBrowser(ctx, x, f); err != nil {
+		return nil, nil, err
+	}
+	if f.Claimed != "" {
+		return b.claimedBefore(ctx, x, f)
+	}
+	p, err := b.provider(ctx, f.Provider)
+	if err != nil {
+		return nil, nil, err
+	}
+	if p == nil || p.fingerprint != f.Pinned {
+		return nil, nil, conflict("provider %q changed since the flow was started, so its code is sent nowhere: start again with auth-code-url/%s", f.Provider, f.Key)
+	}
+	if err := checkIssuer(x, f); err != nil {
+		return nil, nil, err
+	}
+	f.Claimed = x.digest
+	if err := b.putFlow(ctx, f); err != nil {
+		return nil, nil, err
+	}
+	return f, p, nil
+}
+
+// proveBrowser checks that the one who asks has what only the browser that consented was shown, or the session that
+// started the flow holds.
+func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.Flow) error {
+	if f.OwnRedirect {
+		if f.SessionBinding != "" && !f.BoundTo(x.binding) {
+			return forbidden("session_binding_value does not belong to the session that started this flow")
+		}
+		return nil
+	}
+	switch {
+	case f.Parked == nil:
+		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of auth-code-url, then send this again")
+	case f.Parked.Denied != "":
+		return conflict("the person or the provider said no (%s): start again with auth-code-url/%s", f.Parked.Denied, f.Key)
+	case !f.Confirm || f.Claimed == x.digest:
+		return nil
+	case x.confirmation == "":
+		return badRequest("confirmation_code is missing: it stands on the page that the browser shows after the consent")
+	}
+	// The try is counted before it is judged: hanging up must not win one.
+	f.CountTry()
+	if err := b.putFlow(ctx, f); err != nil {
+		return err
+	}
+	if f.Confirmed(x.confirmation) {
+		return nil
+	}
+	if !f.Void {
+		return badRequest("the confirmation code does not match (%d of %d tries): type the one that the page shows", f.Tries, store.MaxConfirmationTries)
+	}
+	if err := b.putFlow(ctx, f); err != nil {
+		return err
+	}
+	return conflict("the confirmation code did not match %d times, so the flow is void: start again with auth-code-url/%s", store.MaxConfirmationTries, f.Key)
+}
+
+// claimedBefore answers a request for a flow whose code may be spent already.
+func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest, f *store.Flow) (*store.Flow, *configured, error) {
+	if f.Claimed != x.digest {
+		return nil, nil, conflict("this flow was finished by another request: start again with auth-code-url/%s", f.Key)
+	}
+	if f.Outcome != nil {
+		return f, nil, nil
+	}
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := b.coordinator.Load(ctx, k)
+	if err != nil {
+		return nil, nil, err
+	}
+	if conn != nil && conn.FlowID == f.ID {
+		f.Outcome = &store.Outcome{Connected: true}
+		return f, nil, nil
+	}
+	return nil, nil, conflict("exchange_outcome_unknown: the engine was interrupted while it spent this flow's code; start again with auth-code-url/%s", f.Key)
+}
+
+// checkIssuer compares the issuer that came back with the one that was asked (RFC 9207 section 2.4).
+func checkIssuer(x exchangeRequest, f *store.Flow) error {
+	issuer := x.issuer
+	if !f.OwnRedirect {
+		issuer = f.Parked.Issuer
+	}
+	switch {
+	case f.Resolved.Issuer == "":
+		return nil
+	case issuer == "" && !f.Resolved.IssAlways:
+		return nil
+	case issuer == f.Resolved.Issuer:
+		return nil
+	}
+	return conflict("the answer did not come from the issuer that was asked, so its code is sent nowhere: start again with auth-code-url/%s", f.Key)
+}
+
+// connect spends the code, learns whose account it is, and stores the connection.
+func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured) *store.Outcome {
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return failure(f, "its connection has no valid name")
+	}
+	known, err := b.coordinator.Load(ctx, k)
+	if err != nil {
+		return failure(f, "storage did not answer")
+	}
+	code, callback := providers.NewSecret(x.code), map[string]string(nil)
+	if !f.OwnRedirect {
+		code, callback = f.Parked.Code, f.Parked.Callback
+	}
+	grant, err := p.client.Exchange(ctx, p.app, providers.ExchangeRequest{
+		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI, Scopes: f.Scopes, Callback: callback,
+	})
+	if err != nil {
+		return failure(f, exchangeFailure(p.name, err))
+	}
+	var warnings []string
+	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
+		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
+	}
+	if known != nil && known.Grant != nil && !x.otherAccount {
+		if why := otherAccount(known.Grant.Account, grant.Account); why != "" {
+			return failure(f, why)
+		}
+	}
+	conn, saved, err := b.coordinator.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
+		return adoptFlow(c, known, k, f, x.who, p, grant, b.now())
+	})
+	if err != nil {
+		var status *statusError
+		if errors.As(err, &status) {
+			return failure(f, status.text)
+		}
+		return failure(f, "the connection could not be stored")
+	}
+	if !saved {
+		warnings = append(warnings, "storage refused the new connection; it is served from memory and would be lost with this process: check Vault's storage")
+	}
+	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}
+}
+
+func failure(f *store.Flow, why string) *store.Outcome {
+	return &store.Outcome{Failure: why + ": nothing was connected; start again with auth-code-url/" + f.Key}
+}
+
+// exchangeFailure says why the code brought nothing.
+func exchangeFailure(provider string, err error) string {
+	var call *providers.Error
+	if !errors.As(err, &call) {
+		return "the code could not be sent to provider " + provider
+	}
+	switch call.Class {
+	case providers.Rejected:
+		return "provider " + provider + " refused the code (" + call.Error() + ")"
+	case providers.Misconfigured:
+		return "provider " + provider + " refused the app itself (" + call.Error() + "): an operator corrects providers/" + provider
+	}
+	return "provider " + provider + " gave no token (" + call.Error() + ")"
+}
+
+// otherAccount says why a reconnect may not go on, or nothing.
+func otherAccount(before, now providers.Account) string {
+	switch {
+	case before.ID == "" || before.ID == now.ID:
+		return ""
+	case now.ID == "":
+		return "whose account it is could not be learned, so it may be another than before (set allow_account_change=true to accept that)"
+	}
+	return "it is another account than before (set allow_account_change=true if that is meant)"
+}
+
+// adoptFlow is the change that a finished flow makes. A reconnect keeps path, label, tags and who may use it.
+func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who caller, p *configured, g *providers.Grant, now time.Time) (*store.Connection, error) {
+	switch {
+	case c != nil && c.Provider != f.Provider:
+		return nil, conflict("connection %s was made for another provider meanwhile", k)
+	case c != nil && known == nil && c.FlowID != f.ID:
+		return nil, conflict("connection %s was made by somebody else meanwhile", k)
+	case c == nil:
+		c = newConnection(k, f.Provider, f.Kind, who, now)
+	case c.Private && !who.owns(k):
+		return nil, forbidden("connection %s is private", k)
+	}
+	c.Kind, c.Inputs, c.FlowID = f.Kind, f.Inputs, f.ID
+	if len(f.RequiredScopes) > 0 {
+		c.RequiredScopes = f.RequiredScopes
+	}
+	c.Adopt(g, p.fingerprint, now)
+	return c, nil
+}
+
+// aboutGrant warns of what will bite later.
+func aboutGrant(conn *store.Connection, p *configured) []string {
+	var warnings []string
+	if missing := conn.MissingScopes(); len(missing) > 0 {
+		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if they are needed")
+	}
+	if g := conn.Grant; !g.Expires.IsZero() && !p.app.CanRefresh(conn.Kind, g) {
+		warnings = append(warnings, "the provider gave no refresh token: the connection ends with its access token at "+rfc3339(g.Expires)+"; many providers give one only for a certain scope or after a fresh consent")
+	}
+	return warnings
+}
+
+const exchangeHelp = `
+A flow that came back to Vault's callback is finished with flow_id and the confirmation
+code that the page showed. A flow with the application's own redirect URI is finished
+with the state and code that arrived there. Either is finished only by who started it.
+
+The same request sent again gets the same answer until the flow expires, without asking
+the provider again. Five wrong confirmation codes void the flow.
+`

@@ -1,0 +1,381 @@
+package backend
+
+import (
+	"context"
+	"maps"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/egress"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func (b *backend) pathProviders() []*framework.Path {
+	return []*framework.Path{
+		{
+			Pattern:      "providers/?",
+			DisplayAttrs: display("providers", "Provider"),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: verb("list", b.operation(b.providersList, "List the configured providers.", listSchema)),
+			},
+			HelpSynopsis:    "The configured providers.",
+			HelpDescription: providersHelp,
+		},
+		{
+			Pattern:             "providers/" + segment("provider"),
+			DisplayAttrs:        display("provider", "Provider"),
+			Fields:              providerFields(),
+			TakesArbitraryInput: true, // key fields that the definition lets the operator hold
+			ExistenceCheck:      b.providerExists,
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.CreateOperation: verb("create", forwarded(b.operation(b.providerWrite, "Configure a provider.", providerSchema))),
+				logical.ReadOperation:   verb("read", b.operation(b.providerRead, "Read a provider; secrets are not shown.", providerSchema)),
+				logical.UpdateOperation: verb("update", forwarded(b.operation(b.providerWrite, "Change a provider; what is not named keeps its value.", providerSchema))),
+				logical.DeleteOperation: verb("delete", forwarded(b.operation(b.providerDelete, "Delete a provider that has no connections."))),
+			},
+			HelpSynopsis:    "A service as the operator registered it.",
+			HelpDescription: providersHelp,
+		},
+	}
+}
+
+func providerFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"provider":                required(str("Name of the provider.")),
+		"definition":              str("Definition in the catalogue; by default the one of the provider's name. Fixed after creation."),
+		"client_id":               str("Client id of the app at the service."),
+		"client_secret":           secret(str("Client secret of the app. Write-only. The former one stays as the fallback until the same secret is written again.")),
+		"scopes":                  strs("Scopes asked for when a flow names none; by default the definition's."),
+		"allowed_scopes":          strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
+		"inputs":                  pairs("Values the definition asks of the operator."),
+		"endpoints":               pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, identity, health, device, introspect."),
+		"issuer":                  str("Issuer whose discovery document gives the endpoints."),
+		"authorize_params":        pairs("Further parameters of the authorization request."),
+		"token_params":            pairs("Further parameters of the token request."),
+		"client_auth":             str("How the client authenticates at the token endpoint: basic, basic_raw, post, none; by default the definition's. Never probed."),
+		"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves, compared exactly; loopback hosts match any port."),
+		"return_urls":             strs("Where the callback page may lead on to, compared exactly."),
+		"confirm":                 {Type: framework.TypeBool, Default: true, Description: "Ask for the confirmation code that the callback page shows. Switch it off for single-user set-ups only."},
+		"require_session_binding": boolean("Flows that end at an application's own redirect URI must be bound to a browser session."),
+		"assumed_ttl":             seconds("Life to assume for access tokens whose answer tells no expiry."),
+		"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
+		"force":                   {Type: framework.TypeBool, Query: true, Description: "Delete although connections remain; they stay and can no longer refresh."},
+	}
+}
+
+var providerSchema = map[string]*framework.FieldSchema{
+	"definition":              str("Definition in the catalogue."),
+	"client_id":               str("Client id of the app at the service."),
+	"client_secret_set":       boolean("Whether there is a client secret."),
+	"former_secret_set":       boolean("Whether the former client secret is kept as the fallback."),
+	"key_fields_set":          strs("Operator-held key fields that are set."),
+	"callback_url":            str("Redirect URI to register at the service; empty while public_url is not set."),
+	"scopes":                  strs("Scopes asked for when a flow names none."),
+	"allowed_scopes":          strs("Scopes that a flow may ask for."),
+	"inputs":                  object("Values the definition asks of the operator."),
+	"endpoints":               object("URLs by step, over the definition's."),
+	"issuer":                  str("Issuer whose discovery document gives the endpoints."),
+	"authorize_params":        object("Further parameters of the authorization request."),
+	"token_params":            object("Further parameters of the token request."),
+	"client_auth":             str("How the client authenticates at the token endpoint."),
+	"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves."),
+	"return_urls":             strs("Where the callback page may lead on to."),
+	"confirm":                 boolean("Whether the confirmation code is asked for."),
+	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
+	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
+	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
+	"updated":                 str("When the provider last changed (RFC 3339)."),
+}
+
+func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
+	p, err := b.store.Provider(ctx, d.Get("provider").(string))
+	return p != nil, err
+}
+
+func (b *backend) providersList(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	names, err := b.store.Providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	info := map[string]any{}
+	for _, name := range names {
+		p, err := b.store.Provider(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			info[name] = map[string]any{"definition": p.Definition}
+		}
+	}
+	return logical.ListResponseWithInfo(names, info), nil
+}
+
+func (b *backend) providerRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get("provider").(string)
+	p, err := b.store.Provider(ctx, name)
+	if err != nil || p == nil {
+		return nil, err
+	}
+	return b.providerAnswer(ctx, req, name, p)
+}
+
+func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name string, p *store.Provider) (*logical.Response, error) {
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	callback := ""
+	if base, err := mountURL(config, req); err == nil {
+		callback = base + "/callback/" + name
+	}
+	return &logical.Response{Data: map[string]any{
+		"definition": p.Definition, "client_id": p.ClientID,
+		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
+		"key_fields_set": slices.Sorted(maps.Keys(p.Keys)),
+		"callback_url":   callback,
+		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes),
+		"inputs": orEmpty(p.Inputs), "endpoints": orEmpty(p.Endpoints), "issuer": p.Issuer,
+		"authorize_params": orEmpty(p.AuthorizeParams), "token_params": orEmpty(p.TokenParams),
+		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
+		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
+		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
+	}}, nil
+}
+
+func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get("provider").(string)
+	if err := store.CheckName("provider", name); err != nil {
+		return nil, badRequest("%s", err)
+	}
+	b.configWrites.Lock()
+	defer b.configWrites.Unlock()
+	stored, err := b.store.Provider(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, warnings, err := b.mergeProvider(name, stored, config, callerOf(req), d)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.store.PutProvider(ctx, name, p); err != nil {
+		return nil, err
+	}
+	b.providers.drop()
+	resp, err := b.providerAnswer(ctx, req, name, p)
+	if resp != nil {
+		resp.Warnings = append(resp.Warnings, warnings...)
+	}
+	return resp, err
+}
+
+// mergeProvider lays what the request names over what is stored, and validates the whole. It touches no storage.
+func (b *backend) mergeProvider(name string, stored *store.Provider, config *store.Config, who caller, d *framework.FieldData) (*store.Provider, []string, error) {
+	p := &store.Provider{Confirm: true, Definition: name, Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: b.now()}}
+	if stored != nil {
+		clone := *stored
+		p = &clone
+	}
+	if v, ok := d.GetOk("definition"); ok {
+		if stored != nil && v.(string) != stored.Definition {
+			return nil, nil, badRequest("the definition of provider %q is fixed (%s): write a provider of another name", name, stored.Definition)
+		}
+		p.Definition = v.(string)
+	}
+	definition, ok := b.catalog.Get(p.Definition)
+	if !ok {
+		return nil, nil, badRequest("no definition %q in the catalogue: name one with definition=; 'vault list' on catalog shows them", clipText(p.Definition))
+	}
+	if err := refuseUndeclared(d, func(field string) bool {
+		f, ok := definition.KeyField(field)
+		return ok && f.SetBy == "provider"
+	}); err != nil {
+		return nil, nil, err
+	}
+	before := p.App(definition).Fingerprint()
+
+	setString(d, "client_id", &p.ClientID)
+	setString(d, "issuer", &p.Issuer)
+	setString(d, "client_auth", &p.ClientAuth)
+	setString(d, "ca_pem", &p.CAPEM)
+	setStrings(d, "scopes", &p.Scopes)
+	setStrings(d, "allowed_scopes", &p.AllowedScopes)
+	setStrings(d, "redirect_uris", &p.RedirectURIs)
+	setStrings(d, "return_urls", &p.ReturnURLs)
+	setPairs(d, "inputs", &p.Inputs)
+	setPairs(d, "endpoints", &p.Endpoints)
+	setPairs(d, "authorize_params", &p.AuthorizeParams)
+	setPairs(d, "token_params", &p.TokenParams)
+	if v, ok := d.GetOk("confirm"); ok {
+		p.Confirm = v.(bool)
+	}
+	if v, ok := d.GetOk("require_session_binding"); ok {
+		p.RequireSessionBinding = v.(bool)
+	}
+	if v, ok := d.GetOk("assumed_ttl"); ok {
+		p.AssumedTTL = time.Duration(v.(int)) * time.Second
+	}
+
+	var warnings []string
+	if stored != nil && p.App(definition).Fingerprint() != before {
+		if !p.ClientSecret.IsZero() || len(p.Keys) > 0 {
+			warnings = append(warnings, "the provider now points elsewhere: its stored secrets were cleared, so that they are sent nowhere new; write them again")
+		}
+		warnings = append(warnings, "open flows are void, and connections made before need to be reconnected (provider_changed)")
+		p.ClearSecrets()
+	}
+	if v, ok := d.GetOk("client_secret"); ok {
+		p.SetClientSecret(providers.NewSecret(v.(string)))
+	}
+	if err := setKeys(d, definition, p); err != nil {
+		return nil, nil, err
+	}
+	p.Updated = b.now()
+	if err := checkProvider(p, definition, config); err != nil {
+		return nil, nil, err
+	}
+	if !p.Confirm {
+		warnings = append(warnings, "confirm=false: whoever starts a flow can have another person's account connected to it; use it only where one person does both")
+	}
+	return p, warnings, nil
+}
+
+func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.Provider) error {
+	values, err := keyValues(d)
+	if err != nil || len(values) == 0 {
+		return err
+	}
+	merged := maps.Clone(p.Keys)
+	if merged == nil {
+		merged = map[string]providers.Secret{}
+	}
+	plain := map[string]string{}
+	for name, v := range values {
+		merged[name] = providers.NewSecret(v)
+	}
+	for name, v := range merged {
+		plain[name] = v.Reveal()
+	}
+	if _, err := definition.CheckKey("provider", plain); err != nil {
+		return badRequest("%s", err)
+	}
+	p.Keys = merged
+	return nil
+}
+
+// checkProvider validates the provider as a whole.
+func checkProvider(p *store.Provider, definition *providers.Definition, config *store.Config) error {
+	if err := p.App(definition).Validate(); err != nil {
+		return badRequest("%s", err)
+	}
+	policy := egress.Policy{Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: p.CAPEM, Timeout: config.RequestTimeout}
+	if _, err := egress.New(policy); err != nil {
+		return badRequest("%s", err)
+	}
+	urls := maps.Clone(p.Endpoints)
+	if p.Issuer != "" {
+		if urls == nil {
+			urls = map[string]string{}
+		}
+		urls["issuer"] = p.Issuer
+	}
+	for _, step := range slices.Sorted(maps.Keys(urls)) {
+		raw := urls[step]
+		if err := checkEndpoint(step, raw, policy, config); err != nil {
+			return err
+		}
+	}
+	for _, uri := range p.RedirectURIs {
+		if u, err := url.Parse(uri); err != nil || u.Scheme == "" || u.Fragment != "" || (u.Scheme == "http" && !isLoopback(u.Hostname())) {
+			return badRequest("redirect_uris: %q is not an absolute URI without a fragment, or is plain http to another machine", uri)
+		}
+	}
+	for _, uri := range p.ReturnURLs {
+		u, err := url.Parse(uri)
+		if err != nil || u.Host == "" || u.Fragment != "" || (u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname()))) {
+			return badRequest("return_urls: %q must be an https URL without a fragment; http is taken for loopback hosts only", uri)
+		}
+	}
+	for _, s := range p.Scopes {
+		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
+			return badRequest("scopes: %q is not among allowed_scopes", s)
+		}
+	}
+	if p.AssumedTTL != 0 && (p.AssumedTTL < time.Minute || p.AssumedTTL > 10*365*24*time.Hour) {
+		return badRequest("assumed_ttl must lie between one minute and ten years, or be 0")
+	}
+	return nil
+}
+
+func checkEndpoint(step, raw string, policy egress.Policy, config *store.Config) error {
+	u, err := url.Parse(raw)
+	if err != nil || u.Host == "" {
+		return badRequest("%s: the URL must be absolute, such as https://id.example.com/token", step)
+	}
+	if step != "authorize" { // the browser goes there, not the engine
+		if err := egress.CheckURL(policy, raw); err != nil {
+			return badRequest("%s: %s", step, err)
+		}
+	}
+	if !hostAllowed(config, u.Hostname()) {
+		return badRequest("%s: endpoint_hosts on config does not allow %q", step, u.Hostname())
+	}
+	return nil
+}
+
+func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+	name := d.Get("provider").(string)
+	b.configWrites.Lock()
+	defer b.configWrites.Unlock()
+	n, err := b.directory.count(ctx, b.store, func(_ store.Key, s summary) bool { return s.provider == name })
+	if err != nil {
+		return nil, err
+	}
+	if n > 0 && !d.Get("force").(bool) {
+		return nil, &statusError{http.StatusConflict, "provider " + name + " has connections (" + plural(n) + "): delete those first, or set force=true to leave them without a provider"}
+	}
+	if err := b.store.DeleteProvider(ctx, name); err != nil {
+		return nil, err
+	}
+	b.providers.drop()
+	return nil, nil
+}
+
+func setString(d *framework.FieldData, field string, to *string) {
+	if v, ok := d.GetOk(field); ok {
+		*to = strings.TrimSpace(v.(string))
+	}
+}
+
+func setStrings(d *framework.FieldData, field string, to *[]string) {
+	if v, ok := d.GetOk(field); ok {
+		*to = v.([]string)
+	}
+}
+
+func setPairs(d *framework.FieldData, field string, to *map[string]string) {
+	if v, ok := d.GetOk(field); ok {
+		*to = v.(map[string]string)
+	}
+}
+
+const providersHelp = `
+A provider is a definition with what the operator registered at the service: a client
+id and secret, scopes, limits. Several may share one definition (slack, slack-emea).
+Services that take keys have one too: it is the operator's admission.
+
+Reading one shows the callback URL to register at the service, and whether a secret is
+set, never the secret. Whatever changes where credentials would be sent (client id,
+issuer, endpoints, inputs) clears the stored secrets: write them in the same call.
+Taking such a change back makes the connections whole again.
+`

@@ -1,0 +1,82 @@
+package backend
+
+import (
+	"context"
+
+	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+func (b *backend) pathStatus() []*framework.Path {
+	return []*framework.Path{{
+		Pattern:      "status",
+		DisplayAttrs: display("status", "Status"),
+		Operations: map[logical.Operation]framework.OperationHandler{
+			logical.ReadOperation: verb("read", b.operation(b.statusRead, "Read how the engine fares.", statusSchema)),
+		},
+		HelpSynopsis:    "How the engine fares.",
+		HelpDescription: statusHelp,
+	}}
+}
+
+var statusSchema = map[string]*framework.FieldSchema{
+	"version":        required(str("Version of the engine.")),
+	"connections":    required(integer("Connections on this mount.")),
+	"by_status":      required(object("Connections by status.")),
+	"by_provider":    required(object("Connections by provider.")),
+	"providers":      required(integer("Configured providers.")),
+	"open_flows":     required(integer("Flows that are open.")),
+	"unsaved":        required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
+	"refresh_paused": required(boolean("Whether refreshing is paused.")),
+	"writable":       required(boolean("Whether this node may write, and so refresh.")),
+}
+
+func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	names, err := b.store.Providers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	fingerprints := map[string]*string{}
+	for _, name := range names {
+		p, err := b.provider(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		if p != nil {
+			fingerprints[name] = &p.fingerprint
+		}
+	}
+	total, byStatus, byProvider := 0, map[store.Status]int{}, map[string]int{}
+	if err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
+		total++
+		byStatus[s.statusUnder(fingerprints[s.provider])]++
+		byProvider[s.provider]++
+	}); err != nil {
+		return nil, err
+	}
+	flows, err := b.flows.all(ctx, b.store)
+	if err != nil {
+		return nil, err
+	}
+	open := 0
+	for _, f := range flows {
+		if !f.ended && !f.denied && b.now().Before(f.expires) {
+			open++
+		}
+	}
+	return &logical.Response{Data: map[string]any{
+		"version": Version, "connections": total, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),
+		"open_flows": open, "unsaved": b.coordinator.Unsaved(), "refresh_paused": config.RefreshPaused, "writable": b.WriteSafeReplicationState(),
+	}}, nil
+}
+
+const statusHelp = `
+Counts, and whatever an operator must know: unsaved above 0 means that storage refuses
+writes and tokens would be lost with the process.
+`

@@ -1,0 +1,105 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/egress"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// configured is a provider ready for use: the entry, the app made of it, and a client that may reach it.
+type configured struct {
+	name        string
+	entry       *store.Provider
+	app         *providers.App
+	client      *providers.Client
+	fingerprint string
+}
+
+// config is the mount's settings. Nobody may change the value: write a copy.
+func (b *backend) config(ctx context.Context) (*store.Config, error) {
+	return b.configs.get(ctx, "config", b.store.Config)
+}
+
+// provider is the configured provider of that name, nil when there is none.
+func (b *backend) provider(ctx context.Context, name string) (*configured, error) {
+	return b.providers.get(ctx, name, func(ctx context.Context) (*configured, error) {
+		entry, err := b.store.Provider(ctx, name)
+		if err != nil || entry == nil {
+			return nil, err
+		}
+		config, err := b.config(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return b.configure(name, entry, config)
+	})
+}
+
+// knownProvider is provider for callers who named it: an unknown one is their mistake.
+func (b *backend) knownProvider(ctx context.Context, name string) (*configured, error) {
+	if err := store.CheckName("provider", name); err != nil {
+		return nil, badRequest("%s", err)
+	}
+	p, err := b.provider(ctx, name)
+	if err == nil && p == nil {
+		err = badRequest("no provider %q is configured: an operator writes it to providers/%s; 'vault list' on providers shows those there are", name, name)
+	}
+	return p, err
+}
+
+func (b *backend) configure(name string, entry *store.Provider, config *store.Config) (*configured, error) {
+	definition, ok := b.catalog.Get(entry.Definition)
+	if !ok {
+		return nil, badRequest("provider %q uses the definition %q, which this release does not have: see catalog/", name, entry.Definition)
+	}
+	httpClient, err := egress.New(egress.Policy{
+		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: entry.CAPEM, Timeout: config.RequestTimeout,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("provider %q: %w", name, err)
+	}
+	app := entry.App(definition)
+	return &configured{
+		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(),
+		client: providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version),
+	}, nil
+}
+
+var _ refresh.Source = (*backend)(nil)
+
+// Terms implements [refresh.Source].
+func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms, error) {
+	config, err := b.config(ctx)
+	if err != nil {
+		return refresh.Terms{}, err
+	}
+	terms := refresh.Terms{Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused}
+	p, err := b.provider(ctx, c.Provider)
+	if err != nil || p == nil {
+		return terms, err
+	}
+	terms.Fingerprint, terms.Serial = &p.fingerprint, p.entry.Serial
+	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
+	terms.MayRotate = p.app.MayRotate(c.Kind)
+	return terms, nil
+}
+
+// Refresh implements [refresh.Source].
+func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
+	p, err := b.provider(ctx, c.Provider)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil || p.fingerprint != c.Pinned {
+		return nil, conflict("provider %q changed while its grant was about to be refreshed: nothing was sent", c.Provider)
+	}
+	resolved, err := p.client.Resolve(ctx, p.app, c.Inputs)
+	if err != nil {
+		return nil, err
+	}
+	return p.client.Refresh(ctx, p.app, resolved, c.Kind, c.Grant)
+}

@@ -1,0 +1,135 @@
+package providers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const maxKeyField = 64 << 10 // bytes; a service account's JSON file has some 2,400
+
+// CheckKey checks the key fields that one side sets: by is SetByProvider or SetByConnection, and values is all it has
+// set so far, not only what changes. A value that does not look like the service's keys is an error where the shape is
+// sure and a warning where it is likely. Neither ever holds a value.
+func (d *Definition) CheckKey(by string, values map[string]string) (warnings []string, err error) {
+	for _, name := range sortedKeys(values) {
+		f, ok := d.KeyField(name)
+		switch {
+		case !ok:
+			return nil, fmt.Errorf("field %q is not one of %s: allowed here are %s", name, d.ID, d.keyNames(by))
+		case f.setBy() != by:
+			return nil, fmt.Errorf("field %q is set on the %s: allowed here are %s", name, f.setBy(), d.keyNames(by))
+		}
+		if err := f.checkText(values[name]); err != nil {
+			return nil, err
+		}
+		if f.Pattern == "" || values[name] == "" {
+			continue
+		}
+		switch err := matches(f.Pattern, values[name]); {
+		case err != nil && f.Shape == "sure":
+			return nil, fmt.Errorf("field %q is no key of %s: it %w%s", name, d.Name, err, f.hint())
+		case err != nil:
+			warnings = append(warnings, fmt.Sprintf("field %q does not look like a key of %s, check that it was copied whole%s", name, d.Name, f.hint()))
+		}
+	}
+	if d.Key == nil {
+		return warnings, nil
+	}
+	for _, f := range d.Key.Fields {
+		if f.Required && f.setBy() == by && values[f.Name] == "" && f.Default == "" {
+			return nil, fmt.Errorf("field %q is missing%s", f.Name, f.hint())
+		}
+	}
+	return warnings, nil
+}
+
+// DeriveKey returns what follows from the fields of a key: the defaults of those left out, and what Derive cuts out of
+// the others. A pattern that does not match yields nothing.
+func (d *Definition) DeriveKey(values map[string]string) map[string]string {
+	derived := map[string]string{}
+	if d.Key == nil {
+		return derived
+	}
+	for _, f := range d.Key.Fields {
+		value := values[f.Name]
+		if value == "" && f.Default != "" {
+			value, derived[f.Name] = f.Default, f.Default
+		}
+		for name, pattern := range f.Derive {
+			if re, err := compileWhole(pattern); err == nil {
+				if m := re.FindStringSubmatch(value); m != nil {
+					derived[name] = m[1]
+				}
+			}
+		}
+	}
+	return derived
+}
+
+// KeyField returns a field of the definition's key by its name.
+func (d *Definition) KeyField(name string) (KeyField, bool) {
+	if d.Key == nil {
+		return KeyField{}, false
+	}
+	i := slices.IndexFunc(d.Key.Fields, func(f KeyField) bool { return f.Name == name })
+	if i < 0 {
+		return KeyField{}, false
+	}
+	return d.Key.Fields[i], true
+}
+
+// IsSecretField reports whether a key field, or a value derived from one, must be masked.
+func (d *Definition) IsSecretField(name string) bool {
+	if d.Key == nil {
+		return false
+	}
+	return slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool {
+		_, derived := f.Derive[name]
+		return f.Secret && (f.Name == name || derived)
+	})
+}
+
+func (d *Definition) keyNames(by string) string {
+	var names []string
+	if d.Key != nil {
+		for _, f := range d.Key.Fields {
+			if f.setBy() == by {
+				names = append(names, f.Name)
+			}
+		}
+	}
+	return orNone(names)
+}
+
+func (f KeyField) setBy() string {
+	if f.SetBy == "" {
+		return SetByConnection
+	}
+	return f.SetBy
+}
+
+// checkText refuses what no header, form or PEM file could carry.
+func (f KeyField) checkText(value string) error {
+	control := func(r rune) bool {
+		return unicode.IsControl(r) && !(f.Multiline && strings.ContainsRune("\n\r\t", r))
+	}
+	switch {
+	case len(value) > maxKeyField:
+		return fmt.Errorf("field %q has more than %d bytes", f.Name, maxKeyField)
+	case !utf8.ValidString(value):
+		return fmt.Errorf("field %q is not UTF-8 text", f.Name)
+	case strings.ContainsFunc(value, control):
+		return fmt.Errorf("field %q holds a line break or another control character, was it copied with the line's end?", f.Name)
+	}
+	return nil
+}
+
+func (f KeyField) hint() string {
+	if f.Help == "" {
+		return ""
+	}
+	return " (" + f.Help + ")"
+}

@@ -1,0 +1,102 @@
+package providers
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"golang.org/x/oauth2"
+)
+
+// AuthCodeURL builds the URL a person opens to consent (RFC 6749 section 4.1.1, RFC 7636 section 4.3). Where names
+// collide, the engine's own parameters stand over the operator's, and those over the definition's.
+//
+// The error names the authorize_params entry or the placeholder to correct.
+func AuthCodeURL(app *App, r AuthCodeURLRequest) (string, error) {
+	spec := app.Definition.Authorize
+	values := app.values(r.Resolved, nil)
+	values["redirect_uri"] = r.RedirectURI
+	values["state"] = r.State
+	values["scopes"] = app.joinScopes(r.Scopes)
+
+	target, failure := app.endpoint(r.Resolved, StepAuthorize, values)
+	if failure != nil {
+		return "", failure
+	}
+	if !secureURL(target) {
+		return "", &Error{Class: Misconfigured, Step: StepAuthorize, Reason: ReasonInsecureEndpoint}
+	}
+	own := map[string]string{}
+	if !spec.Only {
+		own = app.ownAuthorizeParams(r)
+	}
+	params := map[string]string{}
+	if !expandInto(params, spec.Params, values) {
+		return "", &Error{Class: Misconfigured, Step: StepAuthorize, Reason: ReasonIncompleteCall}
+	}
+	for name, template := range spec.Optional {
+		if value, err := template.Expand(values); err == nil && template.known(values) {
+			params[name] = value
+		}
+	}
+	for name, value := range app.AuthorizeParams {
+		_, fixed := own[name]
+		if _, carries := params[name]; fixed || spec.Only && carries || slices.Contains(app.reservedParams(), name) {
+			return "", fmt.Errorf("authorize_params: %q is set by the engine or the definition: remove it from the provider", name)
+		}
+		params[name] = value
+	}
+	maps.Copy(params, own)
+	for _, name := range spec.Omit {
+		delete(params, name)
+	}
+	addQuery(target, params)
+	target.Fragment = ""
+	return target.String(), nil
+}
+
+// ownAuthorizeParams are the parameters that make the answer safe to take, under the service's names for them.
+func (a *App) ownAuthorizeParams(r AuthCodeURLRequest) map[string]string {
+	spec := a.Definition.Authorize
+	own := map[string]string{
+		"response_type":          "code",
+		a.rename("client_id"):    a.ClientID,
+		a.rename("redirect_uri"): r.RedirectURI,
+		a.stateParam():           r.State,
+	}
+	a.scopeParam(own, r.Scopes)
+	if a.usesPKCE() && !r.Verifier.IsZero() {
+		own["code_challenge"] = oauth2.S256ChallengeFromVerifier(r.Verifier.Reveal())
+		own["code_challenge_method"] = "S256"
+	}
+	if r.Resolved.OpenID && r.Nonce != "" {
+		own["nonce"] = r.Nonce
+	}
+	hint := spec.LoginHint
+	if hint == "" && r.Resolved.OpenID {
+		hint = "login_hint" // OpenID Connect Core section 3.1.2.1
+	}
+	if hint != "" && r.LoginHint != "" {
+		own[hint] = r.LoginHint
+	}
+	return own
+}
+
+// reservedParams are never the operator's to set, whether or not this flow sends them: a fixed nonce or a "plain"
+// challenge would weaken every flow of the provider.
+func (a *App) reservedParams() []string {
+	return []string{
+		"response_type", "code_challenge", "code_challenge_method", "nonce", "scope", "state",
+		"client_id", "client_secret", "redirect_uri", "request", "request_uri",
+		a.rename("client_id"), a.rename("client_secret"), a.rename("redirect_uri"), a.stateParam(),
+	}
+}
+
+func (a *App) stateParam() string {
+	if name := a.Definition.Callback.State; name != "" {
+		return name
+	}
+	return "state"
+}
+
+func (a *App) usesPKCE() bool { return a.Definition.Authorize.PKCE != "off" }

@@ -1,0 +1,282 @@
+package providers
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// Reasons are the engine's own words for what went wrong; [Error.Reason] holds one of them or a word of the
+// definition's failure rule.
+const (
+	ReasonRefused          = "refused"             // the provider said so with a code that is known
+	ReasonBareUnauthorized = "bare_unauthorized"   // 401 on a token call, and no code
+	ReasonUnexplained      = "unexplained_refusal" // an error answer without a code that is known
+	ReasonRateLimited      = "rate_limited"
+	ReasonServerError      = "server_error" // 5xx
+	ReasonRedirected       = "redirected"   // 3xx, which is never followed
+
+	ReasonTimeout           = "timeout"
+	ReasonCanceled          = "canceled"
+	ReasonConnectionRefused = "connection_refused"
+	ReasonConnectionReset   = "connection_reset"
+	ReasonConnectionClosed  = "connection_closed"
+	ReasonDNS               = "dns"
+	ReasonTLS               = "tls"
+	ReasonNetwork           = "network"
+
+	ReasonEmptyAnswer    = "empty_answer"
+	ReasonHTMLAnswer     = "html_answer"
+	ReasonUnreadable     = "unreadable_answer" // neither JSON nor a form
+	ReasonAnswerTooLarge = "answer_too_large"
+	ReasonNoAccessToken  = "no_access_token"
+	ReasonUnusableToken  = "unusable_token" // too long, or with characters no header can carry
+
+	ReasonNoEndpoint           = "no_endpoint"
+	ReasonNoRevocationEndpoint = "no_revocation_endpoint"
+	ReasonInsecureEndpoint     = "insecure_endpoint"
+	ReasonIncompleteCall       = "incomplete_call" // a placeholder of the definition has no value
+	ReasonClientAuth           = "client_auth_unsupported"
+	ReasonNotRefreshable       = "not_refreshable"
+	ReasonKindUnsupported      = "kind_unsupported"
+
+	ReasonIssuerMismatch    = "issuer_mismatch"
+	ReasonDiscoveryRefused  = "discovery_document_refused"
+	ReasonCallbackMismatch  = "callback_mismatch"
+	ReasonCallbackSignature = "callback_signature"
+	ReasonIDTokenMissing    = "id_token_missing"
+	ReasonIDTokenRefused    = "id_token_refused"
+	ReasonNonceMismatch     = "nonce_mismatch"
+	ReasonCaptureMissing    = "capture_missing"
+	ReasonAccountMissing    = "account_missing"
+	ReasonResourceChoice    = "resource_not_unique"
+)
+
+const maxRetryAfter = 24 * time.Hour // longer is a mistake, or a way to switch a provider off
+
+// oauthCodes are the error codes the engine knows without a definition. Only these are repeated in an [Error].
+var oauthCodes = map[string]Class{
+	// RFC 6749 section 5.2
+	"invalid_grant":          Rejected,
+	"invalid_request":        Misconfigured,
+	"invalid_client":         Misconfigured,
+	"unauthorized_client":    Misconfigured,
+	"unsupported_grant_type": Misconfigured,
+	"invalid_scope":          Misconfigured,
+	// RFC 6749 section 4.1.2.1: said by some token endpoints too
+	"access_denied":             Rejected,
+	"unsupported_response_type": Misconfigured,
+	"server_error":              Transient,
+	"temporarily_unavailable":   Transient,
+	// OpenID Connect Core section 3.1.2.6: only the person can go on
+	"interaction_required":       Rejected,
+	"login_required":             Rejected,
+	"account_selection_required": Rejected,
+	"consent_required":           Rejected,
+	// RFC 8707 section 2, RFC 7009 section 2.2.1
+	"invalid_target":         Misconfigured,
+	"unsupported_token_type": Misconfigured,
+	// RFC 8628 section 3.5
+	"authorization_pending": Transient,
+	"slow_down":             RateLimited,
+	"expired_token":         Rejected,
+}
+
+// group is the word by which failure rules name a kind of call.
+type group string
+
+const (
+	groupToken   group = "token"
+	groupRefresh group = "refresh"
+	groupRevoke  group = "revoke"
+	groupAPI     group = "api"
+	groupKey     group = "key" // an API call that shows a key, not a token
+)
+
+func groupOf(step Step) group {
+	switch step {
+	case StepToken, StepUpgrade, StepDevice:
+		return groupToken
+	case StepRefresh:
+		return groupRefresh
+	case StepRevoke:
+		return groupRevoke
+	}
+	return groupAPI
+}
+
+// classify says what a failed answer means. It is called only after the answer was found not to be a success. nil
+// means that a rule of the definition calls it fine.
+//
+// The order is: redirects, the definition's rules, 429, OAuth codes, Retry-After, 5xx, plain status. A 4xx without a
+// known code is transient: gateways and firewalls answer so, and none of them can know that a grant is dead.
+func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
+	e := &Error{Step: k.step, Status: r.status}
+	as := func(class Class, reason string) *Error {
+		e.Class, e.Reason = class, reason
+		if class == RateLimited || class == Transient {
+			e.RetryAfter = retryAfter(r.header.Get("Retry-After"), now)
+		}
+		return e
+	}
+	if r.status >= 300 && r.status < 400 {
+		return as(Transient, ReasonRedirected)
+	}
+	if rule, value := matchRule(def.Failures, k, r); rule != nil {
+		if rule.Class == classFine {
+			return nil
+		}
+		if slices.Contains(rule.Is, value) {
+			e.Code = value
+		}
+		reason := rule.Reason
+		if reason == "" {
+			reason = ReasonRefused
+		}
+		return as(Class(rule.Class), reason)
+	}
+	if r.status == http.StatusTooManyRequests {
+		return as(RateLimited, ReasonRateLimited)
+	}
+	code := lookupText(r.doc, "error")
+	class, known := oauthCodes[code]
+	if known && r.status < 500 { // a 5xx with a code is still a server that is unwell
+		e.Code = code
+		return as(class, ReasonRefused)
+	}
+	switch {
+	case r.header.Get("Retry-After") != "":
+		return as(RateLimited, ReasonRateLimited)
+	case r.status >= 500:
+		return as(Transient, ReasonServerError)
+	case r.status == http.StatusUnauthorized && k.group == groupAPI:
+		return as(Expired, ReasonRefused)
+	case r.status == http.StatusUnauthorized && k.group == groupKey:
+		return as(Rejected, ReasonRefused)
+	case r.status == http.StatusForbidden && (k.group == groupAPI || k.group == groupKey):
+		return as(Forbidden, ReasonRefused)
+	case r.status == http.StatusUnauthorized && k.group != groupRevoke && code == "":
+		e.Code = "invalid_client" // RFC 6749 section 5.2 gives 401 to nothing else
+		return as(Misconfigured, ReasonBareUnauthorized)
+	case r.status >= 400:
+		return as(Transient, ReasonUnexplained)
+	}
+	if _, told := lookup(r.doc, "error"); told || ok != nil && r.doc != nil && !ok.holds(r) {
+		return as(Transient, ReasonUnexplained) // a whole answer that says no, in words nobody told us
+	}
+	// A success status, and nothing in it to go by: whatever was sent may have been spent.
+	return as(Unknown, r.unusable())
+}
+
+const classFine = "fine" // a failure rule's word for "no failure after all"
+
+// matchRule finds the first rule that holds, and the value at its path.
+func matchRule(rules []FailureRule, k call, r *reply) (*FailureRule, string) {
+	for i := range rules {
+		if value, ok := rules[i].matches(k, r); ok {
+			return &rules[i], value
+		}
+	}
+	return nil, ""
+}
+
+func (f *FailureRule) matches(k call, r *reply) (value string, ok bool) {
+	if !slices.Contains(f.Step, string(k.step)) && !slices.Contains(f.Step, string(k.group)) &&
+		(k.group != groupKey || !slices.Contains(f.Step, string(groupAPI))) {
+		return "", false
+	}
+	if len(f.Status) > 0 && !slices.Contains(f.Status, r.status) {
+		return "", false
+	}
+	if f.Path == "" {
+		return "", len(f.Status) > 0 // a rule without any condition would swallow every failure
+	}
+	found, ok := lookup(r.doc, f.Path)
+	if !ok {
+		return "", false
+	}
+	value, scalar := scalarText(found)
+	switch {
+	case !scalar && (len(f.Is) > 0 || len(f.Not) > 0 || f.Match != ""):
+		return "", false
+	case len(f.Is) > 0 && !slices.Contains(f.Is, value):
+		return "", false
+	case slices.Contains(f.Not, value):
+		return "", false
+	case f.Match != "" && !matchWhole(f.Match, value):
+		return "", false
+	}
+	return value, true
+}
+
+// matchWhole reports whether pattern matches all of s. A pattern that does not compile matches nothing.
+func matchWhole(pattern, s string) bool {
+	re, err := regexp.Compile(`^(?:` + pattern + `)$`)
+	return err == nil && re.MatchString(s)
+}
+
+// retryAfter reads the header of RFC 9110 section 10.2.3: seconds or a date. What cannot be read, and the past, is 0;
+// more than a day is a day.
+func retryAfter(header string, now time.Time) time.Duration {
+	if seconds, err := strconv.ParseUint(header, 10, 64); err == nil {
+		if seconds > uint64(maxRetryAfter/time.Second) {
+			return maxRetryAfter
+		}
+		return time.Duration(seconds) * time.Second
+	}
+	date, err := http.ParseTime(header)
+	if err != nil {
+		return 0
+	}
+	return min(max(date.Sub(now), 0), maxRetryAfter)
+}
+
+// unanswered makes the error for a call that brought no answer at all. Whether anything was sent decides: what never
+// left cannot have spent a grant.
+func unanswered(step Step, err error, sent bool) *Error {
+	class := Transient
+	if sent {
+		class = Unknown
+	}
+	var withURL *url.Error
+	if errors.As(err, &withURL) {
+		err = withURL.Err // the URL may carry a token in its query
+	}
+	return &Error{Class: class, Step: step, Reason: networkReason(err), cause: err}
+}
+
+func networkReason(err error) string {
+	var (
+		timeout interface{ Timeout() bool }
+		dns     *net.DNSError
+		cert    *tls.CertificateVerificationError
+		record  tls.RecordHeaderError
+		alert   tls.AlertError
+	)
+	switch {
+	case errors.Is(err, context.Canceled):
+		return ReasonCanceled
+	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():
+		return ReasonTimeout
+	case errors.As(err, &dns):
+		return ReasonDNS
+	case errors.As(err, &cert), errors.As(err, &record), errors.As(err, &alert):
+		return ReasonTLS
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return ReasonConnectionRefused
+	case errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
+		return ReasonConnectionReset
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return ReasonConnectionClosed
+	}
+	return ReasonNetwork
+}

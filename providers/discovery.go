@@ -1,0 +1,141 @@
+package providers
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+const (
+	metadataLife = time.Hour // a moved endpoint is found within this; a flow keeps what it began with
+	maxIssuers   = 256       // an issuer may hold a connection's input, so their number is not the operator's alone
+)
+
+// metadata is what the engine uses of an issuer's document (OpenID Connect Discovery section 3, RFC 8414 section 2).
+type metadata struct {
+	Issuer       string   `json:"issuer"`
+	Authorize    string   `json:"authorization_endpoint"`
+	Token        string   `json:"token_endpoint"`
+	Revoke       string   `json:"revocation_endpoint"`
+	Introspect   string   `json:"introspection_endpoint"`
+	Identity     string   `json:"userinfo_endpoint"`
+	Device       string   `json:"device_authorization_endpoint"`
+	JWKS         string   `json:"jwks_uri"`
+	AuthMethods  []string `json:"token_endpoint_auth_methods_supported"`
+	SigningAlgs  []string `json:"id_token_signing_alg_values_supported"`
+	IssuerAlways bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
+	fetched      time.Time
+}
+
+// endpoints names the endpoints by step.
+func (m *metadata) endpoints() map[Step]string {
+	return map[Step]string{
+		StepAuthorize: m.Authorize, StepToken: m.Token, StepRevoke: m.Revoke, StepIntrospect: m.Introspect,
+		StepIdentity: m.Identity, StepDevice: m.Device,
+	}
+}
+
+// discover returns the metadata of an issuer, at most an hour old. address is where the document stands; empty means
+// where OpenID Connect Discovery section 4 puts it. Callers that want the same issuer at once share one request.
+func (c *Client) discover(ctx context.Context, issuer, address string) (*metadata, error) {
+	if address == "" {
+		address = strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
+	}
+	key := issuer + " " + address
+	c.mu.Lock()
+	known := c.issuers[key]
+	c.mu.Unlock()
+	if known != nil && c.now().Sub(known.fetched) < metadataLife {
+		return known, nil
+	}
+	// The request must outlive the caller that happened to come first, since others wait for it too.
+	shared := c.flights.DoChan(key, func() (any, error) {
+		m, err := c.fetchMetadata(context.WithoutCancel(ctx), issuer, address)
+		if err != nil {
+			return nil, err
+		}
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		if len(c.issuers) >= maxIssuers {
+			clear(c.issuers) // crude, and enough: it costs a request an hour
+		}
+		c.issuers[key] = m
+		return m, nil
+	})
+	select {
+	case <-ctx.Done():
+		return nil, unanswered(StepDiscovery, ctx.Err(), false)
+	case result := <-shared:
+		if result.Err != nil {
+			return nil, result.Err
+		}
+		return result.Val.(*metadata), nil
+	}
+}
+
+// fetchMetadata refuses a document that names another issuer (RFC 8414 section 3.3: compared code point by code
+// point) or an endpoint that is not https.
+func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*metadata, error) {
+	refused := &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonDiscoveryRefused}
+	target, err := url.Parse(address)
+	if err != nil {
+		return nil, &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonNoEndpoint}
+	}
+	r, failure := c.fetch(ctx, StepDiscovery, target)
+	if failure != nil {
+		return nil, failure
+	}
+	var m metadata
+	if err := json.Unmarshal(r.body, &m); err != nil {
+		return nil, refused
+	}
+	if m.Issuer != issuer {
+		refused.Reason = ReasonIssuerMismatch
+		return nil, refused
+	}
+	addresses := m.endpoints()
+	addresses["jwks"] = m.JWKS
+	for _, address := range addresses {
+		if u, err := url.Parse(address); address != "" && (err != nil || !secureURL(u)) {
+			refused.Reason = ReasonInsecureEndpoint
+			return nil, refused
+		}
+	}
+	m.fetched = c.now()
+	return &m, nil
+}
+
+// fetch gets a public document.
+func (c *Client) fetch(ctx context.Context, step Step, target *url.URL) (*reply, *Error) {
+	r, failure := c.do(ctx, step, http.MethodGet, target, http.Header{}, nil)
+	switch {
+	case failure != nil:
+		failure.Class = Transient // a GET of a public document spends nothing
+		return nil, failure
+	case !(*OK)(nil).holds(r):
+		failure = classify(&Definition{}, call{step: step, group: groupAPI}, r, nil, c.now())
+		if failure.Class != RateLimited {
+			failure.Class = Transient
+		}
+		return nil, failure
+	}
+	return r, nil
+}
+
+// clientAuth picks the authentication style an issuer supports. RFC 8414 section 2: without a list it is basic.
+func (m *metadata) clientAuth(hasSecret bool) (string, *Error) {
+	supports := func(method string) bool { return slices.Contains(m.AuthMethods, method) }
+	switch {
+	case !hasSecret:
+		return "none", nil
+	case len(m.AuthMethods) == 0 || supports("client_secret_basic"):
+		return "basic", nil
+	case supports("client_secret_post"):
+		return "post", nil
+	}
+	return "", &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonClientAuth}
+}

@@ -1,0 +1,198 @@
+package providers
+
+import (
+	"context"
+	"slices"
+	"strings"
+)
+
+const maxAccountText = 512 // bytes of an account's id, label or e-mail
+
+// Identify asks the provider whose account g is for, and keeps that and what the definition captures in g. When a call
+// fails, g holds what was learnt before it and stays usable; the [*Error]'s class says what the failure means.
+func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
+	def := app.Definition
+	docs := map[string]any{}
+	if def.Resources != nil {
+		chosen, failure := c.resource(ctx, app, res, g)
+		if failure != nil {
+			return failure
+		}
+		docs["resources"] = chosen
+	}
+	if def.Identity != nil {
+		r, failure := c.probe(ctx, app, res, StepIdentity, def.Identity, g)
+		if failure != nil {
+			return failure
+		}
+		docs["identity"] = r.doc
+		if header := r.header.Get(def.Identity.ScopesHeader); def.Identity.ScopesHeader != "" && header != "" {
+			read := tokenAnswer{scopes: Scopes{Join: ","}}
+			g.Scopes = read.splitScopes(header)
+		}
+	}
+	if def.Health != nil && (def.captures("health") || def.Account.reads("health")) {
+		r, failure := c.probe(ctx, app, res, StepHealth, def.Health, g)
+		if failure != nil {
+			return failure
+		}
+		docs["health"] = r.doc
+	}
+	complete := true
+	for _, source := range []string{"resources", "identity", "health"} {
+		if doc, asked := docs[source]; asked {
+			complete = g.capture(def.Connection, source, doc) && complete
+		}
+	}
+	def.Account.read(&g.Account, docs)
+	switch {
+	case !complete:
+		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonCaptureMissing}
+	case g.Account.ID == "" && len(def.Account.ID) > 0:
+		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonAccountMissing}
+	}
+	return nil
+}
+
+// Check makes the definition's health call, or its identity call where there is none, with g: does the credential
+// still work? For a key, g carries the key fields in SecretConfig and no access token. A definition without either
+// call has nothing to check and gives no error. The error is an [*Error].
+func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) error {
+	step, spec := StepHealth, app.Definition.Health
+	if spec == nil {
+		step, spec = StepIdentity, app.Definition.Identity
+	}
+	if spec == nil {
+		return nil
+	}
+	if _, failure := c.probe(ctx, app, res, step, spec, g); failure != nil {
+		return failure
+	}
+	return nil
+}
+
+// probe makes a call that shows the credential and changes nothing.
+func (c *Client) probe(ctx context.Context, app *App, res Resolved, step Step, spec *Probe, g *Grant) (*reply, *Error) {
+	return c.apiCall(ctx, app, res, step, spec.Call, spec.OK, g, nil)
+}
+
+// apiCall makes a call other than a token call: own are parameters beside those of spec.
+func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step, spec Call, ok *OK, g *Grant, own map[string]string) (*reply, *Error) {
+	values := app.values(res, g)
+	target, failure := app.endpoint(res, step, values)
+	if failure != nil {
+		return nil, failure
+	}
+	k := call{
+		step: step, group: groupOf(step), spec: spec, target: target, own: own, values: values,
+		style: res.ClientAuth, secret: app.ClientSecret,
+	}
+	if k.group == groupAPI && g.AccessToken.IsZero() {
+		k.group = groupKey
+	}
+	if k.spec.Auth == "" {
+		k.spec.Auth = "send"
+	}
+	if k.spec.Method == "" {
+		k.spec.Method = "GET"
+	}
+	r, failure := c.send(ctx, app, k)
+	if failure != nil {
+		return nil, failure
+	}
+	if ok.holds(r) && !(ok == nil && app.Definition.refusesInBody(k, r)) {
+		return r, nil
+	}
+	if failure = classify(app.Definition, k, r, ok, c.now()); failure != nil {
+		return nil, failure
+	}
+	return r, nil
+}
+
+// refusesInBody reports whether a failure rule finds something under a success status. Some APIs say no that way.
+func (d *Definition) refusesInBody(k call, r *reply) bool {
+	rule, _ := matchRule(slices.DeleteFunc(slices.Clone(d.Failures), func(f FailureRule) bool { return f.Path == "" }), k, r)
+	return rule != nil
+}
+
+// resource asks which site, tenant or company a grant reaches, and chooses one.
+func (c *Client) resource(ctx context.Context, app *App, res Resolved, g *Grant) (any, *Error) {
+	spec := app.Definition.Resources
+	r, failure := c.apiCall(ctx, app, res, StepResources, spec.Call, nil, g, nil)
+	if failure != nil {
+		return nil, failure
+	}
+	list := spec.List
+	if list == "" {
+		list = "$"
+	}
+	found, _ := lookup(r.doc, list)
+	choices, many := found.([]any)
+	if !many && found != nil {
+		choices = []any{found}
+	}
+	values := app.values(res, g)
+	for at, template := range spec.Where {
+		if !template.known(values) {
+			continue
+		}
+		want, err := template.Expand(values)
+		if err != nil {
+			return nil, &Error{Class: Misconfigured, Step: StepResources, Reason: ReasonIncompleteCall}
+		}
+		choices = slices.DeleteFunc(slices.Clone(choices), func(choice any) bool { return lookupText(choice, at) != want })
+	}
+	if len(choices) == 0 || len(choices) > 1 && spec.Else != "first" {
+		return nil, &Error{Class: Misconfigured, Step: StepResources, Reason: ReasonResourceChoice}
+	}
+	return choices[0], nil
+}
+
+// read takes the account from the answers at hand. A path without a prefix reads the identity answer. A path whose
+// answer is not at hand was read when it was, so what it gave stands.
+func (s AccountSpec) read(account *Account, docs map[string]any) {
+	account.ID = readAccount(account.ID, s.ID, false, docs)
+	account.Label = readAccount(account.Label, s.Label, s.Join, docs)
+	account.Email = readAccount(account.Email, s.Email, false, docs)
+}
+
+func readAccount(known string, paths []string, join bool, docs map[string]any) string {
+	var parts []string
+	for _, p := range paths {
+		source, at := accountSource(p)
+		doc, asked := docs[source]
+		if !asked {
+			if known != "" && source != "identity" {
+				return known
+			}
+			continue
+		}
+		text := lookupText(doc, at)
+		if text == "" || len(text) > maxAccountText || hasControl(text) {
+			continue
+		}
+		if !join {
+			return text
+		}
+		parts = append(parts, text)
+	}
+	if len(parts) == 0 {
+		return known
+	}
+	return strings.Join(parts, " ")
+}
+
+func accountSource(p string) (source, at string) {
+	if source, at, prefixed := strings.Cut(p, ":"); prefixed {
+		return source, at
+	}
+	return "identity", p
+}
+
+// reads reports whether the account is read from a source.
+func (s AccountSpec) reads(source string) bool {
+	return slices.ContainsFunc(slices.Concat(s.ID, s.Label, s.Email), func(p string) bool {
+		from, _ := accountSource(p)
+		return from == source
+	})
+}

@@ -1,0 +1,177 @@
+package providers_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
+)
+
+// probed is an app whose identity, resources and health calls all go to the server's identity endpoint.
+func probed(server *providertest.Server, change func(*providers.Definition)) (*providers.App, *providers.Grant) {
+	app := server.App()
+	identity := app.Definition.Endpoints["identity"]
+	app.Definition.Endpoints["resources"], app.Definition.Endpoints["health"] = identity, identity
+	change(app.Definition)
+	return app, &providers.Grant{AccessToken: providers.NewSecret("tok")}
+}
+
+func TestIdentify(t *testing.T) {
+	slackOK := &providers.Probe{Call: providers.Call{Method: "POST"}, OK: &providers.OK{Path: "ok"}}
+	site := &providers.Resources{List: "$", Where: map[string]providers.Template{"url": "https://{site}.test"}}
+	for _, test := range []struct {
+		name    string
+		change  func(*providers.Definition)
+		inputs  map[string]string
+		answers []providertest.Behavior
+		account providers.Account
+		config  map[string]string
+		scopes  []string
+		class   providers.Class
+		reason  string
+	}{
+		{
+			name: "number as id, joined label", change: func(d *providers.Definition) {
+				d.Account = providers.AccountSpec{ID: []string{"id"}, Label: []string{"first", "last"}, Join: true}
+			},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"id":90071992547409931,"first":"Ada","last":"Example"}`)},
+			account: providers.Account{ID: "90071992547409931", Label: "Ada Example"},
+		},
+		{
+			name: "predicate fails", change: func(d *providers.Definition) { d.Identity = slackOK },
+			answers: []providertest.Behavior{providertest.Respond(200, `{"ok":false,"error":"odd"}`)},
+			class:   providers.Transient, reason: providers.ReasonUnexplained,
+		},
+		{
+			name: "failure rule under 200", change: func(d *providers.Definition) {
+				d.Failures = []providers.FailureRule{{Step: []string{"api"}, Path: "error.code", Not: []string{"ok"}, Class: "rejected"}}
+			},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"error":{"code":"gone"},"sub":"x"}`)},
+			class:   providers.Rejected, reason: providers.ReasonRefused,
+		},
+		{
+			name: "no account", change: func(*providers.Definition) {},
+			answers: []providertest.Behavior{providertest.Respond(200, `{}`)},
+			class:   providers.Misconfigured, reason: providers.ReasonAccountMissing,
+		},
+		{
+			name: "a label nobody should print", change: func(*providers.Definition) {},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"sub":"a","name":"x\u001b[31m"}`)},
+			account: providers.Account{ID: "a"},
+		},
+		{
+			name: "scopes in a header", change: func(d *providers.Definition) { d.Identity = &providers.Probe{ScopesHeader: "X-OAuth-Scopes"} },
+			answers: []providertest.Behavior{providertest.Respond(200, `{"sub":"a"}`, "X-OAuth-Scopes", "repo, user")},
+			account: providers.Account{ID: "a"}, scopes: []string{"repo", "user"},
+		},
+		{
+			name: "the resource asked for", inputs: map[string]string{"site": "two"},
+			change: func(d *providers.Definition) {
+				d.Resources = site
+				d.Connection = []providers.Capture{{Name: "cloud_id", From: "resources", Path: []string{"id"}}, {Name: "who", From: "identity", Path: []string{"sub"}}}
+			},
+			answers: []providertest.Behavior{
+				providertest.Respond(200, `[{"id":"1","url":"https://one.test"},{"id":"2","url":"https://two.test"}]`),
+				providertest.Respond(200, `{"sub":"a"}`),
+			},
+			account: providers.Account{ID: "a"}, config: map[string]string{"cloud_id": "2", "who": "a"},
+		},
+		{
+			name: "several resources and no word which", change: func(d *providers.Definition) { d.Resources = site },
+			answers: []providertest.Behavior{providertest.Respond(200, `[{"id":"1"},{"id":"2"}]`)},
+			class:   providers.Misconfigured, reason: providers.ReasonResourceChoice,
+		},
+		{
+			name: "the first resource", change: func(d *providers.Definition) {
+				d.Resources = &providers.Resources{List: "data", Else: "first"}
+				d.Account = providers.AccountSpec{ID: []string{"resources:id"}}
+				d.Identity = nil
+			},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"data":[{"id":"1"},{"id":"2"}]}`)},
+			account: providers.Account{ID: "1"},
+		},
+		{
+			name: "from health", change: func(d *providers.Definition) {
+				d.Health, d.Identity = &providers.Probe{}, nil
+				d.Account = providers.AccountSpec{ID: []string{"health:id"}}
+			},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"id":7}`)},
+			account: providers.Account{ID: "7"},
+		},
+		{
+			name: "a capture is missing", change: func(d *providers.Definition) {
+				d.Connection = []providers.Capture{{Name: "dc", From: "identity", Path: []string{"dc"}, Required: true}}
+			},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"sub":"a"}`)},
+			class:   providers.Misconfigured, reason: providers.ReasonCaptureMissing,
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			server := providertest.New(t)
+			app, g := probed(server, test.change)
+			client := newClient(t, time.Now)
+			res, err := client.Resolve(t.Context(), app, nil)
+			require.NoError(t, err)
+			res.Inputs = test.inputs
+			server.Next(providers.StepIdentity, test.answers...)
+			err = client.Identify(t.Context(), app, res, g)
+			assert.Equal(t, len(test.answers), server.Count(providers.StepIdentity))
+			if test.class != "" {
+				e := failure(t, err)
+				assert.Equal(t, test.class, e.Class)
+				assert.Equal(t, test.reason, e.Reason)
+				assert.Equal(t, "tok", g.AccessToken.Reveal(), "the grant stays usable")
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, test.account, g.Account)
+			assert.Equal(t, test.config, g.Config)
+			assert.Equal(t, test.scopes, g.Scopes)
+		})
+	}
+}
+
+func TestCheckKey(t *testing.T) {
+	server := providertest.New(t)
+	app, _ := probed(server, func(d *providers.Definition) {
+		d.Endpoints["identity"] += "?v=1"
+		d.Send = &providers.Send{
+			Headers: map[string]providers.Template{"{header}": "{api_key}"}, Query: map[string]providers.Template{"k": "{api_key}"},
+			User: "{api_key}", Password: "x",
+		}
+	})
+	g := &providers.Grant{SecretConfig: map[string]providers.Secret{"api_key": providers.NewSecret("key-1")}, Config: map[string]string{"header": "X-Key"}}
+	client := newClient(t, time.Now)
+	res, err := client.Resolve(t.Context(), app, nil)
+	require.NoError(t, err)
+	server.Next(providers.StepIdentity, providertest.Respond(200, `{}`), providertest.Respond(401, ``))
+	require.NoError(t, client.Check(t.Context(), app, res, g))
+	asked := server.Requests(providers.StepIdentity)[0]
+	assert.Equal(t, "key-1", asked.Header.Get("X-Key"))
+	assert.Equal(t, "Basic a2V5LTE6eA==", asked.Header.Get("Authorization"))
+	assert.Equal(t, "k=key-1&v=1", asked.Query.Encode())
+	assert.Equal(t, providers.Rejected, failure(t, client.Check(t.Context(), app, res, g)).Class)
+
+	app.Definition.Identity = nil
+	assert.NoError(t, client.Check(t.Context(), app, res, g), "nothing to check with")
+}
+
+func TestIdentifyEndpointFromTokenAnswer(t *testing.T) {
+	server := providertest.New(t)
+	app, g := probed(server, func(d *providers.Definition) {
+		d.Endpoints["identity"] = "{instance_url}/userinfo"
+		d.Connection = []providers.Capture{{Name: "instance_url", From: "token", Path: []string{"instance_url"}}}
+	})
+	client := newClient(t, time.Now)
+	res, err := client.Resolve(t.Context(), app, nil)
+	require.NoError(t, err)
+	assert.Equal(t, providers.ReasonIncompleteCall, failure(t, client.Identify(t.Context(), app, res, g)).Reason)
+	g.Config = map[string]string{"instance_url": server.URL}
+	server.Next(providers.StepIdentity, providertest.Respond(200, `{"sub":"a"}`))
+	require.NoError(t, client.Identify(t.Context(), app, res, g))
+	assert.Equal(t, "a", g.Account.ID)
+}

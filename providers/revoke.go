@@ -1,0 +1,56 @@
+package providers
+
+import "context"
+
+// Revoke tells the provider to forget g: as RFC 7009 section 2.1 says, or as the definition does. By default the
+// refresh token is named, since most servers let its access tokens die with it, and the access token where there is
+// none. A grant without tokens needs no call.
+//
+// The error is an [*Error]; the reason [ReasonNoRevocationEndpoint] means that the service offers no way. When both
+// tokens are to be revoked, both are tried and the first failure is returned.
+func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, g *Grant) error {
+	if res.Endpoints[StepRevoke] == "" && app.endpointTemplate(StepRevoke) == "" {
+		return &Error{Class: Misconfigured, Step: StepRevoke, Reason: ReasonNoRevocationEndpoint}
+	}
+	spec := app.Definition.Revoke
+	if spec == nil {
+		spec = &Revoke{}
+	}
+	refresh, access := !g.RefreshToken.IsZero(), !g.AccessToken.IsZero()
+	switch spec.Token {
+	case "access_token":
+		refresh = false
+	case "both":
+	default:
+		access = access && !refresh
+	}
+	var first error
+	if refresh {
+		if failure := c.revokeOne(ctx, app, res, spec, g, "refresh_token", g.RefreshToken); failure != nil {
+			first = failure
+		}
+	}
+	if access {
+		if failure := c.revokeOne(ctx, app, res, spec, g, "access_token", g.AccessToken); failure != nil && first == nil {
+			first = failure
+		}
+	}
+	return first
+}
+
+func (c *Client) revokeOne(ctx context.Context, app *App, res Resolved, spec *Revoke, g *Grant, hint string, token Secret) *Error {
+	request := spec.Call
+	request.Method = orPOST(request.Method)
+	var own map[string]string
+	switch request.Auth {
+	case "", "client", "client_basic", "none":
+		if request.Auth == "" {
+			request.Auth = "client"
+		}
+		if len(request.Params) == 0 && request.Body != "raw" {
+			own = map[string]string{"token": token.Reveal(), "token_type_hint": hint}
+		}
+	}
+	_, failure := c.apiCall(ctx, app, res, StepRevoke, request, spec.OK, g, own)
+	return failure
+}

@@ -1,0 +1,237 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// namePattern is the name rule of definitions, providers, orgs and connections; two dots in a row are refused beside it.
+var namePattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?$`)
+
+// fieldPattern is what placeholders can name.
+var fieldPattern = regexp.MustCompile(`^[a-z][a-z0-9_]{0,63}$`)
+
+// problem is one broken rule, and where in the file it was broken: client.auth[0].
+type problem struct{ at, text string }
+
+// Validate checks every rule of a definition and returns all that are broken, each with its place in the file. What
+// [Registry] and [Decode] return has passed.
+func (d *Definition) Validate() error {
+	var errs []error
+	for _, p := range d.problems() {
+		errs = append(errs, fmt.Errorf("%s: %s", p.at, p.text))
+	}
+	return errors.Join(errs...)
+}
+
+func (d *Definition) problems() []problem {
+	c := &checker{d: d, names: map[string]string{}}
+	for _, word := range reservedPlaceholders() {
+		c.names[word] = "a reserved word"
+	}
+	c.head()
+	c.inputs()
+	c.key()
+	c.captures()
+	c.kinds()
+	c.client()
+	c.calls()
+	c.failures()
+	c.urls()
+	walk(reflect.ValueOf(d).Elem(), "", c.leaf) // last: by now all names are known
+	return c.found
+}
+
+// checker gathers problems on its way through one definition.
+type checker struct {
+	d     *Definition
+	names map[string]string // every placeholder that may be used, and what it is
+	found []problem
+}
+
+func (c *checker) add(at, format string, args ...any) {
+	c.found = append(c.found, problem{at: at, text: fmt.Sprintf(format, args...)})
+}
+
+// word checks a value that comes from a fixed list; empty passes.
+func (c *checker) word(at, value string, allowed ...string) {
+	if value != "" && !slices.Contains(allowed, value) {
+		c.add(at, "%q is not known here, write one of: %s", value, strings.Join(allowed, ", "))
+	}
+}
+
+// declare makes a name known to templates.
+func (c *checker) declare(at, name, what string) {
+	switch other, taken := c.names[name]; {
+	case !fieldPattern.MatchString(name):
+		c.add(at, "name %q: write lower-case letters, digits and underscores, beginning with a letter", name)
+	case taken:
+		c.add(at, "name %q is taken by %s, choose another", name, other)
+	default:
+		c.names[name] = what
+	}
+}
+
+// pattern compiles a pattern that must match whole values. It returns nil after reporting one that does not compile.
+func (c *checker) pattern(at, pattern string) *regexp.Regexp {
+	re, err := compileWhole(pattern)
+	if err != nil {
+		c.add(at, "pattern does not compile: %v", err)
+		return nil
+	}
+	return re
+}
+
+func compileWhole(pattern string) (*regexp.Regexp, error) {
+	return regexp.Compile(`^(?:` + pattern + `)$`)
+}
+
+func (c *checker) head() {
+	d := c.d
+	if !namePattern.MatchString(d.ID) || strings.Contains(d.ID, "..") {
+		c.add("id", "id %q: write 1 to 64 of a-z 0-9 . _ @ -, beginning and ending in a letter or digit, without two dots in a row", d.ID)
+	}
+	if d.Name == "" {
+		c.add("name", "name is missing: how the service spells itself")
+	}
+	for i, link := range d.Sources {
+		c.link(fmt.Sprintf("sources[%d]", i), link)
+	}
+	c.link("setup.app_url", d.Setup.AppURL)
+	c.link("setup.key_url", d.Setup.KeyURL)
+}
+
+func (c *checker) link(at, link string) {
+	if u, err := url.Parse(link); link != "" && (err != nil || u.Scheme != "https" || u.Host == "") {
+		c.add(at, "%q is no https:// link", link)
+	}
+}
+
+func (c *checker) client() {
+	d := c.d
+	for i, style := range d.Client.Auth {
+		c.word(fmt.Sprintf("client.auth[%d]", i), style, append(clientAuthStyles(), authFromDiscovery)...)
+		if style == authFromDiscovery && d.Discovery == nil {
+			c.add(fmt.Sprintf("client.auth[%d]", i), "%s needs the section discovery", authFromDiscovery)
+		}
+	}
+	c.word("client.body", d.Client.Body, "form", "json")
+	for name, other := range d.Client.Rename {
+		if other == "" {
+			c.add("client.rename."+name, "the service's own name of the parameter is missing")
+		}
+	}
+	c.word("scopes.join", d.Scopes.Join, " ", ",")
+	c.word("scopes.returned", d.Scopes.Returned, " ", ",", "list")
+	if len(d.Scopes.Allowed) > 0 {
+		for i, scope := range d.Scopes.Default {
+			c.word(fmt.Sprintf("scopes.default[%d]", i), scope, d.Scopes.Allowed...)
+		}
+	}
+	c.word("authorize.pkce", d.Authorize.PKCE, "s256", "off")
+	c.word("callback.decode", d.Callback.Decode, "url")
+	c.word("callback.signed", d.Callback.Signed, "hmac_query")
+	c.word("lifetime.from", d.Lifetime.From, "introspect")
+	c.word("token.lifetime.from", d.Token.Lifetime.From, "introspect")
+	c.word("refresh.token", d.Refresh.Token, refreshModes()...)
+	if d.Refresh.Token == "self" && d.Refresh.Call == nil {
+		c.add("refresh.token", "a token that renews itself needs refresh.call to say how")
+	}
+}
+
+// leaf checks what may stand anywhere: the placeholders of templates, and durations.
+func (c *checker) leaf(at string, value any) {
+	switch value := value.(type) {
+	case Duration:
+		if value.bad != "" {
+			c.add(at, "duration %q: write a whole number and s, m, h or d (at most 100 years), or the word never", value.bad)
+		}
+	case Template:
+		for _, name := range value.Placeholders() {
+			if _, known := c.names[name]; !known {
+				c.add(at, "placeholder {%s} is not declared: add an input, key field or connection_config entry of that name", name)
+			}
+			if c.inBrowser(at) && c.secret(name) {
+				c.add(at, "{%s} is secret and this goes through the person's browser", name)
+			}
+		}
+		if strings.Contains(string(value), "{+") && !strings.HasPrefix(at, "endpoints.") && at != "api_base" {
+			for _, m := range placeholderPattern.FindAllStringSubmatch(string(value), -1) {
+				if m[1] != "" {
+					c.add(at, "{+%s} keeps slashes and is for the paths of endpoints only", m[2])
+				}
+			}
+		}
+	case Send:
+		for _, name := range sortedKeys(value.Headers) {
+			c.leaf(at+".headers."+name, Template(name))
+		}
+		if (value.User == "") != (value.Password == "") {
+			c.add(at, "basic_user and basic_password go together")
+		}
+	}
+}
+
+func (c *checker) inBrowser(at string) bool {
+	return at == "endpoints.authorize" || at == "endpoints.install" || strings.HasPrefix(at, "authorize.")
+}
+
+func (c *checker) secret(placeholder string) bool {
+	switch placeholder {
+	case "client_secret", "access_token", "refresh_token":
+		return true
+	}
+	return c.d.IsSecretField(placeholder) ||
+		slices.ContainsFunc(c.d.Connection, func(k Capture) bool { return k.Name == placeholder && k.Secret })
+}
+
+// walk shows visit every Template, Duration and Send under v with its place in the file. It goes by reflection so that
+// no field added later can be forgotten.
+func walk(v reflect.Value, at string, visit func(at string, value any)) {
+	join := func(name string) string { return strings.TrimPrefix(at+"."+name, ".") }
+	switch v.Kind() {
+	case reflect.Pointer:
+		if !v.IsNil() {
+			walk(v.Elem(), at, visit)
+		}
+	case reflect.Slice:
+		for i := range v.Len() {
+			walk(v.Index(i), fmt.Sprintf("%s[%d]", at, i), visit)
+		}
+	case reflect.Map:
+		for _, key := range sortedMapKeys(v) {
+			walk(v.MapIndex(key), join(key.String()), visit)
+		}
+	case reflect.String:
+		if value, ok := v.Interface().(Template); ok {
+			visit(at, value)
+		}
+	case reflect.Struct:
+		switch value := v.Interface().(type) {
+		case Duration:
+			visit(at, value)
+			return
+		case Send:
+			visit(at, value)
+		}
+		for i := range v.NumField() {
+			name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+			if option == "inline" {
+				walk(v.Field(i), at, visit)
+			} else {
+				walk(v.Field(i), join(name), visit)
+			}
+		}
+	}
+}
+
+func sortedMapKeys(m reflect.Value) []reflect.Value {
+	keys := m.MapKeys()
+	slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+	return keys
+}

@@ -1,0 +1,139 @@
+package providers
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// credentialNames are the names that creds answers with by itself, and those that consumers of credentials give a
+// meaning of their own.
+func credentialNames() []string {
+	return []string{
+		"access_token", "token_type", "expire_time", "scopes", "provider", "connection_config", "ttl",
+		"rotation_period", "last_vault_rotation", "rotation_schedule", "certificate", "expiration", "secret_id",
+		"secret_id_ttl", "metadata", "renewable",
+	}
+}
+
+// connectionFields are the fields that every connection has: the key's own fields are written beside them.
+func connectionFields() []string {
+	return []string{
+		"provider", "kind", "label", "tags", "inputs", "required_scopes", "disabled", "private", "refresh_token",
+		"access_token", "expires_in", "org", "user", "name",
+	}
+}
+
+func (c *checker) inputs() {
+	for i, in := range c.d.Inputs {
+		at := fmt.Sprintf("inputs[%d]", i)
+		c.declare(at+".name", in.Name, "an input")
+		if in.SetBy == "" {
+			c.add(at, "input %q: set_by is missing, write provider, connection or either", in.Name)
+		}
+		c.word(at+".set_by", in.SetBy, SetByProvider, SetByConnection, SetByEither)
+		if in.Required && in.Default != "" {
+			c.add(at+".required", "input %q has a default and can never be missing, drop one of the two", in.Name)
+		}
+		if in.Pattern == "" {
+			c.add(at, "input %q: pattern is missing", in.Name)
+			continue
+		}
+		re := c.pattern(at+".pattern", in.Pattern)
+		if re == nil {
+			continue
+		}
+		if in.Default != "" && !re.MatchString(strings.TrimSuffix(in.Default, in.Strip)) {
+			c.add(at+".default", "default of input %q does not match its pattern", in.Name)
+		}
+		if in.Example != "" && !re.MatchString(strings.TrimSuffix(in.Example, in.Strip)) {
+			c.add(at+".example", "example of input %q does not match its pattern", in.Name)
+		}
+	}
+}
+
+func (c *checker) key() {
+	key := c.d.Key
+	if key == nil {
+		return
+	}
+	if len(key.Fields) == 0 {
+		c.add("key", "a key without fields holds nothing: name at least one")
+	}
+	c.word("key.signer", key.Signer, "aws_sigv4", "jwt_per_request")
+	c.word("key.login", key.Login, "smtp", "ftp", "sftp")
+	for i, f := range key.Fields {
+		at := fmt.Sprintf("key.fields[%d]", i)
+		c.keyName(at+".name", f.Name, "a key field")
+		c.word(at+".set_by", f.SetBy, SetByConnection, SetByProvider)
+		c.word(at+".shape", f.Shape, "sure", "likely")
+		if f.Secret && f.Default != "" {
+			c.add(at+".default", "key field %q is secret, a secret has no default", f.Name)
+		}
+		if f.Shape != "" && f.Pattern == "" {
+			c.add(at+".shape", "key field %q: shape says how sure the pattern is, and there is none", f.Name)
+		}
+		if f.Pattern != "" {
+			if re := c.pattern(at+".pattern", f.Pattern); re != nil {
+				if f.Default != "" && !re.MatchString(f.Default) {
+					c.add(at+".default", "default of key field %q does not match its pattern", f.Name)
+				}
+				if f.Example != "" && !re.MatchString(f.Example) {
+					c.add(at+".example", "example of key field %q does not match its pattern", f.Name)
+				}
+			}
+		}
+		for _, name := range sortedKeys(f.Derive) {
+			where := at + ".derive." + name
+			c.keyName(where, name, "a value derived from a key field")
+			if re := c.pattern(where, f.Derive[name]); re != nil && re.NumSubexp() != 1 {
+				c.add(where, "the pattern needs exactly one group: what to cut out")
+			}
+		}
+	}
+}
+
+func (c *checker) keyName(at, name, what string) {
+	switch {
+	case slices.Contains(credentialNames(), name), strings.HasSuffix(name, "_raw"):
+		c.add(at, "name %q has a meaning of its own in a credential, choose another", name)
+	case slices.Contains(connectionFields(), name):
+		c.add(at, "name %q is a field of every connection, choose another", name)
+	}
+	c.declare(at, name, what)
+}
+
+func (c *checker) captures() {
+	for i, capture := range c.d.Connection {
+		at := fmt.Sprintf("connection_config[%d]", i)
+		if capture.From == "" {
+			c.add(at, "entry %q: from is missing", capture.Name)
+		}
+		c.word(at+".from", capture.From, "input", "callback", "token", "id_token", "resources", "identity", "health",
+			"introspect", "key")
+		switch {
+		case capture.From == "input" && c.names[capture.Name] == "an input": // it shows the input under its own name
+		case capture.From == "key" && c.names[capture.Name] == "a key field":
+		default:
+			c.declare(at+".name", capture.Name, "a connection_config entry")
+		}
+		if len(capture.Path) == 0 {
+			c.add(at, "entry %q: path is missing", capture.Name)
+		}
+		c.paths(at+".path", capture.Path)
+		if capture.Pattern != "" {
+			c.pattern(at+".pattern", capture.Pattern)
+		} else if capture.From == "callback" {
+			c.add(at, "entry %q: a value from the callback needs a pattern, anybody can write one", capture.Name)
+		}
+	}
+}
+
+func sortedKeys[M ~map[K]V, K ~string, V any](m M) []K {
+	keys := make([]K, 0, len(m))
+	for key := range m {
+		keys = append(keys, key)
+	}
+	slices.Sort(keys)
+	return keys
+}

@@ -1,0 +1,106 @@
+package providers
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// urls checks every URL of the definition, and that no person who connects an account can choose whose host it is.
+func (c *checker) urls() {
+	d := c.d
+	var extra []Step // steps that only one kind has
+	for _, by := range d.Token.ByKind {
+		extra = append(extra, by.Endpoint)
+	}
+	for _, step := range sortedKeys(d.Endpoints) {
+		at := "endpoints." + string(step)
+		if !slices.Contains(knownSteps(), step) && !slices.Contains(extra, step) {
+			c.add(at, "step %q is not known, and no by_kind names it", step)
+		}
+		c.url(at, d.Endpoints[step])
+	}
+	if d.APIBase != "" {
+		c.url("api_base", d.APIBase)
+	}
+	if d.Discovery != nil {
+		c.url("discovery.issuer", d.Discovery.Issuer)
+	}
+}
+
+func (c *checker) url(at string, t Template) {
+	if err := c.d.checkURL(t); err != nil {
+		c.add(at, "%v", err)
+	}
+}
+
+// checkURL holds a URL template against the rules that hold before any value is known.
+func (d *Definition) checkURL(t Template) error {
+	parts, err := splitURL(t)
+	switch {
+	case err != nil:
+		return err
+	case parts.scheme == "http":
+		return fmt.Errorf("URL template %q: plain http shows secrets to the network, use https", t)
+	}
+	if parts.base != "" {
+		if err := d.checkHost([]string{parts.base}, ""); err != nil {
+			return fmt.Errorf("URL template %q: the host is {%s}, and %w", t, parts.base, err)
+		}
+		return nil
+	}
+	names := parts.host.Placeholders()
+	if len(names) == 0 {
+		_, err := ExpandURL(Template(parts.scheme+"://"+string(parts.host)), nil)
+		return err
+	}
+	tail := string(parts.host)[strings.LastIndexByte(string(parts.host), '}')+1:]
+	if err := d.checkHost(names, tail); err != nil {
+		return fmt.Errorf("URL template %q: the host holds {%s}, and %w", t, strings.Join(names, "}, {"), err)
+	}
+	return nil
+}
+
+// checkHost checks the placeholders of a host. What the operator sets is trusted; the rest must be confined.
+func (d *Definition) checkHost(names []string, tail string) error {
+	whole := tail == "" && len(names) == 1
+	var patterns []string
+	for i, name := range names {
+		pattern, trusted, err := d.hostValue(name)
+		switch {
+		case err != nil:
+			return err
+		case trusted && i == len(names)-1:
+			// The host ends as the operator says; what stands before it can only name labels below.
+			tail = ".of.operator"
+		case !trusted:
+			if whole {
+				pattern = strings.TrimPrefix(strings.TrimPrefix(pattern, "^"), "https://")
+			}
+			patterns = append(patterns, pattern)
+		}
+	}
+	if len(patterns) == 0 {
+		return nil
+	}
+	return confined(patterns, tail)
+}
+
+// hostValue returns the pattern of a value that stands in a host, or says that the operator sets it.
+func (d *Definition) hostValue(name string) (pattern string, trusted bool, err error) {
+	if name == "issuer" {
+		return "", true, nil
+	}
+	for _, in := range d.Inputs {
+		if in.Name == name {
+			return in.Pattern, in.SetBy == SetByProvider, nil
+		}
+	}
+	for _, capture := range d.Connection {
+		if capture.Name == name && capture.Pattern != "" {
+			return capture.Pattern, false, nil
+		}
+	}
+	return "", false, errors.New("only an input, or a connection_config entry with a pattern, may say where a call goes")
+}

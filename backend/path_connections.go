@@ -120,7 +120,7 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 			reason = store.ReasonDenied
 		}
 		maps.Copy(data, map[string]any{
-			"provider": flow.provider, "status": store.StatusPending, "status_reason": reason, "status_since": rfc3339(flow.started),
+			"provider": flow.provider, "status": string(store.StatusPending), "status_reason": string(reason), "status_since": rfc3339(flow.started),
 			"open_flow_until": rfc3339(flow.expires),
 		})
 		return &logical.Response{Data: data}, nil
@@ -135,8 +135,8 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	}
 	status, reason := conn.StatusUnder(fingerprint)
 	maps.Copy(data, map[string]any{
-		"provider": conn.Provider, "kind": conn.Kind, "label": conn.Label, "tags": orEmpty(conn.Tags), "inputs": orEmpty(conn.Inputs),
-		"private": conn.Private, "status": status, "status_reason": reason, "status_since": rfc3339(conn.Since),
+		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags), "inputs": orEmpty(conn.Inputs),
+		"private": conn.Private, "status": string(status), "status_reason": string(reason), "status_since": rfc3339(conn.Since),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": list(conn.MissingScopes()),
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh), "next_refresh": rfc3339(conn.Attempt.Next),
 		"last_error": lastError(conn.Attempt), "created_by": conn.Created.DisplayName, "created_time": rfc3339(conn.Created.Time),
@@ -176,7 +176,7 @@ func lastError(a store.Attempt) map[string]any {
 	if a.Failures == 0 {
 		return map[string]any{}
 	}
-	return map[string]any{"class": a.Class, "code": a.Code, "reason": a.Why, "time": rfc3339(a.Last), "attempts": a.Failures, "outcome_unknown": a.Unknown}
+	return map[string]any{"class": string(a.Class), "code": a.Code, "reason": a.Why, "time": rfc3339(a.Last), "attempts": a.Failures, "outcome_unknown": a.Unknown}
 }
 
 func (b *backend) connectionWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {

@@ -97,7 +97,7 @@ func (b *backend) listOwned(ctx context.Context, req *logical.Request, d *framew
 			return nil, err
 		}
 		status, _ := conn.StatusUnder(terms.Fingerprint)
-		info[name] = map[string]any{"provider": conn.Provider, "status": status, "label": conn.Label}
+		info[name] = map[string]any{"provider": conn.Provider, "status": string(status), "label": conn.Label}
 	}
 	return logical.ListResponseWithInfo(names, info), nil
 }

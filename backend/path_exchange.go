@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"maps"
 	"strings"
 	"time"
 
@@ -263,9 +264,13 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		return failure(f, "storage did not answer")
 	}
-	code, callback := providers.NewSecret(x.code), map[string]string(nil)
+	code, callback, issuer := providers.NewSecret(x.code), map[string]string{}, x.issuer
 	if !f.OwnRedirect {
-		code, callback = f.Parked.Code, f.Parked.Callback
+		code, issuer = f.Parked.Code, f.Parked.Issuer
+		maps.Copy(callback, f.Parked.Callback)
+	}
+	if issuer != "" {
+		callback["iss"] = issuer
 	}
 	grant, err := p.client.Exchange(ctx, p.app, providers.ExchangeRequest{
 		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI, Scopes: f.Scopes, Callback: callback,

@@ -52,10 +52,10 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 			fingerprints[name] = &p.fingerprint
 		}
 	}
-	total, byStatus, byProvider := 0, map[store.Status]int{}, map[string]int{}
+	total, byStatus, byProvider := 0, map[string]int{}, map[string]int{}
 	if err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
 		total++
-		byStatus[s.statusUnder(fingerprints[s.provider])]++
+		byStatus[string(s.statusUnder(fingerprints[s.provider]))]++
 		byProvider[s.provider]++
 	}); err != nil {
 		return nil, err

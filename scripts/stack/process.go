@@ -2,7 +2,6 @@ package stack
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -12,9 +11,9 @@ import (
 )
 
 const (
-	startTime = time.Minute            // how long a child may take until it is ready
-	pollEvery = 20 * time.Millisecond  // how often we look whether it is
-	stopTime  = 15 * time.Second       // how long it may take to end by itself; Vault drains its plugins for 10 s
+	startTime = time.Minute           // how long a child may take until it is ready
+	pollEvery = 20 * time.Millisecond // how often we look whether it is
+	stopTime  = 15 * time.Second      // how long it may take to end by itself; Vault drains its plugins for 10 s
 )
 
 // process is a child of ours that leads a process group of its own.
@@ -97,16 +96,18 @@ func (p *process) kill() {
 
 // signal reaches the child only, which passes on what its own children need.
 func (p *process) signal(s syscall.Signal) {
-	select {
-	case <-p.ended: // its id may be another's by now
-	default:
+	if p.running() { // else its id may be another's by now
 		_ = syscall.Kill(p.pid, s)
 	}
 }
 
-// alive says whether a process of this id exists.
-func alive(pid int) bool {
-	return !errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+func (p *process) running() bool {
+	select {
+	case <-p.ended:
+		return false
+	default:
+		return true
+	}
 }
 
 // tail gives the end of a log, for an error message.

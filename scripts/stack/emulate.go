@@ -1,0 +1,123 @@
+package stack
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+)
+
+// EmulatedApp is an OAuth app registered at an emulated service.
+type EmulatedApp struct {
+	ClientID     string
+	ClientSecret string
+	RedirectURIs []string
+	Scopes       []string // Slack only: what the app may ask for
+}
+
+// EmulateOptions name the app at each service.
+type EmulateOptions struct {
+	Slack, GitHub, Google EmulatedApp
+}
+
+// Emulate is a running emulator of three services. Each knows the users alice and bob, with addresses at example.com.
+type Emulate struct {
+	Slack, GitHub, Google string // the origins
+
+	process *process
+	dir     string
+}
+
+// StartEmulate starts emulated Slack, GitHub and Google on three ports of loopback.
+func StartEmulate(ctx context.Context, tools Tools, o EmulateOptions) (*Emulate, error) {
+	dir, err := os.MkdirTemp("", "emulate-")
+	if err != nil {
+		return nil, err
+	}
+	e := &Emulate{dir: dir}
+	if err := e.start(ctx, tools, o); err != nil {
+		e.Stop()
+		return nil, err
+	}
+	return e, nil
+}
+
+func (e *Emulate) start(ctx context.Context, tools Tools, o EmulateOptions) error {
+	seed := filepath.Join(e.dir, "seed.json")
+	content, err := json.Marshal(o.seed())
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(seed, content, 0o600); err != nil {
+		return err
+	}
+	port, err := freePorts(3)
+	if err != nil {
+		return err
+	}
+	origins := []*string{&e.Slack, &e.GitHub, &e.Google} // the order of --service
+	for i, origin := range origins {
+		*origin = fmt.Sprintf("http://127.0.0.1:%d", port+i)
+	}
+	// Its own script rather than npx, which would leave the server behind when it is told to end.
+	cmd := exec.Command(tools.Node, filepath.Join(tools.ServersDir, "node_modules", "emulate", "dist", "index.js"), "start",
+		"--port", strconv.Itoa(port), "--service", "slack,github,google", "--seed", seed)
+	cmd.Dir = e.dir
+	cmd.Env = environment(e.dir)
+	if e.process, err = start("emulate", cmd, filepath.Join(e.dir, "log")); err != nil {
+		return err
+	}
+	return e.process.ready(ctx, func(ctx context.Context) error {
+		for _, origin := range origins {
+			if _, err := status(ctx, *origin); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// seed is emulate's own configuration format.
+func (o EmulateOptions) seed() map[string]any {
+	type object = map[string]any
+	app := func(a EmulatedApp) []object {
+		return []object{{
+			"name": "Connectors", "client_id": a.ClientID, "client_secret": a.ClientSecret, "redirect_uris": a.RedirectURIs,
+			"scopes": a.Scopes,
+		}}
+	}
+	users := func(key string) (list []object) {
+		for _, name := range []string{"alice", "bob"} {
+			list = append(list, object{key: name, "email": name + "@example.com", "email_verified": true})
+		}
+		return list
+	}
+	return object{
+		"slack":  object{"team": object{"name": "Acme", "domain": "acme"}, "users": users("name"), "oauth_apps": app(o.Slack)},
+		"github": object{"users": users("login"), "oauth_apps": app(o.GitHub)},
+		"google": object{"users": users("name"), "oauth_clients": app(o.Google)},
+	}
+}
+
+// Stop ends the emulator.
+func (e *Emulate) Stop() {
+	e.process.stop()
+	_ = os.RemoveAll(e.dir)
+}
+
+// status asks whether anything answers at a URL, and with which status.
+func status(ctx context.Context, url string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return 0, err
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	return resp.StatusCode, resp.Body.Close()
+}

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -26,7 +27,8 @@ type backend struct {
 	process *Process
 
 	coordinator  *refresh.Coordinator
-	configWrites sync.Mutex // held over the read and the write of config and of one provider
+	uncached     atomic.Bool // Vault was told to cache nothing
+	configWrites sync.Mutex  // held over the read and the write of config and of one provider
 	configs      cache[store.Config]
 	providers    cache[configured] // holds egress settings too: dropped with configs
 	directory    directory
@@ -97,7 +99,8 @@ func New(o Options) logical.Factory {
 		}
 		b.background.init()
 		b.coordinator = refresh.New(refresh.Options{
-			Store: b.store, Source: b, Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(), Changed: b.directory.changed,
+			Store: b.store, Source: b, Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(),
+			Uncached: b.uncached.Load, Changed: b.directory.changed,
 		})
 		return b, nil
 	}

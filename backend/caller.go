@@ -49,10 +49,9 @@ func (b *backend) mayCreate(who caller, k store.Key, provision bool) error {
 	if k.Owner.Kind != store.User || who.owns(k) || provision {
 		return nil
 	}
-	// Vault answers an unknown id with nothing, or over gRPC with an error: neither is a live entity.
 	entity, err := b.System().EntityInfo(k.Owner.ID)
 	if err != nil || entity == nil {
-		return nil
+		return err // an id that Vault does not know is the application's own
 	}
 	return forbidden("user/%s is the id of a Vault entity: only that entity may create connections there; set provision=true to create one for it", k.Owner.ID)
 }

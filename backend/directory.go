@@ -53,12 +53,10 @@ func (d *directory) changed(k store.Key, c *store.Connection) {
 }
 
 // forget drops what somebody else changed; the next question reads storage again.
-func (d *directory) forget(key string) {
+func (d *directory) forget(k store.Key) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if k, err := store.ParseKey(key); err == nil {
-		delete(d.entries, k)
-	}
+	delete(d.entries, k)
 	d.full = false
 }
 

@@ -23,6 +23,7 @@ func (b *backend) initialize(context.Context, *logical.InitializationRequest) er
 
 // wake does what a new start asks for: refreshes that a crash cut off, then the directory.
 func (b *backend) wake(ctx context.Context) {
+	b.uncached.Store(b.System().CachingDisabled())
 	if err := b.coordinator.Recover(ctx); err != nil && ctx.Err() == nil {
 		b.Logger().Warn("refreshes that were cut off could not all be tried again; the next reads will", "error", err)
 	}
@@ -47,7 +48,10 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.configs.drop()
 		b.providers.drop()
 	case "connection":
-		b.directory.forget(name)
+		if k, err := store.ParseKey(name); err == nil {
+			b.coordinator.Invalidate(k)
+			b.directory.forget(k)
+		}
 	case "flow":
 		b.flows.forget()
 	}

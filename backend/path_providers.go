@@ -138,7 +138,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	return &logical.Response{Data: map[string]any{
 		"definition": p.Definition, "client_id": p.ClientID,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
-		"key_fields_set": slices.Sorted(maps.Keys(p.Keys)),
+		"key_fields_set": list(slices.Sorted(maps.Keys(p.Keys))),
 		"callback_url":   callback,
 		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes),
 		"inputs": orEmpty(p.Inputs), "endpoints": orEmpty(p.Endpoints), "issuer": p.Issuer,

@@ -92,6 +92,14 @@ func (d *Definition) IsSecretField(name string) bool {
 	})
 }
 
+// keySend says how the service wants its key; nil when the definition does not say, or has none.
+func (d *Definition) keySend() *Send {
+	if d.Key != nil && d.Key.Send != nil {
+		return d.Key.Send
+	}
+	return d.Send
+}
+
 func (d *Definition) keyNames(by string) string {
 	var names []string
 	if d.Key != nil {

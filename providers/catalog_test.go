@@ -1,13 +1,93 @@
 package providers
 
 import (
+	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-func TestBuiltinLoads(t *testing.T) {
+// Every file is an example for the next one, so it must also say what a validator cannot ask for.
+func TestCatalogue(t *testing.T) {
 	r, err := Builtin()
 	require.NoError(t, err)
-	t.Log(r.IDs())
+	ids := r.IDs()
+	for _, id := range []string{
+		"slack", "slackbot", "github", "google", "oidc", "oauth2", "openai", "sendgrid", "http_basic", "http_header",
+	} {
+		assert.Contains(t, ids, id)
+	}
+	for _, id := range ids {
+		t.Run(id, func(t *testing.T) {
+			d, ok := r.Get(id)
+			require.True(t, ok)
+			assert.NotEmpty(t, d.Summary)
+			assert.NotEmpty(t, d.Category)
+			assert.NotEmpty(t, d.Sources, "where do the facts come from?")
+			if d.Endpoints[StepAuthorize] != "" {
+				assert.NotEmpty(t, d.Account.ID, "without an account id a reconnect cannot tell that the account changed")
+				assert.NotEmpty(t, d.Setup.AppURL, "where does an operator register the app?")
+			}
+			for _, in := range d.Inputs {
+				assert.NotEmpty(t, in.Help, "input %s: people need to know what to write", in.Name)
+			}
+		})
+	}
+}
+
+// With nothing but an app's credentials and the example of each required input, every address can be built.
+func TestCatalogueURLsExpand(t *testing.T) {
+	r, err := Builtin()
+	require.NoError(t, err)
+	for _, id := range r.IDs() {
+		t.Run(id, func(t *testing.T) {
+			d, _ := r.Get(id)
+			byProvider, byConnection := map[string]string{}, map[string]string{}
+			for _, in := range d.Inputs {
+				switch {
+				case in.Example == "":
+				case in.SetBy == SetByConnection:
+					byConnection[in.Name] = in.Example
+				default:
+					byProvider[in.Name] = in.Example
+				}
+			}
+			byProvider, err := d.CheckInputs(SetByProvider, byProvider)
+			require.NoError(t, err)
+			byConnection, err = d.CheckInputs(SetByConnection, byConnection)
+			require.NoError(t, err)
+			values, err := d.MergeInputs(byProvider, byConnection)
+			require.NoError(t, err)
+			values["client_id"] = "id"
+			for step, endpoint := range d.Endpoints {
+				u, err := ExpandURL(endpoint, values)
+				require.NoError(t, err, step)
+				assert.Equal(t, "https", u.Scheme, step)
+			}
+		})
+	}
+}
+
+func TestCatalogueDetails(t *testing.T) {
+	slack, bot := builtin(t, "slack"), builtin(t, "slackbot")
+	assert.Equal(t, "user_scope", *slack.Scopes.Param)
+	assert.Equal(t, "scope", *bot.Scopes.Param)
+	assert.Equal(t, slack.Endpoints, bot.Endpoints)
+	assert.Equal(t, slack.Failures, bot.Failures)
+	assert.Equal(t, []string{"access_token"}, bot.Token.Answer.AccessToken)
+
+	github := builtin(t, "github")
+	values, err := github.MergeInputs(map[string]string{"api_url": "https://git.example.com/api/v3"}, nil)
+	require.NoError(t, err)
+	u, err := ExpandURL(github.Endpoints[StepIdentity], values)
+	require.NoError(t, err)
+	assert.Equal(t, "https://git.example.com/api/v3/user", u.String())
+
+	warnings, err := builtin(t, "sendgrid").CheckKey(SetByConnection, map[string]string{"api_key": "SG." + strings.Repeat("a", 22) + "." + strings.Repeat("b", 43)})
+	require.NoError(t, err)
+	assert.Empty(t, warnings)
+	warnings, err = builtin(t, "openai").CheckKey(SetByConnection, map[string]string{"api_key": "hunter2"})
+	require.NoError(t, err)
+	assert.Len(t, warnings, 1)
 }

@@ -254,6 +254,13 @@ func unanswered(step Step, err error, sent bool) *Error {
 	return &Error{Class: class, Step: step, Reason: networkReason(err), cause: err}
 }
 
+// Refusal is an error of a [Doer] that would not send a request at all, such as to an address that nobody allowed. Its
+// word becomes the reason: cause and next step, without a secret.
+type Refusal interface {
+	error
+	Refused() string
+}
+
 func networkReason(err error) string {
 	var (
 		timeout interface{ Timeout() bool }
@@ -261,8 +268,11 @@ func networkReason(err error) string {
 		cert    *tls.CertificateVerificationError
 		record  tls.RecordHeaderError
 		alert   tls.AlertError
+		refused Refusal
 	)
 	switch {
+	case errors.As(err, &refused):
+		return refused.Refused()
 	case errors.Is(err, context.Canceled):
 		return ReasonCanceled
 	case errors.Is(err, context.DeadlineExceeded), errors.As(err, &timeout) && timeout.Timeout():

@@ -85,7 +85,7 @@ func TestDecodeSaysWhereAFileIsWrong(t *testing.T) {
 		"kind twice":              {"api_key]", "api_key, api_key]", `acme.yaml:3: kinds[2]: kind "api_key" is named twice`},
 		"kind without endpoint":   {"  token: https://acme.example.com/token\n", "", "acme.yaml:3: kinds[0]: kind authorization_code needs endpoints.token"},
 		"kind without section":    {"api_key]", "jwt_bearer, api_key]", `acme.yaml:3: kinds[1]: kind "jwt_bearer" needs the section assertion`},
-		"basic without user":      {"api_key]", "basic]", `acme.yaml:3: kinds[1]: kind "basic" needs the section key.send.basic_user`},
+		"basic without user":      {"api_key]", "basic]", `acme.yaml:3: kinds[1]: kind "basic" needs the section send, with basic_user`},
 		"section without kind":    {"[authorization_code, api_key]", "[authorization_code]", "acme.yaml:23: key: no kind uses a key"},
 		"endpoint without kind":   {"[authorization_code, api_key]", "[api_key]", "acme.yaml:10: endpoints.authorize: no kind opens it"},
 		"section has no endpoint": {"  identity: https://acme.example.com/me\n", "", "acme.yaml:16: identity: the section identity needs endpoints.identity"},

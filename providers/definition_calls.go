@@ -86,7 +86,7 @@ func refreshModes() []string {
 // Key describes credentials that a person copies from the service.
 type Key struct {
 	Fields       []KeyField        `yaml:"fields"`
-	Send         *Send             `yaml:"send,omitempty"`          // how a key is sent; tokens go by the definition's own send
+	Send         *Send             `yaml:"send,omitempty"`          // absent: the definition's send, which a definition with tokens too keeps for those
 	Others       []Send            `yaml:"also,omitempty"`          // other ways the service accepts; for people to read
 	Signer       string            `yaml:"signer,omitempty"`        // aws_sigv4 or jwt_per_request: requests are signed
 	SignerParams map[string]string `yaml:"signer_params,omitempty"` // what the signer needs to know of the service

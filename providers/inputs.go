@@ -101,4 +101,3 @@ func orNone(names []string) string {
 	}
 	return strings.Join(slices.Sorted(slices.Values(names)), ", ")
 }
-

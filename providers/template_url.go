@@ -43,7 +43,7 @@ func ExpandURL(t Template, values map[string]string) (*url.URL, error) {
 	}
 	for segment := range strings.SplitSeq(u.Path, "/") {
 		if segment == "." || segment == ".." {
-			return nil, fmt.Errorf("URL template %q with these values climbs out of its path: no segment may be . or ..", t)
+			return nil, fmt.Errorf("URL template %q with these values climbs out of its path: a segment may be neither . nor .. itself", t)
 		}
 	}
 	if u.Scheme != "https" && !isLoopback(u.Hostname()) {
@@ -95,9 +95,11 @@ func splitURL(t Template) (urlParts, error) {
 		if !found || scheme != "https" && scheme != "http" {
 			return fail("it must begin with https://, or with a placeholder that does")
 		}
-		end := strings.IndexAny(after, "/?")
-		if end < 0 {
-			end = len(after)
+		end := len(after)
+		for _, mark := range []string{"/", "?", "{+"} {
+			if i := strings.Index(after, mark); i >= 0 {
+				end = min(end, i)
+			}
 		}
 		p.scheme, p.host, rest = scheme, Template(after[:end]), after[end:]
 		switch {
@@ -109,7 +111,7 @@ func splitURL(t Template) (urlParts, error) {
 	}
 	path, query, found := strings.Cut(rest, "?")
 	p.path, p.query, p.hasQuery = Template(path), Template(query), found
-	if strings.Contains(string(p.host), "{+") || strings.Contains(query, "{+") {
+	if strings.Contains(query, "{+") {
 		return fail("{+name} keeps slashes and is for the path only")
 	}
 	return p, nil

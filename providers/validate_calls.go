@@ -16,7 +16,7 @@ type kindNeeds struct {
 
 func needsOf(kind Kind) (kindNeeds, bool) {
 	hasKey := func(d *Definition) bool {
-		return d.Key != nil && (d.Key.Send != nil || d.Key.Signer != "" || d.Key.Login != "")
+		return d.Key != nil && (d.keySend() != nil || d.Key.Signer != "" || d.Key.Login != "")
 	}
 	switch kind {
 	case KindAuthorizationCode:
@@ -30,7 +30,7 @@ func needsOf(kind Kind) (kindNeeds, bool) {
 	case KindAPIKey, KindKeyPair:
 		return kindNeeds{has: hasKey, what: "key, with send or signer"}, true
 	case KindBasic:
-		return kindNeeds{has: func(d *Definition) bool { return hasKey(d) && (d.Key.Send == nil || d.Key.Send.User != "") }, what: "key.send.basic_user"}, true
+		return kindNeeds{has: func(d *Definition) bool { return hasKey(d) && d.keySend() != nil && d.keySend().User != "" }, what: "send, with basic_user"}, true
 	case KindKeyHandover:
 		return kindNeeds{[]Step{StepAuthorize}, func(d *Definition) bool { return hasKey(d) && len(d.Callback.Keys) > 0 }, "key, and callback.keys"}, true
 	case KindLogin:

@@ -28,6 +28,7 @@ type EmulateOptions struct {
 type Emulate struct {
 	Slack, GitHub, Google string // the origins
 
+	apps    EmulateOptions
 	process *process
 	dir     string
 }
@@ -38,7 +39,7 @@ func StartEmulate(ctx context.Context, tools Tools, o EmulateOptions) (*Emulate,
 	if err != nil {
 		return nil, err
 	}
-	e := &Emulate{dir: dir}
+	e := &Emulate{apps: o, dir: dir}
 	if err := e.start(ctx, tools, o); err != nil {
 		e.Stop()
 		return nil, err
@@ -101,6 +102,35 @@ func (o EmulateOptions) seed() map[string]any {
 		"github": object{"users": users("login"), "oauth_apps": app(o.GitHub)},
 		"google": object{"users": users("name"), "oauth_clients": app(o.Google)},
 	}
+}
+
+// Endpoints gives the URLs of a service by step, for a provider that is to talk to the emulator instead: those of every
+// step of the definitions slack, github and google, so that nothing is left to reach the real service.
+func (e *Emulate) Endpoints(definition string) map[string]string {
+	switch definition {
+	case "slack":
+		return map[string]string{
+			"authorize": e.Slack + "/oauth/v2/authorize",
+			"token":     e.Slack + "/api/oauth.v2.access",
+			"identity":  e.Slack + "/api/auth.test",
+			"revoke":    e.Slack + "/api/auth.revoke",
+		}
+	case "github":
+		return map[string]string{
+			"authorize": e.GitHub + "/login/oauth/authorize",
+			"token":     e.GitHub + "/login/oauth/access_token",
+			"identity":  e.GitHub + "/user",
+			"revoke":    e.GitHub + "/applications/" + e.apps.GitHub.ClientID + "/grant",
+		}
+	case "google":
+		return map[string]string{
+			"authorize": e.Google + "/o/oauth2/v2/auth",
+			"token":     e.Google + "/oauth2/token",
+			"identity":  e.Google + "/oauth2/v2/userinfo",
+			"revoke":    e.Google + "/oauth2/revoke",
+		}
+	}
+	return nil
 }
 
 // Stop ends the emulator.

@@ -149,6 +149,16 @@ func (v *Vault) CLI(ctx context.Context, args ...string) (string, error) {
 	return string(out), nil
 }
 
+// Binary is the path of the vault command that this Vault runs.
+func (v *Vault) Binary() string {
+	return v.tools.VaultBin
+}
+
+// Ended is closed when the Vault that runs now has ended.
+func (v *Vault) Ended() <-chan struct{} {
+	return v.process.ended
+}
+
 // Stop ends Vault with all its plugins and removes its files.
 func (v *Vault) Stop() {
 	v.process.stop()

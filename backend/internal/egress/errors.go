@@ -17,4 +17,7 @@ func (e *RefusedError) Error() string {
 	return fmt.Sprintf("connection to %q refused: %s", e.Host, e.Reason)
 }
 
+// Refused tells callers that know nothing of this package why nothing was sent.
+func (e *RefusedError) Refused() string { return e.Error() }
+
 func refuse(host, reason string) error { return &RefusedError{Host: host, Reason: reason} }

@@ -40,6 +40,7 @@ type Options struct {
 	Writable func() bool // whether this node may write to the mount's storage
 	Now      func() time.Time
 	Logger   hclog.Logger
+	Uncached func() bool // whether storage must be read every time
 	// Changed is told of each new state of a connection, nil for none, under the connection's lock.
 	Changed func(store.Key, *store.Connection)
 }
@@ -50,6 +51,7 @@ type Coordinator struct {
 	logger  hclog.Logger
 	flights *flights
 	locks   keyLocks
+	cache   *cached
 
 	closeOnce sync.Once
 	closing   chan struct{}
@@ -64,7 +66,7 @@ type Coordinator struct {
 // New makes a coordinator that does nothing until it is asked.
 func New(o Options) *Coordinator {
 	return &Coordinator{
-		opts: o, logger: o.Logger, flights: newFlights(o.Logger), closing: make(chan struct{}),
+		opts: o, logger: o.Logger, cache: newCached(), flights: newFlights(o.Logger), closing: make(chan struct{}),
 		unsaved: map[store.Key]*store.Connection{}, resting: map[string]time.Time{},
 	}
 }
@@ -197,6 +199,8 @@ func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(conte
 		revoke(ctx, conn)
 	}
 	defer c.locks.lock(k)()
+	c.cache.drop(k)
+	defer c.cache.drop(k)
 	if err := c.opts.Store.DeleteConnection(ctx, k); err != nil {
 		return err
 	}

@@ -91,7 +91,7 @@ func newBench(t *testing.T, storage *testenv.Storage, src *source) *bench {
 	b.writable.Store(true)
 	b.Coordinator = refresh.New(refresh.Options{
 		Store: b.store, Source: src, Writable: b.writable.Load, Now: time.Now, Logger: hclog.NewNullLogger(),
-		Changed: func(store.Key, *store.Connection) {},
+		Uncached: func() bool { return false }, Changed: func(store.Key, *store.Connection) {},
 	})
 	return b
 }
@@ -151,7 +151,9 @@ func TestReading(t *testing.T) {
 		require.NoError(t, err)
 		require.Equal(t, "access-0", token)
 		require.Empty(t, warnings)
-		require.Len(t, b.storage.History(), 1)
+		_, _, err = b.get(t)
+		require.NoError(t, err)
+		require.Len(t, b.storage.History(), 1, "the second is answered from memory")
 		require.Zero(t, b.source.calls.Load())
 	})
 	bubble(t, "fifty readers of a dead token make one call and all get the new one", func(t *testing.T) {

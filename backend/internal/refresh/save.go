@@ -26,9 +26,25 @@ func (c *Coordinator) load(ctx context.Context, k store.Key) (conn *store.Connec
 	if kept != nil {
 		return kept, true, nil
 	}
-	conn, err = c.opts.Store.Connection(ctx, k)
+	conn, epoch := c.cache.get(k)
+	if conn != nil {
+		return conn, false, nil
+	}
+	if conn, err = c.opts.Store.Connection(ctx, k); err == nil && !c.opts.Uncached() {
+		c.cache.put(k, conn, epoch)
+	}
 	return conn, false, err
 }
+
+// put writes a connection, and lets nobody keep what was there before.
+func (c *Coordinator) put(ctx context.Context, k store.Key, conn *store.Connection) error {
+	c.cache.drop(k)
+	defer c.cache.drop(k)
+	return c.opts.Store.PutConnection(ctx, k, conn)
+}
+
+// Invalidate forgets what is held of a connection that somebody else changed.
+func (c *Coordinator) Invalidate(k store.Key) { c.cache.drop(k) }
 
 // Update changes a connection under its lock. change gets a fresh copy, nil when there is none, and returns what to
 // store; nil leaves everything as it is. When storage refuses, nothing has changed.
@@ -42,7 +58,7 @@ func (c *Coordinator) Update(ctx context.Context, k store.Key, change func(*stor
 	if err != nil || next == nil {
 		return nil, err
 	}
-	if err := c.opts.Store.PutConnection(ctx, k, next); err != nil {
+	if err := c.put(ctx, k, next); err != nil {
 		return nil, err
 	}
 	c.keep(k, nil)
@@ -63,7 +79,7 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 	if err != nil || next == nil {
 		return nil, false, err
 	}
-	if err := c.opts.Store.PutConnection(ctx, k, next); err != nil {
+	if err := c.put(ctx, k, next); err != nil {
 		c.logger.Error("storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
 		c.keep(k, next)
 		c.opts.Changed(k, next)
@@ -180,7 +196,7 @@ func (c *Coordinator) saveOne(ctx context.Context, k store.Key) error {
 		c.opts.Changed(k, nil)
 		return nil
 	}
-	if err := c.opts.Store.PutConnection(ctx, k, conn); err != nil {
+	if err := c.put(ctx, k, conn); err != nil {
 		return err
 	}
 	c.keep(k, nil)

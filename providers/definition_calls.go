@@ -8,8 +8,8 @@ type Call struct {
 	Params  map[string]Template `yaml:"params,omitempty"` // in the query of a GET, in the body of anything else
 	Body    string              `yaml:"body,omitempty"`   // form, json or raw; absent: as Client.Body
 	Raw     Template            `yaml:"raw_body,omitempty"`
-	// PerMinute is how many of these calls the service bears from one app or address. The engine paces itself by it
-	// only where a scheduler does the calling.
+	// PerMinute is how many of these calls the service bears from one app or address. It is told to people; nothing
+	// here counts calls.
 	PerMinute int `yaml:"per_minute,omitempty"`
 }
 

@@ -212,7 +212,7 @@ func (c *checker) path(at, path string) {
 func (c *checker) failures() {
 	classes := []string{
 		string(Transient), string(Unknown), string(RateLimited), string(Rejected), string(Misconfigured),
-		string(Expired), string(Forbidden), "fine",
+		string(Expired), string(Forbidden), classFine,
 	}
 	steps := []string{"api", "key"}
 	for _, step := range knownSteps() {

@@ -1,0 +1,93 @@
+MODULE  := github.com/vault-connectors/vault-plugin-secrets-connectors
+PLUGIN  := vault-plugin-secrets-connectors
+VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev)
+
+# The binary under test. The tests and the demo take it from here instead of building their own.
+export PLUGIN_BIN := $(CURDIR)/bin/$(PLUGIN)
+
+LDFLAGS   := -s -w -X $(MODULE)/backend.Version=$(VERSION)
+PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
+TOOL      := go tool -modfile=scripts/tools/go.mod
+MODULES   := . scripts/tools scripts/vault
+
+TESTFLAGS ?=
+FUZZTIME  ?= 3s
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Show this
+	@awk 'BEGIN {FS = ":.*## "} /^##@ / {printf "\n%s\n", substr($$0, 5)} /^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+##@ Try it
+
+.PHONY: build
+build: ## Build the plugin into bin/
+	go build -trimpath -ldflags '$(LDFLAGS)' -o '$(PLUGIN_BIN)' ./cmd/$(PLUGIN)
+
+.PHONY: dev
+dev: build ## Start Vault with the engine mounted and services to connect; Ctrl-C ends it
+	@go run ./scripts/dev
+
+.PHONY: demo
+demo: build ## Do the same once, and fail unless a right credential could be read
+	@go run ./scripts/dev -once
+
+##@ Test it
+
+.PHONY: test
+test: unit fuzz acceptance demo ## Everything below but race and vuln; installs and builds what it needs
+
+.PHONY: unit
+unit: ## Unit tests, under the race detector
+	UNIT_ONLY=1 go test -race $(TESTFLAGS) ./...
+
+.PHONY: race
+race: ## Unit tests under the race detector, ten times over in random order
+	UNIT_ONLY=1 go test -race -count=10 -shuffle=on -timeout=60m $(TESTFLAGS) ./...
+
+.PHONY: fuzz
+fuzz: ## Each fuzz test for FUZZTIME (3s)
+	@scripts/fuzz.sh $(FUZZTIME)
+
+.PHONY: acceptance
+acceptance: build tools ## The binary in a real Vault, against real authorization servers
+	go test -count=1 $(TESTFLAGS) ./scripts/stack ./backend/acceptance
+
+.PHONY: tools
+tools: ## Fetch or build Vault, Node and the authorization servers, once per machine
+	@for tool in node servers vault; do scripts/tool.sh $$tool >/dev/null || exit 1; done
+
+.PHONY: bench
+bench: build tools ## Compare with a constant answer and with KV, on one Vault
+	go run ./scripts/bench
+
+##@ Keep it right
+
+.PHONY: check
+check: ## Format, vet, staticcheck, tidy modules
+	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || { echo "run: $(TOOL) gofumpt -w $$unformatted"; exit 1; }
+	go vet ./...
+	$(TOOL) staticcheck ./...
+	@for m in $(MODULES); do echo "go mod tidy -diff in $$m" && (cd $$m && go mod tidy -diff) || exit 1; done
+
+.PHONY: vuln
+vuln: ## Known vulnerabilities in what the plugin calls (asks the Go vulnerability database)
+	$(TOOL) govulncheck ./...
+
+##@ Ship it
+
+.PHONY: release
+release: clean ## Reproducible binaries and SHA256SUMS in dist/, of VERSION
+	@for platform in $(PLATFORMS); do \
+		os=$${platform%/*} arch=$${platform#*/} && \
+		echo "$(PLUGIN) $(VERSION) $$platform" && \
+		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -buildid=' \
+			-o dist/$(PLUGIN)_$(VERSION)_$${os}_$$arch ./cmd/$(PLUGIN) || exit 1; \
+	done
+	@cd dist && if command -v sha256sum >/dev/null; then sha256sum *; else shasum -a 256 *; fi >SHA256SUMS
+	@cat dist/SHA256SUMS
+
+.PHONY: clean
+clean: ## Remove bin/ and dist/; what tools keeps in the cache stays
+	rm -rf bin dist

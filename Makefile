@@ -36,7 +36,7 @@ demo: build ## Do the same once, and fail unless a right credential could be rea
 ##@ Test it
 
 .PHONY: test
-test: unit fuzz acceptance demo ## Everything below but race and vuln; installs and builds what it needs
+test: unit fuzz acceptance demo ## Unit, fuzz and acceptance tests and the demo; installs and builds what it needs
 
 .PHONY: unit
 unit: ## Unit tests, under the race detector
@@ -78,14 +78,15 @@ vuln: ## Known vulnerabilities in what the plugin calls (asks the Go vulnerabili
 ##@ Ship it
 
 .PHONY: release
-release: clean ## Reproducible binaries and SHA256SUMS in dist/, of VERSION
+release: ## Reproducible binaries and SHA256SUMS in dist/, of VERSION
+	@rm -rf dist
 	@for platform in $(PLATFORMS); do \
 		os=$${platform%/*} arch=$${platform#*/} && \
 		echo "$(PLUGIN) $(VERSION) $$platform" && \
 		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -buildid=' \
 			-o dist/$(PLUGIN)_$(VERSION)_$${os}_$$arch ./cmd/$(PLUGIN) || exit 1; \
 	done
-	@cd dist && if command -v sha256sum >/dev/null; then sha256sum *; else shasum -a 256 *; fi >SHA256SUMS
+	@cd dist && if command -v sha256sum >/dev/null; then sha256sum $(PLUGIN)_*; else shasum -a 256 $(PLUGIN)_*; fi >SHA256SUMS
 	@cat dist/SHA256SUMS
 
 .PHONY: clean

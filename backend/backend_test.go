@@ -1,11 +1,17 @@
 package backend
 
 import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"math"
+	"net/http"
 	"net/url"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
@@ -32,37 +38,58 @@ func (c *clock) Advance(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
+// The callers of these tests. Requests without one come from root.
+var (
+	alice = testenv.Entity("e-alice")
+	bob   = testenv.Entity("e-bob")
+)
+
+// appRedirect is the redirect URI of an application, on acme's list.
+const appRedirect = "https://app.example.com/oauth/callback"
+
+// openaiKey has the shape of a key of that service.
+const openaiKey = "sk-proj-abcdefghijklmnopqrstuvwx-WXYZ"
+
 // fixture is a mount beside a provider, on one clock.
 type fixture struct {
 	*testenv.Env
 	*clock
 	provider *providertest.Server
+	mount    func(testing.TB, *testenv.Storage) *testenv.Env
 }
 
 // each runs a test in process and over gRPC, with the provider "acme" configured.
 func each(t *testing.T, test func(*testing.T, *fixture), options ...providertest.Option) {
 	t.Helper()
-	run := func(mount func(testing.TB, *clock) *testenv.Env) func(*testing.T) {
-		return func(t *testing.T) {
-			c := newClock()
-			f := &fixture{Env: mount(t, c), clock: c}
-			f.provider = providertest.New(t, append([]providertest.Option{providertest.WithClock(c.Now)}, options...)...)
-			f.configure(t)
-			test(t, f)
-		}
-	}
-	t.Run("in process", run(func(tb testing.TB, c *clock) *testenv.Env {
-		return testenv.InProcess(tb, New(Options{Now: c.Now}), &testenv.Storage{})
-	}))
-	t.Run("over gRPC", run(func(tb testing.TB, c *clock) *testenv.Env {
-		return testenv.OverGRPC(tb, New(Options{Now: c.Now}), &testenv.Storage{})
-	}))
+	eachWith(t, Options{}, test, options...)
 }
 
-func (f *fixture) configure(t *testing.T) {
+// eachWith is each for mounts with other options; their clock is the fixture's.
+func eachWith(t *testing.T, o Options, test func(*testing.T, *fixture), options ...providertest.Option) {
 	t.Helper()
+	for name, mount := range map[string]func(testing.TB, logical.Factory, *testenv.Storage) *testenv.Env{
+		"in process": testenv.InProcess, "over gRPC": testenv.OverGRPC,
+	} {
+		t.Run(name, func(t *testing.T) { test(t, newFixture(t, o, mount, options...)) })
+	}
+}
+
+func newFixture(t *testing.T, o Options, mount func(testing.TB, logical.Factory, *testenv.Storage) *testenv.Env, options ...providertest.Option) *fixture {
+	t.Helper()
+	c := newClock()
+	o.Now = c.Now
+	f := &fixture{clock: c, mount: func(tb testing.TB, s *testenv.Storage) *testenv.Env { return mount(tb, New(o), s) }}
+	f.Env = f.mount(t, &testenv.Storage{})
+	f.provider = providertest.New(t, append([]providertest.Option{providertest.WithClock(c.Now)}, options...)...)
 	f.Write("config", map[string]any{"public_url": "https://vault.example.com", "egress_allow": "127.0.0.1"}).OK(t)
 	f.Write("providers/acme", f.acme()).OK(t)
+	return f
+}
+
+// restart mounts the engine anew on what storage holds, as after a crash: nothing is told to the former process.
+func (f *fixture) restart(t *testing.T) {
+	t.Helper()
+	f.Env = f.mount(t, f.Storage)
 }
 
 // acme is the generic definition, pointed at the provider of this test.
@@ -72,29 +99,71 @@ func (f *fixture) acme() map[string]any {
 		"definition": "oauth2", "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
 		"endpoints":     map[string]any{"authorize": u + "/authorize", "token": u + "/token", "revoke": u + "/revoke", "identity": u + "/userinfo"},
 		"scopes":        "read,write",
-		"redirect_uris": "https://app.example.com/oauth/callback,http://127.0.0.1:8080/cb",
+		"redirect_uris": appRedirect + ",http://127.0.0.1:8080/cb",
 		"return_urls":   "https://app.example.com/connected",
 	}
+}
+
+// issuer configures the provider "idp" as an OpenID Connect issuer that sends iss in every answer (RFC 9207).
+func (f *fixture) issuer(t *testing.T) {
+	t.Helper()
+	f.Write("providers/idp", map[string]any{
+		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+		"redirect_uris": appRedirect,
+	}).OK(t)
 }
 
 // start starts a flow and gives its answer.
 func (f *fixture) start(t *testing.T, path string, data map[string]any, as ...testenv.Caller) map[string]any {
 	t.Helper()
-	if data == nil {
-		data = map[string]any{}
-	}
-	if _, ok := data["provider"]; !ok {
-		data["provider"] = "acme"
-	}
-	return f.Write("auth-code-url/"+path, data, as...).OK(t)
+	return f.Write("auth-code-url/"+path, with(map[string]any{"provider": "acme"}, data), as...).OK(t)
+}
+
+// own starts a flow that ends at the application's redirect URI, lets the person consent, and gives what arrived there.
+func (f *fixture) own(t *testing.T, path string, data map[string]any, as ...testenv.Caller) map[string]any {
+	t.Helper()
+	flow := f.start(t, path, with(map[string]any{"redirect_uri": appRedirect}, data), as...)
+	back := f.provider.Consent(t, flow["url"].(string))
+	return map[string]any{"state": back["state"], "code": back["code"]}
 }
 
 // connect connects an account through the application's own redirect URI.
 func (f *fixture) connect(t *testing.T, path string, as ...testenv.Caller) map[string]any {
 	t.Helper()
-	flow := f.start(t, path, map[string]any{"redirect_uri": "https://app.example.com/oauth/callback"}, as...)
-	back := f.provider.Consent(t, flow["url"].(string))
-	return f.Write("exchange", map[string]any{"state": back["state"], "code": back["code"]}, as...).OK(t)
+	return f.Write("exchange", f.own(t, path, nil, as...), as...).OK(t)
+}
+
+// key stores a key of OpenAI's, under a provider of that name.
+func (f *fixture) key(t *testing.T, path string, as ...testenv.Caller) map[string]any {
+	t.Helper()
+	f.Write("providers/openai", nil).OK(t)
+	return f.Write("connections/"+path, map[string]any{"provider": "openai", "api_key": openaiKey}, as...).OK(t)
+}
+
+// callback sends a browser to Vault's callback and gives the page.
+func (f *fixture) callback(t *testing.T, provider string, query map[string]string) string {
+	t.Helper()
+	data := map[string]any{}
+	for name, v := range query {
+		data[name] = v
+	}
+	return page(t, f.Read("callback/"+provider, data, testenv.Nobody))
+}
+
+// page is the HTML of a callback's answer.
+func page(t *testing.T, r testenv.Result) string {
+	t.Helper()
+	data := r.OK(t)
+	require.EqualValues(t, http.StatusOK, number(data[logical.HTTPStatusCode]))
+	require.Equal(t, "text/html; charset=utf-8", data[logical.HTTPContentType])
+	return rawBody(t, data)
+}
+
+// periodic is Vault's heartbeat.
+func (f *fixture) periodic(t *testing.T) {
+	t.Helper()
+	_, err := f.Backend.HandleRequest(context.Background(), &logical.Request{Operation: logical.RollbackOperation, Storage: f.Storage})
+	require.NoError(t, err)
 }
 
 func query(t *testing.T, raw, name string) string {
@@ -102,4 +171,73 @@ func query(t *testing.T, raw, name string) string {
 	u, err := url.Parse(raw)
 	require.NoError(t, err)
 	return u.Query().Get(name)
+}
+
+// with lays more over base, in a new map. A nil value takes a field away.
+func with(base, more map[string]any) map[string]any {
+	out := map[string]any{}
+	for _, m := range []map[string]any{base, more} {
+		for name, v := range m {
+			if out[name] = v; v == nil {
+				delete(out, name)
+			}
+		}
+	}
+	return out
+}
+
+// number reads a number that may have become JSON on its way.
+func number(v any) float64 {
+	switch n := v.(type) {
+	case int:
+		return float64(n)
+	case float64:
+		return n
+	case json.Number:
+		f, _ := n.Float64()
+		return f
+	}
+	return math.NaN()
+}
+
+// texts reads a list of texts that may have become JSON on its way.
+func texts(t *testing.T, v any) []string {
+	t.Helper()
+	switch list := v.(type) {
+	case []string:
+		return list
+	case []any:
+		out := make([]string, len(list))
+		for i := range list {
+			out[i] = list[i].(string)
+		}
+		return out
+	}
+	require.Failf(t, "no list of texts", "%T", v)
+	return nil
+}
+
+// members reads a map that may have become JSON on its way.
+func members(t *testing.T, v any) map[string]any {
+	t.Helper()
+	encoded, err := json.Marshal(v)
+	require.NoError(t, err)
+	var out map[string]any
+	require.NoError(t, json.Unmarshal(encoded, &out))
+	return out
+}
+
+// rawBody is the body of an answer that is no data: bytes, which gRPC turns into base64 as Vault's core expects them.
+func rawBody(t *testing.T, data map[string]any) string {
+	t.Helper()
+	switch body := data[logical.HTTPRawBody].(type) {
+	case []byte:
+		return string(body)
+	case string:
+		decoded, err := base64.StdEncoding.DecodeString(body)
+		require.NoError(t, err)
+		return string(decoded)
+	}
+	require.Fail(t, "no body")
+	return ""
 }

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"time"
@@ -57,10 +58,11 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 		return nil, err
 	}
 	if w.provider, err = b.knownProvider(ctx, name); err != nil {
-		if w.known == nil {
+		var gone *statusError
+		if w.known == nil || !errors.As(err, &gone) {
 			return nil, err
 		}
-		w.provider, err = nil, nil // its metadata can still be changed
+		w.provider = nil // its metadata can still be changed
 	}
 	if err := w.readCredential(d); err != nil {
 		return nil, err
@@ -76,12 +78,16 @@ func mayChange(conn *store.Connection, k store.Key, who caller, d *framework.Fie
 	if !conn.Private || who.owns(k) {
 		return nil
 	}
+	refused := forbidden("connection %s is private: others than its owner may only disable or delete it", k)
 	for field := range d.Raw {
 		switch field {
 		case "org", "user", "name", "provider", "disabled":
 		default:
-			return forbidden("connection %s is private: others than its owner may only disable or delete it", k)
+			return refused
 		}
+	}
+	if v, ok := d.GetOk("disabled"); ok && !v.(bool) {
+		return refused
 	}
 	return nil
 }
@@ -257,6 +263,8 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		return nil, conflict("connection %s was made by somebody else meanwhile: nothing was written; read it, then write again", w.key)
 	case c == nil:
 		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
+	case c.Reason == store.ReasonDeleting:
+		return nil, beingDeleted(w.key)
 	case c.Private && !w.known.Private && !w.who.owns(w.key):
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
 	}
@@ -267,7 +275,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if w.keys != nil {
 		values := make(map[string]providers.Secret, len(w.keys))
 		for name, v := range w.keys {
-			values[name] = providers.NewSecret(v)
+			if v != "" { // an optional field that is emptied goes
+				values[name] = providers.NewSecret(v)
+			}
 		}
 		c.Kind, c.FlowID = w.kind, ""
 		c.AdoptKey(values, w.provider.fingerprint, w.now)
@@ -276,6 +286,11 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		change(c)
 	}
 	return c, nil
+}
+
+// beingDeleted refuses to bring back what a person deletes: the end of the deletion would take the new credential along.
+func beingDeleted(k store.Key) error {
+	return conflict("connection %s is being deleted: delete it again if that does not end, then make it anew", k)
 }
 
 // newConnection is a connection before it has a credential. One that its owner makes is private.

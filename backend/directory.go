@@ -2,20 +2,13 @@ package backend
 
 import (
 	"context"
-	"sync"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
-// directory knows a little of every connection, so that counts and questions across owners need not read them all. It
-// is filled from storage once and then follows each change. It never says whether a connection exists: storage does.
+// directory knows a little of every connection, so that counts and questions across owners need not read them all.
 type directory struct {
-	filling sync.Mutex // held during a fill, so that there is one at a time
-
-	mu      sync.Mutex
-	full    bool                  // guarded by mu
-	entries map[store.Key]summary // guarded by mu
-	touched map[store.Key]bool    // guarded by mu; non-nil during a fill: what changed since it began
+	mirror mirror[store.Key, summary]
 }
 
 // summary is what the directory keeps of one connection.
@@ -37,63 +30,26 @@ func summarize(c *store.Connection) summary {
 
 // changed follows one connection; nil: it is gone.
 func (d *directory) changed(k store.Key, c *store.Connection) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.touched != nil {
-		d.touched[k] = true
-	}
 	if c == nil {
-		delete(d.entries, k)
+		d.mirror.remove(k)
 		return
 	}
-	if d.entries == nil {
-		d.entries = map[store.Key]summary{}
-	}
-	d.entries[k] = summarize(c)
+	d.mirror.set(k, summarize(c))
 }
 
-// forget drops what somebody else changed; the next question reads storage again.
-func (d *directory) forget(k store.Key) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	delete(d.entries, k)
-	d.full = false
-}
+// forget says that somebody else changed a connection.
+func (d *directory) forget() { d.mirror.forget() }
 
-// fill reads storage, once. What changes while it reads is newer than what it read.
+// fill reads storage, once.
 func (d *directory) fill(ctx context.Context, s store.Store) error {
-	d.filling.Lock()
-	defer d.filling.Unlock()
-	d.mu.Lock()
-	if d.full {
-		d.mu.Unlock()
-		return nil
-	}
-	d.touched = map[store.Key]bool{}
-	d.mu.Unlock()
-
-	read := map[store.Key]summary{}
-	err := s.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
-		if c != nil {
-			read[k] = summarize(c)
-		}
-		return nil
-	})
-
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if err == nil {
-		for k := range d.touched {
-			if now, ok := d.entries[k]; ok {
-				read[k] = now
-			} else {
-				delete(read, k)
+	return d.mirror.fill(ctx, func(ctx context.Context, add func(store.Key, summary)) error {
+		return s.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
+			if c != nil {
+				add(k, summarize(c))
 			}
-		}
-		d.entries, d.full = read, true
-	}
-	d.touched = nil
-	return err
+			return nil
+		})
+	})
 }
 
 // each calls fn with every connection's summary, filling the directory first if need be. fn must not call back.
@@ -101,11 +57,7 @@ func (d *directory) each(ctx context.Context, s store.Store, fn func(store.Key, 
 	if err := d.fill(ctx, s); err != nil {
 		return err
 	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for k, sum := range d.entries {
-		fn(k, sum)
-	}
+	d.mirror.each(fn)
 	return nil
 }
 

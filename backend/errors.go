@@ -62,6 +62,10 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 	case errors.As(err, &flight):
 		return coded(problemStatus(flight.Problem), flight.Error())
 	case errors.As(err, &call):
+		switch call.Class {
+		case providers.Misconfigured, providers.Rejected, providers.Forbidden:
+			return coded(http.StatusConflict, call.Error()+": the provider refuses the app, an operator corrects it on providers/")
+		}
 		return coded(http.StatusBadGateway, call.Error()+": try again later")
 	case isReadOnly(err):
 		return nil, logical.ErrReadOnly

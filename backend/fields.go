@@ -1,10 +1,52 @@
 package backend
 
 import (
+	"context"
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
 )
+
+// HandleRequest refuses values of a wrong type before the framework does: its error quotes them, and they may be secret.
+func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
+	if field, want := b.wrongType(req); field != "" {
+		return b.toVault(req, badRequest("field %q has a value of the wrong type: give a %s", field, want))
+	}
+	return b.Backend.HandleRequest(ctx, req)
+}
+
+// HandleExistenceCheck leaves such values to HandleRequest.
+func (b *backend) HandleExistenceCheck(ctx context.Context, req *logical.Request) (found, exists bool, err error) {
+	if field, _ := b.wrongType(req); field != "" {
+		return true, true, nil
+	}
+	return b.Backend.HandleExistenceCheck(ctx, req)
+}
+
+// wrongType names a field of the request that cannot be read as its path declares it, and the type that can.
+func (b *backend) wrongType(req *logical.Request) (field, want string) {
+	if len(req.Data) == 0 {
+		return "", ""
+	}
+	path := b.Route(req.Path)
+	if path == nil {
+		return "", ""
+	}
+	for _, name := range slices.Sorted(maps.Keys(req.Data)) {
+		schema, declared := path.Fields[name]
+		if !declared {
+			continue
+		}
+		one := framework.FieldData{Raw: map[string]any{name: req.Data[name]}, Schema: path.Fields}
+		if one.Validate() != nil {
+			return name, schema.Type.String()
+		}
+	}
+	return "", ""
+}
 
 // keyValues reads the fields of a request that its path does not declare: those of a key, which the definition does.
 // Values are texts; a number is taken as the text it was written as.

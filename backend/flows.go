@@ -49,13 +49,9 @@ func digest(parts ...string) string {
 }
 
 // flowIndex knows the flows that are open, so that a connection's metadata can show them and a caller cannot open
-// without end. It is read from storage when first needed.
+// without end.
 type flowIndex struct {
-	loading sync.Mutex
-
-	mu    sync.Mutex
-	full  bool                // guarded by mu
-	flows map[string]openFlow // guarded by mu; by flow id
+	mirror mirror[string, openFlow] // by flow id
 
 	locks [64]sync.Mutex // of flows, by the first digits of their id; held for storage only, never over the network
 }
@@ -89,74 +85,48 @@ func (x *flowIndex) lock(id string) (unlock func()) {
 	return x.locks[shard].Unlock
 }
 
-func (x *flowIndex) changed(f *store.Flow) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if x.flows == nil {
-		x.flows = map[string]openFlow{}
-	}
-	x.flows[f.ID] = summarizeFlow(f)
-}
+func (x *flowIndex) changed(f *store.Flow) { x.mirror.set(f.ID, summarizeFlow(f)) }
 
-func (x *flowIndex) gone(id string) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	delete(x.flows, id)
-}
+func (x *flowIndex) gone(id string) { x.mirror.remove(id) }
 
-func (x *flowIndex) forget() {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	x.full = false
-}
+// forget says that somebody else changed a flow.
+func (x *flowIndex) forget() { x.mirror.forget() }
 
-// all answers every flow known, reading storage when that was not done yet.
-func (x *flowIndex) all(ctx context.Context, s store.Store) (map[string]openFlow, error) {
-	x.loading.Lock()
-	defer x.loading.Unlock()
-	x.mu.Lock()
-	full := x.full
-	x.mu.Unlock()
-	if !full {
+// each calls fn with every flow, reading storage first if that was not done. fn must not call back.
+func (x *flowIndex) each(ctx context.Context, s store.Store, fn func(id string, f openFlow)) error {
+	err := x.mirror.fill(ctx, func(ctx context.Context, add func(string, openFlow)) error {
 		ids, err := s.Flows(ctx)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		for _, id := range ids {
 			f, err := s.Flow(ctx, id)
 			if err != nil {
-				return nil, err
+				return err
 			}
 			if f != nil {
-				x.changed(f)
+				add(id, summarizeFlow(f))
 			}
 		}
-		x.mu.Lock()
-		x.full = true
-		x.mu.Unlock()
+		return nil
+	})
+	if err != nil {
+		return err
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	flows := make(map[string]openFlow, len(x.flows))
-	for id, f := range x.flows {
-		flows[id] = f
-	}
-	return flows, nil
+	x.mirror.each(fn)
+	return nil
 }
 
 // flowOf is the latest flow for a connection that has neither ended nor expired, or nil.
 func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
-	flows, err := b.flows.all(ctx, b.store)
-	if err != nil {
-		return nil, err
-	}
 	var latest *openFlow
-	for _, f := range flows {
-		if f.key == k.String() && !f.ended && b.now().Before(f.expires) && (latest == nil || f.started.After(latest.started)) {
+	now, key := b.now(), k.String()
+	err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
+		if f.key == key && !f.ended && now.Before(f.expires) && (latest == nil || f.started.After(latest.started)) {
 			latest = &f
 		}
-	}
-	return latest, nil
+	})
+	return latest, err
 }
 
 // putFlow stores a flow and tells the index.
@@ -168,16 +138,19 @@ func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
 	return nil
 }
 
-// tidyFlows removes flows that have expired. One that is being looked at now is left for the next time.
+// tidyFlows removes flows that have expired. One whose outcome is stored after that is removed the next time.
 func (b *backend) tidyFlows(ctx context.Context) error {
-	flows, err := b.flows.all(ctx, b.store)
+	var expired []string
+	now := b.now()
+	err := b.flows.each(ctx, b.store, func(id string, f openFlow) {
+		if !now.Before(f.expires) {
+			expired = append(expired, id)
+		}
+	})
 	if err != nil {
 		return err
 	}
-	for id, f := range flows {
-		if b.now().Before(f.expires) {
-			continue
-		}
+	for _, id := range expired {
 		if err := b.store.DeleteFlow(ctx, id); err != nil {
 			return err
 		}

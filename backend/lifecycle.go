@@ -50,7 +50,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	case "connection":
 		if k, err := store.ParseKey(name); err == nil {
 			b.coordinator.Invalidate(k)
-			b.directory.forget(k)
+			b.directory.forget()
 		}
 	case "flow":
 		b.flows.forget()

@@ -111,9 +111,12 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *fr
 		}
 		name = v.(string)
 	}
-	if known == nil {
+	switch {
+	case known == nil:
 		err = b.mayCreate(who, k, d.Get("provision").(bool))
-	} else {
+	case known.Reason == store.ReasonDeleting:
+		err = beingDeleted(k)
+	default:
 		err = who.permitFor(k)(known)
 	}
 	if err != nil {
@@ -125,15 +128,13 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *fr
 
 // mayOpenFlow bounds what one caller can pile up.
 func (b *backend) mayOpenFlow(ctx context.Context, who caller, config *store.Config) error {
-	flows, err := b.flows.all(ctx, b.store)
-	if err != nil {
-		return err
-	}
-	open := 0
-	for _, f := range flows {
-		if f.caller == who.id() && !f.ended && b.now().Before(f.expires) {
+	open, now, id := 0, b.now(), who.id()
+	if err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
+		if f.caller == id && !f.ended && now.Before(f.expires) {
 			open++
 		}
+	}); err != nil {
+		return err
 	}
 	if open >= config.MaxOpenFlows {
 		return conflict("you have %d flows open, as many as max_open_flows on config allows: finish some, or wait until they expire", open)
@@ -195,15 +196,9 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 
 // scopesFor checks what is asked against what the operator allows, and adds what the service always needs.
 func scopesFor(p *configured, asked []string) ([]string, error) {
-	allowed := p.entry.AllowedScopes
-	if len(allowed) == 0 {
-		allowed = p.app.RequestScopes(nil)
-	}
-	if !slices.Contains(allowed, "*") {
-		for _, s := range asked {
-			if !slices.Contains(allowed, s) {
-				return nil, badRequest("scope %q is not among the allowed_scopes of provider %q: %s", clipText(s), p.name, strings.Join(allowed, ", "))
-			}
+	if !slices.Contains(p.entry.AllowedScopes, "*") {
+		if err := p.app.CheckScopes(asked, p.entry.AllowedScopes); err != nil {
+			return nil, badRequest("%s", err)
 		}
 	}
 	return p.app.RequestScopes(asked), nil

@@ -142,7 +142,7 @@ func checkConfig(c *store.Config) error {
 		return badRequest("%s", err)
 	}
 	for _, h := range c.EndpointHosts {
-		if h != "*" && (h == "" || strings.ContainsAny(strings.TrimPrefix(h, "*."), "*/: ")) {
+		if h != "*" && (strings.Trim(h, "*.") == "" || strings.ContainsAny(strings.TrimPrefix(h, "*."), "*/: ")) {
 			return badRequest("endpoint_hosts: %q is neither a host name, nor *.example.com, nor *", h)
 		}
 	}

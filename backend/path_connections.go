@@ -157,16 +157,30 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	return &logical.Response{Data: data}, nil
 }
 
-// maskedKey shows public fields as they are and masks all others; without a definition everything is masked.
+// keyFields are the fields of a key as applications get them: those written, and what the definition makes of them.
+func keyFields(p *configured, conn *store.Connection) map[string]string {
+	fields := map[string]string{}
+	for name, v := range conn.Key {
+		fields[name] = v.Reveal()
+	}
+	if p != nil {
+		maps.Copy(fields, p.app.Definition.DeriveKey(fields))
+	}
+	return fields
+}
+
+// maskedKey shows public fields as they are and masks all others; what the definition does not know is masked.
 func maskedKey(p *configured, conn *store.Connection) map[string]any {
 	masked := map[string]any{}
-	for name, v := range conn.Key {
-		masked[name] = v.Masked()
+	for name, v := range keyFields(p, conn) {
+		masked[name] = providers.NewSecret(v).Masked()
 		if p == nil {
 			continue
 		}
-		if f, ok := p.app.Definition.KeyField(name); ok && !f.Secret {
-			masked[name] = v.Reveal()
+		_, written := conn.Key[name]
+		_, declared := p.app.Definition.KeyField(name)
+		if (declared || !written) && !p.app.Definition.IsSecretField(name) {
+			masked[name] = v
 		}
 	}
 	return masked

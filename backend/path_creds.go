@@ -92,8 +92,8 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 		if err != nil {
 			return nil, err
 		}
-		for name, v := range conn.Key {
-			data[name] = v.Reveal()
+		for name, v := range keyFields(p, conn) {
+			data[name] = v
 		}
 		if p != nil {
 			values, err := p.app.Definition.MergeInputs(p.entry.Inputs, conn.Inputs)

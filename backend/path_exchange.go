@@ -342,6 +342,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		return nil, conflict("connection %s was made by somebody else meanwhile", k)
 	case c == nil:
 		c = newConnection(k, f.Provider, f.Kind, who, now)
+	case c.Reason == store.ReasonDeleting:
+		return nil, beingDeleted(k)
 	case c.Private && !who.owns(k):
 		return nil, forbidden("connection %s is private", k)
 	}

@@ -95,7 +95,11 @@ var providerSchema = map[string]*framework.FieldSchema{
 }
 
 func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
-	p, err := b.store.Provider(ctx, d.Get("provider").(string))
+	name := d.Get("provider").(string)
+	if store.CheckName("provider", name) != nil {
+		return true, nil // the handler says what is wrong with the name
+	}
+	p, err := b.store.Provider(ctx, name)
 	return p != nil, err
 }
 
@@ -119,6 +123,9 @@ func (b *backend) providersList(ctx context.Context, _ *logical.Request, _ *fram
 
 func (b *backend) providerRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("provider").(string)
+	if err := store.CheckName("provider", name); err != nil {
+		return nil, badRequest("%s", err)
+	}
 	p, err := b.store.Provider(ctx, name)
 	if err != nil || p == nil {
 		return nil, err
@@ -306,9 +313,13 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 			return badRequest("return_urls: %q must be an https URL without a fragment; http is taken for loopback hosts only", uri)
 		}
 	}
-	for _, s := range p.Scopes {
+	scopes := p.Scopes
+	if len(scopes) == 0 {
+		scopes = definition.Scopes.Default
+	}
+	for _, s := range scopes {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
-			return badRequest("scopes: %q is not among allowed_scopes", s)
+			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none", s)
 		}
 	}
 	if p.AssumedTTL != 0 && (p.AssumedTTL < time.Minute || p.AssumedTTL > 10*365*24*time.Hour) {
@@ -335,6 +346,9 @@ func checkEndpoint(step, raw string, policy egress.Policy, config *store.Config)
 
 func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
 	name := d.Get("provider").(string)
+	if err := store.CheckName("provider", name); err != nil {
+		return nil, badRequest("%s", err)
+	}
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
 	n, err := b.directory.count(ctx, b.store, func(_ store.Key, s summary) bool { return s.provider == name })

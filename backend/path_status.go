@@ -60,15 +60,13 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 	}); err != nil {
 		return nil, err
 	}
-	flows, err := b.flows.all(ctx, b.store)
-	if err != nil {
-		return nil, err
-	}
-	open := 0
-	for _, f := range flows {
-		if !f.ended && !f.denied && b.now().Before(f.expires) {
+	open, now := 0, b.now()
+	if err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
+		if !f.ended && !f.denied && now.Before(f.expires) {
 			open++
 		}
+	}); err != nil {
+		return nil, err
 	}
 	return &logical.Response{Data: map[string]any{
 		"version": Version, "connections": total, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),

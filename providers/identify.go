@@ -20,7 +20,9 @@ func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant)
 		}
 		docs["resources"] = chosen
 	}
-	if def.Identity != nil {
+	// A generic definition cannot know whether its service tells who people are: no endpoint, no question.
+	mayLack := def.Generic || def.Discovery != nil
+	if def.Identity != nil && (!mayLack || res.Endpoints[StepIdentity] != "") {
 		r, failure := c.probe(ctx, app, res, StepIdentity, def.Identity, g)
 		if failure != nil {
 			return failure
@@ -48,7 +50,7 @@ func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant)
 	switch {
 	case !complete:
 		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonCaptureMissing}
-	case g.Account.ID == "" && len(def.Account.ID) > 0:
+	case g.Account.ID == "" && len(def.Account.ID) > 0 && (!mayLack || docs["identity"] != nil):
 		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonAccountMissing}
 	}
 	return nil

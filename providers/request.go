@@ -207,7 +207,7 @@ func (a *App) authenticate(k call, values, params map[string]string, header http
 	case "bearer_client_secret":
 		header.Set("Authorization", "Bearer "+k.secret.Reveal())
 	case "send":
-		if !a.Definition.sendRule().apply(values, k.target, header) {
+		if !a.Definition.sendRule(k.group == groupKey).apply(values, k.target, header) {
 			return &Error{Class: Misconfigured, Step: k.step, Reason: ReasonIncompleteCall}
 		}
 	case "none":
@@ -243,7 +243,10 @@ func setBasic(header http.Header, user, password string) {
 }
 
 // sendRule says how the service wants the credential in its own API.
-func (d *Definition) sendRule() *Send {
+func (d *Definition) sendRule(key bool) *Send {
+	if key && d.keySend() != nil {
+		return d.keySend()
+	}
 	if d.Send != nil {
 		return d.Send
 	}
@@ -264,6 +267,11 @@ func (s *Send) apply(values map[string]string, target *url.URL, header http.Head
 		}
 		header.Set(name, value)
 	}
+	for name, template := range s.Optional {
+		if value, err := template.Expand(values); err == nil && template.known(values) {
+			header.Set(name, value)
+		}
+	}
 	if len(query) > 0 {
 		addQuery(target, query)
 	}
@@ -274,9 +282,11 @@ func (s *Send) apply(values map[string]string, target *url.URL, header http.Head
 	if err != nil {
 		return false
 	}
-	password, err := s.Password.Expand(values)
-	if err != nil {
-		return false
+	password := ""
+	if s.Password.known(values) { // some services take a user name alone
+		if password, err = s.Password.Expand(values); err != nil {
+			return false
+		}
 	}
 	setBasic(header, user, password)
 	return true

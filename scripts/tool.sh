@@ -38,11 +38,12 @@ once() {
 
 build_vault() {
 	echo "compiling Vault takes about ten minutes on two cores, once" >&2
-	(cd "$here/vault" && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-s -w' -o "$1/vault" github.com/hashicorp/vault)
+	(cd "$here/vault" && GOWORK=off go build -trimpath -ldflags '-s -w' -o "$1/vault" github.com/hashicorp/vault)
 }
 
 # npm_ci PACKAGE DIR installs what the lock file names, from a copy: npm writes beside it.
 npm_ci() {
+	command -v npm >/dev/null || { echo "npm is needed: install it (on Debian: apt-get install npm)"; exit 1; }
 	cp "$here/$1/package.json" "$here/$1/package-lock.json" "$here/$1/.npmrc" "$2"
 	(cd "$2" && npm ci --ignore-scripts --loglevel=error)
 }
@@ -67,12 +68,14 @@ vault)
 	echo "$dir/vault"
 	;;
 node)
-	for node in "${NODE:-node}" node; do
-		if new_enough "$node"; then
-			command -v "$node"
-			exit
-		fi
-	done
+	if [ -n "${NODE:-}" ]; then
+		echo "$NODE"
+		exit
+	fi
+	if new_enough node; then
+		command -v node
+		exit
+	fi
 	case $(uname -sm) in
 	'Linux x86_64') ;;
 	*)

@@ -61,7 +61,7 @@ func run(ctx context.Context, once bool) error {
 	case <-ctx.Done():
 		return nil
 	case <-vault.Ended():
-		return errors.New("Vault has ended by itself")
+		return errors.New("the Vault ended by itself")
 	}
 }
 

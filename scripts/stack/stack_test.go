@@ -3,12 +3,12 @@ package stack_test
 import (
 	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -253,10 +253,15 @@ func TestVaultDevPluginProcess(t *testing.T) {
 	after, err := v.PluginPIDs()
 	require.NoError(t, err)
 	require.Len(t, after, 1)
-	assert.NotEqual(t, before, after, fmt.Sprint(before))
+	assert.NotEqual(t, before, after)
 
 	require.NoError(t, v.Reload(t.Context()))
 	reloaded, err := v.PluginPIDs()
 	require.NoError(t, err)
+	require.Len(t, reloaded, 1)
 	assert.NotEqual(t, after, reloaded)
+
+	v.Stop()
+	assert.ErrorIs(t, syscall.Kill(reloaded[0], 0), syscall.ESRCH, "the plugin ends with Vault")
+	assert.NoFileExists(t, v.AuditFile)
 }

@@ -101,34 +101,34 @@ func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTT
 	if status != store.StatusActive {
 		return c.withoutRefresh(a, k, ph, reason)
 	}
-	short := false
-	if g := conn.Grant; ph != dead && minTTL > 0 && g != nil && !g.Expires.IsZero() && now.Add(minTTL).After(g.Expires) {
-		if minTTL <= g.Lifetime() {
-			short = true
-		} else {
-			a.warn("min_ttl is longer than a token of this provider lives (" + g.Lifetime().String() + "); this is the newest there is")
-		}
+	g := conn.Grant
+	expires := g != nil && !g.Expires.IsZero()
+	short := "" // why a living token will not do, if it will not
+	switch {
+	case !expires || ph == dead:
+	case minTTL > g.Lifetime():
+		a.warn("min_ttl is longer than a token of this provider lives (" + g.Lifetime().String() + "); this is the newest there is")
+	case now.Add(minTTL).After(g.Expires):
+		short = "no token that lives as long as min_ttl can be had now"
+	case ph == due && ending(g, now):
+		short = "the token is about to expire"
 	}
 	switch {
-	case ph == fresh && !short:
+	case ph == fresh && short == "":
 		return a, nil
-	case ph == due && !short:
+	case ph == due && short == "":
 		if c.refusal(a, k, now) == nil {
 			_, _ = c.start(k, conn.Generation, false)
 		}
 		c.warnOfFailures(&a)
 		return a, nil
 	}
-	if err := c.refusal(a, k, now); err != nil {
-		if ph == dead {
-			return Answer{}, err
-		}
-		a.warn("no token that lives as long as min_ttl can be had now: " + err.Error())
-		return a, nil
+	b, err := a, c.refusal(a, k, now)
+	if err == nil {
+		b, err = c.join(ctx, k, conn.Generation, false)
 	}
-	b, err := c.join(ctx, k, conn.Generation, false)
 	if err != nil && ph != dead && ctx.Err() == nil {
-		a.warn("no token that lives as long as min_ttl can be had now: " + err.Error())
+		a.warn(short + ": " + err.Error())
 		return a, nil
 	}
 	return b, err

@@ -220,6 +220,20 @@ func TestReading(t *testing.T) {
 		}
 		require.EqualValues(t, 1, b.source.calls.Load())
 	})
+	bubble(t, "a token in its last seconds is replaced first, and served when that fails", func(t *testing.T) {
+		b := given(t, 3*time.Second)
+		b.source.before = func(int) error { return &providers.Error{Class: providers.Transient, Reason: "unavailable"} }
+		token, warnings, err := b.get(t)
+		require.NoError(t, err)
+		require.Equal(t, "access-0", token)
+		require.Contains(t, warnings[0], "about to expire")
+
+		b = given(t, 3*time.Second)
+		token, warnings, err = b.get(t)
+		require.NoError(t, err)
+		require.Equal(t, "access-1", token)
+		require.Empty(t, warnings)
+	})
 	bubble(t, "who may not use it sets nothing in motion", func(t *testing.T) {
 		b := given(t, -time.Second)
 		no := errors.New("no")

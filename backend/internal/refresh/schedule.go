@@ -33,6 +33,13 @@ func Margin(lifetime, limit time.Duration) time.Duration {
 	return min(limit, lifetime/5)
 }
 
+// ending reports whether the token may die on its way to the provider: servers count whole seconds of their own clock,
+// and a request takes time.
+func ending(g *providers.Grant, now time.Time) bool {
+	last := min(max(g.Lifetime()/10, time.Second), 5*time.Second)
+	return !now.Before(g.Expires.Add(-last))
+}
+
 // phaseOf places the connection's credential at now. Keys and tokens without expiry are always fresh.
 func phaseOf(c *store.Connection, limit time.Duration, now time.Time) phase {
 	g := c.Grant

@@ -89,7 +89,8 @@ func (f *Flow) Confirmed(code string) bool {
 	if f.Parked == nil || f.Parked.ConfirmationCode.IsZero() {
 		return false
 	}
-	ok := f.Parked.ConfirmationCode.Equal(providers.NewSecret(code))
+	// A crash may have kept the flow from being marked as void; its tries were counted before.
+	ok := f.Tries <= MaxConfirmationTries && f.Parked.ConfirmationCode.Equal(providers.NewSecret(code))
 	if !ok && f.Tries >= MaxConfirmationTries {
 		f.Void = true
 	}

@@ -49,10 +49,10 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 }
 
 // SetClientSecret makes secret the app's secret and keeps the former one as the fallback for the time in which the
-// provider knows both. Writing the same secret again ends that time.
+// provider knows both. Writing the same secret again ends that time; writing an empty one forgets both.
 func (p *Provider) SetClientSecret(secret providers.Secret) {
-	if secret.Equal(p.ClientSecret) {
-		p.FormerSecret = providers.Secret{}
+	if secret.IsZero() || secret.Equal(p.ClientSecret) {
+		p.ClientSecret, p.FormerSecret = secret, providers.Secret{}
 		return
 	}
 	p.FormerSecret, p.ClientSecret = p.ClientSecret, secret

@@ -196,6 +196,7 @@ func result(req *logical.Request, resp *logical.Response, err error) Result {
 	case err != nil || resp.IsError():
 		var status int
 		status, err = logical.RespondErrorCommon(req, resp, err)
+		logical.AdjustErrorStatusCode(&status, err) // as core does after it
 		r.Status = status
 		if err != nil {
 			r.Text = err.Error()

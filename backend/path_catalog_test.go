@@ -1,0 +1,59 @@
+package backend
+
+import (
+	"net/http"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestCatalogList(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		list := f.List("catalog/").OK(t)
+		assert.Subset(t, texts(t, list["keys"]), []string{"github", "google", "http_basic", "oauth2", "oidc", "openai", "slack"})
+		slack := members(t, list["key_info"])["slack"].(map[string]any)
+		assert.Equal(t, "Slack (user token)", slack["name"])
+		assert.Equal(t, []any{"authorization_code"}, slack["kinds"])
+	})
+}
+
+func TestCatalogRead(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		openai := members(t, f.Read("catalog/openai", nil).OK(t))
+		key := openai["key_fields"].(map[string]any)["api_key"].(map[string]any)
+		assert.Equal(t, true, key["required"])
+		assert.Equal(t, true, key["secret"])
+		assert.Equal(t, "connection", key["set_by"])
+		assert.Equal(t, "Bearer {api_key}", openai["send"].(map[string]any)["headers"].(map[string]any)["Authorization"])
+
+		github := members(t, f.Read("catalog/github", nil).OK(t))
+		assert.Equal(t, "provider", github["inputs"].(map[string]any)["host"].(map[string]any)["set_by"])
+		assert.NotEmpty(t, github["endpoints"].(map[string]any)["token"])
+		assert.Equal(t, "rotating", github["refresh"].(map[string]any)["token"])
+	})
+}
+
+func TestCatalogUnknown(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		absent := f.Read("catalog/nothing", nil)
+		assert.Equal(t, http.StatusNotFound, absent.Status)
+		assert.Nil(t, absent.Response)
+		f.Read("catalog/Slack", nil).Refused(t, http.StatusBadRequest, "definition name")
+		f.Read("catalog/..", nil).Refused(t, http.StatusBadRequest, "definition name")
+		f.Write("catalog/slack", map[string]any{"name": "mine"}).Refused(t, http.StatusMethodNotAllowed)
+	})
+}
+
+// Definitions are shared by all mounts of the process; the race detector judges this test.
+func TestCatalogReadsShareNothing(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		var readers sync.WaitGroup
+		for _, id := range texts(t, f.List("catalog/").OK(t)["keys"]) {
+			for range 4 {
+				readers.Go(func() { assert.Equal(t, http.StatusOK, f.Read("catalog/"+id, nil).Status) })
+			}
+		}
+		readers.Wait()
+	})
+}

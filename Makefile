@@ -27,7 +27,7 @@ build: ## Build the plugin into bin/
 
 .PHONY: dev
 dev: build ## Start Vault with the engine mounted and services to connect; Ctrl-C ends it
-	@go run ./scripts/dev
+	@go build -o bin/dev ./scripts/dev && exec bin/dev
 
 .PHONY: demo
 demo: build ## Do the same once, and fail unless a right credential could be read

@@ -25,6 +25,7 @@ type backend struct {
 	store   store.Store         // the mount's storage, for work that no single request owns
 	now     func() time.Time
 	process *Process
+	fenced  bool // Options.Paused
 
 	coordinator  *refresh.Coordinator
 	uncached     atomic.Bool // Vault was told to cache nothing
@@ -41,6 +42,7 @@ type Options struct {
 	Process *Process            // shared by all mounts of one process; nil: one of its own
 	Catalog *providers.Registry // nil: the built-in one
 	Now     func() time.Time    // nil: time.Now
+	Paused  bool                // refresh nothing, whatever config says: the fence for restored snapshots
 }
 
 // Factory makes a mount of the engine with the built-in catalogue.
@@ -65,7 +67,7 @@ func New(o Options) logical.Factory {
 				return nil, err
 			}
 		}
-		b := &backend{catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process}
+		b := &backend{catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process, fenced: o.Paused}
 		b.Backend = &framework.Backend{
 			Help:           backendHelp,
 			BackendType:    logical.TypeLogical,
@@ -98,9 +100,10 @@ func New(o Options) logical.Factory {
 			return nil, err
 		}
 		b.background.init()
+		b.directory.seen = func(ctx context.Context, k store.Key, c *store.Connection) { b.coordinator.Schedule(ctx, k, c) }
 		b.coordinator = refresh.New(refresh.Options{
 			Store: b.store, Source: b, Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(),
-			Uncached: b.uncached.Load, Changed: b.directory.changed,
+			Paused: b.paused, Uncached: b.uncached.Load, Changed: b.directory.changed,
 		})
 		return b, nil
 	}

@@ -2,11 +2,13 @@ package backend
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
 	"math"
 	"net/http"
 	"net/url"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +16,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -58,6 +61,9 @@ type fixture struct {
 	mount    func(testing.TB, *testenv.Storage) *testenv.Env
 }
 
+// mounter is a way to run the engine: in process, or over gRPC.
+type mounter func(testing.TB, logical.Factory, *testenv.Storage) *testenv.Env
+
 // each runs a test in process and over gRPC, with the provider "acme" configured.
 func each(t *testing.T, test func(*testing.T, *fixture), options ...providertest.Option) {
 	t.Helper()
@@ -67,14 +73,14 @@ func each(t *testing.T, test func(*testing.T, *fixture), options ...providertest
 // eachWith is each for mounts with other options; their clock is the fixture's.
 func eachWith(t *testing.T, o Options, test func(*testing.T, *fixture), options ...providertest.Option) {
 	t.Helper()
-	for name, mount := range map[string]func(testing.TB, logical.Factory, *testenv.Storage) *testenv.Env{
+	for name, mount := range map[string]mounter{
 		"in process": testenv.InProcess, "over gRPC": testenv.OverGRPC,
 	} {
 		t.Run(name, func(t *testing.T) { test(t, newFixture(t, o, mount, options...)) })
 	}
 }
 
-func newFixture(t *testing.T, o Options, mount func(testing.TB, logical.Factory, *testenv.Storage) *testenv.Env, options ...providertest.Option) *fixture {
+func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.Option) *fixture {
 	t.Helper()
 	c := newClock()
 	o.Now = c.Now
@@ -241,3 +247,22 @@ func rawBody(t *testing.T, data map[string]any) string {
 	require.Fail(t, "no body")
 	return ""
 }
+
+// refuseConnections makes storage refuse every write of a connection, and no other.
+func refuseConnections(s *testenv.Storage) {
+	s.Judge(func(a testenv.Access) error {
+		if a.Write() && strings.HasPrefix(a.Key, "connection/") {
+			return testenv.ErrStorage
+		}
+		return nil
+	})
+}
+
+// sha256Of is the base64url of a SHA-256, as session_binding wants it.
+func sha256Of(value string) string {
+	sum := sha256.Sum256([]byte(value))
+	return base64.RawURLEncoding.EncodeToString(sum[:])
+}
+
+// flowOfState is the public name of the flow with this state.
+func flowOfState(state string) string { return store.FlowID(state) }

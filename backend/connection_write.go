@@ -358,7 +358,10 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		if err != nil {
 			return nil, err
 		}
-		conn, _, err := b.coordinator.Keep(ctx, w.key, w.known, w.apply)
+		conn, saved, err := b.coordinator.Keep(ctx, w.key, w.known, w.apply)
+		if !saved {
+			w.warnings = append(w.warnings, unsavedWarning)
+		}
 		return conn, err
 	})
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 // directory knows a little of every connection, so that counts and questions across owners need not read them all.
 type directory struct {
 	mirror mirror[store.Key, summary]
+	seen   func(context.Context, store.Key, *store.Connection) // told of each connection that a fill reads
 }
 
 // summary is what the directory keeps of one connection.
@@ -18,10 +19,11 @@ type summary struct {
 	reason   store.Reason
 	pinned   string
 	account  string // at the provider; empty when unknown
+	failing  bool   // its last refresh failed
 }
 
 func summarize(c *store.Connection) summary {
-	s := summary{provider: c.Provider, status: c.Status, reason: c.Reason, pinned: c.Pinned}
+	s := summary{provider: c.Provider, status: c.Status, reason: c.Reason, pinned: c.Pinned, failing: c.Attempt.Failures > 0}
 	if c.Grant != nil {
 		s.account = c.Grant.Account.ID
 	}
@@ -46,6 +48,7 @@ func (d *directory) fill(ctx context.Context, s store.Store) error {
 		return s.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
 			if c != nil {
 				add(k, summarize(c))
+				d.seen(ctx, k, c)
 			}
 			return nil
 		})

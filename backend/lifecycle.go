@@ -18,23 +18,31 @@ const drainTime = 10 * time.Second
 func (b *backend) initialize(context.Context, *logical.InitializationRequest) error {
 	b.process.join(b)
 	b.background.run(b.wake)
+	b.background.run(b.coordinator.Work)
 	return nil
 }
 
-// wake does what a new start asks for: refreshes that a crash cut off, then the directory.
+// wake does what a new start asks for: refreshes that a crash cut off, then the directory and with it the index of what
+// falls due. Requests are served meanwhile.
 func (b *backend) wake(ctx context.Context) {
 	b.uncached.Store(b.System().CachingDisabled())
 	if err := b.coordinator.Recover(ctx); err != nil && ctx.Err() == nil {
 		b.Logger().Warn("refreshes that were cut off could not all be tried again; the next reads will", "error", err)
 	}
+	b.fillDirectory(ctx)
+}
+
+// fillDirectory reads all connections, unless that was done.
+func (b *backend) fillDirectory(ctx context.Context) {
 	if err := b.directory.fill(ctx, b.store); err != nil && ctx.Err() == nil {
-		b.Logger().Warn("the directory could not be filled; it will be when it is needed", "error", err)
+		b.Logger().Warn("the connections could not all be read, so some are not refreshed in the background yet; a minute later it is tried again", "error", err)
 	}
 }
 
 // periodic is Vault's heartbeat, once a minute. Vault's state lock is held meanwhile, so it only looks and starts.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	b.coordinator.Nudge()
+	b.background.run(b.fillDirectory)
 	if !b.WriteSafeReplicationState() {
 		return nil
 	}

@@ -298,10 +298,12 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		return failure(f, "the connection could not be stored")
 	}
 	if !saved {
-		warnings = append(warnings, "storage refused the new connection; it is served from memory and would be lost with this process: check Vault's storage")
+		warnings = append(warnings, unsavedWarning)
 	}
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}
 }
+
+const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this process: check Vault's storage"
 
 func failure(f *store.Flow, why string) *store.Outcome {
 	return &store.Outcome{Failure: why + ": nothing was connected; start again with auth-code-url/" + f.Key}

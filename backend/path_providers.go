@@ -179,6 +179,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 		return nil, err
 	}
 	b.providers.drop()
+	b.background.run(func(ctx context.Context) { b.reconsider(ctx, name) })
 	resp, err := b.providerAnswer(ctx, req, name, p)
 	if resp != nil {
 		resp.Warnings = append(resp.Warnings, warnings...)

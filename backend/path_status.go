@@ -28,16 +28,19 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"by_provider":    required(object("Connections by provider.")),
 	"providers":      required(integer("Configured providers.")),
 	"open_flows":     required(integer("Flows that are open.")),
+	"scheduled":      required(integer("Connections that are refreshed by themselves.")),
+	"due":            required(integer("Of them, those due now.")),
+	"overdue":        required(integer("Of them, those due for more than a minute.")),
+	"in_flight":      required(integer("Refreshes of the worker that wait for their provider.")),
+	"retrying":       required(integer("Connections whose last refresh failed.")),
+	"last_pass":      required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
+	"circuits":       required(object("Providers that are down or limit us: state, and until when they are left alone.")),
 	"unsaved":        required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),
 	"writable":       required(boolean("Whether this node may write, and so refresh.")),
 }
 
 func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
-	config, err := b.config(ctx)
-	if err != nil {
-		return nil, err
-	}
 	names, err := b.store.Providers(ctx)
 	if err != nil {
 		return nil, err
@@ -52,11 +55,14 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 			fingerprints[name] = &p.fingerprint
 		}
 	}
-	total, byStatus, byProvider := 0, map[string]int{}, map[string]int{}
+	total, retrying, byStatus, byProvider := 0, 0, map[string]int{}, map[string]int{}
 	if err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
 		total++
 		byStatus[string(s.statusUnder(fingerprints[s.provider]))]++
 		byProvider[s.provider]++
+		if s.failing {
+			retrying++
+		}
 	}); err != nil {
 		return nil, err
 	}
@@ -68,13 +74,22 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 	}); err != nil {
 		return nil, err
 	}
+	health := b.coordinator.Health()
+	circuits := map[string]any{}
+	for provider, c := range health.Circuits {
+		circuits[provider] = map[string]any{"state": c.State, "until": rfc3339(c.Until)}
+	}
 	return &logical.Response{Data: map[string]any{
 		"version": Version, "connections": total, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),
-		"open_flows": open, "unsaved": b.coordinator.Unsaved(), "refresh_paused": config.RefreshPaused, "writable": b.WriteSafeReplicationState(),
+		"open_flows": open, "unsaved": b.coordinator.Unsaved(), "refresh_paused": b.paused(ctx), "writable": b.WriteSafeReplicationState(),
+		"scheduled": health.Scheduled, "due": health.Due, "overdue": health.Overdue, "in_flight": health.InFlight,
+		"retrying": retrying, "last_pass": rfc3339(health.LastPass), "circuits": circuits,
 	}}, nil
 }
 
 const statusHelp = `
-Counts, and whatever an operator must know: unsaved above 0 means that storage refuses
+Counts, and whatever an operator must know. overdue above 0 while nothing is paused means
+that refreshing does not keep up, or that a provider is down: see circuits. unsaved above
+0 means that storage refuses
 writes and tokens would be lost with the process.
 `

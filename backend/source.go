@@ -77,7 +77,7 @@ func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms
 	if err != nil {
 		return refresh.Terms{}, err
 	}
-	terms := refresh.Terms{Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused}
+	terms := refresh.Terms{Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused || b.fenced}
 	p, err := b.provider(ctx, c.Provider)
 	if err != nil || p == nil {
 		return terms, err
@@ -85,7 +85,28 @@ func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms
 	terms.Fingerprint, terms.Serial = &p.fingerprint, p.entry.Serial
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
+	terms.Idle = p.app.Definition.Refresh.Idle.D
 	return terms, nil
+}
+
+// paused reports whether the operator stopped refreshing. When that cannot be read, nothing is refreshed.
+func (b *backend) paused(ctx context.Context) bool {
+	config, err := b.config(ctx)
+	return err != nil || config.RefreshPaused || b.fenced
+}
+
+// reconsider looks again at the connections of a provider that was changed: what rested because of it need not any more.
+func (b *backend) reconsider(ctx context.Context, provider string) {
+	var keys []store.Key
+	err := b.directory.each(ctx, b.store, func(k store.Key, s summary) {
+		if s.provider == provider {
+			keys = append(keys, k)
+		}
+	})
+	if err != nil {
+		b.Logger().Warn("the connections of a changed provider could not be listed; they are refreshed when they are read", "provider", provider, "error", err)
+	}
+	b.coordinator.Reconsider(keys)
 }
 
 // Refresh implements [refresh.Source].

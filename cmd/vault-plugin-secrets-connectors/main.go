@@ -31,6 +31,7 @@ func run(args []string) error {
 		fmt.Println(backend.Version)
 		return nil
 	}
+	go endWithParent(os.Getppid())
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		// One value for all mounts: they share this process and end with it.
 		BackendFactoryFunc: backend.New(backend.Options{Process: &backend.Process{}}),

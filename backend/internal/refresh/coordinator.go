@@ -20,6 +20,7 @@ type Terms struct {
 	CanRefresh  bool    // there is something to refresh with
 	MayRotate   bool    // the provider may replace what is spent: an intent is needed
 	Paused      bool
+	Idle        time.Duration // the grant must be used so often, though nobody reads; zero: need not
 	Margin      time.Duration // the most that a token is replaced before its expiry
 	Poll        time.Duration // what readers of credentials without expiry are told
 }
@@ -40,6 +41,8 @@ type Options struct {
 	Writable func() bool // whether this node may write to the mount's storage
 	Now      func() time.Time
 	Logger   hclog.Logger
+	// Paused tells whether the operator stopped refreshing on this mount.
+	Paused   func(context.Context) bool
 	Uncached func() bool // whether storage must be read every time
 	// Changed is told of each new state of a connection, nil for none, under the connection's lock.
 	Changed func(store.Key, *store.Connection)
@@ -47,11 +50,14 @@ type Options struct {
 
 // Coordinator is the only one that spends grants and the only one that writes connections.
 type Coordinator struct {
-	opts    Options
-	logger  hclog.Logger
-	flights *flights
-	locks   keyLocks
-	cache   *cached
+	opts     Options
+	logger   hclog.Logger
+	flights  *flights
+	locks    keyLocks
+	cache    *cached
+	index    *index
+	worker   worker
+	circuits circuits
 
 	closeOnce sync.Once
 	closing   chan struct{}
@@ -60,14 +66,13 @@ type Coordinator struct {
 	unsaved map[store.Key]*store.Connection // guarded by mu; what storage refused, newer than storage
 	saving  bool                            // guarded by mu; a flight tries to save
 	saves   int                             // guarded by mu; how many such flights there were
-	resting map[string]time.Time            // guarded by mu; provider -> not before, after it limited us
 }
 
 // New makes a coordinator that does nothing until it is asked.
 func New(o Options) *Coordinator {
 	return &Coordinator{
-		opts: o, logger: o.Logger, cache: newCached(), flights: newFlights(o.Logger), closing: make(chan struct{}),
-		unsaved: map[store.Key]*store.Connection{}, resting: map[string]time.Time{},
+		opts: o, logger: o.Logger, cache: newCached(), index: newIndex(), flights: newFlights(o.Logger), closing: make(chan struct{}),
+		unsaved: map[store.Key]*store.Connection{},
 	}
 }
 
@@ -106,8 +111,9 @@ func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTT
 	short := "" // why a living token will not do, if it will not
 	switch {
 	case !expires || ph == dead:
-	case minTTL > g.Lifetime():
-		a.warn("min_ttl is longer than a token of this provider lives (" + g.Lifetime().String() + "); this is the newest there is")
+	case minTTL > g.Lifetime(), now.Add(minTTL).After(g.Expires) && recent(conn.LastRefresh, now):
+		// The next one would live as long: asking for it would make each such read a request to the provider.
+		a.warn("tokens of this provider live " + g.Lifetime().String() + ", which is not enough for min_ttl; this is the newest there is")
 	case now.Add(minTTL).After(g.Expires):
 		short = "no token that lives as long as min_ttl can be had now"
 	case ph == due && ending(g, now):
@@ -159,8 +165,11 @@ func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (
 	case !c.opts.Writable():
 		return Answer{}, logical.ErrReadOnly
 	}
-	if d := now.Sub(conn.Rotated); d >= 0 && d < recentSuccess && phaseOf(conn, 0, now) != dead {
+	if recent(conn.Rotated, now) && phaseOf(conn, 0, now) != dead {
 		return a, nil
+	}
+	if until, class := c.circuits.until(conn.Provider, now); class == providers.RateLimited {
+		return Answer{}, resting(k, conn.Provider, class, until) // what the provider asked for holds for people too
 	}
 	return c.join(ctx, k, conn.Generation, true)
 }
@@ -188,8 +197,8 @@ func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(conte
 		return err
 	}
 	if fl := c.flights.find(flightName(k)); fl != nil {
-		if _, err := fl.wait(ctx); ctx.Err() != nil {
-			return err
+		if _, _ = fl.wait(ctx); ctx.Err() != nil {
+			return ctx.Err()
 		}
 	}
 	if conn, err = c.Load(ctx, k); err != nil {
@@ -205,7 +214,7 @@ func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(conte
 		return err
 	}
 	c.keep(k, nil)
-	c.opts.Changed(k, nil)
+	c.changed(ctx, k, nil)
 	return c.opts.Store.DeleteIntent(ctx, k)
 }
 
@@ -226,19 +235,33 @@ func (c *Coordinator) Recover(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		conn, err := c.Load(ctx, k)
-		if err != nil {
+		if _, err := c.flights.start(flightName(k), func(ctx context.Context) (any, error) {
+			a, err := c.recover(ctx, k, i)
+			return a, err
+		}); err != nil {
 			failed = errors.Join(failed, err)
-			continue
 		}
-		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil {
-			failed = errors.Join(failed, c.opts.Store.DeleteIntent(ctx, k)) // its answer was saved
-			continue
-		}
-		c.logger.Info("trying again a refresh that was cut off", "connection", k.String())
-		_, _ = c.start(k, i.Generation, true)
 	}
 	return failed
+}
+
+// recover tries one refresh again. It looks only now, as the connection's one flight: a reader may have been faster, and
+// the intent that stands then may be that of a later refresh.
+func (c *Coordinator) recover(ctx context.Context, k store.Key, i *store.Intent) (Answer, error) {
+	a, err := c.look(ctx, k)
+	var problem *Error
+	gone := errors.As(err, &problem) && problem.Problem == NotFound
+	switch {
+	case err != nil && !gone:
+		return Answer{}, err
+	case gone || a.Connection.Generation != i.Generation || a.Connection.Grant == nil: // its answer was saved
+		if derr := c.opts.Store.DeleteIntent(ctx, k); derr != nil {
+			c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", derr)
+		}
+		return a, err
+	}
+	c.logger.Info("trying again a refresh that was cut off", "connection", k.String())
+	return c.fly(ctx, k, i.Generation, true)
 }
 
 // Quiesce waits until what is in flight now has landed, or ctx ends. Nothing is refused meanwhile.
@@ -255,6 +278,12 @@ func (c *Coordinator) Close(ctx context.Context) {
 		}
 		select {
 		case <-ctx.Done():
+			// The time may have gone into waiting for a provider that answered at last.
+			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+			defer cancel()
+			if c.saveAll(last); c.Unsaved() == 0 {
+				return
+			}
 			c.logger.Error("shutting down with states that storage refused; their connections may need to be reconnected", "count", c.Unsaved())
 			return
 		case <-time.After(wait):
@@ -312,17 +341,20 @@ func (c *Coordinator) refusal(a Answer, k store.Key, now time.Time) error {
 		return &Error{Problem: Paused, Key: k, Provider: conn.Provider}
 	case !c.opts.Writable():
 		return logical.ErrReadOnly
-	case !mayTry(conn.Attempt, a.Terms.Serial, now):
+	case !mayTry(conn.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(conn.Provider, conn.Attempt):
 		return fromAttempt(k, conn)
 	}
-	if until := c.restingUntil(conn.Provider); now.Before(until) {
-		return &Error{Problem: Unavailable, Key: k, Provider: conn.Provider, Class: providers.RateLimited, Why: "rate_limited", Next: until}
+	if until, class := c.circuits.until(conn.Provider, now); !until.IsZero() {
+		return resting(k, conn.Provider, class, until)
 	}
 	return nil
 }
 
-func (c *Coordinator) restingUntil(provider string) time.Time {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.resting[provider]
+// resting is the error for a provider that is not to be called before a time.
+func resting(k store.Key, provider string, class providers.Class, until time.Time) error {
+	why := "the provider is down"
+	if class == providers.RateLimited {
+		why = "the provider asked to be left alone"
+	}
+	return &Error{Problem: Unavailable, Key: k, Provider: provider, Class: class, Why: why, Next: until}
 }

@@ -91,6 +91,7 @@ func newBench(t *testing.T, storage *testenv.Storage, src *source) *bench {
 	b.writable.Store(true)
 	b.Coordinator = refresh.New(refresh.Options{
 		Store: b.store, Source: src, Writable: b.writable.Load, Now: time.Now, Logger: hclog.NewNullLogger(),
+		Paused:   func(context.Context) bool { return false },
 		Uncached: func() bool { return false }, Changed: func(store.Key, *store.Connection) {},
 	})
 	return b

@@ -66,6 +66,26 @@ func (f *flights) start(name string, run func(context.Context) (any, error)) (*f
 	return fl, nil
 }
 
+// spawn runs work without a name beside the flights; false when closed.
+func (f *flights) spawn(work func(context.Context)) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.closed {
+		return false
+	}
+	f.wg.Add(1)
+	go func() {
+		defer f.wg.Done()
+		defer func() {
+			if r := recover(); r != nil {
+				f.logger.Error("a background task failed and was stopped", "panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+			}
+		}()
+		work(f.base)
+	}()
+	return true
+}
+
 // wait gives the flight's result, or the caller's own end. The flight goes on without the caller.
 func (fl *flight) wait(ctx context.Context) (any, error) {
 	select {

@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -83,11 +84,28 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	}
 	switch {
 	case err == nil:
+		c.left(k, conn.Provider, "", time.Time{})
 		return c.landed(ctx, k, a, g)
 	case perr != nil:
 		return c.failed(ctx, k, a, perr, lost)
 	}
-	return Answer{}, err // nothing was sent
+	c.circuits.giveUp(conn.Provider)
+	if a.Terms.MayRotate && !lost {
+		_ = c.opts.Store.DeleteIntent(ctx, k) // nothing was sent: a later refusal must not be put down to a lost answer
+	}
+	return Answer{}, err
+}
+
+// left tells the provider's circuit what came of a call, and logs when its state changes.
+func (c *Coordinator) left(k store.Key, provider string, class providers.Class, next time.Time) {
+	opened, excused := c.circuits.leave(provider, k, class, c.opts.Now(), next)
+	switch {
+	case opened:
+		c.logger.Warn("a provider fails for several connections; it is probed until it answers", "provider", provider, "class", string(class))
+	case len(excused) > 0:
+		c.logger.Info("a provider answers again", "provider", provider)
+		c.Reconsider(excused)
+	}
 }
 
 // announce stores the intent, if the provider may rotate, and reports whether an earlier one was left open by a crash.
@@ -103,18 +121,30 @@ func (c *Coordinator) announce(ctx context.Context, k store.Key, a Answer, force
 	if a.Terms.Paused {
 		return false, &Error{Problem: Paused, Key: k, Provider: a.Connection.Provider}
 	}
-	if !forced && !mayTry(a.Connection.Attempt, a.Terms.Serial, now) {
+	provider := a.Connection.Provider
+	if !forced && !mayTry(a.Connection.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(provider, a.Connection.Attempt) {
 		return false, fromAttempt(k, a.Connection)
 	}
-	if !a.Terms.MayRotate {
-		return false, nil
+	if until, class := c.circuits.enter(provider, now, forced); !until.IsZero() {
+		return false, resting(k, provider, class, until)
 	}
+	if a.Terms.MayRotate {
+		if lost, err = c.intend(ctx, k, a.Connection.Generation); err != nil {
+			c.circuits.giveUp(provider)
+		}
+	}
+	return lost, err
+}
+
+// intend stores the intent, and reports whether one for the same grant stands already.
+func (c *Coordinator) intend(ctx context.Context, k store.Key, generation uint64) (lost bool, err error) {
+	defer c.locks.lock(k)() // against a save that would take the new intent for the one it settles
 	open, err := c.opts.Store.Intent(ctx, k)
 	if err != nil {
 		return false, err
 	}
-	lost = open != nil && open.Generation == a.Connection.Generation
-	return lost, c.opts.Store.PutIntent(ctx, k, &store.Intent{Key: k.String(), Generation: a.Connection.Generation, Time: now})
+	lost = open != nil && open.Generation == generation
+	return lost, c.opts.Store.PutIntent(ctx, k, &store.Intent{Key: k.String(), Generation: generation, Time: c.opts.Now()})
 }
 
 // landed keeps what a refresh brought. The intent stays until the new state is saved, so that a crash before is known
@@ -152,11 +182,7 @@ func (c *Coordinator) landed(ctx context.Context, k store.Key, a Answer, g *prov
 func (c *Coordinator) failed(ctx context.Context, k store.Key, a Answer, perr *providers.Error, lost bool) (Answer, error) {
 	now, seen := c.opts.Now(), a.Connection.Generation
 	next := nextTry(perr, a.Connection.Attempt.Failures, now)
-	if perr.Class == providers.RateLimited {
-		c.mu.Lock()
-		c.resting[a.Connection.Provider] = next
-		c.mu.Unlock()
-	}
+	c.left(k, a.Connection.Provider, perr.Class, next)
 	conn, saved, err := c.Keep(ctx, k, a.Connection, func(cur *store.Connection) (*store.Connection, error) {
 		if cur == nil || cur.Generation != seen {
 			return nil, nil

@@ -11,6 +11,8 @@ import (
 const (
 	firstSaveRetry = 100 * time.Millisecond
 	maxSaveRetry   = 15 * time.Second
+
+	writeTime = 5 * time.Second // for one write to storage
 )
 
 // Load reads a connection: what is kept unsaved in memory, else what storage holds. nil when there is none.
@@ -36,15 +38,22 @@ func (c *Coordinator) load(ctx context.Context, k store.Key) (conn *store.Connec
 	return conn, false, err
 }
 
-// put writes a connection, and lets nobody keep what was there before.
+// put writes a connection, and lets nobody keep what was there before. A caller who hangs up does not stop it: storage may
+// take the write all the same, and a reader in between would keep what was there before. Nor does the end of the drain,
+// since the provider's answer may have come with it.
 func (c *Coordinator) put(ctx context.Context, k store.Key, conn *store.Connection) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
 	c.cache.drop(k)
 	defer c.cache.drop(k)
 	return c.opts.Store.PutConnection(ctx, k, conn)
 }
 
 // Invalidate forgets what is held of a connection that somebody else changed.
-func (c *Coordinator) Invalidate(k store.Key) { c.cache.drop(k) }
+func (c *Coordinator) Invalidate(k store.Key) {
+	c.cache.drop(k)
+	c.index.set(k, c.opts.Now()) // it may have become due: look at it
+}
 
 // Update changes a connection under its lock. change gets a fresh copy, nil when there is none, and returns what to
 // store; nil leaves everything as it is. When storage refuses, nothing has changed.
@@ -62,7 +71,7 @@ func (c *Coordinator) Update(ctx context.Context, k store.Key, change func(*stor
 		return nil, err
 	}
 	c.keep(k, nil)
-	c.opts.Changed(k, next)
+	c.changed(ctx, k, next)
 	return next.Clone(), nil
 }
 
@@ -82,12 +91,12 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 	if err := c.put(ctx, k, next); err != nil {
 		c.logger.Error("storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
 		c.keep(k, next)
-		c.opts.Changed(k, next)
+		c.changed(ctx, k, next)
 		c.saveLater()
 		return next.Clone(), false, nil
 	}
 	c.keep(k, nil)
-	c.opts.Changed(k, next)
+	c.changed(ctx, k, next)
 	return next.Clone(), true, nil
 }
 
@@ -168,6 +177,9 @@ func (c *Coordinator) saveAll(ctx context.Context) {
 	}
 	c.mu.Unlock()
 	for _, k := range keys {
+		if ctx.Err() != nil {
+			return
+		}
 		if err := c.saveOne(ctx, k); err != nil {
 			c.logger.Debug("storage still refuses a connection", "connection", k.String(), "error", err)
 		}
@@ -184,26 +196,48 @@ func (c *Coordinator) saveOne(ctx context.Context, k store.Key) error {
 	if err != nil {
 		return err
 	}
+	if stored != nil && stored.Serial != conn.Serial && stored.Generation < conn.Generation {
+		// A write that failed for us was made after all, and what we hold is a later grant.
+		conn.Serial = stored.Serial
+	}
 	if stored != nil && stored.Serial != conn.Serial {
 		// Another node went on meanwhile. What it stored is newer than what we hold.
 		c.logger.Warn("dropped an unsaved state: storage holds a newer one", "connection", k.String())
 		c.keep(k, nil)
-		c.opts.Changed(k, stored)
+		c.changed(ctx, k, stored)
 		return nil
 	}
 	if stored == nil && conn.Serial > 0 {
 		c.keep(k, nil) // deleted by another node
-		c.opts.Changed(k, nil)
+		c.changed(ctx, k, nil)
 		return nil
 	}
 	if err := c.put(ctx, k, conn); err != nil {
 		return err
 	}
 	c.keep(k, nil)
-	c.opts.Changed(k, conn)
+	c.changed(ctx, k, conn)
 	c.logger.Info("saved a connection that storage had refused", "connection", k.String())
+	if c.flights.find(flightName(k)) != nil {
+		return nil // the intent is that flight's
+	}
 	return c.opts.Store.DeleteIntent(ctx, k)
 }
 
-// Nudge makes sure that what is unsaved is being saved. It is cheap; the heartbeat calls it.
-func (c *Coordinator) Nudge() { c.saveLater() }
+// Nudge makes sure that what is unsaved is being saved, and that the worker looks whether it may work now. It is cheap;
+// the heartbeat calls it, and so does a change of the mount's settings.
+func (c *Coordinator) Nudge() {
+	c.saveLater()
+	c.index.signal()
+}
+
+// changed tells whoever follows the connections, and enters the new state into the index. It is called under the
+// connection's lock.
+func (c *Coordinator) changed(ctx context.Context, k store.Key, conn *store.Connection) {
+	c.opts.Changed(k, conn)
+	if conn == nil {
+		c.index.set(k, time.Time{})
+		return
+	}
+	c.Schedule(ctx, k, conn)
+}

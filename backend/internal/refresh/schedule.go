@@ -1,6 +1,8 @@
 package refresh
 
 import (
+	"hash/fnv"
+	"math"
 	"math/rand/v2"
 	"time"
 
@@ -15,9 +17,19 @@ const (
 	// recentSuccess is how long a success answers further demands to refresh.
 	recentSuccess = 10 * time.Second
 
+	// minInterval is the least time between two refreshes by the worker. Tokens that live shorter are refreshed when they
+	// are read.
+	minInterval = 30 * time.Second
+
 	firstBackoff = 2 * time.Second
 	maxBackoff   = 10 * time.Minute
 )
+
+// recent reports whether something happened so lately that it answers a demand for it.
+func recent(at, now time.Time) bool {
+	d := now.Sub(at)
+	return d >= 0 && d < recentSuccess
+}
 
 // phase is how a credential stands at one moment.
 type phase int
@@ -62,6 +74,53 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 	}
 	margin := Margin(g.Lifetime(), a.Terms.Margin)
 	return max(g.Expires.Add(-margin).Sub(now).Truncate(time.Second), MinTTL), max((g.Lifetime() - margin).Truncate(time.Second), MinTTL)
+}
+
+// dueAt is when the worker is to refresh the connection; zero: never, unless something changes. What it is spread by
+// makes it earlier than a reader's ttl told, never later.
+func dueAt(k store.Key, c *store.Connection, t Terms, now time.Time) time.Time {
+	status, _ := c.StatusUnder(t.Fingerprint)
+	g := c.Grant
+	if g == nil || !t.CanRefresh || status != store.StatusActive {
+		return time.Time{}
+	}
+	var due time.Time
+	sooner := func(at time.Time) {
+		if due.IsZero() || at.Before(due) {
+			due = at
+		}
+	}
+	if !g.Expires.IsZero() {
+		margin := Margin(g.Lifetime(), t.Margin)
+		sooner(g.Expires.Add(-margin - spread(k, margin/4)))
+	}
+	if t.Idle > 0 {
+		sooner(g.Issued.Add(t.Idle - t.Idle/5 - spread(k, t.Idle/20)))
+	}
+	if life := g.RefreshExpires.Sub(g.Issued); !g.RefreshExpires.IsZero() && life > time.Hour {
+		// A provider that does not renew this date makes each such refresh fall nearer to it; the hour ends that.
+		sooner(g.RefreshExpires.Add(-life/5 - spread(k, life/20)))
+	}
+	if rested := g.Issued.Add(minInterval); !due.IsZero() && due.Before(rested) && !g.AccessToken.IsZero() {
+		due = rested
+	}
+	switch {
+	case due.IsZero() || c.Attempt.Failures == 0:
+		return due
+	case c.Attempt.Next.IsZero() && !mayTry(c.Attempt, t.Serial, now):
+		return time.Time{}
+	case c.Attempt.Next.After(due):
+		return c.Attempt.Next
+	}
+	return due
+}
+
+// spread is a share of up to most that is always the same for a connection: those made in one minute do not fall due in
+// one.
+func spread(k store.Key, most time.Duration) time.Duration {
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(k.String()))
+	return time.Duration(float64(most) * float64(h.Sum32()) / math.MaxUint32)
 }
 
 // mayTry reports whether the record of failures allows a refresh now. A misconfigured provider rests until somebody

@@ -154,7 +154,6 @@ func (e *Env) Delete(path string, data map[string]any, as ...Caller) Result {
 }
 
 func (e *Env) send(ctx context.Context, op logical.Operation, path string, data map[string]any, as []Caller) Result {
-	e.tb.Helper()
 	req := &logical.Request{
 		ID: "test", Operation: op, Path: path, Data: data, Storage: e.Storage, MountPoint: Mount, Connection: &logical.Connection{},
 	}
@@ -269,6 +268,11 @@ func (s *System) ReplicationState() consts.ReplicationState {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.state
+}
+
+// PluginEnv implements [logical.SystemView]; help needs it.
+func (s *System) PluginEnv(context.Context) (*logical.PluginEnvironment, error) {
+	return &logical.PluginEnvironment{VaultVersion: "1.21.0"}, nil
 }
 
 // DefaultLeaseTTL implements [logical.SystemView].

@@ -1,0 +1,278 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+const (
+	// maxAtOnce bounds the refreshes of the worker in flight, maxPerProvider those of one provider: a slow provider fills
+	// its own share and leaves the others theirs.
+	maxAtOnce      = 64
+	maxPerProvider = 16
+
+	// lookAgain is when the worker comes back to what it could not judge: storage did not answer, or this node may not
+	// write now.
+	lookAgain = time.Minute
+)
+
+// worker refreshes in the background what the index names.
+type worker struct {
+	mu       sync.Mutex
+	waiting  map[string][]turn // guarded by mu; by provider, first come first served
+	turns    []string          // guarded by mu; providers with something waiting, the next one first
+	running  map[string]int    // guarded by mu; by provider
+	total    int               // guarded by mu
+	lastPass time.Time         // guarded by mu; when the worker last found something due
+}
+
+// turn is a connection that waits for its provider.
+type turn struct {
+	key   store.Key
+	since time.Time
+}
+
+// Health is how refreshing fares.
+type Health struct {
+	Scheduled int // connections that will be refreshed by themselves
+	Due       int // of them due now, waiting ones included
+	Overdue   int // of them due for more than a minute
+	InFlight  int
+	LastPass  time.Time // zero before the first
+	Circuits  map[string]CircuitState
+}
+
+// Health reads the state of the worker.
+func (c *Coordinator) Health() Health {
+	now := c.opts.Now()
+	scheduled, due, overdue := c.index.count(now, now.Add(-time.Minute))
+	c.worker.mu.Lock()
+	defer c.worker.mu.Unlock()
+	for _, waiting := range c.worker.waiting {
+		due += len(waiting)
+		scheduled += len(waiting)
+		for _, e := range waiting {
+			if now.Sub(e.since) > time.Minute {
+				overdue++
+			}
+		}
+	}
+	return Health{
+		Scheduled: scheduled, Due: due, Overdue: overdue, InFlight: c.worker.total, LastPass: c.worker.lastPass, Circuits: c.circuits.states(now),
+	}
+}
+
+// Schedule enters a connection into the index as it was read from storage. What changes afterwards enters itself.
+func (c *Coordinator) Schedule(ctx context.Context, k store.Key, conn *store.Connection) {
+	terms, err := c.opts.Source.Terms(ctx, conn)
+	if err != nil {
+		c.index.set(k, c.opts.Now().Add(lookAgain))
+		return
+	}
+	c.index.set(k, dueAt(k, conn, terms, c.opts.Now()))
+}
+
+// Reconsider looks again at connections that rest, because their provider or the mount's settings changed.
+func (c *Coordinator) Reconsider(keys []store.Key) {
+	now := c.opts.Now()
+	for _, k := range keys {
+		c.index.set(k, now)
+	}
+	c.index.signal()
+}
+
+// Work refreshes what falls due until ctx ends. While nothing is due it sleeps.
+func (c *Coordinator) Work(ctx context.Context) {
+	for ctx.Err() == nil {
+		c.pass(ctx)
+		wait := c.untilNext()
+		timer := time.NewTimer(wait)
+		select {
+		case <-timer.C:
+		case <-c.index.wake:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// untilNext is how long the worker may sleep unless it is woken.
+func (c *Coordinator) untilNext() time.Duration {
+	now := c.opts.Now()
+	wait := time.Hour
+	if next, ok := c.index.next(); ok {
+		wait = min(wait, max(next.Sub(now), 0))
+		if wait == 0 {
+			wait = lookAgain // due, and not taken: this node may not, or refreshing is paused; a change wakes the worker
+		}
+	}
+	c.worker.mu.Lock()
+	defer c.worker.mu.Unlock()
+	for provider := range c.worker.waiting {
+		if until, _ := c.circuits.until(provider, now); !until.IsZero() {
+			wait = min(wait, max(until.Sub(now), time.Second))
+		}
+	}
+	return wait
+}
+
+// pass moves what is due into its provider's queue, and starts what may start.
+func (c *Coordinator) pass(ctx context.Context) {
+	now := c.opts.Now()
+	if next, ok := c.index.next(); ok && !next.After(now) && c.mayWork(ctx) {
+		c.worker.mu.Lock()
+		c.worker.lastPass = now
+		c.worker.mu.Unlock()
+		for k, ok := c.index.pop(now); ok && ctx.Err() == nil; k, ok = c.index.pop(now) {
+			c.enqueue(ctx, k)
+		}
+	}
+	c.dispatch(ctx)
+}
+
+// mayWork asks once for all that is due whether this node may write and the operator lets it.
+func (c *Coordinator) mayWork(ctx context.Context) bool {
+	return c.opts.Writable() && !c.opts.Paused(ctx)
+}
+
+// enqueue looks at a connection that the index named, and lets it wait for its provider if it is due indeed.
+func (c *Coordinator) enqueue(ctx context.Context, k store.Key) {
+	now := c.opts.Now()
+	a, err := c.look(ctx, k)
+	var problem *Error
+	switch {
+	case errors.As(err, &problem):
+		return // it is gone
+	case err != nil:
+		c.index.set(k, now.Add(lookAgain))
+		return
+	}
+	if due := c.dueNow(k, a); due.IsZero() || due.After(now) {
+		c.index.set(k, due)
+		return
+	}
+	w, provider := &c.worker, a.Connection.Provider
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.waiting == nil {
+		w.waiting, w.running = map[string][]turn{}, map[string]int{}
+	}
+	if len(w.waiting[provider]) == 0 {
+		w.turns = append(w.turns, provider)
+	}
+	w.waiting[provider] = append(w.waiting[provider], turn{k, now})
+}
+
+// dueNow is dueAt, but for failures that belong to an outage which is over.
+func (c *Coordinator) dueNow(k store.Key, a Answer) time.Time {
+	conn := a.Connection
+	if c.circuits.excuses(conn.Provider, conn.Attempt) {
+		conn = conn.Clone()
+		conn.Attempt = store.Attempt{}
+	}
+	return dueAt(k, conn, a.Terms, c.opts.Now())
+}
+
+// dispatch starts what waits, one for each provider in turn, as far as the bounds and the circuits let it.
+func (c *Coordinator) dispatch(ctx context.Context) {
+	for {
+		k, provider, ok := c.take()
+		if !ok {
+			return
+		}
+		if !c.flights.spawn(func(base context.Context) {
+			defer c.release(provider)
+			c.refreshDue(base, k)
+		}) {
+			c.release(provider)
+			return
+		}
+		if ctx.Err() != nil {
+			return
+		}
+	}
+}
+
+// take picks the next connection, of the provider whose turn it is.
+func (c *Coordinator) take() (store.Key, string, bool) {
+	now, w := c.opts.Now(), &c.worker
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.total >= maxAtOnce {
+		return store.Key{}, "", false
+	}
+	for range len(w.turns) {
+		provider := w.turns[0]
+		w.turns = w.turns[1:]
+		limit := maxPerProvider
+		if until, _ := c.circuits.until(provider, now); !until.IsZero() {
+			limit = 0
+		} else if c.circuits.halfOpen(provider) {
+			limit = 1
+		}
+		if w.running[provider] >= limit {
+			w.turns = append(w.turns, provider)
+			continue
+		}
+		k := w.waiting[provider][0].key
+		if w.waiting[provider] = w.waiting[provider][1:]; len(w.waiting[provider]) == 0 {
+			delete(w.waiting, provider)
+		} else {
+			w.turns = append(w.turns, provider)
+		}
+		w.running[provider]++
+		w.total++
+		return k, provider, true
+	}
+	return store.Key{}, "", false
+}
+
+func (c *Coordinator) release(provider string) {
+	w := &c.worker
+	w.mu.Lock()
+	w.total--
+	if w.running[provider]--; w.running[provider] == 0 {
+		delete(w.running, provider)
+	}
+	w.mu.Unlock()
+	c.index.signal()
+}
+
+// refreshDue refreshes one connection, unless a reader was faster. What it came to has entered the index anew, unless
+// nothing could be written: then it is looked at again later.
+func (c *Coordinator) refreshDue(ctx context.Context, k store.Key) {
+	a, err := c.look(ctx, k)
+	if err == nil {
+		if due := c.dueNow(k, a); due.After(c.opts.Now()) || due.IsZero() {
+			c.index.set(k, due) // a reader was faster
+			return
+		}
+		_, err = c.join(ctx, k, a.Connection.Generation, false)
+	}
+	var problem *Error
+	if err != nil && !(errors.As(err, &problem) && problem.Problem == NotFound) && ctx.Err() == nil {
+		c.retryLater(ctx, k)
+	}
+}
+
+// retryLater enters a connection whose refresh failed at the time its record says, and never at once.
+func (c *Coordinator) retryLater(ctx context.Context, k store.Key) {
+	now := c.opts.Now()
+	a, err := c.look(ctx, k)
+	if err != nil {
+		c.index.set(k, now.Add(lookAgain))
+		return
+	}
+	due := dueAt(k, a.Connection, a.Terms, now)
+	if !due.IsZero() && !due.After(now) {
+		due = now.Add(lookAgain)
+		if until, _ := c.circuits.until(a.Connection.Provider, now); until.After(now) {
+			due = until
+		}
+	}
+	c.index.set(k, due)
+}

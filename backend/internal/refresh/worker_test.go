@@ -1,0 +1,323 @@
+package refresh_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// fleet is many connections at several providers. Each refresh token is good once.
+type fleet struct {
+	*refresh.Coordinator
+	storage *testenv.Storage
+	store   store.Store
+	paused  bool
+	idle    time.Duration
+
+	mu       sync.Mutex
+	writable bool
+	latency  map[string]time.Duration // by provider
+	fault    func(provider string) error
+	good     map[string]bool // refresh tokens
+	calls    map[string]int  // by provider
+	peak     map[string]int  // most calls at once, by provider
+	running  map[string]int
+	seen     map[string]int // by refresh token
+}
+
+func newFleet(t *testing.T) *fleet {
+	t.Helper()
+	return fleetOver(t, &testenv.Storage{}, map[string]bool{})
+}
+
+// fleetOver is a process over storage and refresh tokens that others may have used before.
+func fleetOver(t *testing.T, storage *testenv.Storage, good map[string]bool) *fleet {
+	t.Helper()
+	f := &fleet{
+		storage: storage, writable: true, latency: map[string]time.Duration{}, good: good,
+		calls: map[string]int{}, peak: map[string]int{}, running: map[string]int{}, seen: map[string]int{},
+	}
+	f.store = store.New(f.storage)
+	f.Coordinator = refresh.New(refresh.Options{
+		Store: f.store, Source: f, Now: time.Now, Logger: hclog.NewNullLogger(), Changed: func(store.Key, *store.Connection) {},
+		Writable: func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.writable },
+		Paused:   func(context.Context) bool { f.mu.Lock(); defer f.mu.Unlock(); return f.paused },
+		Uncached: func() bool { return false },
+	})
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { f.Work(ctx); close(done) }()
+	t.Cleanup(func() { cancel(); <-done; f.Close(context.Background()) })
+	return f
+}
+
+func (f *fleet) Terms(_ context.Context, c *store.Connection) (refresh.Terms, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	same := fingerprint
+	return refresh.Terms{
+		Fingerprint: &same, Serial: 1, CanRefresh: true, MayRotate: true, Margin: 10 * time.Minute, Poll: time.Minute, Paused: f.paused, Idle: f.idle,
+	}, nil
+}
+
+func (f *fleet) Refresh(_ context.Context, c *store.Connection) (*providers.Grant, error) {
+	f.mu.Lock()
+	p, token := c.Provider, c.Grant.RefreshToken.Reveal()
+	f.calls[p]++
+	f.seen[token]++
+	f.running[p]++
+	f.peak[p] = max(f.peak[p], f.running[p])
+	latency, fault := f.latency[p], f.fault
+	f.mu.Unlock()
+	time.Sleep(latency)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.running[p]--
+	if fault != nil {
+		if err := fault(p); err != nil {
+			return nil, err
+		}
+	}
+	if !f.good[token] {
+		return nil, &providers.Error{Class: providers.Rejected, Reason: "invalid_grant"}
+	}
+	delete(f.good, token)
+	g := *c.Grant
+	next := token + "+"
+	f.good[next] = true
+	g.RefreshToken, g.AccessToken = providers.NewSecret(next), providers.NewSecret("access of "+next)
+	g.Issued, g.Expires = time.Now(), time.Now().Add(time.Hour)
+	return &g, nil
+}
+
+// add makes n connections at a provider whose tokens of an hour have left to live.
+func (f *fleet) add(t *testing.T, provider string, n int, left time.Duration) {
+	t.Helper()
+	for i := range n {
+		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: provider}, Name: fmt.Sprintf("c%05d", i)}
+		token := fmt.Sprintf("%s-%d", provider, i)
+		f.set(func() { f.good[token] = true })
+		_, err := f.Update(context.Background(), k, func(*store.Connection) (*store.Connection, error) {
+			c := &store.Connection{Provider: provider, Kind: providers.KindAuthorizationCode, Status: store.StatusActive}
+			issued := time.Now().Add(left - time.Hour)
+			c.Adopt(&providers.Grant{
+				AccessToken: providers.NewSecret("access"), RefreshToken: providers.NewSecret(token), Issued: issued, Expires: issued.Add(time.Hour),
+			}, fingerprint, issued)
+			return c, nil
+		})
+		require.NoError(t, err)
+	}
+}
+
+func (f *fleet) count(provider string) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.calls[provider]
+}
+
+func (f *fleet) set(change func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	change()
+}
+
+// alive checks that every connection has a token that lives, and that no refresh token was spent twice.
+func (f *fleet) alive(t *testing.T) {
+	t.Helper()
+	require.NoError(t, f.store.EachConnection(context.Background(), func(k store.Key, c *store.Connection) error {
+		require.Equal(t, store.StatusActive, c.Status, k)
+		require.True(t, time.Now().Before(c.Grant.Expires), "%s is dead", k)
+		return nil
+	}))
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for token, n := range f.seen {
+		require.Equal(t, 1, n, "token %s was spent %d times", token, n)
+	}
+}
+
+func TestWorker(t *testing.T) {
+	bubble(t, "while nothing is due it touches nothing", func(t *testing.T) {
+		f := newFleet(t)
+		f.add(t, "acme", 1000, 59*time.Minute)
+		synctest.Wait()
+		f.storage.Forget()
+		time.Sleep(45 * time.Minute)
+		require.Empty(t, f.storage.History())
+		require.Zero(t, f.count("acme"))
+		require.Equal(t, 1000, f.Health().Scheduled)
+	})
+	bubble(t, "ten thousand due in one minute are refreshed before they expire, with one request each", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.latency["acme"] = 50 * time.Millisecond })
+		f.add(t, "acme", 10_000, 13*time.Minute) // due between three minutes minus the spread, and three minutes
+		time.Sleep(10 * time.Minute)
+		require.Equal(t, 10_000, f.count("acme"))
+		f.alive(t)
+		require.LessOrEqual(t, f.peak["acme"], 16)
+	})
+	bubble(t, "a day long, each token is refreshed in time and none twice", func(t *testing.T) {
+		f := newFleet(t)
+		f.add(t, "acme", 50, 30*time.Minute)
+		for range 24 * 6 {
+			time.Sleep(10 * time.Minute)
+			f.alive(t)
+		}
+		require.InDelta(t, 50*24*60/50, f.count("acme"), 50*3)
+	})
+	bubble(t, "one provider that hangs holds up no other", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.latency["slow"] = time.Hour })
+		f.add(t, "slow", 1000, 11*time.Minute)
+		f.add(t, "quick", 100, 11*time.Minute)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, 100, f.count("quick"))
+		require.Equal(t, 16, f.count("slow"))
+		f.set(func() { f.latency["slow"] = 0 })
+		time.Sleep(2 * time.Hour)
+	})
+	bubble(t, "paused, and on a node that may not write, it does nothing; then it goes on", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.paused = true })
+		f.add(t, "acme", 10, 11*time.Minute)
+		time.Sleep(5 * time.Minute)
+		require.Zero(t, f.count("acme"))
+		require.Equal(t, 10, f.Health().Overdue)
+		f.set(func() { f.paused, f.writable = false, false })
+		f.Nudge()
+		time.Sleep(time.Minute)
+		require.Zero(t, f.count("acme"))
+		f.set(func() { f.writable = true })
+		f.Nudge()
+		time.Sleep(time.Second)
+		require.Equal(t, 10, f.count("acme"))
+		f.alive(t)
+	})
+	bubble(t, "a grant that must be used is used though nobody reads and nothing expires", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.idle = 90 * 24 * time.Hour })
+		f.add(t, "acme", 1, 59*time.Minute)
+		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: "c00000"}
+		_, err := f.Update(context.Background(), k, func(c *store.Connection) (*store.Connection, error) {
+			c.Grant.Expires = time.Time{}
+			return c, nil
+		})
+		require.NoError(t, err)
+		time.Sleep(65 * 24 * time.Hour)
+		require.Zero(t, f.count("acme"))
+		time.Sleep(8 * 24 * time.Hour)
+		require.NotZero(t, f.count("acme"))
+	})
+	bubble(t, "after a restart what was read from storage is refreshed in time", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.paused = true })
+		f.add(t, "acme", 20, 12*time.Minute)
+		again := fleetOver(t, f.storage, f.good)
+		require.NoError(t, f.store.EachConnection(context.Background(), func(k store.Key, c *store.Connection) error {
+			again.Schedule(context.Background(), k, c)
+			return nil
+		}))
+		time.Sleep(5 * time.Minute)
+		require.Equal(t, 20, again.count("acme"))
+		again.alive(t)
+	})
+	bubble(t, "storage that refuses is not asked in a loop", func(t *testing.T) {
+		f := newFleet(t)
+		f.add(t, "acme", 10, 11*time.Minute)
+		f.storage.FailWrites()
+		f.storage.Forget()
+		time.Sleep(10 * time.Minute)
+		require.Zero(t, f.count("acme"))
+		require.LessOrEqual(t, f.storage.Writes(), 10*12)
+		f.storage.Judge(nil)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, 10, f.count("acme"))
+	})
+}
+
+func TestOutage(t *testing.T) {
+	down := func(string) error {
+		return &providers.Error{Class: providers.Transient, Step: "refresh", Status: 503, Reason: "server_error"}
+	}
+	bubble(t, "a dead provider is probed, not hammered, and all come back quickly", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() {
+			f.fault = func(p string) error {
+				if p == "acme" {
+					return down(p)
+				}
+				return nil
+			}
+		})
+		f.add(t, "acme", 10_000, 11*time.Minute)
+		f.add(t, "well", 100, 11*time.Minute)
+		time.Sleep(8 * time.Minute)
+		require.LessOrEqual(t, f.count("acme"), 16+12, "the first sixteen and the probes")
+		require.Equal(t, 100, f.count("well"))
+		require.Equal(t, "open", f.Health().Circuits["acme"].State)
+		before := f.count("acme")
+
+		f.set(func() { f.fault, f.latency["acme"] = nil, 20*time.Millisecond })
+		time.Sleep(5*time.Minute + 30*time.Second) // the longest wait for a probe, and the crowd
+		require.Equal(t, before+10_000, f.count("acme"))
+		require.Empty(t, f.Health().Circuits)
+		require.NoError(t, f.store.EachConnection(context.Background(), func(k store.Key, c *store.Connection) error {
+			require.Equal(t, store.StatusActive, c.Status)
+			require.Zero(t, c.Attempt)
+			return nil
+		}))
+	})
+	bubble(t, "Retry-After holds for all of the provider", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() {
+			f.fault = func(string) error {
+				return &providers.Error{Class: providers.RateLimited, Step: "refresh", Status: 429, Reason: "rate_limited", RetryAfter: 5 * time.Minute}
+			}
+		})
+		f.add(t, "acme", 500, 11*time.Minute)
+		time.Sleep(3 * time.Minute)
+		require.LessOrEqual(t, f.count("acme"), 16)
+		require.Equal(t, "limited", f.Health().Circuits["acme"].State)
+		f.set(func() { f.fault = nil })
+		time.Sleep(7 * time.Minute)
+		require.LessOrEqual(t, f.count("acme"), 16+500)
+		f.storage.Judge(nil)
+		require.NoError(t, f.store.EachConnection(context.Background(), func(k store.Key, c *store.Connection) error {
+			require.True(t, time.Now().Before(c.Grant.Expires))
+			return nil
+		}))
+	})
+	bubble(t, "one connection that fails alone opens nothing", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.fault = down })
+		f.add(t, "acme", 1, 11*time.Minute)
+		time.Sleep(10 * time.Minute)
+		require.Empty(t, f.Health().Circuits)
+		require.Greater(t, f.count("acme"), 3)
+		require.Less(t, f.count("acme"), 20)
+	})
+	bubble(t, "readers of dead tokens wait for the probe too", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.fault = down })
+		f.add(t, "acme", 1000, 11*time.Minute)
+		time.Sleep(20 * time.Minute)
+		before := f.count("acme")
+		for i := range 1000 {
+			k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: fmt.Sprintf("c%05d", i)}
+			_, err := f.Get(context.Background(), k, anybody, 0)
+			require.Equal(t, refresh.Unavailable, problem(t, err))
+		}
+		require.LessOrEqual(t, f.count("acme"), before+1)
+	})
+}

@@ -1,0 +1,149 @@
+package store
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+
+func connected() *Connection {
+	c := &Connection{Provider: "acme", Status: StatusActive, Since: noon}
+	c.Adopt(&providers.Grant{AccessToken: providers.NewSecret("a"), RefreshToken: providers.NewSecret("r")}, "pin", noon)
+	return c
+}
+
+func TestAdopt(t *testing.T) {
+	c := connected()
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, time.Time{})
+	require.Equal(t, StatusNeedsReconnect, c.Status)
+	c.Adopt(&providers.Grant{}, "pin2", noon.Add(time.Hour))
+	assert.Equal(t, StatusActive, c.Status)
+	assert.Empty(t, c.Reason)
+	assert.Equal(t, Attempt{}, c.Attempt)
+	assert.Equal(t, "pin2", c.Pinned)
+	assert.Equal(t, uint64(2), c.Generation)
+	assert.Equal(t, noon.Add(time.Hour), c.Rotated)
+
+	c.AdoptKey(map[string]providers.Secret{"api_key": providers.NewSecret("k")}, "pin3", noon)
+	assert.Nil(t, c.Grant, "one credential at a time")
+	c.Adopt(&providers.Grant{}, "pin", noon)
+	assert.Nil(t, c.Key)
+	assert.Equal(t, uint64(4), c.Generation)
+}
+
+func TestRefreshFailed(t *testing.T) {
+	next := noon.Add(time.Minute)
+	for class, status := range map[providers.Class]Status{
+		providers.Transient: StatusActive, providers.Unknown: StatusActive, providers.RateLimited: StatusActive,
+		providers.Misconfigured: StatusActive, providers.Expired: StatusActive, providers.Forbidden: StatusActive,
+		providers.Rejected: StatusNeedsReconnect,
+	} {
+		c := connected()
+		c.RefreshFailed(&providers.Error{Class: class, Code: "code", Reason: "why"}, 7, noon, next)
+		assert.Equal(t, status, c.Status, class)
+		assert.Equal(t, Attempt{
+			Failures: 1, Last: noon, Next: next, Class: class, Code: "code", Why: "why", ProviderSerial: 7, Unknown: class == providers.Unknown,
+		}, c.Attempt)
+		assert.Equal(t, uint64(1), c.Generation, "the credential is the same")
+	}
+	c := connected()
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, next)
+	assert.Equal(t, ReasonGrantRefused, c.Reason)
+}
+
+// A refusal after an answer was lost does not mean that a person revoked anything.
+func TestRefusalAfterALostAnswer(t *testing.T) {
+	c := connected()
+	c.RefreshFailed(&providers.Error{Class: providers.Unknown}, 1, noon, noon)
+	c.RefreshFailed(&providers.Error{Class: providers.Transient}, 1, noon, noon)
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, noon)
+	assert.Equal(t, ReasonOutcomeUnknown, c.Reason)
+	assert.Equal(t, 3, c.Attempt.Failures)
+	c.Refreshed(&providers.Grant{}, noon)
+	assert.Equal(t, Attempt{}, c.Attempt)
+	assert.Equal(t, noon, c.LastRefresh)
+	assert.Equal(t, StatusActive, c.Status)
+}
+
+// What happens to a disabled connection shows when it is enabled.
+func TestDisableAndEnable(t *testing.T) {
+	c := connected()
+	c.Enable(noon)
+	assert.Equal(t, StatusActive, c.Status)
+	c.Disable(ReasonDisabledByPerson, noon.Add(time.Minute))
+	assert.Equal(t, StatusDisabled, c.Status)
+	assert.Equal(t, noon.Add(time.Minute), c.Since)
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, noon)
+	assert.Equal(t, StatusDisabled, c.Status)
+	c.Disable(ReasonDeleting, noon.Add(time.Hour))
+	assert.Equal(t, ReasonDeleting, c.Reason)
+	assert.Equal(t, noon.Add(time.Minute), c.Since)
+	c.Enable(noon.Add(2 * time.Hour))
+	assert.Equal(t, StatusNeedsReconnect, c.Status)
+	assert.Equal(t, ReasonGrantRefused, c.Reason)
+	assert.Empty(t, c.DisabledFrom)
+
+	c.Disable(ReasonDisabledByPerson, noon)
+	c.Adopt(&providers.Grant{}, "pin", noon)
+	assert.Equal(t, StatusDisabled, c.Status, "a reconnect does not enable")
+	c.Enable(noon)
+	assert.Equal(t, StatusActive, c.Status)
+}
+
+func TestStatusUnder(t *testing.T) {
+	same, other := "pin", "other"
+	for name, c := range map[string]struct {
+		change func(*Connection)
+		now    *string
+		status Status
+		reason Reason
+	}{
+		"as it is":         {func(*Connection) {}, &same, StatusActive, ""},
+		"provider changed": {func(*Connection) {}, &other, StatusNeedsReconnect, ReasonProviderChanged},
+		"provider gone":    {func(*Connection) {}, nil, StatusNeedsReconnect, ReasonProviderMissing},
+		"disabled":         {func(c *Connection) { c.Disable(ReasonDisabledByPerson, noon) }, &other, StatusDisabled, ReasonDisabledByPerson},
+		"hard limit":       {func(c *Connection) { c.HardLimitReached(noon) }, &same, StatusNeedsReconnect, ReasonHardLimit},
+	} {
+		conn := connected()
+		c.change(conn)
+		before := *conn
+		status, reason := conn.StatusUnder(c.now)
+		assert.Equal(t, c.status, status, name)
+		assert.Equal(t, c.reason, reason, name)
+		assert.Equal(t, before, *conn, "it changes nothing")
+	}
+}
+
+func TestMissingScopes(t *testing.T) {
+	c := connected()
+	c.RequiredScopes, c.Grant.Scopes = []string{"a", "b", "c"}, []string{"b"}
+	assert.Equal(t, []string{"a", "c"}, c.MissingScopes())
+	c.AdoptKey(nil, "pin", noon)
+	assert.Empty(t, c.MissingScopes())
+}
+
+func TestCloneSharesNothing(t *testing.T) {
+	assert.Nil(t, (*Connection)(nil).Clone())
+	c := connected()
+	c.Tags, c.Inputs, c.RequiredScopes = map[string]string{"a": "1"}, map[string]string{"a": "1"}, []string{"a"}
+	c.Grant.Scopes, c.Grant.Config = []string{"a"}, map[string]string{"a": "1"}
+	c.Grant.SecretConfig = map[string]providers.Secret{"a": providers.NewSecret("1")}
+	out := c.Clone()
+	require.Equal(t, c, out)
+	out.Tags["a"], out.Inputs["a"], out.RequiredScopes[0] = "2", "2", "2"
+	out.Grant.Scopes[0], out.Grant.Config["a"] = "2", "2"
+	delete(out.Grant.SecretConfig, "a")
+	out.Grant.AccessToken = providers.NewSecret("2")
+	for _, got := range []string{c.Tags["a"], c.Inputs["a"], c.Grant.Config["a"], c.Grant.SecretConfig["a"].Reveal()} {
+		assert.Equal(t, "1", got)
+	}
+	assert.Equal(t, "a", c.RequiredScopes[0])
+	assert.Equal(t, "a", c.Grant.Scopes[0])
+	assert.Equal(t, "a", c.Grant.AccessToken.Reveal())
+}

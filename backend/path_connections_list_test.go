@@ -1,0 +1,79 @@
+package backend
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestListOfConnections(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		assert.Empty(t, f.List("connections/").OK(t)["keys"])
+		f.connect(t, "slack")
+		f.key(t, "keys")
+		f.key(t, "org/acme/deep")
+		f.key(t, "user/u1/a")
+		f.key(t, "user/u2/b")
+		f.key(t, "self/mine", alice)
+		f.Write("connections/keys", map[string]any{"label": "Keys", "disabled": true}).OK(t)
+		for path, want := range map[string][]string{
+			"connections/":             {"keys", "slack", "org/", "user/"},
+			"connections/org/":         {"acme/", "default/"},
+			"connections/org/default/": {"keys", "slack"},
+			"connections/org/acme/":    {"deep"},
+			"connections/user/":        {"e-alice/", "u1/", "u2/"},
+			"connections/user/u1/":     {"a"},
+			"connections/self/":        {"mine"},
+			"connections/user/nobody/": {},
+		} {
+			keys := f.List(path, alice).OK(t)["keys"]
+			if keys == nil {
+				keys = []string{}
+			}
+			assert.Equal(t, want, texts(t, keys), path)
+		}
+		info := members(t, f.List("connections/").OK(t)["key_info"])
+		assert.Equal(t, map[string]any{
+			"slack": map[string]any{"provider": "acme", "status": "active", "label": ""},
+			"keys":  map[string]any{"provider": "openai", "status": "disabled", "label": "Keys"},
+		}, info)
+		f.Delete("providers/acme", map[string]any{"force": true}).OK(t)
+		info = members(t, f.List("connections/").OK(t)["key_info"])
+		assert.Equal(t, "needs_reconnect", info["slack"].(map[string]any)["status"])
+	})
+}
+
+func TestListRefusesBadOwners(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for _, path := range []string{"connections/org/Acme/", "connections/org/../", "connections/user/../", "connections/user/-/"} {
+			f.List(path).Refused(t, http.StatusBadRequest, "is not valid")
+		}
+		f.List("connections/org/self/").Refused(t, http.StatusBadRequest, "reserved")
+	})
+}
+
+func TestLongListsHaveNamesOnly(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "org/many/c-0000")
+		original, err := f.Storage.Get(t.Context(), "connection/org/many/c-0000")
+		require.NoError(t, err)
+		for i := 1; i < maxKeyInfo; i++ {
+			entry := *original
+			entry.Key = fmt.Sprintf("connection/org/many/c-%04d", i)
+			require.NoError(t, f.Storage.Put(t.Context(), &entry))
+		}
+		full := f.List("connections/org/many/").OK(t)
+		assert.Len(t, texts(t, full["keys"]), maxKeyInfo)
+		assert.Len(t, members(t, full["key_info"]), maxKeyInfo)
+
+		f.key(t, "org/many/one-more")
+		f.Storage.Forget()
+		long := f.List("connections/org/many/").OK(t)
+		assert.Len(t, texts(t, long["keys"]), maxKeyInfo+1)
+		assert.NotContains(t, long, "key_info")
+		assert.Len(t, f.Storage.History(), 1, "one list and no read")
+	})
+}

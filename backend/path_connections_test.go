@@ -1,0 +1,423 @@
+package backend
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
+)
+
+func TestSpellings(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "slack")
+		f.key(t, "user/e-alice/mine", alice)
+		for path, owner := range map[string]string{
+			"connections/slack": "org/default", "connections/org/default/slack": "org/default",
+			"connections/user/e-alice/mine": "user/e-alice", "connections/self/mine": "user/e-alice",
+		} {
+			assert.Equal(t, owner, f.Read(path, nil, alice).OK(t)["owner"], path)
+		}
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/self/mine", nil, bob).Status, "self is the caller's own")
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/org/other/slack", nil).Status)
+
+		f.Delete("connections/self/mine", nil, alice).OK(t)
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/user/e-alice/mine", nil).Status)
+	})
+}
+
+func TestSelfWithoutEntity(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for _, who := range []testenv.Caller{testenv.Root, testenv.Batch} {
+			for _, r := range []testenv.Result{
+				f.Read("connections/self/x", nil, who), f.Write("connections/self/x", map[string]any{"label": "x"}, who),
+				f.Delete("connections/self/x", nil, who), f.List("connections/self/", who),
+				f.Read("creds/self/x", nil, who), f.Write("refresh/self/x", nil, who),
+				f.Write("auth-code-url/self/x", map[string]any{"provider": "acme"}, who),
+			} {
+				r.Refused(t, http.StatusBadRequest, "no entity")
+			}
+		}
+		assert.Empty(t, f.List("connections/user/").OK(t)["keys"])
+	})
+}
+
+func TestConnectionNames(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/openai", nil).OK(t)
+		data := map[string]any{"provider": "openai", "api_key": openaiKey}
+		long := strings.Repeat("a", 64)
+		for _, path := range []string{"a", "0", long, "a.b_c@d-e", "org/acme.corp/x", "user/auth0|ABC:1~2-3@x.y/z", "user/" + strings.Repeat("U", 128) + "/x"} {
+			f.Write("connections/"+path, data).OK(t)
+			f.Read("creds/"+path, nil).OK(t)
+		}
+		for _, path := range []string{
+			"org", "user", "self", "shared", "PROD", "prod-", "_prod", "a..b", "..", ".", long + "a", "a b", "å", "a%2fb",
+			"org/Acme/x", "org/../x", "org/self/x", "org/acme/..",
+			"user/../x", "user/-u/x", "user/u..v/x", "user/" + strings.Repeat("U", 129) + "/x", "user/u/self", "user/ü/x",
+		} {
+			f.Write("connections/"+path, data).Refused(t, http.StatusBadRequest)
+			f.Read("connections/"+path, nil).Refused(t, http.StatusBadRequest)
+			f.Read("creds/"+path, nil).Refused(t, http.StatusBadRequest)
+			f.Write("auth-code-url/"+path, map[string]any{"provider": "acme"}).Refused(t, http.StatusBadRequest)
+			f.Delete("connections/"+path, nil).Refused(t, http.StatusBadRequest)
+		}
+		f.Write("connections/PROD", data).Refused(t, http.StatusBadRequest, `"PROD"`, "a-z")
+		f.Read("creds/user/U1/z", nil).Refused(t, http.StatusBadRequest, "no connection user/U1/z")
+	})
+}
+
+func TestKeyIsMasked(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/http_header", map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}}).OK(t)
+		for key, shown := range map[string]string{
+			"short": "****", strings.Repeat("k", 15) + "LAST": "****", strings.Repeat("k", 16) + "LAST": "****LAST",
+		} {
+			f.Write("connections/h", map[string]any{"provider": "http_header", "api_key": key}).OK(t)
+			assert.Equal(t, map[string]any{"api_key": shown}, members(t, f.Read("connections/h", nil).OK(t)["key"]))
+			assert.Equal(t, key, f.Read("creds/h", nil).OK(t)["api_key"])
+		}
+		f.Write("providers/http_basic", map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}}).OK(t)
+		f.Write("connections/b", map[string]any{"provider": "http_basic", "username": "a-public-user-name-of-mine", "password": "pässwörd-that-is-löng-é"}).OK(t)
+		key := members(t, f.Read("connections/b", nil).OK(t)["key"])
+		assert.Equal(t, map[string]any{"username": "a-public-user-name-of-mine", "password": "****"}, key, "a cut through a rune shows nothing")
+		assert.Equal(t, "basic", f.Read("connections/b", nil).OK(t)["kind"])
+		f.Delete("providers/http_basic", map[string]any{"force": true}).OK(t)
+		assert.Equal(t, "****mine", members(t, f.Read("connections/b", nil).OK(t)["key"])["username"], "what nobody declares is masked")
+	})
+}
+
+func TestKeyFieldsThatFollow(t *testing.T) {
+	eachWith(t, held(t), func(t *testing.T, f *fixture) {
+		f.Write("providers/held", map[string]any{"app_key": "app-key-of-the-operator-1234"}).OK(t)
+		f.Write("connections/a", map[string]any{"provider": "held", "api_key": "0123456789abcdefghij-us7", "note": "mine"}).OK(t)
+		creds := f.Read("creds/a", nil).OK(t)
+		for field, want := range map[string]string{"api_key": "0123456789abcdefghij-us7", "note": "mine", "region": "eu", "data_center": "us7"} {
+			assert.Equal(t, want, creds[field], field)
+		}
+		assert.NotContains(t, creds, "app_key")
+		masked := members(t, f.Read("connections/a", nil).OK(t)["key"])
+		assert.Equal(t, map[string]any{"api_key": "****-us7", "note": "mine", "region": "eu", "data_center": "****"}, masked)
+
+		f.Write("connections/a", map[string]any{"note": "", "region": "us"}).OK(t)
+		creds = f.Read("creds/a", nil).OK(t)
+		assert.NotContains(t, creds, "note", "an optional field that is emptied goes")
+		assert.Equal(t, "us", creds["region"])
+		assert.Equal(t, "0123456789abcdefghij-us7", creds["api_key"], "what is not named keeps its value")
+		f.Write("connections/a", map[string]any{"api_key": ""}).Refused(t, http.StatusBadRequest, "api_key")
+	})
+}
+
+func TestConnectionMetadata(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		made := f.connect(t, "slack", alice)
+		for field, want := range map[string]any{
+			"owner": "org/default", "name": "slack", "provider": "acme", "kind": "authorization_code", "status": "active", "status_reason": "",
+			"private": false, "refreshable": true, "created_by": "userpass-e-alice", "open_flow_until": "", "last_refresh": "", "next_refresh": "",
+			"expire_time": "2026-03-01T13:00:00Z", "last_rotation": "2026-03-01T12:00:00Z", "created_time": "2026-03-01T12:00:00Z",
+			"status_since": "2026-03-01T12:00:00Z", "label": "",
+		} {
+			assert.Equal(t, want, made[field], field)
+		}
+		assert.Equal(t, map[string]any{"id": "account-1", "label": "Ada Example", "email": "ada@example.test"}, members(t, made["account"]))
+		assert.Equal(t, []string{"read", "write"}, texts(t, made["scopes"]))
+		assert.Equal(t, made, f.Read("connections/slack", nil).OK(t))
+	})
+}
+
+func TestLabelTagsAndScopes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Write("connections/slack", map[string]any{"label": "Sales", "tags": map[string]any{"team": "sales", "tier": "1"}, "required_scopes": "read,admin"}).OK(t)
+		view := f.Write("connections/slack", map[string]any{"tags": map[string]any{"team": "ops"}}).OK(t)
+		assert.Equal(t, map[string]any{"team": "ops"}, members(t, view["tags"]), "a map that is named is replaced whole")
+		assert.Equal(t, "Sales", view["label"])
+		assert.Equal(t, []string{"read", "admin"}, texts(t, view["required_scopes"]))
+		assert.Equal(t, []string{"admin"}, texts(t, view["missing_scopes"]))
+		assert.Equal(t, "active", view["status"])
+
+		before := f.Read("connections/slack", nil).OK(t)
+		for name, data := range map[string]map[string]any{
+			"label too long": {"label": strings.Repeat("x", 257)},
+			"tag name":       {"tags": map[string]any{"Team": "x"}},
+			"tag too long":   {"tags": map[string]any{"team": strings.Repeat("x", 257)}},
+			"unknown field":  {"labels": "x"},
+			"kind":           {"kind": "api_key"},
+			"other provider": {"provider": "openai"},
+			"inputs":         {"inputs": map[string]any{"shop": "x"}},
+			"org private":    {"private": true},
+			"key of another": {"api_key": "x"},
+			"lone expiry":    {"refresh_token": "x", "expires_in": 60},
+		} {
+			f.Write("connections/slack", with(map[string]any{"label": "changed"}, data)).Refused(t, http.StatusBadRequest)
+			require.Equal(t, before, f.Read("connections/slack", nil).OK(t), name)
+		}
+	})
+}
+
+func TestNothingToStore(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("connections/x", map[string]any{"provider": "acme"}).Refused(t, http.StatusBadRequest, "auth-code-url/org/default/x")
+		f.Write("connections/x", map[string]any{"label": "x"}).Refused(t, http.StatusBadRequest, `no provider "x"`)
+		f.Write("connections/x", map[string]any{"provider": "ACME"}).Refused(t, http.StatusBadRequest, "provider name")
+		f.Write("providers/openai", nil).OK(t)
+		f.Write("connections/x", map[string]any{"provider": "openai", "api_key": openaiKey, "refresh_token": "r"}).Refused(t, http.StatusBadRequest, "not both")
+		f.Write("connections/x", map[string]any{"provider": "openai", "refresh_token": "r"}).Refused(t, http.StatusBadRequest, "cannot be connected this way")
+		f.Write("connections/x", map[string]any{"provider": "openai", "kind": "basic", "api_key": openaiKey}).Refused(t, http.StatusBadRequest, "no kind")
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/x", nil).Status)
+		assert.Empty(t, f.List("connections/").OK(t)["keys"])
+	})
+}
+
+func TestDisable(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		view := f.Write("connections/slack", map[string]any{"disabled": true}).OK(t)
+		assert.Equal(t, "disabled", view["status"])
+		assert.Equal(t, "disabled_by_person", view["status_reason"])
+		f.Read("creds/slack", nil).Refused(t, http.StatusForbidden, "disabled=false")
+		f.Write("refresh/slack", nil).Refused(t, http.StatusForbidden, "disabled")
+		f.restart(t)
+		f.Read("creds/slack", nil).Refused(t, http.StatusForbidden)
+		assert.Equal(t, "active", f.Write("connections/slack", map[string]any{"disabled": false}).OK(t)["status"])
+		f.Read("creds/slack", nil).OK(t)
+	})
+}
+
+func TestPrivate(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		assert.Equal(t, true, f.connect(t, "self/slack", alice)["private"])
+		assert.Equal(t, true, f.key(t, "user/e-alice/key", alice)["private"])
+		calls := f.provider.Count(providers.StepRefresh)
+		for _, who := range []testenv.Caller{testenv.Root, bob, testenv.Batch} {
+			for _, name := range []string{"slack", "key"} {
+				f.Read("creds/user/e-alice/"+name, nil, who).Refused(t, http.StatusForbidden, "private")
+				f.Write("refresh/user/e-alice/"+name, nil, who).Refused(t, http.StatusForbidden, "private")
+				path := "connections/user/e-alice/" + name
+				assert.Equal(t, "user/e-alice", f.Read(path, nil, who).OK(t)["owner"], "masked metadata is policy's affair")
+				for _, data := range []map[string]any{
+					{"private": false},
+					{"label": "mine now"},
+					{"refresh_token": "x"},
+					{"api_key": openaiKey},
+					{"tags": map[string]any{}},
+					{"disabled": true, "private": false},
+					{"disabled": false},
+					{"provision": true, "label": "x"},
+				} {
+					f.Write(path, data, who).Refused(t, http.StatusForbidden, "private")
+				}
+			}
+			f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme", "provision": true}, bob).Refused(t, http.StatusForbidden, "private")
+		}
+		assert.Equal(t, calls, f.provider.Count(providers.StepRefresh))
+
+		f.Write("connections/user/e-alice/slack", map[string]any{"disabled": true}, bob).OK(t)
+		f.Read("creds/self/slack", nil, alice).Refused(t, http.StatusForbidden, "disabled")
+		f.Write("connections/self/slack", map[string]any{"disabled": false}, alice).OK(t)
+		f.Read("creds/self/slack", nil, alice).OK(t)
+		f.Write("connections/self/slack", map[string]any{"private": false}, alice).OK(t)
+		f.Read("creds/user/e-alice/slack", nil).OK(t)
+		f.Delete("connections/user/e-alice/key", nil, bob).OK(t)
+	})
+}
+
+func TestUsersOfTheApplication(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		assert.Equal(t, false, f.connect(t, "user/u1/slack")["private"], "not private unless asked")
+		f.Read("creds/user/u1/slack", nil, bob).OK(t)
+
+		f.System.AddEntity("e-carol")
+		f.Write("providers/openai", nil).OK(t)
+		data := map[string]any{"provider": "openai", "api_key": openaiKey}
+		f.Write("connections/user/e-carol/key", data).Refused(t, http.StatusForbidden, "provision=true")
+		f.Write("auth-code-url/user/e-carol/slack", map[string]any{"provider": "acme"}, bob).Refused(t, http.StatusForbidden, "provision=true")
+		assert.Equal(t, false, f.Write("connections/user/e-carol/key", with(data, map[string]any{"provision": true})).OK(t)["private"])
+		f.start(t, "user/e-carol/slack", map[string]any{"provision": true}, bob)
+		f.Write("connections/user/e-carol/own", data, testenv.Entity("e-carol")).OK(t)
+		f.Write("connections/user/e-carol/key", map[string]any{"label": "later writes create nothing"}).OK(t)
+	})
+}
+
+func TestImport(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "first")
+		stolen := f.provider.Requests(providers.StepToken)
+		require.Len(t, stolen, 1)
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK, `{"access_token":"imported-access","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"account-2","name":"Grace"}`))
+		made := f.Write("connections/imported", map[string]any{"provider": "acme", "refresh_token": "from elsewhere", "label": "Moved"}).OK(t)
+		assert.Equal(t, "active", made["status"])
+		assert.Equal(t, "Moved", made["label"])
+		assert.Equal(t, "account-2", members(t, made["account"])["id"])
+		assert.Equal(t, "imported-access", f.Read("creds/imported", nil).OK(t)["access_token"])
+		sent := f.provider.Requests(providers.StepRefresh)
+		assert.Equal(t, "from elsewhere", sent[len(sent)-1].Form.Get("refresh_token"))
+	})
+}
+
+func TestImportOfAnAccessToken(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		r := f.Write("connections/x", map[string]any{"provider": "acme", "access_token": "unknown there", "expires_in": 600})
+		made := r.OK(t)
+		require.Len(t, r.Warnings, 1, "whose account it is could not be learned")
+		assert.Equal(t, "2026-03-01T12:10:00Z", made["expire_time"])
+		assert.Equal(t, false, made["refreshable"])
+		assert.Equal(t, "unknown there", f.Read("creds/x", nil).OK(t)["access_token"])
+		f.Advance(10 * time.Minute)
+		f.Read("creds/x", nil).Refused(t, http.StatusConflict, "expired")
+	})
+}
+
+// What a person pastes may exist nowhere else, so it is kept whatever the provider says to it.
+func TestImportThatCannotBeTried(t *testing.T) {
+	for name, c := range map[string]struct {
+		answer providertest.Behavior
+		status string
+		code   int
+	}{
+		"provider down": {providertest.Respond(http.StatusServiceUnavailable, "busy"), "active", http.StatusBadGateway},
+		"refused":       {providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`), "needs_reconnect", http.StatusConflict},
+		"app refused":   {providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`), "active", http.StatusConflict},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.provider.Next(providers.StepRefresh, c.answer, c.answer) // the worker may be as fast as the import
+				r := f.Write("connections/x", map[string]any{"provider": "acme", "refresh_token": "from elsewhere"})
+				assert.Equal(t, c.status, r.OK(t)["status"])
+				require.NotEmpty(t, r.Warnings)
+				assert.Contains(t, r.Warnings[0], "stored")
+				f.Read("creds/x", nil).Refused(t, c.code)
+			})
+		})
+	}
+}
+
+func TestClientCredentials(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		made := f.Write("connections/machine", map[string]any{"provider": "acme", "kind": "client_credentials", "label": "M"}).OK(t)
+		assert.Equal(t, "client_credentials", made["kind"])
+		assert.Equal(t, true, made["refreshable"])
+		assert.Equal(t, "M", made["label"])
+		token := f.Read("creds/machine", nil).OK(t)["access_token"].(string)
+		assert.True(t, f.provider.Alive(token))
+		f.Advance(2 * time.Hour)
+		assert.NotEqual(t, token, f.Read("creds/machine", nil).OK(t)["access_token"])
+
+		f.provider.Next(providers.StepToken, providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`),
+			providertest.Respond(http.StatusServiceUnavailable, ""))
+		another := map[string]any{"provider": "acme", "kind": "client_credentials"}
+		f.Write("connections/m2", another).Refused(t, http.StatusConflict, "invalid_client", "providers/")
+		f.Write("connections/m2", another).Refused(t, http.StatusBadGateway, "try again")
+		f.Write("connections/m2", another).OK(t)
+	})
+}
+
+func TestDeleteRevokes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		token := f.Read("creds/slack", nil).OK(t)["access_token"].(string)
+		r := f.Delete("connections/slack", nil)
+		r.OK(t)
+		assert.Nil(t, r.Response, "nothing to warn of")
+		assert.False(t, f.provider.Alive(token))
+		revoked := f.provider.Requests(providers.StepRevoke)
+		require.Len(t, revoked, 1)
+		assert.Equal(t, "refresh_token", revoked[0].Form.Get("token_type_hint"))
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/slack", nil).Status)
+		f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "auth-code-url")
+		f.Delete("connections/slack", nil).OK(t)
+		assert.Equal(t, 1, f.provider.Count(providers.StepRevoke))
+	})
+}
+
+func TestDeleteSparesTheAccountOfAnother(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "one")
+		f.connect(t, "user/u1/two")
+		r := f.Delete("connections/one", nil)
+		r.OK(t)
+		require.Len(t, r.Warnings, 1)
+		assert.Contains(t, r.Warnings[0], "another connection")
+		assert.Zero(t, f.provider.Count(providers.StepRevoke))
+		f.restart(t)
+		assert.Nil(t, f.Delete("connections/user/u1/two", nil).Response)
+		assert.Equal(t, 1, f.provider.Count(providers.StepRevoke), "the last one takes the grant along")
+	})
+}
+
+func TestDeleteWhileTheProviderIsDown(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.provider.Next(providers.StepRevoke, providertest.Reset())
+		r := f.Delete("connections/slack", nil)
+		r.OK(t)
+		require.Len(t, r.Warnings, 1)
+		assert.Contains(t, r.Warnings[0], "may live on")
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/slack", nil).Status)
+	})
+}
+
+// A credential written while a deletion waits for the provider would go with it, so it is refused instead.
+func TestNothingComesBackDuringDeletion(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		reconnect := f.own(t, "slack", nil)
+		asked, release := make(chan struct{}), make(chan struct{})
+		f.provider.Next(providers.StepRevoke, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+			close(asked)
+			providertest.HangUntil(release)(s, w, r, behave)
+		})
+		done := make(chan testenv.Result)
+		go func() { done <- f.Delete("connections/slack", nil) }()
+		<-asked
+		assert.Equal(t, "deleting", f.Read("connections/slack", nil).OK(t)["status_reason"])
+		f.Read("creds/slack", nil).Refused(t, http.StatusForbidden)
+		f.Write("connections/slack", map[string]any{"refresh_token": "x"}).Refused(t, http.StatusConflict, "being deleted")
+		f.Write("connections/slack", map[string]any{"disabled": false}).Refused(t, http.StatusConflict, "being deleted")
+		f.Write("auth-code-url/slack", map[string]any{"provider": "acme"}).Refused(t, http.StatusConflict, "being deleted")
+		f.Write("exchange", reconnect).Refused(t, http.StatusConflict, "being deleted")
+		close(release)
+		(<-done).OK(t)
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/slack", nil).Status)
+	})
+}
+
+func TestPending(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		flow := f.start(t, "slack", nil)
+		view := f.Read("connections/slack", nil).OK(t)
+		for field, want := range map[string]any{
+			"status": "pending", "status_reason": "flow_open", "provider": "acme", "open_flow_until": flow["expire_time"], "status_since": "2026-03-01T12:00:00Z",
+		} {
+			assert.Equal(t, want, view[field], field)
+		}
+		f.Read("creds/slack", nil).Refused(t, http.StatusConflict, "pending")
+		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "pending")
+		f.callback(t, "acme", map[string]string{"state": query(t, flow["url"].(string), "state"), "error": "access_denied"})
+		assert.Equal(t, "denied", f.Read("connections/slack", nil).OK(t)["status_reason"])
+		f.Read("creds/slack", nil).Refused(t, http.StatusConflict, "said no")
+		f.Advance(10 * time.Minute)
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/slack", nil).Status)
+		f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "no connection")
+	})
+}
+
+// A flow changes nothing of a connection that serves, but its metadata tell of the flow.
+func TestOpenFlowBesideAConnection(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		before := f.Read("connections/slack", nil).OK(t)
+		flow := f.start(t, "slack", nil)
+		assert.Equal(t, with(before, map[string]any{"open_flow_until": flow["expire_time"]}), f.Read("connections/slack", nil).OK(t))
+		f.Read("creds/slack", nil).OK(t)
+		f.restart(t)
+		assert.Equal(t, flow["expire_time"], f.Read("connections/slack", nil).OK(t)["open_flow_until"])
+	})
+}

@@ -1,0 +1,63 @@
+package backend
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+)
+
+func TestStatus(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		empty := f.Read("status", nil).OK(t)
+		assert.InDelta(t, 0, number(empty["connections"]), 0)
+		assert.Equal(t, Version, empty["version"])
+		assert.Equal(t, true, empty["writable"])
+
+		f.connect(t, "one")
+		f.connect(t, "user/u1/two")
+		f.key(t, "key")
+		f.Write("connections/key", map[string]any{"disabled": true}).OK(t)
+		f.start(t, "three", nil)
+		denied := f.start(t, "four", nil)
+		f.callback(t, "acme", map[string]string{"state": query(t, denied["url"].(string), "state"), "error": "access_denied"})
+		check := func() {
+			t.Helper()
+			status := f.Read("status", nil).OK(t)
+			for field, want := range map[string]float64{"connections": 3, "providers": 2, "open_flows": 1, "unsaved": 0} {
+				assert.InDelta(t, want, number(status[field]), 0, field)
+			}
+			assert.Equal(t, map[string]any{"active": 2.0, "disabled": 1.0}, members(t, status["by_status"]))
+			assert.Equal(t, map[string]any{"acme": 2.0, "openai": 1.0}, members(t, status["by_provider"]))
+		}
+		check()
+		f.restart(t)
+		check()
+
+		f.Write("providers/acme", map[string]any{"client_id": "another"}).OK(t)
+		f.Write("config", map[string]any{"refresh_paused": true}).OK(t)
+		f.Advance(10 * time.Minute)
+		f.Delete("connections/key", nil).OK(t)
+		status := f.Read("status", nil).OK(t)
+		assert.Equal(t, map[string]any{"needs_reconnect": 2.0}, members(t, status["by_status"]))
+		assert.InDelta(t, 0, number(status["open_flows"]), 0)
+		assert.Equal(t, true, status["refresh_paused"])
+	})
+}
+
+func TestStatusTellsOfWhatIsUnsaved(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Advance(time.Hour)
+		refuseConnections(f.Storage)
+		r := f.Read("creds/slack", nil)
+		assert.True(t, f.provider.Alive(r.OK(t)["access_token"].(string)), "served from memory")
+		assert.NotEmpty(t, r.Warnings)
+		assert.InDelta(t, 1, number(f.Read("status", nil).OK(t)["unsaved"]), 0)
+		assert.Equal(t, r.Data["access_token"], f.Read("creds/slack", nil).OK(t)["access_token"])
+		f.Storage.Judge(nil)
+		assert.Eventually(t, func() bool { return number(f.Read("status", nil).OK(t)["unsaved"]) == 0 }, 10*time.Second, 5*time.Millisecond)
+		f.restart(t)
+		assert.Equal(t, r.Data["access_token"], f.Read("creds/slack", nil).OK(t)["access_token"])
+	})
+}

@@ -1,0 +1,232 @@
+package backend
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
+)
+
+// What is planted. No other text of the tests holds any of these words.
+const (
+	plantedSecret  = "planted-client-secret-q1"
+	plantedFormer  = "planted-former-secret-q2"
+	plantedKey     = "planted-api-key-with-a-long-tail-q3"
+	plantedAccess  = "planted-access-token-q4"
+	plantedRefresh = "planted-refresh-token-q5"
+	plantedCode    = "planted-authorization-code-q6"
+	plantedSession = "planted-session-value-q7"
+	plantedWords   = "planted words of the provider q8"
+	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` + plantedAccess + `"}`
+)
+
+// witness keeps every answer of a mount as a client sees it.
+type witness struct {
+	secrets []string
+	answers []string
+}
+
+// see keeps an answer, without the secrets that it is there to give.
+func (w *witness) see(t *testing.T, r testenv.Result, given ...string) testenv.Result {
+	t.Helper()
+	encoded, err := json.Marshal(r.Response)
+	require.NoError(t, err)
+	text := fmt.Sprintln(string(encoded), r.Text, r.Err)
+	if r.Response != nil && r.Data[logical.HTTPRawBody] != nil {
+		text += rawBody(t, r.Data)
+	}
+	for _, secret := range given {
+		require.Contains(t, text, secret, "an answer that is there to give it")
+		text = strings.ReplaceAll(text, secret, "")
+	}
+	w.answers = append(w.answers, text)
+	return r
+}
+
+func TestSecretsStayInside(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		w := &witness{secrets: []string{
+			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedSession, plantedWords,
+		}}
+		w.operators(t, f)
+		w.people(t, f)
+		w.applications(t, f)
+		w.failures(t, f)
+		w.end(t, f)
+		for _, secret := range w.secrets {
+			for _, answer := range w.answers {
+				assert.NotContains(t, answer, secret)
+			}
+			assert.NotContains(t, f.Logs.String(), secret)
+		}
+		assert.True(t, f.Logs.Contains("a refresh failed"), "the log was looked at")
+	})
+}
+
+func (w *witness) operators(t *testing.T, f *fixture) {
+	f.provider.SetClientSecret(plantedSecret)
+	for _, secret := range []string{plantedFormer, plantedSecret} {
+		w.see(t, f.Write("providers/acme", map[string]any{"client_secret": secret})).OK(t)
+	}
+	w.see(t, f.Write("providers/acme", map[string]any{"client_secret": plantedSecret, "scopes": "x", "allowed_scopes": "y"})).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Read("providers/acme", nil)).OK(t)
+	w.see(t, f.List("providers/")).OK(t)
+	w.see(t, f.Write("providers/http_header", map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}})).OK(t)
+	w.see(t, f.Read("config", nil)).OK(t)
+}
+
+func (w *witness) people(t *testing.T, f *fixture) {
+	key := map[string]any{"provider": "http_header", "api_key": plantedKey}
+	w.see(t, f.Write("connections/key", key)).OK(t)
+	w.see(t, f.Write("connections/key", with(key, map[string]any{"label": strings.Repeat("x", 300)}))).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("connections/key", map[string]any{"api_key": plantedKey + "\n"})).Refused(t, http.StatusBadRequest)
+
+	r := f.Write("auth-code-url/own", map[string]any{
+		"provider": "acme", "redirect_uri": appRedirect, "session_binding": sha256Of(plantedSession),
+	})
+	address := r.OK(t)["url"].(string)
+	state := query(t, address, "state")
+	w.secrets = append(w.secrets, state)
+	w.see(t, r, state)
+	f.provider.Next(providers.StepToken, providertest.Respond(http.StatusOK, `{"access_token":"`+plantedAccess+`","token_type":"bearer",
+		"expires_in":3600,"refresh_token":"`+plantedRefresh+`","note":"`+plantedWords+`"}`))
+	own := map[string]any{"state": state, "code": plantedCode, "session_binding_value": plantedSession}
+	w.see(t, f.Write("exchange", own, bob)).Refused(t, http.StatusForbidden)
+	w.see(t, f.Write("exchange", with(own, map[string]any{"session_binding_value": plantedSession + "x"}))).Refused(t, http.StatusForbidden)
+	w.see(t, f.Write("exchange", own)).OK(t)
+	w.see(t, f.Write("exchange", with(own, map[string]any{"code": plantedCode + "x"}))).Refused(t, http.StatusConflict)
+	w.secrets = append(w.secrets, f.provider.Requests(providers.StepToken)[0].Form.Get("code_verifier"))
+
+	r = f.Write("auth-code-url/parked", map[string]any{"provider": "acme"})
+	address = r.OK(t)["url"].(string)
+	state = query(t, address, "state")
+	w.secrets = append(w.secrets, state)
+	w.see(t, r, state)
+	r = f.Read("callback/acme", map[string]any{"state": state, "code": plantedCode, "error_description": plantedWords}, testenv.Nobody)
+	shown := shownCode.FindStringSubmatch(page(t, r))
+	require.NotNil(t, shown)
+	code := shown[1] + shown[2]
+	w.see(t, r, code, shown[1]+"-"+shown[2])
+	w.secrets = append(w.secrets, code, shown[1]+"-"+shown[2])
+	for _, stranger := range []map[string]any{{"state": state}, {"state": state, "code": "x"}, {"state": state, "error": plantedWords}} {
+		w.see(t, f.Read("callback/acme", stranger, testenv.Nobody)).OK(t)
+	}
+	w.see(t, f.Read("connections/parked", nil)).OK(t)
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code[:7] + "?"})).Refused(t, http.StatusBadRequest)
+	f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, plantedFailure))
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code})).Refused(t, http.StatusConflict)
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code})).Refused(t, http.StatusConflict)
+}
+
+func (w *witness) applications(t *testing.T, f *fixture) {
+	w.see(t, f.Read("creds/own", nil), plantedAccess).OK(t)
+	w.see(t, f.Read("creds/key", nil), plantedKey).OK(t)
+	w.see(t, f.Read("connections/own", nil)).OK(t)
+	w.see(t, f.Read("connections/key", nil)).OK(t)
+	w.see(t, f.List("connections/")).OK(t)
+	w.see(t, f.Read("status", nil)).OK(t)
+}
+
+func (w *witness) failures(t *testing.T, f *fixture) {
+	f.provider.Next(providers.StepRefresh,
+		providertest.Respond(http.StatusServiceUnavailable, plantedWords), providertest.Respond(http.StatusOK, "<h1>"+plantedWords),
+		providertest.Respond(http.StatusOK, plantedWords), providertest.Respond(http.StatusUnauthorized, plantedFailure), providertest.Respond(http.StatusBadRequest, plantedFailure))
+	for range 4 {
+		f.Advance(20 * time.Minute)
+		if r := w.see(t, f.Write("refresh/own", nil)); r.Status < 300 {
+			break
+		}
+		if r := f.Read("creds/own", nil); r.Status < 300 {
+			w.see(t, r, plantedAccess)
+		} else {
+			w.see(t, r)
+		}
+		w.see(t, f.Read("connections/own", nil)).OK(t)
+	}
+	f.Storage.Judge(func(testenv.Access) error { return testenv.ErrStorage })
+	for _, path := range []string{"connections/key", "providers/acme", "status"} {
+		w.see(t, f.Read(path, nil))
+	}
+	w.see(t, f.Write("connections/key", map[string]any{"api_key": plantedKey})).Refused(t, http.StatusInternalServerError)
+	w.see(t, f.Write("providers/acme", map[string]any{"client_secret": plantedFormer})).Refused(t, http.StatusInternalServerError)
+	f.Storage.Judge(nil)
+	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, plantedFailure))
+	w.see(t, f.Write("connections/imported", map[string]any{"provider": "acme", "refresh_token": plantedRefresh})).OK(t)
+	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusForbidden, plantedWords))
+	w.see(t, f.Write("connections/imported2", map[string]any{"provider": "acme", "access_token": plantedAccess})).OK(t)
+}
+
+func (w *witness) end(t *testing.T, f *fixture) {
+	f.provider.Next(providers.StepRevoke, providertest.Respond(http.StatusBadRequest, plantedFailure))
+	for _, name := range []string{"own", "key", "imported", "imported2"} {
+		w.see(t, f.Delete("connections/"+name, nil)).OK(t)
+	}
+	w.see(t, f.Write("providers/acme", map[string]any{"client_id": "moved"})).OK(t)
+	f.periodic(t)
+}
+
+// Vault's framework quotes a value that has the wrong type. Ours must not: it may be a secret that somebody nested.
+func TestSecretsOfTheWrongType(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "key")
+		const secret = "planted-in-the-wrong-type"
+		for path, fields := range map[string][]string{
+			"providers/acme":          {"client_secret", "client_id", "confirm", "assumed_ttl"},
+			"providers/new":           {"client_secret"},
+			"connections/key":         {"refresh_token", "access_token", "api_key", "label", "disabled", "expires_in"},
+			"connections/new":         {"refresh_token", "access_token", "api_key"},
+			"connections/user/u1/new": {"refresh_token"},
+			"auth-code-url/x":         {"session_binding", "login_hint"},
+			"exchange":                {"state", "code", "confirmation_code", "session_binding_value", "allow_account_change"},
+			"callback/acme":           {"state", "code", "iss", "other"},
+			"config":                  {"proxy_url", "refresh_margin", "max_open_flows"},
+			"refresh/key":             {"name"},
+		} {
+			for _, field := range fields {
+				for _, value := range []any{
+					map[string]any{"a": secret}, []any{map[string]any{"a": secret}}, map[string]any{"a": map[string]any{"b": []any{secret}}},
+				} {
+					r := f.Write(path, map[string]any{field: value})
+					encoded, err := json.Marshal(r.Response)
+					require.NoError(t, err)
+					assert.NotContains(t, string(encoded)+r.Text+fmt.Sprint(r.Err), secret, "%s %s %T", path, field, value)
+					if path != "callback/acme" && path != "refresh/key" { // those ignore what they do not know
+						assert.Equal(t, http.StatusBadRequest, r.Status, "%s %s %T: %s", path, field, value, r.Text)
+					}
+				}
+			}
+		}
+		for _, field := range []string{"confirm", "assumed_ttl"} {
+			r := f.Write("providers/acme", map[string]any{field: secret})
+			r.Refused(t, http.StatusBadRequest, field)
+			assert.NotContains(t, r.Text, secret)
+		}
+		assert.NotContains(t, f.Logs.String(), secret)
+		assert.Equal(t, openaiKey, f.Read("creds/key", nil).OK(t)["api_key"])
+	})
+}
+
+// A storage key is not encrypted at rest in every backend, and a map's keys stand in clear in the audit log.
+func TestSecretsAreNoNames(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Storage.Forget()
+		own := f.own(t, "slack", nil)
+		f.Write("exchange", own).OK(t)
+		f.key(t, "key")
+		for _, a := range f.Storage.History() {
+			for _, secret := range []string{own["state"].(string), own["code"].(string), openaiKey, providertest.ClientSecret} {
+				assert.NotContains(t, a.Key, secret)
+			}
+		}
+	})
+}

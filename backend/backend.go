@@ -28,6 +28,7 @@ type backend struct {
 	fenced  bool // Options.Paused
 
 	coordinator  *refresh.Coordinator
+	recovered    atomic.Bool // what a crash cut off was tried again
 	uncached     atomic.Bool // Vault was told to cache nothing
 	configWrites sync.Mutex  // held over the read and the write of config and of one provider
 	configs      cache[store.Config]
@@ -99,7 +100,7 @@ func New(o Options) logical.Factory {
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, err
 		}
-		b.background.init()
+		b.background.init(b.Logger())
 		b.directory.seen = func(ctx context.Context, k store.Key, c *store.Connection) { b.coordinator.Schedule(ctx, k, c) }
 		b.coordinator = refresh.New(refresh.Options{
 			Store: b.store, Source: b, Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(),

@@ -153,6 +153,9 @@ func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessTo
 		}
 		w.grant.Expires = w.now.Add(time.Duration(v.(int)) * time.Second)
 	}
+	if ttl := w.provider.app.AssumedTTL; w.grant.Expires.IsZero() && ttl > 0 {
+		w.grant.Expires = w.now.Add(ttl)
+	}
 	if accessToken == "" {
 		w.grant.Expires = w.now // nothing to serve yet: the first refresh brings it
 	}
@@ -349,7 +352,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 	for _, change := range w.edits {
 		change(&inputs)
 	}
-	out, err := b.coordinator.Detach(ctx, "issue "+w.key.String(), func(ctx context.Context) (any, error) {
+	out, err := b.coordinator.Detach(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs.Inputs)
 		if err != nil {
 			return nil, err
@@ -375,7 +378,7 @@ func checkTags(tags map[string]string) error {
 		return badRequest("more than 64 tags")
 	}
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
-		if err := store.CheckName("tag", name); err != nil {
+		if err := store.CheckTag(name); err != nil {
 			return badRequest("%s", err)
 		}
 		if len(tags[name]) > 256 {

@@ -129,6 +129,35 @@ func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
 	return latest, err
 }
 
+// voidFlows ends the open flows of a connection that is being deleted, so that none of them brings it back. One that is
+// being finished finds the deletion by itself.
+func (b *backend) voidFlows(ctx context.Context, k store.Key) error {
+	var open []string
+	if err := b.flows.each(ctx, b.store, func(id string, f openFlow) {
+		if f.key == k.String() && !f.ended {
+			open = append(open, id)
+		}
+	}); err != nil {
+		return err
+	}
+	for _, id := range open {
+		if err := b.voidFlow(ctx, id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *backend) voidFlow(ctx context.Context, id string) error {
+	defer b.flows.lock(id)()
+	f, err := b.store.Flow(ctx, id)
+	if err != nil || f == nil || f.Claimed != "" {
+		return err
+	}
+	f.Void = true
+	return b.putFlow(ctx, f)
+}
+
 // putFlow stores a flow and tells the index.
 func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
 	if err := b.store.PutFlow(ctx, f); err != nil {

@@ -21,7 +21,7 @@ const (
 // folder that fits decides. A name that ends in a slash stands for all below it.
 var layers = map[string][]string{
 	"cmd":                      {module + "backend", vaultSDK, "github.com/hashicorp/vault/api", "github.com/hashicorp/go-hclog", "github.com/hashicorp/go-plugin"},
-	"backend":                  {module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2"},
+	"backend":                  {module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2", "github.com/hashicorp/go-hclog"},
 	"backend/pages":            {module + "providers"},
 	"backend/internal/store":   {module + "providers", vaultSDK + "logical"},
 	"backend/internal/refresh": {module + "backend/internal/store", module + "providers", vaultSDK + "logical", "github.com/hashicorp/go-hclog", "github.com/hashicorp/golang-lru/v2"},

@@ -2,9 +2,12 @@ package backend
 
 import (
 	"context"
+	"fmt"
+	"runtime/debug"
 	"sync"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -26,8 +29,12 @@ func (b *backend) initialize(context.Context, *logical.InitializationRequest) er
 // falls due. Requests are served meanwhile.
 func (b *backend) wake(ctx context.Context) {
 	b.uncached.Store(b.System().CachingDisabled())
-	if err := b.coordinator.Recover(ctx); err != nil && ctx.Err() == nil {
-		b.Logger().Warn("refreshes that were cut off could not all be tried again; the next reads will", "error", err)
+	if b.WriteSafeReplicationState() {
+		err := b.coordinator.Recover(ctx)
+		b.recovered.Store(err == nil)
+		if err != nil && ctx.Err() == nil {
+			b.Logger().Warn("refreshes that were cut off could not all be tried again; a minute later they are", "error", err)
+		}
 	}
 	b.fillDirectory(ctx)
 }
@@ -42,9 +49,14 @@ func (b *backend) fillDirectory(ctx context.Context) {
 // periodic is Vault's heartbeat, once a minute. Vault's state lock is held meanwhile, so it only looks and starts.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	b.coordinator.Nudge()
-	b.background.run(b.fillDirectory)
 	if !b.WriteSafeReplicationState() {
 		return nil
+	}
+	b.background.run(b.coordinator.Work) // it runs already, unless it failed
+	if b.recovered.Load() {
+		b.background.run(b.fillDirectory)
+	} else {
+		b.background.run(b.wake)
 	}
 	return b.tidyFlows(ctx)
 }
@@ -55,6 +67,7 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	case "config", "provider":
 		b.configs.drop()
 		b.providers.drop()
+		b.coordinator.Nudge()
 	case "connection":
 		if k, err := store.ParseKey(name); err == nil {
 			b.coordinator.Invalidate(k)
@@ -116,6 +129,7 @@ func (p *Process) quiesce(ctx context.Context) {
 
 // background is the mount's own goroutines beside the coordinator's flights.
 type background struct {
+	logger hclog.Logger
 	ctx    context.Context
 	cancel context.CancelFunc
 	wg     sync.WaitGroup
@@ -123,7 +137,10 @@ type background struct {
 	closed bool // guarded by mu
 }
 
-func (g *background) init() { g.ctx, g.cancel = context.WithCancel(context.Background()) }
+func (g *background) init(logger hclog.Logger) {
+	g.logger = logger
+	g.ctx, g.cancel = context.WithCancel(context.Background())
+}
 
 // run starts work, unless the mount is going away. The work ends when its context does.
 func (g *background) run(work func(context.Context)) {
@@ -133,7 +150,11 @@ func (g *background) run(work func(context.Context)) {
 		return
 	}
 	g.wg.Go(func() {
-		defer func() { _ = recover() }() // one panic would take every mount of the process down
+		defer func() {
+			if r := recover(); r != nil { // one panic would take every mount of the process down
+				g.logger.Error("a background task failed and was stopped", "panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
+			}
+		}()
 		work(g.ctx)
 	})
 }

@@ -185,7 +185,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	if p.entry.ClientID == "" {
 		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name, p.name)
 	}
-	if p.entry.ClientSecret.IsZero() && f.Resolved.ClientAuth != "none" {
+	if p.entry.ClientSecret.IsZero() && (f.Resolved.ClientAuth != "none" || p.entry.SecretsCleared) {
 		return nil, "", conflict("provider %q has no client secret (it was never written, or was cleared when the provider changed): write client_secret to providers/%s", p.name, p.name)
 	}
 	if f.Resolved.OpenID {

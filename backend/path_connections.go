@@ -45,7 +45,7 @@ func connectionFields() map[string]*framework.FieldSchema {
 		"provision":       boolean("Create under the id of a live entity that is not the caller's own."),
 		"refresh_token":   secret(str("Import: a refresh token obtained elsewhere.")),
 		"access_token":    secret(str("Import: an access token obtained elsewhere.")),
-		"expires_in":      seconds("Import: the remaining life of access_token; left out: it does not expire."),
+		"expires_in":      seconds("Import: the remaining life of access_token; left out: the provider's assumed_ttl, or it does not expire."),
 	}
 }
 
@@ -229,6 +229,9 @@ func (b *backend) connectionDelete(ctx context.Context, req *logical.Request, d 
 	// Once begun, a deletion is carried through, whether or not the caller waits.
 	out, err := b.coordinator.Detach(ctx, "delete "+k.String(), func(ctx context.Context) (any, error) {
 		warning := ""
+		if err := b.voidFlows(ctx, k); err != nil {
+			return warning, err
+		}
 		err := b.coordinator.Delete(ctx, k, func(ctx context.Context, conn *store.Connection) {
 			warning = b.revoke(ctx, k, conn)
 		})
@@ -257,24 +260,31 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 	if err != nil || p == nil || p.fingerprint != conn.Pinned {
 		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings at the service"
 	}
-	if id := conn.Grant.Account.ID; id != "" {
-		others, err := b.directory.count(ctx, b.store, func(other store.Key, s summary) bool {
-			return other != k && s.provider == conn.Provider && s.account == id
-		})
-		if err != nil || others > 0 {
-			return "the grant was not revoked: another connection rests on the same account at this provider, and many providers would end both"
-		}
+	if id := conn.Grant.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
+		return "the grant was not revoked: another connection rests on the same account at this provider, and many providers would end both"
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeTime)
-	defer cancel()
-	resolved, err := p.client.Resolve(ctx, p.app, conn.Inputs)
-	if err == nil {
-		err = p.client.Revoke(ctx, p.app, resolved, conn.Grant)
-	}
-	if err != nil {
+	if err := revokeGrant(ctx, p, conn.Inputs, conn.Grant); err != nil {
 		return "the connection is deleted, but the grant may live on at the provider (" + err.Error() + "): revoke it in the account's settings at the service"
 	}
 	return ""
+}
+
+func revokeGrant(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) error {
+	ctx, cancel := context.WithTimeout(ctx, revokeTime)
+	defer cancel()
+	resolved, err := p.client.Resolve(ctx, p.app, inputs)
+	if err != nil {
+		return err
+	}
+	return p.client.Revoke(ctx, p.app, resolved, g)
+}
+
+// restsOn reports whether any connection but k rests on an account at a provider. When that cannot be known, it does.
+func (b *backend) restsOn(ctx context.Context, provider, account string, k store.Key) bool {
+	others, err := b.directory.count(ctx, b.store, func(other store.Key, s summary) bool {
+		return other != k && s.provider == provider && s.account == account
+	})
+	return err != nil || others > 0
 }
 
 // kindOf is the kind asked for, or the first of the definition's that wanted accepts.

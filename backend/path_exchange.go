@@ -284,6 +284,9 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	}
 	if known != nil && known.Grant != nil && !x.otherAccount {
 		if why := otherAccount(known.Grant.Account, grant.Account); why != "" {
+			if id := grant.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
+				_ = revokeGrant(ctx, p, f.Inputs, grant) // nobody will use it; best effort
+			}
 			return failure(f, why)
 		}
 	}

@@ -177,7 +177,7 @@ func TestProviderMovesElsewhere(t *testing.T) {
 		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "provider_changed")
 		f.Write("exchange", parked).Refused(t, http.StatusConflict, "changed")
 		assert.Equal(t, f.callback(t, "acme", nil), f.callback(t, "acme", back), "the flow is void")
-		f.Write("auth-code-url/fourth", map[string]any{"provider": "acme"}).OK(t) // a public client now, as the definition allows
+		f.Write("auth-code-url/fourth", map[string]any{"provider": "acme"}).Refused(t, http.StatusConflict, "no client secret") // nor a public client now
 		f.Advance(2 * time.Hour)
 		f.Read("creds/slack", nil).Refused(t, http.StatusConflict, "provider_changed")
 

@@ -24,18 +24,23 @@ func (b *backend) config(ctx context.Context) (*store.Config, error) {
 	return b.configs.get(ctx, "config", b.store.Config)
 }
 
-// provider is the configured provider of that name, nil when there is none.
+// provider is the configured provider of that name, nil when there is none that could be used.
 func (b *backend) provider(ctx context.Context, name string) (*configured, error) {
 	return b.providers.get(ctx, name, func(ctx context.Context) (*configured, error) {
 		entry, err := b.store.Provider(ctx, name)
 		if err != nil || entry == nil {
 			return nil, err
 		}
+		definition, ok := b.catalog.Get(entry.Definition)
+		if !ok { // as after a downgrade: to its connections the provider is missing, and comes back with the release
+			b.Logger().Warn("a provider uses a definition that this release does not have", "provider", name, "definition", entry.Definition)
+			return nil, nil
+		}
 		config, err := b.config(ctx)
 		if err != nil {
 			return nil, err
 		}
-		return b.configure(name, entry, config)
+		return b.configure(name, entry, definition, config)
 	})
 }
 
@@ -46,16 +51,12 @@ func (b *backend) knownProvider(ctx context.Context, name string) (*configured, 
 	}
 	p, err := b.provider(ctx, name)
 	if err == nil && p == nil {
-		err = badRequest("no provider %q is configured: an operator writes it to providers/%s; 'vault list' on providers shows those there are", name, name)
+		err = badRequest("no provider %q is configured, or this release lacks its definition: an operator writes it to providers/%s; 'vault list' on providers shows those there are", name, name)
 	}
 	return p, err
 }
 
-func (b *backend) configure(name string, entry *store.Provider, config *store.Config) (*configured, error) {
-	definition, ok := b.catalog.Get(entry.Definition)
-	if !ok {
-		return nil, badRequest("provider %q uses the definition %q, which this release does not have: see catalog/", name, entry.Definition)
-	}
+func (b *backend) configure(name string, entry *store.Provider, definition *providers.Definition, config *store.Config) (*configured, error) {
 	httpClient, err := egress.New(egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: entry.CAPEM, Timeout: config.RequestTimeout,
 	})

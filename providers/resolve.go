@@ -102,7 +102,7 @@ func (a *App) clientAuth(found *metadata) (string, *Error) {
 		return found.clientAuth(!a.ClientSecret.IsZero())
 	case style == authFromDiscovery:
 		return "", &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonClientAuth}
-	case a.ClientSecret.IsZero() && usesSecret(style) && a.Definition.Client.Public:
+	case a.ClientAuth == "" && a.ClientSecret.IsZero() && usesSecret(style) && a.Definition.Client.Public:
 		return "none", nil
 	case style == "" && a.ClientSecret.IsZero():
 		return "none", nil

@@ -70,9 +70,14 @@ type urlParts struct {
 	hasQuery bool
 }
 
+// userInfo is the part of a URL that may hold a password, which no error may quote.
+var userInfo = regexp.MustCompile(`//[^/@]*@`)
+
 // splitURL also refuses what no URL of a provider needs: user information, fragments, braces that are no placeholder.
 func splitURL(t Template) (urlParts, error) {
-	fail := func(why string) (urlParts, error) { return urlParts{}, fmt.Errorf("URL template %q: %s", t, why) }
+	fail := func(why string) (urlParts, error) {
+		return urlParts{}, fmt.Errorf("URL template %q: %s", userInfo.ReplaceAllString(string(t), "//...@"), why)
+	}
 	literal := placeholderPattern.ReplaceAllString(string(t), "")
 	switch {
 	case strings.ContainsAny(literal, "{}"):

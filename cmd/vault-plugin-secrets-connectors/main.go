@@ -34,7 +34,11 @@ func run(args []string) error {
 	go endWithParent(os.Getppid())
 	return plugin.ServeMultiplex(&plugin.ServeOpts{
 		// One value for all mounts: they share this process and end with it.
-		BackendFactoryFunc: backend.New(backend.Options{Process: &backend.Process{}}),
+		BackendFactoryFunc: backend.New(backend.Options{
+			Process: &backend.Process{},
+			// The fence for a restored snapshot stands outside storage, since the snapshot brings its own config back.
+			Paused: os.Getenv("CONNECTORS_REFRESH_PAUSED") == "1",
+		}),
 		// Vault 1.12 and later secure the connection themselves; this serves older ones, which unwrap a token here.
 		TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
 	})

@@ -235,43 +235,43 @@ func (c *Coordinator) Recover(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		if _, err := c.flights.start(flightName(k), func(ctx context.Context) (any, error) {
-			a, err := c.recover(ctx, k, i)
-			return a, err
-		}); err != nil {
+		conn, err := c.Load(ctx, k)
+		if err != nil {
 			failed = errors.Join(failed, err)
+			continue
 		}
+		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil {
+			failed = errors.Join(failed, c.settle(ctx, k, i.Generation)) // its answer was saved
+			continue
+		}
+		c.logger.Info("trying again a refresh that was cut off", "connection", k.String())
+		_, _ = c.start(k, i.Generation, true)
 	}
 	return failed
 }
 
-// recover tries one refresh again. It looks only now, as the connection's one flight: a reader may have been faster, and
-// the intent that stands then may be that of a later refresh.
-func (c *Coordinator) recover(ctx context.Context, k store.Key, i *store.Intent) (Answer, error) {
-	a, err := c.look(ctx, k)
-	var problem *Error
-	gone := errors.As(err, &problem) && problem.Problem == NotFound
-	switch {
-	case err != nil && !gone:
-		return Answer{}, err
-	case gone || a.Connection.Generation != i.Generation || a.Connection.Grant == nil: // its answer was saved
-		if derr := c.opts.Store.DeleteIntent(ctx, k); derr != nil {
-			c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", derr)
-		}
-		return a, err
+// settle removes the intent of one generation. A reader may have been faster, and another stand there by now.
+func (c *Coordinator) settle(ctx context.Context, k store.Key, generation uint64) error {
+	defer c.locks.lock(k)()
+	open, err := c.opts.Store.Intent(ctx, k)
+	if err != nil || open == nil || open.Generation != generation {
+		return err
 	}
-	c.logger.Info("trying again a refresh that was cut off", "connection", k.String())
-	return c.fly(ctx, k, i.Generation, true)
+	return c.opts.Store.DeleteIntent(ctx, k)
 }
 
-// Quiesce waits until what is in flight now has landed, or ctx ends. Nothing is refused meanwhile.
-func (c *Coordinator) Quiesce(ctx context.Context) { c.flights.quiesce(ctx) }
+// Quiesce waits until what is in flight now has landed, or ctx ends. Readers are refused nothing meanwhile, and the worker
+// starts nothing: this process may be replaced right afterwards.
+func (c *Coordinator) Quiesce(ctx context.Context) {
+	c.hold()
+	c.flights.quiesce(ctx)
+}
 
 // Close refuses new flights, waits for those in flight and for unsaved states until ctx ends, and then gives up loudly.
 func (c *Coordinator) Close(ctx context.Context) {
 	c.closeOnce.Do(func() { close(c.closing) })
 	c.flights.close(ctx)
-	for wait := firstSaveRetry; c.Unsaved() > 0; wait *= 2 {
+	for wait := firstSaveRetry; c.Unsaved() > 0; wait = min(2*wait, time.Second) {
 		c.saveAll(ctx)
 		if c.Unsaved() == 0 {
 			return
@@ -315,7 +315,7 @@ func (a *Answer) warn(text string) { a.Warnings = append(a.Warnings, text) }
 
 // withoutRefresh answers for a connection that must not be refreshed: what lives still goes out, with a warning.
 func (c *Coordinator) withoutRefresh(a Answer, k store.Key, ph phase, reason store.Reason) (Answer, error) {
-	err := &Error{Problem: NeedsReconnect, Key: k, Provider: a.Connection.Provider, Reason: reason}
+	err := &Error{Problem: NeedsReconnect, Key: k, Provider: a.Connection.Provider, Reason: reason, HasKey: a.Connection.Grant == nil}
 	if ph == dead || a.Connection.Grant == nil {
 		return Answer{}, err
 	}

@@ -109,7 +109,11 @@ func given(t *testing.T, left time.Duration) *bench {
 	}, fingerprint, now.Add(left-time.Hour))
 	require.NoError(t, b.store.PutConnection(context.Background(), key, c))
 	b.storage.Forget()
-	t.Cleanup(func() { b.Close(context.Background()) })
+	t.Cleanup(func() {
+		end, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		b.Close(end)
+	})
 	return b
 }
 

@@ -33,6 +33,7 @@ type Error struct {
 	Why      string          // one of the engine's own words
 	Code     string          // a known error code
 	Next     time.Time       // with Unavailable: the next try
+	HasKey   bool            // with NeedsReconnect: it holds a key, which nobody consents to
 }
 
 func (e *Error) Error() string {
@@ -42,6 +43,9 @@ func (e *Error) Error() string {
 	case Disabled:
 		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key, e.Reason, e.Key)
 	case NeedsReconnect:
+		if e.HasKey {
+			return fmt.Sprintf("connection %s needs its key again (%s): %s; write it to connections/%s", e.Key, e.Reason, explain(e.Reason), e.Key)
+		}
 		return fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key, e.Reason, explain(e.Reason), e.Key)
 	case Expired:
 		return fmt.Sprintf("the token of connection %s has expired and the provider gave nothing to refresh it with: start a flow with auth-code-url/%s", e.Key, e.Key)

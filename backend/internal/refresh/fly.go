@@ -75,7 +75,7 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 
 	g, err := c.opts.Source.Refresh(ctx, conn)
 	var perr *providers.Error
-	if errors.As(err, &perr) && perr.Class == providers.Unknown && ctx.Err() == nil {
+	if errors.As(err, &perr) && perr.Class == providers.Unknown && c.mayRepeat(ctx, k, a) {
 		// The token may be spent and the answer lost. Providers that forgive it do so for seconds: ask at once.
 		lost = true
 		g, err = c.opts.Source.Refresh(ctx, conn)
@@ -94,6 +94,19 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 		_ = c.opts.Store.DeleteIntent(ctx, k) // nothing was sent: a later refusal must not be put down to a lost answer
 	}
 	return Answer{}, err
+}
+
+// mayRepeat reports whether a refresh without an answer may be made once more. A node that was deposed while it waited, or
+// a plugin whose Vault is gone, finds out by the intent: what they would spend belongs to their successor.
+func (c *Coordinator) mayRepeat(ctx context.Context, k store.Key, a Answer) bool {
+	if ctx.Err() != nil || !c.opts.Writable() {
+		return false
+	}
+	if !a.Terms.MayRotate {
+		return true
+	}
+	_, err := c.intend(ctx, k, a.Connection.Generation)
+	return err == nil
 }
 
 // left tells the provider's circuit what came of a call, and logs when its state changes.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -18,15 +19,22 @@ const (
 	// lookAgain is when the worker comes back to what it could not judge: storage did not answer, or this node may not
 	// write now.
 	lookAgain = time.Minute
+
+	// holdTime is how long the worker starts nothing after another mount of the process began to go away: longer than that
+	// mount waits for what is in flight, so that a process which is then replaced has nothing in the air.
+	holdTime = 15 * time.Second
 )
 
 // worker refreshes in the background what the index names.
 type worker struct {
+	working atomic.Bool
+
 	mu       sync.Mutex
 	waiting  map[string][]turn // guarded by mu; by provider, first come first served
 	turns    []string          // guarded by mu; providers with something waiting, the next one first
 	running  map[string]int    // guarded by mu; by provider
 	total    int               // guarded by mu
+	held     time.Time         // guarded by mu; nothing is started before
 	lastPass time.Time         // guarded by mu; when the worker last found something due
 }
 
@@ -85,8 +93,13 @@ func (c *Coordinator) Reconsider(keys []store.Key) {
 	c.index.signal()
 }
 
-// Work refreshes what falls due until ctx ends. While nothing is due it sleeps.
+// Work refreshes what falls due until ctx ends. While nothing is due it sleeps. There is one at a time: a second call
+// returns at once.
 func (c *Coordinator) Work(ctx context.Context) {
+	if !c.worker.working.CompareAndSwap(false, true) {
+		return
+	}
+	defer c.worker.working.Store(false)
 	for ctx.Err() == nil {
 		c.pass(ctx)
 		wait := c.untilNext()
@@ -188,7 +201,7 @@ func (c *Coordinator) dispatch(ctx context.Context) {
 			defer c.release(provider)
 			c.refreshDue(base, k)
 		}) {
-			c.release(provider)
+			c.free(provider) // closing: nobody will take it any more
 			return
 		}
 		if ctx.Err() != nil {
@@ -202,7 +215,7 @@ func (c *Coordinator) take() (store.Key, string, bool) {
 	now, w := c.opts.Now(), &c.worker
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.total >= maxAtOnce {
+	if w.total >= maxAtOnce || now.Before(w.held) {
 		return store.Key{}, "", false
 	}
 	for range len(w.turns) {
@@ -231,15 +244,28 @@ func (c *Coordinator) take() (store.Key, string, bool) {
 	return store.Key{}, "", false
 }
 
+// release gives a place back and lets the next one have it.
+// hold keeps the worker from starting anything for a while.
+func (c *Coordinator) hold() {
+	c.worker.mu.Lock()
+	c.worker.held = c.opts.Now().Add(holdTime)
+	c.worker.mu.Unlock()
+	time.AfterFunc(holdTime, c.index.signal)
+}
+
 func (c *Coordinator) release(provider string) {
+	c.free(provider)
+	c.index.signal()
+}
+
+func (c *Coordinator) free(provider string) {
 	w := &c.worker
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.total--
 	if w.running[provider]--; w.running[provider] == 0 {
 		delete(w.running, provider)
 	}
-	w.mu.Unlock()
-	c.index.signal()
 }
 
 // refreshDue refreshes one connection, unless a reader was faster. What it came to has entered the index anew, unless

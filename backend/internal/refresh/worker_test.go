@@ -58,7 +58,13 @@ func fleetOver(t *testing.T, storage *testenv.Storage, good map[string]bool) *fl
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { f.Work(ctx); close(done) }()
-	t.Cleanup(func() { cancel(); <-done; f.Close(context.Background()) })
+	t.Cleanup(func() {
+		cancel()
+		<-done
+		end, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		f.Close(end)
+	})
 	return f
 }
 
@@ -234,7 +240,7 @@ func TestWorker(t *testing.T) {
 	})
 	bubble(t, "storage that refuses is not asked in a loop", func(t *testing.T) {
 		f := newFleet(t)
-		f.add(t, "acme", 10, 11*time.Minute)
+		f.add(t, "acme", 10, 13*time.Minute)
 		f.storage.FailWrites()
 		f.storage.Forget()
 		time.Sleep(10 * time.Minute)

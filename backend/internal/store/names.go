@@ -24,6 +24,14 @@ func CheckName(noun, name string) error {
 	return nil
 }
 
+// CheckTag is CheckName for the names of tags, which are no path segments: nothing is reserved.
+func CheckTag(name string) error {
+	if reserved[name] {
+		return nil
+	}
+	return CheckName("tag", name)
+}
+
 // CheckUser reports how a user id breaks the rule, or nil. User ids come from other systems, so more is allowed than
 // in a name, and case counts.
 func CheckUser(id string) error {

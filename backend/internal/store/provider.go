@@ -16,6 +16,8 @@ type Provider struct {
 	FormerSecret providers.Secret            `json:"-"` // the one before, while the app's secret is being rotated
 	Keys         map[string]providers.Secret `json:"-"` // operator-held key fields
 
+	SecretsCleared bool `json:"secrets_cleared,omitempty"` // the provider was pointed elsewhere, and no secret was written since
+
 	Scopes                []string          `json:"scopes,omitempty"`
 	AllowedScopes         []string          `json:"allowed_scopes,omitempty"`
 	Inputs                map[string]string `json:"inputs,omitempty"`
@@ -51,6 +53,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 // SetClientSecret makes secret the app's secret and keeps the former one as the fallback for the time in which the
 // provider knows both. Writing the same secret again ends that time; writing an empty one forgets both.
 func (p *Provider) SetClientSecret(secret providers.Secret) {
+	p.SecretsCleared = false
 	if secret.IsZero() || secret.Equal(p.ClientSecret) {
 		p.ClientSecret, p.FormerSecret = secret, providers.Secret{}
 		return
@@ -60,6 +63,7 @@ func (p *Provider) SetClientSecret(secret providers.Secret) {
 
 // ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.
 func (p *Provider) ClearSecrets() {
+	p.SecretsCleared = p.SecretsCleared || !p.ClientSecret.IsZero() || len(p.Keys) > 0
 	p.ClientSecret, p.FormerSecret, p.Keys = providers.Secret{}, providers.Secret{}, nil
 }
 

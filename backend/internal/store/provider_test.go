@@ -22,5 +22,7 @@ func TestSetClientSecret(t *testing.T) {
 func TestClearSecrets(t *testing.T) {
 	p := &Provider{ClientID: "id", ClientSecret: providers.NewSecret("a"), FormerSecret: providers.NewSecret("b"), Keys: map[string]providers.Secret{"k": providers.NewSecret("c")}}
 	p.ClearSecrets()
-	assert.Equal(t, &Provider{ClientID: "id"}, p)
+	assert.Equal(t, &Provider{ClientID: "id", SecretsCleared: true}, p)
+	p.SetClientSecret(providers.Secret{})
+	assert.False(t, p.SecretsCleared, "the operator says that there is none")
 }

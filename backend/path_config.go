@@ -22,7 +22,7 @@ func (b *backend) pathConfig() []*framework.Path {
 		Fields:       configFields(),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation:   verb("read", b.operation(b.configRead, "Read the settings of this mount.", configFields())),
-			logical.UpdateOperation: verb("configure", forwarded(b.operation(b.configWrite, "Change settings of this mount; what is not named keeps its value.", configFields()))),
+			logical.UpdateOperation: verb("write", forwarded(b.operation(b.configWrite, "Change settings of this mount; what is not named keeps its value.", configFields()))),
 		},
 		HelpSynopsis:    "Settings of this mount.",
 		HelpDescription: configHelp,

@@ -191,7 +191,8 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 func (b *backend) mergeProvider(name string, stored *store.Provider, config *store.Config, who caller, d *framework.FieldData) (*store.Provider, []string, error) {
 	p := &store.Provider{
 		// A provider that is made anew under an old name must not pass for the one that failed before.
-		Serial: uint64(b.now().UnixMilli()), Confirm: true, Definition: name, Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: b.now()}}
+		Serial: uint64(b.now().UnixMilli()), Confirm: true, Definition: name, Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: b.now()},
+	}
 	if stored != nil {
 		clone := *stored
 		p = &clone

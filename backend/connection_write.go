@@ -299,7 +299,9 @@ func beingDeleted(k store.Key) error {
 // newConnection is a connection before it has a credential. One that its owner makes is private.
 func newConnection(k store.Key, provider string, kind providers.Kind, who caller, now time.Time) *store.Connection {
 	return &store.Connection{
-		Provider: provider, Kind: kind, Private: who.owns(k), Status: store.StatusActive, Since: now,
+		// What was left of a connection that had the name before must not fit this one.
+		Generation: uint64(now.UnixMilli()),
+		Provider:   provider, Kind: kind, Private: who.owns(k), Status: store.StatusActive, Since: now,
 		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
 	}
 }

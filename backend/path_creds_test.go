@@ -209,6 +209,8 @@ func TestDeadTokenWhileTheProviderIsDown(t *testing.T) {
 		f.Read("creds/slack", nil).Refused(t, http.StatusBadGateway, "next try")
 		f.Read("creds/slack", nil).Refused(t, http.StatusBadGateway, "next try")
 		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh), "clients retry a 5xx, so the backoff backs it")
+		f.Write("refresh/slack", nil).Refused(t, http.StatusBadGateway, "next try")
+		f.Advance(6 * time.Second)
 		f.Write("refresh/slack", nil).OK(t)
 		f.Read("creds/slack", nil).OK(t)
 	})

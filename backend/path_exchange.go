@@ -124,15 +124,24 @@ func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, e
 		return f, err
 	}
 	// From here on the code may be spent: whatever happens becomes the flow's outcome.
-	outcome := b.connect(ctx, x, f, p)
+	outcome, saved := b.connect(ctx, x, f, p)
 	defer b.flows.lock(f.ID)()
 	f.Outcome = outcome
-	if err := b.putFlow(ctx, f); err != nil {
-		// The connection names the flow that made it, so a request sent again still finds out.
-		b.Logger().Warn("the outcome of a flow could not be stored", "connection", f.Key, "error", err)
-		b.flows.changed(f)
-	}
+	b.keepOutcome(ctx, f, saved)
 	return f, nil
+}
+
+// keepOutcome stores what became of a flow, unless the connection it made lives in memory only: the flow must not say
+// "connected" when a crash has taken the connection. It need not be stored to be found out: the connection names the flow
+// that made it.
+func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
+	defer b.flows.changed(f)
+	if !saved {
+		return
+	}
+	if err := b.store.PutFlow(ctx, f); err != nil {
+		b.Logger().Warn("the outcome of a flow could not be stored", "connection", f.Key, "error", err)
+	}
 }
 
 // claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome is
@@ -234,7 +243,9 @@ func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest, f *store
 		f.Outcome = &store.Outcome{Connected: true}
 		return f, nil, nil
 	}
-	return nil, nil, conflict("exchange_outcome_unknown: the engine was interrupted while it spent this flow's code; start again with auth-code-url/%s", f.Key)
+	f.Outcome = failure(f, "exchange_outcome_unknown: the engine was interrupted while it spent this flow's code")
+	b.keepOutcome(ctx, f, true)
+	return f, nil, nil
 }
 
 // checkIssuer compares the issuer that came back with the one that was asked (RFC 9207 section 2.4).
@@ -254,15 +265,15 @@ func checkIssuer(x exchangeRequest, f *store.Flow) error {
 	return conflict("the answer did not come from the issuer that was asked, so its code is sent nowhere: start again with auth-code-url/%s", f.Key)
 }
 
-// connect spends the code, learns whose account it is, and stores the connection.
-func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured) *store.Outcome {
+// connect spends the code, learns whose account it is, and stores the connection. saved is false when storage refused it.
+func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured) (outcome *store.Outcome, saved bool) {
 	k, err := f.ConnectionKey()
 	if err != nil {
-		return failure(f, "its connection has no valid name")
+		return failure(f, "its connection has no valid name"), true
 	}
 	known, err := b.coordinator.Load(ctx, k)
 	if err != nil {
-		return failure(f, "storage did not answer")
+		return failure(f, "storage did not answer"), true
 	}
 	code, callback, issuer := providers.NewSecret(x.code), map[string]string{}, x.issuer
 	if !f.OwnRedirect {
@@ -276,7 +287,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI, Scopes: f.Scopes, Callback: callback,
 	})
 	if err != nil {
-		return failure(f, exchangeFailure(p.name, err))
+		return failure(f, exchangeFailure(p.name, err)), true
 	}
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
@@ -287,7 +298,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 			if id := grant.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
 				_ = revokeGrant(ctx, p, f.Inputs, grant) // nobody will use it; best effort
 			}
-			return failure(f, why)
+			return failure(f, why), true
 		}
 	}
 	conn, saved, err := b.coordinator.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
@@ -296,14 +307,14 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		var status *statusError
 		if errors.As(err, &status) {
-			return failure(f, status.text)
+			return failure(f, status.text), true
 		}
-		return failure(f, "the connection could not be stored")
+		return failure(f, "the connection could not be stored"), true
 	}
 	if !saved {
 		warnings = append(warnings, unsavedWarning)
 	}
-	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}
+	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
 }
 
 const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this process: check Vault's storage"

@@ -105,7 +105,7 @@ func TestPluginKilledDuringExchange(t *testing.T) {
 	for range 2 {
 		e.refusesWrite(t, http.StatusConflict, words, "exchange", request)
 	}
-	e.refusesRead(t, http.StatusConflict, "", "creds/account")
+	e.refusesRead(t, http.StatusBadRequest, "no connection", "creds/account")
 	assert.Equal(t, 1, s.Count("token"))
 
 	assert.True(t, s.Alive(s.adopt(t, "account")), "a flow of its own connects the account")

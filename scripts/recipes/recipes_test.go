@@ -14,17 +14,13 @@ import (
 
 // The types below are what the operators' custom resource definitions say, as far as the recipes use it. Decoding is
 // strict: a field that is not in them is a mistake, or must be looked up there.
-type head struct {
+type manifest[Spec any] struct {
 	APIVersion string `yaml:"apiVersion"`
 	Kind       string `yaml:"kind"`
 	Metadata   struct {
 		Name      string `yaml:"name"`
 		Namespace string `yaml:"namespace"`
 	} `yaml:"metadata"`
-}
-
-type manifest[Spec any] struct {
-	head `yaml:",inline"`
 	Spec Spec `yaml:"spec"`
 }
 
@@ -134,7 +130,7 @@ func TestVaultSecretsOperator(t *testing.T) {
 	assert.NotEmpty(t, auth.Spec.Kubernetes.ServiceAccount)
 	assert.Equal(t, auth.Metadata.Name, secret.Spec.VaultAuthRef)
 	assert.Equal(t, "connectors/creds/slack", secret.Spec.Mount+"/"+secret.Spec.Path)
-	assert.True(t, secret.Spec.AllowStaticCreds, "without it, a secret that has no lease is not read again")
+	assert.True(t, secret.Spec.AllowStaticCreds, "without it the operator does not go by ttl")
 	assert.True(t, secret.Spec.Destination.Create)
 	kept := secret.Spec.Destination.Transformation
 	assert.True(t, kept.ExcludeRaw, "the raw answer would put ttl into the Secret, and change it at each read")

@@ -140,7 +140,8 @@ func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTT
 	return b, err
 }
 
-// Refresh replaces the token now. A success within the last ten seconds answers it, as does a flight that is under way.
+// Refresh replaces the token now, whatever the backoff says. A success within the last ten seconds answers it, a failure
+// within the last five, and a flight that is under way.
 func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (Answer, error) {
 	a, err := c.look(ctx, k)
 	if err != nil {
@@ -167,6 +168,9 @@ func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (
 	}
 	if recent(conn.Rotated, now) && phaseOf(conn, 0, now) != dead {
 		return a, nil
+	}
+	if at := conn.Attempt; at.ProviderSerial == a.Terms.Serial && !at.Next.IsZero() && now.Sub(at.Last) < recentFailure {
+		return Answer{}, fromAttempt(k, conn)
 	}
 	if until, class := c.circuits.until(conn.Provider, now); class == providers.RateLimited {
 		return Answer{}, resting(k, conn.Provider, class, until) // what the provider asked for holds for people too

@@ -273,6 +273,10 @@ func TestForcedRefresh(t *testing.T) {
 		_, err := b.Refresh(context.Background(), key, anybody)
 		require.Equal(t, refresh.Unavailable, problem(t, err))
 		_, err = b.Refresh(context.Background(), key, anybody)
+		require.Equal(t, refresh.Unavailable, problem(t, err), "a client's own repeat costs the provider nothing")
+		require.EqualValues(t, 1, b.source.calls.Load())
+		time.Sleep(6 * time.Second)
+		_, err = b.Refresh(context.Background(), key, anybody)
 		require.NoError(t, err)
 	})
 }

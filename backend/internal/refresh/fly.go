@@ -72,6 +72,7 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	if err != nil {
 		return Answer{}, err
 	}
+	defer c.circuits.giveUp(conn.Provider) // whatever happens, another may probe after this one
 
 	g, err := c.opts.Source.Refresh(ctx, conn)
 	var perr *providers.Error
@@ -89,7 +90,6 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	case perr != nil:
 		return c.failed(ctx, k, a, perr, lost)
 	}
-	c.circuits.giveUp(conn.Provider)
 	if a.Terms.MayRotate && !lost {
 		_ = c.opts.Store.DeleteIntent(ctx, k) // nothing was sent: a later refusal must not be put down to a lost answer
 	}

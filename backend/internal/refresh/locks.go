@@ -12,9 +12,11 @@ type keyLocks struct {
 	locks map[store.Key]*keyLock // guarded by mu
 }
 
+// keyLock is held while storage is asked, so whoever waits for it may wait long. It is a channel because testing/synctest
+// takes a goroutine that waits for a mutex to be running, and would not let the holder's time pass.
 type keyLock struct {
-	sync.Mutex
-	users int // guarded by keyLocks.mu
+	held  chan struct{} // holds one token while locked
+	users int           // guarded by keyLocks.mu
 }
 
 // lock waits for the key's lock and returns what gives it back.
@@ -25,15 +27,15 @@ func (l *keyLocks) lock(k store.Key) (unlock func()) {
 	}
 	kl := l.locks[k]
 	if kl == nil {
-		kl = &keyLock{}
+		kl = &keyLock{held: make(chan struct{}, 1)}
 		l.locks[k] = kl
 	}
 	kl.users++
 	l.mu.Unlock()
 
-	kl.Lock()
+	kl.held <- struct{}{}
 	return func() {
-		kl.Unlock()
+		<-kl.held
 		l.mu.Lock()
 		if kl.users--; kl.users == 0 {
 			delete(l.locks, k)

@@ -17,6 +17,9 @@ const (
 	// recentSuccess is how long a success answers further demands to refresh.
 	recentSuccess = 10 * time.Second
 
+	// recentFailure is how long a failure answers further demands to refresh: clients repeat a 502 twice by themselves.
+	recentFailure = 5 * time.Second
+
 	// minInterval is the least time between two refreshes by the worker. Tokens that live shorter are refreshed when they
 	// are read.
 	minInterval = 30 * time.Second

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -158,23 +159,25 @@ func (s Store) DeleteIntent(ctx context.Context, k Key) error {
 	return s.storage.Delete(ctx, intentPrefix+k.hash())
 }
 
-// Intents reads all open intents.
+// Intents reads all open intents. One that cannot be read does not hide the others: the error goes along with them.
 func (s Store) Intents(ctx context.Context) ([]*Intent, error) {
 	ids, err := s.storage.List(ctx, intentPrefix)
 	if err != nil {
 		return nil, err
 	}
-	var all []*Intent
+	var (
+		all    []*Intent
+		failed error
+	)
 	for _, id := range ids {
 		i, err := get(ctx, s.storage, intentPrefix+id, decodeIntent)
 		if err != nil {
-			return nil, err
-		}
-		if i != nil {
+			failed = errors.Join(failed, err)
+		} else if i != nil {
 			all = append(all, i)
 		}
 	}
-	return all, nil
+	return all, failed
 }
 
 func get[T any](ctx context.Context, s logical.Storage, key string, decode func([]byte) (*T, error)) (*T, error) {

@@ -1,0 +1,185 @@
+package acceptance
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
+)
+
+var agentSection = regexp.MustCompile("(?s)\n## Vault Agent\n.*?\n```hcl\n(.*?)```")
+
+// readmeRecipe is the agent's configuration as the README has it.
+func readmeRecipe(t *testing.T) string {
+	t.Helper()
+	readme, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	block := agentSection.FindSubmatch(readme)
+	require.NotNil(t, block, "the README has a section Vault Agent with a configuration")
+	return string(block[1])
+}
+
+// runAgent runs a recipe against this mount, with a token that may read credentials only. Of the recipe's text the mount,
+// the token's file and what else the test names are changed.
+func (e *engine) runAgent(t *testing.T, recipe string, changes map[string]string) *stack.Agent {
+	t.Helper()
+	policy := e.addPolicy(t, "agent", `path "connectors/creds/*" { capabilities = ["read"] }`)
+	token, err := e.vault.Client.Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{policy}})
+	require.NoError(t, err)
+	file := filepath.Join(t.TempDir(), "token")
+	require.NoError(t, os.WriteFile(file, []byte(token.Auth.ClientToken), 0o600))
+	for from, to := range map[string]string{"connectors/creds/": e.path + "/creds/", "/etc/vault/token": file} {
+		require.Contains(t, recipe, from)
+		recipe = strings.ReplaceAll(recipe, from, to)
+	}
+	for from, to := range changes {
+		require.Contains(t, recipe, from)
+		recipe = strings.ReplaceAll(recipe, from, to)
+	}
+	agent, err := e.vault.StartAgent(recipe)
+	require.NoError(t, err)
+	t.Cleanup(agent.Stop)
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Log(agent.Log())
+		}
+	})
+	return agent
+}
+
+// audited is one answer as the audit log has it.
+type audited struct {
+	Time    time.Time `json:"time"`
+	Type    string    `json:"type"`
+	Error   string    `json:"error"`
+	Request struct {
+		Path string `json:"path"`
+	} `json:"request"`
+}
+
+// answers gives what was answered to requests for a path of this mount, in order.
+func (e *engine) answers(t *testing.T, path string) []audited {
+	t.Helper()
+	log, err := os.ReadFile(e.vault.AuditFile)
+	require.NoError(t, err)
+	var found []audited
+	for line := range bytes.Lines(log) {
+		var a audited
+		if !bytes.Contains(line, []byte(e.path+"/"+path)) || json.Unmarshal(line, &a) != nil {
+			continue // the last line may still be written
+		}
+		if a.Type == "response" && a.Request.Path == e.path+"/"+path {
+			found = append(found, a)
+		}
+	}
+	return found
+}
+
+// becomes waits until a file holds what good accepts.
+func becomes(t *testing.T, file string, limit time.Duration, good func(content string) bool) string {
+	t.Helper()
+	var content string
+	require.Eventually(t, func() bool {
+		read, err := os.ReadFile(file)
+		content = string(read)
+		return err == nil && good(content)
+	}, limit, 20*time.Millisecond, "%s does not come to hold what is expected", file)
+	return content
+}
+
+// A token of 40 s is replaced in the background before its ttl of 32 s is over, so that the agent's one read finds the
+// new one.
+func TestAgentTemplate(t *testing.T) {
+	t.Parallel()
+	const life, ttl = 40 * time.Second, 32 * time.Second
+	e := newEngine(t)
+	s := e.newService(t, "service", providertest.WithLifetime(life))
+	s.adopt(t, "slack")
+	before := len(e.answers(t, "creds/slack"))
+	file := filepath.Join(t.TempDir(), "token")
+	e.runAgent(t, readmeRecipe(t), map[string]string{"/run/secrets/slack-token": file})
+
+	first := becomes(t, file, patience, s.Alive)
+	second := becomes(t, file, life, func(token string) bool { return token != first })
+	changed := time.Now()
+	assert.True(t, s.Alive(second))
+	assert.True(t, s.Alive(first), "it was replaced in time")
+	assert.Equal(t, 1, s.Count("refresh"))
+	rotated, err := time.Parse(time.RFC3339, e.read(t, "connections/slack")["last_rotation"].(string))
+	require.NoError(t, err)
+	assert.Less(t, changed.Sub(rotated), 6*time.Second, "from the rotation to the file")
+
+	reads := e.answers(t, "creds/slack")[before:]
+	require.Len(t, reads, 2, "one read for each token, and no polling")
+	assert.InDelta(t, (ttl + time.Second).Seconds(), reads[1].Time.Sub(reads[0].Time).Seconds(), 2.5)
+}
+
+func TestAgentAndFailingProvider(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	s := e.newService(t, "service", providertest.WithLifetime(10*time.Second))
+	s.adopt(t, "slack")
+	var down atomic.Bool
+	unless := func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		if down.Load() {
+			providertest.Respond(http.StatusServiceUnavailable, "")(s, w, r, behave)
+			return
+		}
+		behave(w, r)
+	}
+	s.Next("refresh", slices.Repeat([]providertest.Behavior{unless}, 1000)...)
+	file := filepath.Join(t.TempDir(), "token")
+	agent := e.runAgent(t, readmeRecipe(t), map[string]string{"/run/secrets/slack-token": file})
+	token := becomes(t, file, patience, s.Alive)
+
+	down.Store(true)
+	require.Eventually(t, func() bool {
+		refused := func(a audited) bool { return a.Error != "" }
+		return !s.Alive(token) && slices.ContainsFunc(e.answers(t, "creds/slack"), refused)
+	}, 2*patience, 50*time.Millisecond, "the token dies, and the agent is refused")
+	content, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, token, string(content), "the old file stays")
+	assert.True(t, agent.Running())
+	assert.LessOrEqual(t, s.Count("refresh"), 6, "the engine's backoff keeps the agent's tries from the provider")
+
+	down.Store(false)
+	becomes(t, file, 3*patience, s.Alive)
+	assert.True(t, agent.Running())
+	e.stands(t, "slack", "active", "")
+}
+
+func TestAgentExec(t *testing.T) {
+	t.Parallel()
+	recipe, err := os.ReadFile("../../scripts/recipes/agent-exec.hcl")
+	require.NoError(t, err)
+	e := newEngine(t)
+	s := e.newService(t, "service", providertest.WithLifetime(10*time.Second))
+	first := s.adopt(t, "slack")
+	out := filepath.Join(t.TempDir(), "out")
+	app := filepath.Join(t.TempDir(), "app")
+	script := fmt.Sprintf("#!/bin/sh\ntrap 'echo ended >>%[1]s; exit 0' TERM\necho \"$SLACK_TOKEN\" >>%[1]s\nsleep 600 &\nwait\n", out)
+	require.NoError(t, os.WriteFile(app, []byte(script), 0o700))
+	agent := e.runAgent(t, string(recipe), map[string]string{"/usr/local/bin/app": app})
+
+	told := strings.Fields(becomes(t, out, 2*patience, func(out string) bool { return strings.Count(out, "\n") >= 3 }))
+	assert.Equal(t, []string{first, "ended"}, told[:2], "the application is asked to end")
+	assert.NotEqual(t, first, told[2])
+	assert.True(t, s.Alive(told[2]), "and gets the new token")
+	assert.True(t, agent.Running())
+}

@@ -58,7 +58,7 @@ func (e *Error) Error() string {
 		}
 		return s + ": the next try is at " + e.Next.UTC().Format(time.RFC3339)
 	case Paused:
-		return fmt.Sprintf("refreshing is paused on this mount and the token of connection %s has expired: set refresh_paused=false on config", e.Key)
+		return fmt.Sprintf("refreshing is paused, so connection %s gets no new token: set refresh_paused=false on config, or, if CONNECTORS_REFRESH_PAUSED=1 is set for Vault, restart Vault without it", e.Key)
 	}
 	return fmt.Sprintf("connection %s has nothing to refresh: %s", e.Key, e.Why)
 }

@@ -76,7 +76,23 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 		return a.Terms.Poll, a.Terms.Poll
 	}
 	margin := Margin(g.Lifetime(), a.Terms.Margin)
-	return max(g.Expires.Add(-margin).Sub(now).Truncate(time.Second), MinTTL), max((g.Lifetime() - margin).Truncate(time.Second), MinTTL)
+	handOver := g.Expires.Add(-margin)
+	switch next := a.Connection.Attempt.Next; {
+	case !a.renewable(): // something newer comes when a person does something: nobody knows when
+		handOver = now.Add(a.Terms.Poll)
+	case next.After(handOver): // nothing newer before the next try
+		handOver = next
+	}
+	if handOver.After(g.Expires) {
+		handOver = g.Expires
+	}
+	return max(handOver.Sub(now).Truncate(time.Second), MinTTL), max((g.Lifetime() - margin).Truncate(time.Second), MinTTL)
+}
+
+// renewable reports whether the engine will renew the token by itself.
+func (a Answer) renewable() bool {
+	status, _ := a.Connection.StatusUnder(a.Terms.Fingerprint)
+	return status == store.StatusActive && a.Terms.CanRefresh && a.Connection.Attempt.Class != providers.Misconfigured
 }
 
 // dueAt is when the worker is to refresh the connection; zero: never, unless something changes. What it is spread by

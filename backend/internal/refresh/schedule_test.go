@@ -1,0 +1,55 @@
+package refresh_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+func TestTTL(t *testing.T) {
+	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
+	for name, c := range map[string]struct {
+		left        time.Duration // of an hour; negative: it does not expire
+		change      func(*store.Connection, *refresh.Terms)
+		ttl, period time.Duration
+	}{
+		"fresh: until the margin":                          {left: time.Hour, ttl: 50 * time.Minute, period: 50 * time.Minute},
+		"rounded down":                                     {left: 30*time.Minute + 900*time.Millisecond, ttl: 20 * time.Minute, period: 50 * time.Minute},
+		"inside the margin: soon":                          {left: 5 * time.Minute, ttl: refresh.MinTTL, period: 50 * time.Minute},
+		"never below the least":                            {left: 10*time.Minute + 2*time.Second, ttl: refresh.MinTTL, period: 50 * time.Minute},
+		"without expiry: the poll interval":                {left: -1, ttl: 5 * time.Minute, period: 5 * time.Minute},
+		"a failing refresh: until the next try":            {left: 8 * time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: 3 * time.Minute, period: 50 * time.Minute},
+		"but not beyond the token's life":                  {left: time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: time.Minute, period: 50 * time.Minute},
+		"a try that is past is no reason to wait":          {left: 8 * time.Minute, change: failing(now.Add(-time.Minute)), ttl: refresh.MinTTL, period: 50 * time.Minute},
+		"needs a person: the poll interval":                {left: 30 * time.Minute, change: func(c *store.Connection, _ *refresh.Terms) { c.Status = store.StatusNeedsReconnect }, ttl: 5 * time.Minute, period: 50 * time.Minute},
+		"no refresh token: the poll interval, or its life": {left: 2 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.CanRefresh = false }, ttl: 2 * time.Minute, period: 50 * time.Minute},
+		"the provider changed: the poll interval":          {left: 30 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Fingerprint = nil }, ttl: 5 * time.Minute, period: 50 * time.Minute},
+	} {
+		t.Run(name, func(t *testing.T) {
+			same := fingerprint
+			terms := refresh.Terms{Fingerprint: &same, CanRefresh: true, Margin: 10 * time.Minute, Poll: 5 * time.Minute}
+			conn := &store.Connection{Status: store.StatusActive, Pinned: fingerprint, Grant: &providers.Grant{}}
+			if c.left >= 0 {
+				conn.Grant.Expires = now.Add(c.left)
+				conn.Grant.Issued = conn.Grant.Expires.Add(-time.Hour)
+			}
+			if c.change != nil {
+				c.change(conn, &terms)
+			}
+			ttl, period := refresh.Answer{Connection: conn, Terms: terms}.TTL(now)
+			require.Equal(t, c.ttl, ttl)
+			require.Equal(t, c.period, period)
+		})
+	}
+}
+
+func failing(next time.Time) func(*store.Connection, *refresh.Terms) {
+	return func(c *store.Connection, _ *refresh.Terms) {
+		c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Next: next}
+	}
+}

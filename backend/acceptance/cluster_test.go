@@ -14,40 +14,157 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
-// outage is a mount on a cluster that is about to lose its active node, with one connection, "account".
-type outage struct {
-	*engine
-	cluster *stack.Cluster
-	former  *stack.Node // active when it begins
-	server  *stack.OIDC
-	token   string // of the account, when it begins
+// TestActiveNodeLost has one cluster lose its active node again and again while refreshes are in flight.
+func TestActiveNodeLost(t *testing.T) {
+	t.Parallel()
+	cluster, err := stack.StartCluster(t.Context(), suite.tools, stack.VaultOptions{})
+	require.NoError(t, err)
+	t.Cleanup(cluster.Stop)
+
+	t.Run("killed", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		forgiven, unforgiven := o.account(t, "forgiven", 60), o.account(t, "unforgiven", 0)
+		for _, a := range []*account{forgiven, unforgiven} {
+			a.spend(t, t.Context(), time.Hour) // no answer leaves before the node is dead
+		}
+		o.former.Kill()
+		o.succeeded(t)
+		forgiven.recovers(t, 2, 1)
+		unforgiven.isLost(t, 2, 0)
+		require.Eventually(t, func() bool {
+			orphans, err := o.former.Orphans()
+			return err == nil && len(orphans) == 0
+		}, patience, 20*time.Millisecond, "the orphaned plugin lives on")
+		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
+	})
+
+	// The answers reach a plugin that was deposed and cannot know: its storage is silent. Its successor asks meanwhile.
+	t.Run("paused", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		forgiven, unforgiven := o.account(t, "forgiven", 60), o.account(t, "unforgiven", 0)
+		// An answer that does not come is asked for once more, at once, but not by a node that was deposed.
+		silent := o.newService(t, "silent")
+		former := silent.adopt(t, "silent")
+		spent, left := make(chan struct{}), make(chan struct{})
+		silent.Next("refresh", func(_ *providertest.Server, _ http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+			behave(httptest.NewRecorder(), r)
+			close(spent)
+			<-r.Context().Done()
+			close(left)
+		})
+		o.write(t, "config", map[string]any{"request_timeout": 5})
+
+		ctx, hangUp := context.WithCancel(t.Context())
+		defer hangUp()
+		silently := meanwhile(func() { _, _, _ = o.renew(ctx, "silent") })
+		within(t, spent, "the refresh token is spent")
+		asked := []*demand{forgiven.spend(t, ctx, 4*time.Second), unforgiven.spend(t, ctx, 4*time.Second)}
+		o.former.Pause()
+		hangUp() // else the clients would repeat what is cut off
+		for _, d := range asked {
+			within(t, d.done, "the caller is gone")
+		}
+		within(t, silently, "the caller is gone")
+		o.succeeded(t)
+		within(t, left, "the deposed node gives the silent provider up")
+		forgiven.answered(t, 2)
+		unforgiven.answered(t, 1)
+		forgiven.recovers(t, 2, 2)
+		unforgiven.isLost(t, 2, 1)
+		o.settles(t, "silent", "refresh_outcome_unknown")
+		o.returns(t, o.former.Continue)
+		o.stands(t, "silent", "needs_reconnect", "refresh_outcome_unknown")
+		assert.False(t, silent.Alive(former))
+		assert.Equal(t, 2, silent.Count("refresh"))
+	})
+
+	// The node goes on running and finds that the others do not answer: it may not write what it gets to hear.
+	t.Run("cut off", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		forgiven, unforgiven := o.account(t, "forgiven", 60), o.account(t, "unforgiven", 0)
+		ctx, hangUp := context.WithCancel(t.Context())
+		defer hangUp()
+		asked := []*demand{forgiven.spend(t, ctx, 4*time.Second), unforgiven.spend(t, ctx, 4*time.Second)}
+		others := func(do func(*stack.Node)) {
+			for _, n := range cluster.Nodes {
+				if n != o.former {
+					do(n)
+				}
+			}
+		}
+		others((*stack.Node).Pause)
+		hangUp()
+		for _, d := range asked {
+			within(t, d.done, "the caller is gone")
+		}
+		forgiven.answered(t, 1)
+		unforgiven.answered(t, 1)
+		require.NoError(t, o.former.AwaitStandby(t.Context()))
+		others((*stack.Node).Continue)
+		active, err := cluster.Active(t.Context()) // perhaps the same
+		require.NoError(t, err)
+		o.vault = active.Vault
+		forgiven.recovers(t, 2, 2)
+		unforgiven.isLost(t, 2, 1)
+	})
+
+	// Who gives leadership up in good order waits for what is in flight. Stepping down comes last: for ten seconds that
+	// node would not lead, even if the others chose it.
+	for _, way := range []struct {
+		name        string
+		leave, back func(*stack.Node) error
+	}{
+		{
+			name:  "sealed",
+			leave: func(n *stack.Node) error { return n.Client.Sys().SealWithContext(t.Context()) },
+			back:  func(n *stack.Node) error { return n.Unseal(t.Context()) },
+		},
+		{
+			name:  "stepped down",
+			leave: func(n *stack.Node) error { return n.Client.Sys().StepDownWithContext(t.Context()) },
+			back:  func(*stack.Node) error { return nil },
+		},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			o := newOutage(t, cluster)
+			stays, left := o.account(t, "stays", 0), o.account(t, "left", 0)
+			ctx, hangUp := context.WithCancel(t.Context())
+			defer hangUp()
+			// Vault waits for the caller who stays; of the other one only the plugin knows.
+			gone := left.spend(t, ctx, 4*time.Second)
+			waits := stays.spend(t, t.Context(), 2*time.Second)
+			hangUp()
+			within(t, gone.done, "the caller is gone")
+			require.ErrorIs(t, gone.err, context.Canceled)
+			refreshes(t, left.server, 1, 0)
+
+			gives := meanwhile(func() { assert.NoError(t, way.leave(o.former)) })
+			within(t, waits.done, "the caller has an answer")
+			within(t, gives, "the node gives its place up")
+			require.NoError(t, waits.err)
+			o.succeeded(t)
+			for _, a := range []*account{stays, left} {
+				a.recovers(t, 1, 1)
+			}
+			assert.Equal(t, o.token(t, "stays"), waits.token)
+			o.returns(t, func() { require.NoError(t, way.back(o.former)) })
+		})
+	}
 }
 
-func newOutage(t *testing.T, cluster *stack.Cluster, reuseWindow int) *outage {
+// outage is a mount on a cluster that is about to lose its active node.
+type outage struct {
+	*engine
+	cluster  *stack.Cluster
+	former   *stack.Node // active when it begins
+	accounts []*account
+}
+
+func newOutage(t *testing.T, cluster *stack.Cluster) *outage {
 	t.Helper()
 	active, err := cluster.Active(t.Context())
 	require.NoError(t, err)
-	o := &outage{engine: mountOn(t, active.Vault), cluster: cluster, former: active}
-	o.server = o.newOIDC(t, "idp", "basic", stack.OIDCOptions{
-		RotateRefreshToken: "always", OIDCControl: stack.OIDCControl{ReuseWindow: reuseWindow},
-	})
-	o.connect(t, "account", "idp")
-	o.token = o.engine.token(t, "account")
-	return o
-}
-
-// spend makes a caller demand a new token, and returns when the provider has taken the refresh token. Its answer takes
-// that long, those after it come at once.
-func (o *outage) spend(t *testing.T, ctx context.Context, answer time.Duration, reuseWindow int) (token *string, err *error, done <-chan struct{}) {
-	t.Helper()
-	control := stack.OIDCControl{TokenDelayMS: int(answer.Milliseconds()), ReuseWindow: reuseWindow}
-	require.NoError(t, o.server.Control(t.Context(), control))
-	token, err = new(string), new(error)
-	done = meanwhile(func() { *token, _, *err = o.renew(ctx, "account") })
-	received(t, o.server, 1)
-	control.TokenDelayMS = 0
-	require.NoError(t, o.server.Control(t.Context(), control))
-	return token, err, done
+	return &outage{engine: mountOn(t, active.Vault), cluster: cluster, former: active}
 }
 
 // succeeded waits for another active node, and goes on there.
@@ -58,168 +175,98 @@ func (o *outage) succeeded(t *testing.T) {
 	o.vault = active.Vault
 }
 
-// ends asserts what is left of the account, and of how many requests. The token works at the provider, or nobody says so.
-func (o *outage) ends(t *testing.T, good bool, requests, answered int) {
-	t.Helper()
-	received(t, o.server, requests) // the last without a reader
-	status, reason, token := "active", "", ""
-	if good {
-		token = o.serves(t, "account", func(token string) bool { return token != o.token })
-	} else {
-		status, reason = "needs_reconnect", "refresh_outcome_unknown"
-		require.Eventually(t, func() bool { return o.read(t, "connections/account")["status"] == status }, patience, 20*time.Millisecond)
-		token = o.engine.token(t, "account")
-		assert.Equal(t, o.token, token)
-	}
-	o.stands(t, "account", status, reason)
-	assert.Equal(t, good, knows(t, o.server, token))
-	refreshes(t, o.server, requests, answered)
-}
-
-// returns brings the former active node back as a standby, and asserts that it changes nothing.
+// returns brings the former active node back as a standby, and asserts that this changes nothing and asks nobody.
 func (o *outage) returns(t *testing.T, how func()) {
 	t.Helper()
-	before, token := o.read(t, "connections/account"), o.engine.token(t, "account")
-	counts, err := o.server.Counts(t.Context())
-	require.NoError(t, err)
+	state := func() (all []any) {
+		for _, a := range o.accounts {
+			counts, err := a.server.Counts(t.Context())
+			require.NoError(t, err)
+			all = append(all, o.read(t, "connections/"+a.name), o.token(t, a.name), counts)
+		}
+		return all
+	}
+	before := state()
 	how()
 	require.NoError(t, o.former.AwaitStandby(t.Context()))
-
-	assert.Equal(t, before, o.read(t, "connections/account"))
-	assert.Equal(t, token, o.engine.token(t, "account"))
-	standby := &engine{vault: o.former.Vault, path: o.path}
-	assert.Equal(t, token, standby.token(t, "account"), "what it is asked, it passes on")
-	after, err := o.server.Counts(t.Context())
-	require.NoError(t, err)
-	assert.Equal(t, counts, after)
+	assert.Equal(t, before, state())
+	require.Eventually(t, func() bool {
+		for _, a := range o.accounts {
+			answer, err := o.former.Client.Logical().ReadWithContext(t.Context(), o.path+"/creds/"+a.name)
+			if err != nil || answer.Data["access_token"] != o.token(t, a.name) {
+				return false
+			}
+		}
+		return true
+	}, patience, 20*time.Millisecond, "the standby does not pass on what it is asked")
 }
 
-// TestActiveNodeLost has one cluster lose its active node again and again while a refresh is in flight.
-func TestActiveNodeLost(t *testing.T) {
-	t.Parallel()
-	cluster, err := stack.StartCluster(t.Context(), suite.tools, stack.VaultOptions{})
-	require.NoError(t, err)
-	t.Cleanup(cluster.Stop)
+// account is a connection of an outage, at a provider of the same name that rotates each refresh token.
+type account struct {
+	*outage
+	name   string
+	window int // seconds in which its provider takes a spent refresh token again
+	server *stack.OIDC
+	former string // access token when the outage begins
+}
 
-	const never = time.Hour
-	windows := map[string]struct {
-		seconds int
-		good    bool // whether the account survives the loss of an answer
-	}{
-		"with a reuse window":    {60, true},
-		"without a reuse window": {0, false},
-	}
+func (o *outage) account(t *testing.T, name string, reuseWindow int) *account {
+	t.Helper()
+	a := &account{outage: o, name: name, window: reuseWindow}
+	a.server = o.newOIDC(t, name, "basic", stack.OIDCOptions{RotateRefreshToken: "always"})
+	o.connect(t, name, name)
+	a.former = o.token(t, name)
+	o.accounts = append(o.accounts, a)
+	return a
+}
 
-	for name, w := range windows {
-		t.Run("killed "+name, func(t *testing.T) {
-			o := newOutage(t, cluster, w.seconds)
-			_, _, asked := o.spend(t, t.Context(), never, w.seconds)
-			o.former.Kill()
-			within(t, asked, "the caller has an answer")
-			o.succeeded(t)
-			answered := 0
-			if w.good {
-				answered = 1
-			}
-			o.ends(t, w.good, 2, answered)
-			require.Eventually(t, func() bool {
-				orphans, err := o.former.Orphans()
-				return err == nil && len(orphans) == 0
-			}, patience, 20*time.Millisecond, "the orphaned plugin lives on")
-			o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
-		})
-	}
+// demand is a caller's demand for a new token. The other fields are set when done is closed.
+type demand struct {
+	done  <-chan struct{}
+	token string
+	err   error
+}
 
-	// Who gives leadership up in good order waits for what is in flight.
-	for name, way := range map[string]struct {
-		leave, back func(*stack.Node) error
-	}{
-		"stepped down": {
-			leave: func(n *stack.Node) error { return n.Client.Sys().StepDownWithContext(t.Context()) },
-			back:  func(*stack.Node) error { return nil },
-		},
-		"sealed": {
-			leave: func(n *stack.Node) error { return n.Client.Sys().SealWithContext(t.Context()) },
-			back:  func(n *stack.Node) error { return n.Unseal(t.Context()) },
-		},
-	} {
-		for caller, stays := range map[string]bool{"its caller waits": true, "its caller is gone": false} {
-			t.Run(name+" while "+caller, func(t *testing.T) {
-				o := newOutage(t, cluster, 0)
-				ctx, hangUp := context.WithCancel(t.Context())
-				defer hangUp()
-				token, err, asked := o.spend(t, ctx, 1500*time.Millisecond, 0)
-				if !stays {
-					hangUp()
-					within(t, asked, "the caller is gone")
-					require.ErrorIs(t, *err, context.Canceled)
-				}
-				refreshes(t, o.server, 1, 0)
-				require.NoError(t, way.leave(o.former))
-				o.succeeded(t)
-				o.ends(t, true, 1, 1)
-				if stays {
-					within(t, asked, "the caller has an answer")
-					require.NoError(t, *err)
-					assert.Equal(t, o.engine.token(t, "account"), *token)
-				}
-				o.returns(t, func() { require.NoError(t, way.back(o.former)) })
-			})
-		}
-	}
+// spend demands a new token, and returns when the provider has taken the refresh token. Its answer takes that long; later
+// ones come at once.
+func (a *account) spend(t *testing.T, ctx context.Context, answer time.Duration) *demand {
+	t.Helper()
+	control := stack.OIDCControl{TokenDelayMS: int(answer.Milliseconds()), ReuseWindow: a.window}
+	require.NoError(t, a.server.Control(t.Context(), control))
+	d := &demand{}
+	d.done = meanwhile(func() { d.token, _, d.err = a.renew(ctx, a.name) })
+	received(t, a.server, 1)
+	control.TokenDelayMS = 0
+	require.NoError(t, a.server.Control(t.Context(), control))
+	return d
+}
 
-	// The answer reaches a plugin that was deposed and cannot know: its storage is silent. Its successor has asked meanwhile.
-	for name, w := range windows {
-		t.Run("paused "+name, func(t *testing.T) {
-			o := newOutage(t, cluster, w.seconds)
-			ctx, hangUp := context.WithCancel(t.Context())
-			defer hangUp()
-			_, _, asked := o.spend(t, ctx, 4*time.Second, w.seconds)
-			o.former.Pause()
-			hangUp() // or its client would repeat what was cut off
-			within(t, asked, "the caller is gone")
-			o.succeeded(t)
-			received(t, o.server, 2)
-			late := 1
-			if w.good {
-				late = 2
-			}
-			require.Eventually(t, func() bool {
-				counts, err := o.server.Counts(t.Context())
-				return err == nil && counts.Answered["refresh_token"] == late
-			}, patience, 20*time.Millisecond, "the deposed node has its answer")
-			o.ends(t, w.good, 2, late)
-			o.returns(t, o.former.Continue)
-		})
-	}
+// answered waits until so many refreshes were answered with tokens, whoever was there to hear it.
+func (a *account) answered(t *testing.T, refreshes int) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		counts, err := a.server.Counts(t.Context())
+		return err == nil && counts.Answered["refresh_token"] == refreshes
+	}, patience, 20*time.Millisecond, "%s does not answer %d refreshes", a.name, refreshes)
+}
 
-	// A request that was sent and not answered is made once more, at once, but not by a node that was deposed.
-	t.Run("paused until it gives up the provider", func(t *testing.T) {
-		o := newOutage(t, cluster, 0)
-		o.write(t, "config", map[string]any{"request_timeout": 2})
-		s := o.newService(t, "service")
-		former := s.adopt(t, "other")
-		spent, left := make(chan struct{}), make(chan struct{})
-		s.Next("refresh", func(_ *providertest.Server, _ http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
-			behave(httptest.NewRecorder(), r)
-			close(spent)
-			<-r.Context().Done()
-			close(left)
-		})
-		ctx, hangUp := context.WithCancel(t.Context())
-		defer hangUp()
-		asked := meanwhile(func() { _, _, _ = o.renew(ctx, "other") })
-		within(t, spent, "the refresh token is spent")
-		o.former.Pause()
-		hangUp()
-		within(t, asked, "the caller is gone")
-		within(t, left, "the deposed node gives the provider up")
-		o.succeeded(t)
-		require.Eventually(t, func() bool { return o.read(t, "connections/other")["status"] == "needs_reconnect" }, patience, 20*time.Millisecond)
-		o.stands(t, "other", "needs_reconnect", "refresh_outcome_unknown")
-		o.returns(t, o.former.Continue)
-		o.stands(t, "other", "needs_reconnect", "refresh_outcome_unknown")
-		assert.False(t, s.Alive(former))
-		assert.Equal(t, 2, s.Count("refresh"))
-	})
+// recovers asserts that the account has a new token, which works at its provider, and how many requests that took. The
+// last of them needed no reader.
+func (a *account) recovers(t *testing.T, requests, answered int) {
+	t.Helper()
+	received(t, a.server, requests)
+	token := a.serves(t, a.name, func(token string) bool { return token != a.former })
+	assert.True(t, knows(t, a.server, token))
+	a.stands(t, a.name, "active", "")
+	refreshes(t, a.server, requests, answered)
+}
+
+// isLost asserts that the account says itself that its provider's answer was lost, and how many requests there were.
+func (a *account) isLost(t *testing.T, requests, answered int) {
+	t.Helper()
+	received(t, a.server, requests)
+	a.settles(t, a.name, "refresh_outcome_unknown")
+	assert.Equal(t, a.former, a.token(t, a.name))
+	assert.False(t, knows(t, a.server, a.former), "the provider ends what was granted")
+	refreshes(t, a.server, requests, answered)
 }

@@ -17,38 +17,42 @@ func TestCluster(t *testing.T) {
 	require.NoError(t, err)
 	require.NoError(t, active.Mount(t.Context(), "connectors"))
 
-	deposals := map[string]struct {
-		depose func(*stack.Node) error
-		mend   func(*stack.Node) error
+	tests := []struct {
+		name         string
+		depose, mend func(*stack.Node) error
 	}{
-		"killed": {
+		{
+			name:   "killed",
 			depose: func(n *stack.Node) error { n.Kill(); return nil },
 			mend:   func(n *stack.Node) error { return n.Restart(t.Context()) },
 		},
-		"paused": {
+		{
+			name:   "paused",
 			depose: func(n *stack.Node) error { n.Pause(); return nil },
 			mend:   func(n *stack.Node) error { n.Continue(); return nil },
 		},
-		"sealed": {
+		{
+			name:   "sealed",
 			depose: func(n *stack.Node) error { return n.Client.Sys().SealWithContext(t.Context()) },
 			mend:   func(n *stack.Node) error { return n.Unseal(t.Context()) },
 		},
-		"stepped down": {
+		{ // the last: for ten seconds it would not lead, even if the others chose it
+			name:   "stepped down",
 			depose: func(n *stack.Node) error { return n.Client.Sys().StepDownWithContext(t.Context()) },
 			mend:   func(*stack.Node) error { return nil },
 		},
 	}
-	for name, d := range deposals {
-		t.Run(name, func(t *testing.T) {
+	for _, tc := range tests {
+		t.Run(tc.name, func(t *testing.T) {
 			former, err := cluster.Active(t.Context())
 			require.NoError(t, err)
-			require.NoError(t, d.depose(former))
+			require.NoError(t, tc.depose(former))
 			active, err := cluster.Active(t.Context(), former)
 			require.NoError(t, err)
 			_, err = active.Client.Logical().ReadWithContext(t.Context(), "connectors/config")
 			require.NoError(t, err, "the engine runs there")
 
-			require.NoError(t, d.mend(former))
+			require.NoError(t, tc.mend(former))
 			require.NoError(t, former.AwaitStandby(t.Context()))
 			plugins, err := active.PluginPIDs()
 			require.NoError(t, err)

@@ -24,8 +24,7 @@ func (r *RaftVault) Restore(ctx context.Context, snapshot []byte) error {
 	return nil
 }
 
-// RestartWith is Restart with other variables for Vault, and so for its plugins: "NAME=value". They last.
-func (r *RaftVault) RestartWith(ctx context.Context, env ...string) error {
-	r.options.Env = env
-	return r.Restart(ctx)
+// SetEnv changes the variables that Vault, and so its plugins, have from the next start on: "NAME=value".
+func (v *Vault) SetEnv(env ...string) {
+	v.options.Env = env
 }

@@ -62,6 +62,10 @@ tools: ## Fetch or build Vault, Node and the authorization servers, once per mac
 bench: build tools ## Compare with a constant answer and with KV, on one Vault
 	go run ./scripts/bench
 
+.PHONY: scale
+scale: build tools ## What many connections cost: a table and a plot; half an hour
+	go run ./scripts/bench -scale
+
 ##@ Keep it right
 
 .PHONY: check

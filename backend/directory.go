@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"unique"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
@@ -23,12 +24,17 @@ type summary struct {
 }
 
 func summarize(c *store.Connection) summary {
-	s := summary{provider: c.Provider, status: c.Status, reason: c.Reason, pinned: c.Pinned, failing: c.Attempt.Failures > 0}
+	s := summary{
+		provider: intern(c.Provider), status: intern(c.Status), reason: intern(c.Reason), pinned: intern(c.Pinned), failing: c.Attempt.Failures > 0,
+	}
 	if c.Grant != nil {
 		s.account = c.Grant.Account.ID
 	}
 	return s
 }
+
+// intern gives the one copy of a text that many connections share: a third of what a summary takes would be repetition.
+func intern[T ~string](text T) T { return unique.Make(text).Value() }
 
 // changed follows one connection; nil: it is gone.
 func (d *directory) changed(k store.Key, c *store.Connection) {

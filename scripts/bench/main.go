@@ -1,5 +1,10 @@
-// Command bench measures what reading a valid token costs, as a ratio to what Vault and its plugin boundary cost anyway.
-// All legs run in turn on one Vault in one run, so that the ratio holds whatever else the machine does.
+// Command bench measures the engine in a real Vault.
+//
+// By default it tells what reading a valid token costs, as a ratio to what Vault and its plugin boundary cost anyway: all
+// legs run in turn on one Vault in one run, so that the ratio holds whatever else the machine does.
+//
+// With -scale it tells what many connections cost, in three parts: idle (nothing is due), stall (a provider hangs) and
+// wave (many tokens fall due together). It writes scale.md and scale.png, and needs Linux.
 package main
 
 import (
@@ -15,6 +20,8 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strconv"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -25,14 +32,47 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	connections := flag.Int("connections", 8, "concurrent clients")
-	leg := flag.Duration("leg", 2*time.Second, "length of one leg")
+	clients := flag.Int("clients", 8, "concurrent clients")
+	leg := flag.Duration("leg", 2*time.Second, "length of one leg of reads")
 	pairs := flag.Int("pairs", 9, "legs of each kind; the median counts")
+
+	atScale := flag.Bool("scale", false, "measure what many connections cost instead")
+	parts := flag.String("parts", "idle,stall,wave", "with -scale: what to measure")
+	sizes := flag.String("connections", "1000,10000,100000", "idle: numbers of connections")
+	quiet := flag.Duration("quiet", time.Minute, "idle: over which processor time is measured")
+	stalled := flag.Int("due", 1000, "stall: tokens that are due at the provider that hangs")
+	wave := flag.Int("wave", 10_000, "wave: tokens that fall due")
+	life := flag.Duration("life", 5*time.Minute, "wave: life of these tokens")
+	out := flag.String("out", filepath.Join(os.TempDir(), "bench"), "with -scale: folder for the results")
 	flag.Parse()
-	if err := run(ctx, *connections, *leg, *pairs); err != nil {
+
+	var err error
+	if *atScale {
+		o := scaleOptions{parts: strings.Split(*parts, ","), clients: *clients, quiet: *quiet, leg: *leg, stalled: *stalled, wave: *wave, life: *life, out: *out}
+		if o.sizes, err = numbers(*sizes); err == nil {
+			err = runScale(ctx, o)
+		}
+	} else {
+		err = run(ctx, *clients, *leg, *pairs)
+	}
+	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
+}
+
+// numbers reads a list with commas, and puts it in order.
+func numbers(list string) ([]int, error) {
+	var out []int
+	for text := range strings.SplitSeq(list, ",") {
+		n, err := strconv.Atoi(text)
+		if err != nil || n < 1 {
+			return nil, fmt.Errorf("%q is no number of connections", text)
+		}
+		out = append(out, n)
+	}
+	slices.Sort(out)
+	return out, nil
 }
 
 // path is one thing to read.
@@ -42,7 +82,7 @@ type path struct {
 	rates []float64
 }
 
-func run(ctx context.Context, connections int, leg time.Duration, pairs int) error {
+func run(ctx context.Context, clients int, leg time.Duration, pairs int) error {
 	tools, err := stack.Locate(ctx, os.Stderr)
 	if err != nil {
 		return err
@@ -62,7 +102,7 @@ func run(ctx context.Context, connections int, leg time.Duration, pairs int) err
 	}
 	for range pairs {
 		for _, p := range paths {
-			rate, err := measure(ctx, vault, p.path, connections, leg)
+			rate, err := measure(ctx, vault, p.path, clients, leg)
 			if err != nil {
 				return fmt.Errorf("%s: %w", p.path, err)
 			}
@@ -73,7 +113,7 @@ func run(ctx context.Context, connections int, leg time.Duration, pairs int) err
 	for i := range ratios {
 		ratios[i] = paths[0].rates[i] / paths[1].rates[i]
 	}
-	fmt.Printf("machine: %s/%s, %d CPUs; %d connections, %d legs of %s each\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), connections, pairs, leg)
+	fmt.Printf("machine: %s/%s, %d CPUs; %d clients, %d legs of %s each\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), clients, pairs, leg)
 	for _, p := range paths {
 		fmt.Printf("%-55s %8.0f reads/s (median)\n", p.title, median(p.rates))
 	}
@@ -129,9 +169,9 @@ func buildConstant(ctx context.Context) (string, error) {
 	return out, cmd.Run()
 }
 
-// measure reads a path from all connections for the length of a leg, and gives the reads a second.
-func measure(ctx context.Context, v *stack.Vault, path string, connections int, leg time.Duration) (float64, error) {
-	transport := &http.Transport{MaxIdleConnsPerHost: connections, MaxConnsPerHost: connections}
+// measure reads a path from all clients for the length of a leg, and gives the reads a second.
+func measure(ctx context.Context, v *stack.Vault, path string, clients int, leg time.Duration) (float64, error) {
+	transport := &http.Transport{MaxIdleConnsPerHost: clients, MaxConnsPerHost: clients}
 	defer transport.CloseIdleConnections()
 	client := &http.Client{Transport: transport}
 	var (
@@ -141,7 +181,7 @@ func measure(ctx context.Context, v *stack.Vault, path string, connections int, 
 		fault error
 	)
 	start := time.Now()
-	for range connections {
+	for range clients {
 		wg.Go(func() {
 			for time.Since(start) < leg && ctx.Err() == nil {
 				if err := read(ctx, client, v, path); err != nil {

@@ -63,16 +63,16 @@ type Coordinator struct {
 	closing   chan struct{}
 
 	mu      sync.Mutex
-	unsaved map[store.Key]*store.Connection // guarded by mu; what storage refused, newer than storage
-	saving  bool                            // guarded by mu; a flight tries to save
-	saves   int                             // guarded by mu; how many such flights there were
+	unsaved map[store.Key]*kept // guarded by mu; what storage refused, newer than storage
+	saving  bool                // guarded by mu; a flight tries to save
+	saves   int                 // guarded by mu; how many such flights there were
 }
 
 // New makes a coordinator that does nothing until it is asked.
 func New(o Options) *Coordinator {
 	return &Coordinator{
 		opts: o, logger: o.Logger, cache: newCached(), index: newIndex(), flights: newFlights(o.Logger), closing: make(chan struct{}),
-		unsaved: map[store.Key]*store.Connection{},
+		unsaved: map[store.Key]*kept{},
 	}
 }
 
@@ -212,14 +212,18 @@ func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(conte
 		revoke(ctx, conn)
 	}
 	defer c.locks.lock(k)()
+	// The intent goes first: one that outlived its connection would cast doubt on the next of that name.
+	if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
+		return err
+	}
 	c.cache.drop(k)
 	defer c.cache.drop(k)
 	if err := c.opts.Store.DeleteConnection(ctx, k); err != nil {
 		return err
 	}
-	c.keep(k, nil)
+	c.forget(k)
 	c.changed(ctx, k, nil)
-	return c.opts.Store.DeleteIntent(ctx, k)
+	return nil
 }
 
 // Recover tries again, at once, every refresh that a crash cut off: many providers take a spent refresh token for a
@@ -244,7 +248,7 @@ func (c *Coordinator) Recover(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil {
+		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil || conn.Attempt.Class == providers.Rejected {
 			failed = errors.Join(failed, c.settle(ctx, k, i.Generation)) // its answer was saved
 			continue
 		}

@@ -2,7 +2,6 @@ package refresh_test
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -43,11 +42,22 @@ type world struct {
 	onDisk   map[store.Key]state // what storage holds
 	faults   faults
 	starts   int
+	asked    map[store.Key]int // calls to its service
+	hasty    map[store.Key]int // calls that follow a failure within a second
+	demands  map[store.Key]int // what may justify one, beside the time that passes
+
+	wants    map[store.Key]*want
+	troubled bool // something failed by design
+
+	processes []*process
+	active    *process
+	callers   sync.WaitGroup
+	leaving   sync.WaitGroup
 }
 
 // faults of storage. All of them end when the trouble does.
 type faults struct {
-	trouble         float64 // how likely a call to a service fails, and a write to storage
+	trouble           float64   // how likely a call to a service fails, and a write to storage
 	noWrites, nothing time.Time // storage refuses until then
 }
 
@@ -76,8 +86,6 @@ type consent struct {
 	service *service
 	issued  int // refresh tokens
 	revoked bool
-	asked   int // how often it was spent, or tried
-	demands int // what callers did that may justify a call each
 }
 
 // mark orders grants: a later consent is newer, and so is a later token of one.
@@ -112,6 +120,7 @@ type state struct {
 	serial, generation uint64
 	mark               mark
 	token              *token
+	denied             bool // storage took it and said that it did not
 }
 
 func (w *world) note(format string, args ...any) {
@@ -123,7 +132,15 @@ func (w *world) complain(format string, args ...any) {
 	w.note("BROKEN: "+format, args...)
 	if !w.broken {
 		w.broken = true
-		w.t.Errorf("seed %d: "+format+"\n%s", append(append([]any{w.seed}, args...), strings.Join(w.log[max(0, len(w.log)-150):], "\n"))...)
+		w.t.Errorf("seed %d: "+format+"\n%s", append(append([]any{w.seed}, args...), strings.Join(w.log[max(0, len(w.log)-300):], "\n"))...)
+	}
+}
+
+func (w *world) expect(holds bool, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !holds {
+		w.complain(format, args...)
 	}
 }
 
@@ -140,7 +157,7 @@ func (tok *token) refuses() bool {
 // consentTo is what a person does in a browser: a grant that the service will take. w.mu is held.
 func (w *world) consentTo(s *service, k store.Key) *providers.Grant {
 	w.consents++
-	return w.issue(&consent{id: w.consents, key: k, service: s, demands: 1}, nil)
+	return w.issue(&consent{id: w.consents, key: k, service: s}, nil)
 }
 
 // issue makes what a service answers. used is the refresh token that stays good if it does not rotate.
@@ -200,17 +217,21 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 		l.note("%s: %s: nothing was sent", l.p, tok.value)
 		l.mu.Unlock()
 		return nil, errors.New("nothing was sent")
-	case l.p.deposed && s.rotates:
-		l.complain("%s was deposed and spends %s", l.p, tok.value)
+	case l.p.standby, l.p.deposed && (s.rotates || time.Now().After(l.p.unaware)):
+		l.complain("%s may not write and spends %s", l.p, tok.value)
 	}
 	for other := range l.calls {
-		if other.token.consent == tok.consent && !other.by.gone && !other.by.deposed {
+		if other.token.consent == tok.consent && !l.p.deposed && !other.by.gone && !other.by.deposed {
 			l.complain("%s spends %s while %s spends %s", l.p, tok.value, other.by, other.token.value)
 		}
 	}
 	here := &call{l.p, tok}
 	l.calls[here] = true
-	tok.consent.asked++
+	l.asked[tok.consent.key]++
+	if failed, ok := l.p.failed[tok.consent.key]; ok && time.Since(failed) < time.Second {
+		l.hasty[tok.consent.key]++
+	}
+	delete(l.p.failed, tok.consent.key)
 	f := l.draw(s)
 	l.note("%s: %s: sent", l.p, tok.value)
 	l.mu.Unlock()
@@ -226,21 +247,34 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	delete(l.calls, here)
+	if err != nil {
+		l.p.failed[tok.consent.key] = time.Now()
+	}
 	l.note("%s: %s: %v", l.p, tok.value, err)
 	switch {
 	case errors.Is(err, lost):
-		tok.doubt, tok.lost = true, tok.lost || g != nil
+		l.demands[tok.consent.key]++ // it may be asked once more, at once
+		tok.doubt, tok.lost = true, tok.lost || g != nil && s.rotates
 		return nil, err
 	case err != nil:
 		return nil, err
 	case l.p.gone || l.p.deposed:
-		tok.doubt, tok.lost = true, true // it may be told, and cannot be kept
+		tok.doubt, tok.lost = true, tok.lost || s.rotates // it may be told, and cannot be kept
 	default:
-		l.p.received[tok.consent.key] = receipt{l.access[g.AccessToken.Reveal()].mark, time.Now()}
+		l.p.receive(tok.consent.key, l.access[g.AccessToken.Reveal()].mark)
+		l.worstMoment()
 	}
 	full := *c.Grant
 	full.AccessToken, full.RefreshToken, full.Issued, full.Expires = g.AccessToken, g.RefreshToken, g.Issued, g.Expires
 	return &full, nil
+}
+
+// worstMoment lets storage go away just as there is something to keep. w.mu is held.
+func (w *world) worstMoment() {
+	if w.chance(w.faults.trouble) {
+		w.note("storage refuses everything")
+		w.faults.nothing = time.Now().Add(w.upTo(30 * time.Second))
+	}
 }
 
 var lost error = &providers.Error{Class: providers.Unknown, Step: "refresh", Reason: "timeout"}
@@ -315,162 +349,5 @@ func sleep(ctx context.Context, d time.Duration) error {
 		return nil
 	case <-ctx.Done():
 		return ctx.Err()
-	}
-}
-
-// view is storage as one process sees it. It implements [logical.Storage].
-type view struct {
-	*world
-	p *process
-}
-
-// access makes an access to storage, or fails as the world will have it. do runs under w.mu.
-func (v view) access(ctx context.Context, write bool, key string, do func() error) error {
-	v.mu.Lock()
-	takes := v.upTo(5 * time.Millisecond)
-	if v.chance(v.faults.trouble / 4) {
-		takes = v.upTo(3 * time.Second)
-	}
-	v.mu.Unlock()
-	if err := sleep(ctx, takes); err != nil {
-		return err
-	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	now := time.Now()
-	switch {
-	case v.p.gone || now.Before(v.faults.nothing):
-	case write && (v.p.deposed || v.p.standby):
-		return logical.ErrReadOnly
-	case write && now.Before(v.faults.noWrites):
-	case write && v.chance(v.faults.trouble/3):
-		if v.chance(0.3) {
-			v.note("%s: storage takes %s and says it does not", v.p, key)
-			_ = do()
-		}
-	default:
-		return do()
-	}
-	if write {
-		v.note("%s: storage refuses %s", v.p, key)
-	}
-	return testenv.ErrStorage
-}
-
-func (v view) Get(ctx context.Context, key string) (e *logical.StorageEntry, err error) {
-	err = v.access(ctx, false, key, func() error { e, err = v.disk.Get(context.Background(), key); return err })
-	return e, err
-}
-
-func (v view) List(ctx context.Context, prefix string) (names []string, err error) {
-	err = v.access(ctx, false, prefix, func() error { names, err = v.disk.List(context.Background(), prefix); return err })
-	return names, err
-}
-
-func (v view) Put(ctx context.Context, e *logical.StorageEntry) error {
-	err := v.access(ctx, true, e.Key, func() error {
-		if err := v.disk.Put(context.Background(), e); err != nil {
-			return err
-		}
-		v.written(v.p, e.Key)
-		return nil
-	})
-	if err != nil && strings.HasPrefix(e.Key, "wal/") {
-		v.stuckIntent(e.Key)
-	}
-	return err
-}
-
-func (v view) Delete(ctx context.Context, key string) error {
-	err := v.access(ctx, true, key, func() error {
-		if err := v.disk.Delete(context.Background(), key); err != nil {
-			return err
-		}
-		v.written(v.p, key)
-		return nil
-	})
-	if err != nil && strings.HasPrefix(key, "wal/") {
-		v.stuckIntent(key)
-	}
-	return err
-}
-
-// stuckIntent allows for an intent that stands though nothing was sent, or though the answer is known: storage would not
-// let go of it, and whoever finds it cannot tell.
-func (w *world) stuckIntent(key string) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	e, err := w.disk.Get(context.Background(), key)
-	if err != nil || e == nil {
-		return
-	}
-	var i store.Intent
-	if err := json.Unmarshal(e.Value, &i); err != nil {
-		w.complain("an intent cannot be read: %v", err)
-	}
-	for k, held := range w.onDisk {
-		if k.String() == i.Key && held.generation == i.Generation && held.token != nil {
-			held.token.doubt = true
-		}
-	}
-}
-
-// written judges what storage holds now of a connection. w.mu is held.
-func (w *world) written(p *process, key string) {
-	name, ok := strings.CutPrefix(key, "connection/")
-	if !ok {
-		return
-	}
-	k, err := store.ParseKey(name)
-	if err != nil {
-		w.complain("storage holds %s: %v", key, err)
-		return
-	}
-	for _, other := range p.siblings() {
-		go other.Invalidate(k)
-	}
-	c, err := store.New(&w.disk).Connection(context.Background(), k)
-	if err != nil {
-		w.complain("%s: %v", k, err)
-		return
-	}
-	if c == nil {
-		w.note("%s: %s is deleted", p, k.Name)
-		delete(w.onDisk, k)
-		delete(p.received, k)
-		return
-	}
-	before, now := w.onDisk[k], w.stateOf(c)
-	w.note("%s: %s is stored: serial %d, generation %d, %s %s, consent %d, token %d", p, k.Name, now.serial, now.generation, c.Status, c.Reason, now.mark.consent, now.mark.token)
-	if now.mark.before(before.mark) {
-		w.complain("%s: %s: an older token %v over a newer %v", p, k.Name, now.mark, before.mark)
-	}
-	if before.serial > 0 && (now.serial != before.serial+1 || now.generation < before.generation) {
-		w.complain("%s: %s: serial %d and generation %d over %d and %d", p, k.Name, now.serial, now.generation, before.serial, before.generation)
-	}
-	w.onDisk[k] = now
-}
-
-func (w *world) stateOf(c *store.Connection) state {
-	return state{c.Serial, c.Generation, w.access[c.Grant.AccessToken.Reveal()].mark, w.tokens[c.Grant.RefreshToken.Reveal()]}
-}
-
-// changed judges each new state of a connection, stored or not. It is what the coordinator tells the backend.
-func (w *world) changed(p *process, k store.Key, c *store.Connection) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if c == nil || p.gone || c.Status != store.StatusNeedsReconnect {
-		return
-	}
-	tok := w.tokens[c.Grant.RefreshToken.Reveal()]
-	switch {
-	case !tok.refuses():
-		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, c.Reason, tok.value)
-	case c.Reason == store.ReasonGrantRefused && tok.lost:
-		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
-	case c.Reason == store.ReasonOutcomeUnknown && !tok.doubt:
-		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)
-	case c.Reason != store.ReasonGrantRefused && c.Reason != store.ReasonOutcomeUnknown:
-		w.complain("%s: %s: status %s", p, k.Name, c.Reason)
 	}
 }

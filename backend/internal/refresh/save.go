@@ -23,10 +23,12 @@ func (c *Coordinator) Load(ctx context.Context, k store.Key) (*store.Connection,
 
 func (c *Coordinator) load(ctx context.Context, k store.Key) (conn *store.Connection, unsaved bool, err error) {
 	c.mu.Lock()
-	kept := c.unsaved[k].Clone()
+	if held := c.unsaved[k]; held != nil {
+		conn = held.conn.Clone()
+	}
 	c.mu.Unlock()
-	if kept != nil {
-		return kept, true, nil
+	if conn != nil {
+		return conn, true, nil
 	}
 	conn, epoch := c.cache.get(k)
 	if conn != nil {
@@ -59,7 +61,10 @@ func (c *Coordinator) Invalidate(k store.Key) {
 // store; nil leaves everything as it is. When storage refuses, nothing has changed.
 func (c *Coordinator) Update(ctx context.Context, k store.Key, change func(*store.Connection) (*store.Connection, error)) (*store.Connection, error) {
 	defer c.locks.lock(k)()
-	conn, _, err := c.load(ctx, k)
+	if _, err := c.save(ctx, k); err != nil {
+		return nil, err // what is held may rest on less than storage holds
+	}
+	conn, err := c.Load(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +75,6 @@ func (c *Coordinator) Update(ctx context.Context, k store.Key, change func(*stor
 	if err := c.put(ctx, k, next); err != nil {
 		return nil, err
 	}
-	c.keep(k, nil)
 	c.changed(ctx, k, next)
 	return next.Clone(), nil
 }
@@ -80,35 +84,68 @@ func (c *Coordinator) Update(ctx context.Context, k store.Key, change func(*stor
 // even answer a read.
 func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connection, change func(*store.Connection) (*store.Connection, error)) (conn *store.Connection, saved bool, err error) {
 	defer c.locks.lock(k)()
-	conn, _, err = c.load(ctx, k)
-	if err != nil {
+	conn, unsaved, err := c.load(ctx, k)
+	blind := err != nil
+	if blind {
 		conn = known.Clone()
 	}
 	next, err := change(conn)
 	if err != nil || next == nil {
 		return nil, false, err
 	}
-	if err := c.put(ctx, k, next); err != nil {
-		c.logger.Error("storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
-		c.keep(k, next)
-		c.changed(ctx, k, next)
-		c.saveLater()
-		return next.Clone(), false, nil
+	if !blind && !unsaved {
+		if err = c.put(ctx, k, next); err == nil {
+			c.changed(ctx, k, next)
+			return next.Clone(), true, nil
+		}
 	}
-	c.keep(k, nil)
+	c.keep(k, next, change)
+	if unsaved {
+		if next, err = c.save(ctx, k); err == nil {
+			return next, true, nil
+		}
+		next, _ = c.Load(ctx, k)
+	}
+	c.logger.Error("storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
 	c.changed(ctx, k, next)
-	return next.Clone(), true, nil
+	c.saveLater()
+	return next.Clone(), false, nil
 }
 
-// keep sets what is unsaved for a connection; nil clears it.
-func (c *Coordinator) keep(k store.Key, conn *store.Connection) {
+// kept is a state that storage refused, and the changes that made it of what was read before. When storage turns out to
+// hold something else than that, they are made again of what it holds.
+type kept struct {
+	conn    *store.Connection
+	changes []func(*store.Connection) (*store.Connection, error)
+}
+
+// redo makes the changes of what storage holds; nil when none of them applies any more.
+func (u *kept) redo(stored *store.Connection) *store.Connection {
+	var made *store.Connection
+	for _, change := range u.changes {
+		if next, err := change(stored.Clone()); err == nil && next != nil {
+			stored, made = next, next
+		}
+	}
+	return made
+}
+
+// keep holds a state that storage does not, and the change that it came by.
+func (c *Coordinator) keep(k store.Key, conn *store.Connection, change func(*store.Connection) (*store.Connection, error)) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if conn == nil {
-		delete(c.unsaved, k)
-		return
+	if c.unsaved[k] == nil {
+		c.unsaved[k] = &kept{}
 	}
-	c.unsaved[k] = conn.Clone()
+	c.unsaved[k].conn = conn.Clone()
+	c.unsaved[k].changes = append(c.unsaved[k].changes, change)
+}
+
+// forget lets go of what was held of a connection: storage has it, or something newer.
+func (c *Coordinator) forget(k store.Key) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.unsaved, k)
 }
 
 // Unsaved is how many connections live in memory only.
@@ -188,40 +225,50 @@ func (c *Coordinator) saveAll(ctx context.Context) {
 
 func (c *Coordinator) saveOne(ctx context.Context, k store.Key) error {
 	defer c.locks.lock(k)()
-	conn, unsaved, err := c.load(ctx, k)
-	if err != nil || !unsaved {
-		return err
+	_, err := c.save(ctx, k)
+	return err
+}
+
+// save writes what is held of a connection, if anything is, and gives what storage holds then. It is called under the
+// connection's lock.
+func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection, error) {
+	c.mu.Lock()
+	held := c.unsaved[k]
+	c.mu.Unlock()
+	if held == nil {
+		return nil, nil
 	}
 	stored, err := c.opts.Store.Connection(ctx, k)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if stored != nil && stored.Serial != conn.Serial && stored.Generation < conn.Generation {
-		// A write that failed for us was made after all, and what we hold is a later grant.
-		conn.Serial = stored.Serial
+	next := held.conn.Clone()
+	if stored == nil && next.Serial > 0 || stored != nil && stored.Serial != next.Serial {
+		// It did not answer when we read it, or took a write without saying so, or another node went on.
+		next = held.redo(stored)
 	}
-	if stored != nil && stored.Serial != conn.Serial {
-		// Another node went on meanwhile. What it stored is newer than what we hold.
+	if next == nil {
 		c.logger.Warn("dropped an unsaved state: storage holds a newer one", "connection", k.String())
-		c.keep(k, nil)
-		c.changed(ctx, k, stored)
-		return nil
+		next = stored
+	} else {
+		c.mu.Lock()
+		held.conn = next.Clone()
+		c.mu.Unlock()
+		if err := c.put(ctx, k, next); err != nil {
+			return nil, err
+		}
+		c.logger.Info("saved a connection that storage had refused", "connection", k.String())
 	}
-	if stored == nil && conn.Serial > 0 {
-		c.keep(k, nil) // deleted by another node
-		c.changed(ctx, k, nil)
-		return nil
-	}
-	if err := c.put(ctx, k, conn); err != nil {
-		return err
-	}
-	c.keep(k, nil)
-	c.changed(ctx, k, conn)
-	c.logger.Info("saved a connection that storage had refused", "connection", k.String())
+	c.forget(k)
+	c.changed(ctx, k, next)
 	if c.flights.find(flightName(k)) != nil {
-		return nil // the intent is that flight's
+		return next, nil // the intent is that flight's
 	}
-	return c.opts.Store.DeleteIntent(ctx, k)
+	// An intent that stays is found by the next refresh, or the next start.
+	if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
+		c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", err)
+	}
+	return next, nil
 }
 
 // Nudge makes sure that what is unsaved is being saved, and that the worker looks whether it may work now. It is cheap;

@@ -141,7 +141,7 @@ func (c *Coordinator) pass(ctx context.Context) {
 		c.worker.lastPass = now
 		c.worker.mu.Unlock()
 		for k, ok := c.index.pop(now); ok && ctx.Err() == nil; k, ok = c.index.pop(now) {
-			c.enqueue(ctx, k)
+			c.enqueue(ctx, k, now)
 		}
 	}
 	c.dispatch(ctx)
@@ -153,8 +153,8 @@ func (c *Coordinator) mayWork(ctx context.Context) bool {
 }
 
 // enqueue looks at a connection that the index named, and lets it wait for its provider if it is due indeed.
-func (c *Coordinator) enqueue(ctx context.Context, k store.Key) {
-	now := c.opts.Now()
+// now is that of the whole pass: by a clock that was set back meanwhile, what is entered anew would be due again at once.
+func (c *Coordinator) enqueue(ctx context.Context, k store.Key, now time.Time) {
 	a, err := c.look(ctx, k)
 	var problem *Error
 	switch {

@@ -1,0 +1,179 @@
+package refresh_test
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+)
+
+// view is storage as one process sees it. It implements [logical.Storage].
+type view struct {
+	*world
+	p *process
+}
+
+// access makes an access to storage, or fails as the world will have it. do runs under w.mu.
+func (v view) access(ctx context.Context, write bool, key string, do func() error) error {
+	v.mu.Lock()
+	takes := v.upTo(5 * time.Millisecond)
+	if v.chance(v.faults.trouble / 4) {
+		takes = v.upTo(3 * time.Second)
+	}
+	v.mu.Unlock()
+	if err := sleep(ctx, takes); err != nil {
+		return err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	now := time.Now()
+	switch {
+	case v.p.gone || now.Before(v.faults.nothing):
+	case write && (v.p.deposed || v.p.standby):
+		return logical.ErrReadOnly
+	case write && now.Before(v.faults.noWrites):
+	case write && v.chance(v.faults.trouble/3):
+		if v.chance(0.3) {
+			v.note("%s: storage takes %s and says it does not", v.p, key)
+			_ = do()
+			if k, err := store.ParseKey(strings.TrimPrefix(key, "connection/")); err == nil {
+				held := v.onDisk[k]
+				held.denied = true
+				v.onDisk[k] = held
+			}
+		}
+	default:
+		return do()
+	}
+	if write {
+		v.note("%s: storage refuses %s", v.p, key)
+	}
+	return testenv.ErrStorage
+}
+
+func (v view) Get(ctx context.Context, key string) (e *logical.StorageEntry, err error) {
+	err = v.access(ctx, false, key, func() error { e, err = v.disk.Get(context.Background(), key); return err })
+	return e, err
+}
+
+func (v view) List(ctx context.Context, prefix string) (names []string, err error) {
+	err = v.access(ctx, false, prefix, func() error { names, err = v.disk.List(context.Background(), prefix); return err })
+	return names, err
+}
+
+func (v view) Put(ctx context.Context, e *logical.StorageEntry) error {
+	err := v.access(ctx, true, e.Key, func() error {
+		if err := v.disk.Put(context.Background(), e); err != nil {
+			return err
+		}
+		v.written(v.p, e.Key)
+		return nil
+	})
+	if err != nil && strings.HasPrefix(e.Key, "wal/") {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.stuckIntent(e.Key)
+	}
+	return err
+}
+
+func (v view) Delete(ctx context.Context, key string) error {
+	err := v.access(ctx, true, key, func() error {
+		if err := v.disk.Delete(context.Background(), key); err != nil {
+			return err
+		}
+		v.written(v.p, key)
+		return nil
+	})
+	if err != nil && strings.HasPrefix(key, "wal/") {
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.stuckIntent(key)
+	}
+	return err
+}
+
+// stuckIntent allows for an intent that stands though nothing was sent, or though the answer is known: storage would not
+// let go of it, and whoever finds it cannot tell. w.mu is held.
+func (w *world) stuckIntent(key string) {
+	e, err := w.disk.Get(context.Background(), key)
+	if err != nil || e == nil {
+		return
+	}
+	var i store.Intent
+	if err := json.Unmarshal(e.Value, &i); err != nil {
+		w.complain("an intent cannot be read: %v", err)
+	}
+	for k, held := range w.onDisk {
+		if k.String() == i.Key && held.generation == i.Generation && held.token != nil {
+			held.token.doubt = true
+		}
+	}
+}
+
+// written judges what storage holds now of a connection. w.mu is held.
+func (w *world) written(p *process, key string) {
+	name, ok := strings.CutPrefix(key, "connection/")
+	if !ok {
+		return
+	}
+	k, err := store.ParseKey(name)
+	if err != nil {
+		w.complain("storage holds %s: %v", key, err)
+		return
+	}
+	for _, other := range w.processes {
+		if other != p && !other.gone {
+			go other.Invalidate(k)
+		}
+	}
+	c, err := store.New(&w.disk).Connection(context.Background(), k)
+	if err != nil {
+		w.complain("%s: %v", k, err)
+		return
+	}
+	if c == nil {
+		w.note("%s: %s is deleted", p, k.Name)
+		delete(w.onDisk, k)
+		delete(p.received, k)
+		return
+	}
+	before, now := w.onDisk[k], w.stateOf(c)
+	w.note("%s: %s is stored: serial %d, generation %d, %s %s, consent %d, token %d", p, k.Name, now.serial, now.generation, c.Status, c.Reason, now.mark.consent, now.mark.token)
+	if now.mark.before(before.mark) {
+		w.complain("%s: %s: an older token %v over a newer %v", p, k.Name, now.mark, before.mark)
+	}
+	if before.serial > 0 && !before.denied && (now.serial != before.serial+1 || now.generation < before.generation) {
+		w.complain("%s: %s: serial %d and generation %d over %d and %d", p, k.Name, now.serial, now.generation, before.serial, before.generation)
+	}
+	w.onDisk[k] = now
+}
+
+func (w *world) stateOf(c *store.Connection) state {
+	return state{serial: c.Serial, generation: c.Generation, mark: w.access[c.Grant.AccessToken.Reveal()].mark, token: w.tokens[c.Grant.RefreshToken.Reveal()]}
+}
+
+// changed judges each new state of a connection, stored or not. It is what the coordinator tells the backend.
+func (w *world) changed(p *process, k store.Key, c *store.Connection) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if c == nil || p.gone || c.Status != store.StatusNeedsReconnect {
+		return
+	}
+	tok := w.tokens[c.Grant.RefreshToken.Reveal()]
+	switch {
+	case !tok.refuses():
+		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, c.Reason, tok.value)
+	case c.Reason == store.ReasonGrantRefused && tok.lost:
+		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
+	case c.Reason == store.ReasonOutcomeUnknown && !tok.doubt:
+		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)
+	case c.Reason != store.ReasonGrantRefused && c.Reason != store.ReasonOutcomeUnknown:
+		w.complain("%s: %s: status %s", p, k.Name, c.Reason)
+	}
+}

@@ -46,6 +46,10 @@ unit: ## Unit tests, under the race detector
 race: ## Unit tests under the race detector, ten times over in random order
 	UNIT_ONLY=1 go test -race -count=10 -shuffle=on -timeout=60m $(TESTFLAGS) ./...
 
+.PHONY: model
+model: ## The model of the refresh engine, over twenty thousand random runs
+	go test -count=1 -timeout=60m ./backend/internal/refresh -run TestModel -seeds=20000 -seed=100000
+
 .PHONY: fuzz
 fuzz: ## Each fuzz test for FUZZTIME (3s)
 	@scripts/fuzz.sh $(FUZZTIME)

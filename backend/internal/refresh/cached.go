@@ -11,6 +11,10 @@ import (
 // cacheSize bounds the connections held decoded: at about two kilobytes each, some twenty megabytes.
 const cacheSize = 10_000
 
+// writtenSize bounds the connections remembered since they were written: those that may have changed while a flight was
+// out.
+const writtenSize = 1_000
+
 // cached keeps the connections that were read last. It answers what storage holds: a write through the coordinator
 // replaces the entry, a change by anybody else arrives as an invalidation, and a node that becomes active, or whose
 // storage is restored, starts with a new plugin process and so with an empty cache. What was read before a change is not
@@ -18,6 +22,7 @@ const cacheSize = 10_000
 type cached struct {
 	entries *lru.Cache[store.Key, *store.Connection] // values are shared and never changed
 	epoch   atomic.Uint64                            // +1 before and after each change
+	written *lru.Cache[store.Key, *store.Connection] // what was last written here, for when storage answers nothing
 }
 
 func newCached() *cached {
@@ -25,7 +30,11 @@ func newCached() *cached {
 	if err != nil {
 		panic(err) // the size is positive
 	}
-	return &cached{entries: entries}
+	written, err := lru.New[store.Key, *store.Connection](writtenSize)
+	if err != nil {
+		panic(err)
+	}
+	return &cached{entries: entries, written: written}
 }
 
 // get gives a copy of what is kept, or nil and the epoch at which the caller may read storage.

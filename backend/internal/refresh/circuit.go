@@ -126,7 +126,7 @@ func (c *circuits) leave(provider string, k store.Key, class providers.Class, no
 		s.closedAt = now
 		excused = slices.Collect(maps.Keys(s.failing))
 	}
-	s.openUntil, s.probes, s.notBefore = time.Time{}, 0, time.Time{}
+	s.openUntil, s.probes = time.Time{}, 0 // notBefore stands: a straggler of the time before does not lift it
 	clear(s.failing)
 	return false, excused
 }

@@ -221,6 +221,7 @@ func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(conte
 	if err := c.opts.Store.DeleteConnection(ctx, k); err != nil {
 		return err
 	}
+	c.cache.written.Remove(k)
 	c.forget(k)
 	c.changed(ctx, k, nil)
 	return nil

@@ -150,7 +150,7 @@ func (w *world) judge(p *process, k store.Key, former mark, a refresh.Answer, er
 	}
 	now := w.stateOf(a.Connection).mark
 	w.note("%s: read %s: %v", p, k.Name, now)
-	if now.before(former) {
+	if now.before(former) && !p.deposed { // who was deposed may have heard what it cannot keep
 		w.complain("%s: %s: served %v after %v", p, k.Name, now, former)
 	}
 	if p.served[k].before(now) {
@@ -234,7 +234,7 @@ func (w *world) reconnect(p *process, k store.Key) {
 		p.receive(k, m)
 		w.worstMoment()
 		w.mu.Unlock()
-		_, _, err = p.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
+		_, saved, err := p.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
 			switch {
 			case c == nil && known != nil, c != nil && c.Reason == store.ReasonDeleting:
 				w.mu.Lock()
@@ -249,6 +249,7 @@ func (w *world) reconnect(p *process, k store.Key) {
 			c.Adopt(g, fingerprint, p.w.now())
 			return c, nil
 		})
+		w.set(fmt.Sprintf("%s: %s: %v is saved: %v, %v", p, k.Name, m, saved, err), func() {})
 		return nil, err
 	})
 }

@@ -18,12 +18,12 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 150, "how many runs TestModel makes")
+	seeds = flag.Int("seeds", 100, "how many runs TestModel makes")
 	seed  = flag.Uint64("seed", 1, "the first of them")
 )
 
 // foundBugs are seeds that once broke a promise.
-var foundBugs = []uint64{24, 47, 100, 370, 400, 610, 1550, 1923}
+var foundBugs = []uint64{400, 1002, 1025, 1030, 1039, 1044, 1059, 1593}
 
 // TestModel lets coordinators, services, storage and people do what comes to their minds, and checks what must hold all
 // along and, once the trouble is over, at the end. A seed repeats its run closely but not to the letter: the jitter of
@@ -129,7 +129,7 @@ func (w *world) launch() {
 		Writable: func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
-			return !p.gone && (!p.deposed && !p.standby || time.Now().Before(p.unaware))
+			return !p.gone && !p.standby && (!p.deposed || time.Now().Before(p.unaware))
 		},
 		Paused:   func(context.Context) bool { w.mu.Lock(); defer w.mu.Unlock(); return w.paused },
 		Uncached: func() bool { return w.seed%5 == 0 },

@@ -48,12 +48,17 @@ func (c *Coordinator) put(ctx context.Context, k store.Key, conn *store.Connecti
 	defer cancel()
 	c.cache.drop(k)
 	defer c.cache.drop(k)
-	return c.opts.Store.PutConnection(ctx, k, conn)
+	err := c.opts.Store.PutConnection(ctx, k, conn)
+	if err == nil {
+		c.cache.written.Add(k, conn.Clone())
+	}
+	return err
 }
 
 // Invalidate forgets what is held of a connection that somebody else changed.
 func (c *Coordinator) Invalidate(k store.Key) {
 	c.cache.drop(k)
+	c.cache.written.Remove(k)
 	c.index.set(k, c.opts.Now()) // it may have become due: look at it
 }
 
@@ -87,6 +92,9 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 	conn, unsaved, err := c.load(ctx, k)
 	blind := err != nil
 	if blind {
+		if last, ok := c.cache.written.Get(k); ok {
+			known = last // the caller may have read before that
+		}
 		conn = known.Clone()
 	}
 	next, err := change(conn)
@@ -99,7 +107,7 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 			return next.Clone(), true, nil
 		}
 	}
-	c.keep(k, next, change)
+	c.keep(k, next, change, !blind)
 	if unsaved {
 		if next, err = c.save(ctx, k); err == nil {
 			return next, true, nil
@@ -116,6 +124,7 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 // hold something else than that, they are made again of what it holds.
 type kept struct {
 	conn    *store.Connection
+	tried   bool // to write it, or what it was made of: storage may have done so though it refused
 	changes []func(*store.Connection) (*store.Connection, error)
 }
 
@@ -131,13 +140,14 @@ func (u *kept) redo(stored *store.Connection) *store.Connection {
 }
 
 // keep holds a state that storage does not, and the change that it came by.
-func (c *Coordinator) keep(k store.Key, conn *store.Connection, change func(*store.Connection) (*store.Connection, error)) {
+func (c *Coordinator) keep(k store.Key, conn *store.Connection, change func(*store.Connection) (*store.Connection, error), tried bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.unsaved[k] == nil {
+	first := c.unsaved[k] == nil
+	if first {
 		c.unsaved[k] = &kept{}
 	}
-	c.unsaved[k].conn = conn.Clone()
+	c.unsaved[k].conn, c.unsaved[k].tried = conn.Clone(), tried && (first || c.unsaved[k].tried)
 	c.unsaved[k].changes = append(c.unsaved[k].changes, change)
 }
 
@@ -243,16 +253,19 @@ func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection,
 		return nil, err
 	}
 	next := held.conn.Clone()
-	if stored == nil && next.Serial > 0 || stored != nil && stored.Serial != next.Serial {
-		// It did not answer when we read it, or took a write without saying so, or another node went on.
-		next = held.redo(stored)
+	switch {
+	case stored == nil && next.Serial == 0 || stored != nil && stored.Serial == next.Serial:
+	case held.tried && stored != nil && stored.Serial == next.Serial+1 && stored.Generation <= next.Generation:
+		next.Serial = stored.Serial // a write that it refused was made after all
+	default:
+		next = held.redo(stored) // it did not answer when we read it, or another node went on
 	}
 	if next == nil {
 		c.logger.Warn("dropped an unsaved state: storage holds a newer one", "connection", k.String())
 		next = stored
 	} else {
 		c.mu.Lock()
-		held.conn = next.Clone()
+		held.conn, held.tried = next.Clone(), true
 		c.mu.Unlock()
 		if err := c.put(ctx, k, next); err != nil {
 			return nil, err

@@ -244,7 +244,6 @@ func (c *Coordinator) take() (store.Key, string, bool) {
 	return store.Key{}, "", false
 }
 
-// release gives a place back and lets the next one have it.
 // hold keeps the worker from starting anything for a while.
 func (c *Coordinator) hold() {
 	c.worker.mu.Lock()
@@ -253,6 +252,7 @@ func (c *Coordinator) hold() {
 	time.AfterFunc(holdTime, c.index.signal)
 }
 
+// release gives a place back and lets the next one have it.
 func (c *Coordinator) release(provider string) {
 	c.free(provider)
 	c.index.signal()

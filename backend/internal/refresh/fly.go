@@ -44,7 +44,7 @@ func (c *Coordinator) join(ctx context.Context, k store.Key, seen uint64, forced
 // fly is one refresh from the first look to the last write. Everything that can be wrong is found out before the
 // provider is called; after that, whatever it answered is kept.
 func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced bool) (Answer, error) {
-	_ = c.saveOne(ctx, k) // what is held may rest on less than storage holds; a refresh should not rest on that
+	c.saveBefore(ctx, k)
 	a, err := c.look(ctx, k)
 	if err != nil {
 		return Answer{}, err

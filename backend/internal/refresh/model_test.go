@@ -18,7 +18,7 @@ import (
 )
 
 var (
-	seeds = flag.Int("seeds", 100, "how many runs TestModel makes")
+	seeds = flag.Int("seeds", 0, "how many runs TestModel makes beside the kept ones")
 	seed  = flag.Uint64("seed", 1, "the first of them")
 )
 

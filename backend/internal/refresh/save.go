@@ -239,6 +239,15 @@ func (c *Coordinator) saveOne(ctx context.Context, k store.Key) error {
 	return err
 }
 
+// saveBefore saves what is held before a flight rests on it. The flight has announced nothing yet, so an intent that
+// stands is of what is saved here, and said by it.
+func (c *Coordinator) saveBefore(ctx context.Context, k store.Key) {
+	defer c.locks.lock(k)()
+	if saved, err := c.save(ctx, k); err == nil && saved != nil {
+		_ = c.opts.Store.DeleteIntent(ctx, k) // one that stays casts doubt on the next refusal, and nothing worse
+	}
+}
+
 // save writes what is held of a connection, if anything is, and gives what storage holds then. It is called under the
 // connection's lock.
 func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection, error) {

@@ -101,9 +101,8 @@ func (c *Coordinator) Work(ctx context.Context) {
 	}
 	defer c.worker.working.Store(false)
 	for ctx.Err() == nil {
-		c.pass(ctx)
-		wait := c.untilNext()
-		timer := time.NewTimer(wait)
+		refused := c.pass(ctx)
+		timer := time.NewTimer(c.untilNext(refused))
 		select {
 		case <-timer.C:
 		case <-c.index.wake:
@@ -113,14 +112,15 @@ func (c *Coordinator) Work(ctx context.Context) {
 	}
 }
 
-// untilNext is how long the worker may sleep unless it is woken.
-func (c *Coordinator) untilNext() time.Duration {
+// untilNext is how long the worker may sleep unless it is woken. refused says that what is due was left alone: this node may
+// not write, or refreshing is paused. A change of that wakes the worker.
+func (c *Coordinator) untilNext(refused bool) time.Duration {
 	now := c.opts.Now()
 	wait := time.Hour
 	if next, ok := c.index.next(); ok {
 		wait = min(wait, max(next.Sub(now), 0))
-		if wait == 0 {
-			wait = lookAgain // due, and not taken: this node may not, or refreshing is paused; a change wakes the worker
+		if refused {
+			wait = max(wait, lookAgain)
 		}
 	}
 	c.worker.mu.Lock()
@@ -133,18 +133,22 @@ func (c *Coordinator) untilNext() time.Duration {
 	return wait
 }
 
-// pass moves what is due into its provider's queue, and starts what may start.
-func (c *Coordinator) pass(ctx context.Context) {
+// pass moves what is due into its provider's queue, and starts what may start. refused tells that it may not.
+func (c *Coordinator) pass(ctx context.Context) (refused bool) {
 	now := c.opts.Now()
-	if next, ok := c.index.next(); ok && !next.After(now) && c.mayWork(ctx) {
-		c.worker.mu.Lock()
-		c.worker.lastPass = now
-		c.worker.mu.Unlock()
+	if next, ok := c.index.next(); ok && !next.After(now) {
+		refused = !c.mayWork(ctx)
+	}
+	if !refused {
 		for k, ok := c.index.pop(now); ok && ctx.Err() == nil; k, ok = c.index.pop(now) {
+			c.worker.mu.Lock()
+			c.worker.lastPass = now
+			c.worker.mu.Unlock()
 			c.enqueue(ctx, k, now)
 		}
 	}
 	c.dispatch(ctx)
+	return refused
 }
 
 // mayWork asks once for all that is due whether this node may write and the operator lets it.

@@ -343,7 +343,7 @@ func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection
 		return c, nil
 	})
 	if err != nil || known == nil {
-		return conn, nil //nolint:nilerr // the tokens are stored; the account will be learned another time
+		return conn, nil // the tokens are stored; the account will be learned another time
 	}
 	return known, nil
 }

@@ -86,7 +86,7 @@ func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d 
 	}
 	k, err := b.keyOf(ctx, req, d)
 	if err != nil {
-		return true, nil //nolint:nilerr // the handler says what is wrong with the name
+		return true, nil // the handler says what is wrong with the name
 	}
 	conn, err := b.coordinator.Load(ctx, k)
 	return conn != nil, err

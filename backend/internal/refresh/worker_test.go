@@ -23,6 +23,7 @@ type fleet struct {
 	storage *testenv.Storage
 	store   store.Store
 	paused  bool
+	clock   func() time.Time // nil: time.Now
 	idle    time.Duration
 
 	mu       sync.Mutex
@@ -50,7 +51,7 @@ func fleetOver(t *testing.T, storage *testenv.Storage, good map[string]bool) *fl
 	}
 	f.store = store.New(f.storage)
 	f.Coordinator = refresh.New(refresh.Options{
-		Store: f.store, Source: f, Now: time.Now, Logger: hclog.NewNullLogger(), Changed: func(store.Key, *store.Connection) {},
+		Store: f.store, Source: f, Now: f.now, Logger: hclog.NewNullLogger(), Changed: func(store.Key, *store.Connection) {},
 		Writable: func() bool { f.mu.Lock(); defer f.mu.Unlock(); return f.writable },
 		Paused:   func(context.Context) bool { f.mu.Lock(); defer f.mu.Unlock(); return f.paused },
 		Uncached: func() bool { return false },
@@ -66,6 +67,15 @@ func fleetOver(t *testing.T, storage *testenv.Storage, good map[string]bool) *fl
 		f.Close(end)
 	})
 	return f
+}
+
+func (f *fleet) now() time.Time {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.clock != nil {
+		return f.clock()
+	}
+	return time.Now()
 }
 
 func (f *fleet) Terms(_ context.Context, c *store.Connection) (refresh.Terms, error) {
@@ -238,6 +248,23 @@ func TestWorker(t *testing.T) {
 		require.Equal(t, 20, again.count("acme"))
 		again.alive(t)
 	})
+	bubble(t, "what falls due while the worker looks is not late", func(t *testing.T) {
+		f := newFleet(t)
+		f.add(t, "acme", 1, 13*time.Minute)
+		synctest.Wait()
+		looks := 0
+		f.set(func() {
+			f.clock = func() time.Time {
+				if looks++; looks == 1 {
+					return time.Now()
+				}
+				return time.Now().Add(4 * time.Minute) // due between the worker's first look and the next
+			}
+		})
+		f.Nudge()
+		time.Sleep(time.Second)
+		require.Equal(t, 1, f.count("acme"))
+	})
 	bubble(t, "storage that refuses is not asked in a loop", func(t *testing.T) {
 		f := newFleet(t)
 		f.add(t, "acme", 10, 13*time.Minute)
@@ -303,6 +330,23 @@ func TestOutage(t *testing.T) {
 			require.True(t, time.Now().Before(c.Grant.Expires))
 			return nil
 		}))
+	})
+	bubble(t, "a call that was under way does not lift Retry-After", func(t *testing.T) {
+		f := newFleet(t)
+		limited := 0
+		f.set(func() {
+			f.latency["acme"] = time.Second
+			f.fault = func(string) error {
+				if limited++; limited == 1 {
+					return &providers.Error{Class: providers.RateLimited, Step: "refresh", Status: 429, Reason: "rate_limited", RetryAfter: 5 * time.Minute}
+				}
+				return nil
+			}
+		})
+		f.add(t, "acme", 2, 9*time.Minute)
+		time.Sleep(time.Minute)
+		require.Equal(t, 2, f.count("acme"))
+		require.Equal(t, "limited", f.Health().Circuits["acme"].State)
 	})
 	bubble(t, "one connection that fails alone opens nothing", func(t *testing.T) {
 		f := newFleet(t)

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"time"
 	"unique"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -21,6 +22,7 @@ type summary struct {
 	pinned   string
 	account  string // at the provider; empty when unknown
 	failing  bool   // its last refresh failed
+	limit    int64  // when its consent runs out, in Unix seconds; 0: never
 }
 
 func summarize(c *store.Connection) summary {
@@ -29,6 +31,9 @@ func summarize(c *store.Connection) summary {
 	}
 	if c.Grant != nil {
 		s.account = c.Grant.Account.ID
+		if limit := c.Grant.HardLimit; !limit.IsZero() {
+			s.limit = limit.Unix()
+		}
 	}
 	return s
 }
@@ -79,6 +84,14 @@ func (d *directory) count(ctx context.Context, s store.Store, is func(store.Key,
 		}
 	})
 	return n, err
+}
+
+// reconnectBy is when the consent runs out; zero: never.
+func (s summary) reconnectBy() (limit time.Time) {
+	if s.limit != 0 {
+		limit = time.Unix(s.limit, 0)
+	}
+	return limit
 }
 
 // statusUnder is [store.Connection.StatusUnder] for a summary.

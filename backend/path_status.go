@@ -6,6 +6,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
@@ -31,8 +32,9 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"scheduled":      required(integer("Connections that are refreshed by themselves.")),
 	"due":            required(integer("Of them, those due now.")),
 	"overdue":        required(integer("Of them, those due for more than a minute.")),
-	"in_flight":      required(integer("Refreshes of the worker that wait for their provider.")),
+	"in_flight":      required(integer("Refreshes under way, whoever asked for them.")),
 	"retrying":       required(integer("Connections whose last refresh failed.")),
+	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, whatever is refreshed: see reconnect_by on connections.")),
 	"last_pass":      required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
 	"circuits":       required(object("Providers that are down or limit us: state, and until when they are left alone.")),
 	"unsaved":        required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
@@ -55,18 +57,23 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 			fingerprints[name] = &p.fingerprint
 		}
 	}
-	total, retrying, byStatus, byProvider := 0, 0, map[string]int{}, map[string]int{}
+	now := b.now()
+	total, retrying, soon, byStatus, byProvider := 0, 0, 0, map[string]int{}, map[string]int{}
 	if err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
 		total++
-		byStatus[string(s.statusUnder(fingerprints[s.provider]))]++
+		status := s.statusUnder(fingerprints[s.provider])
+		byStatus[string(status)]++
 		byProvider[s.provider]++
 		if s.failing {
 			retrying++
 		}
+		if status == store.StatusActive && refresh.EndsSoon(s.reconnectBy(), now) {
+			soon++
+		}
 	}); err != nil {
 		return nil, err
 	}
-	open, now := 0, b.now()
+	open := 0
 	if err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
 		if !f.ended && !f.denied && now.Before(f.expires) {
 			open++
@@ -83,7 +90,7 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 		"version": Version, "connections": total, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),
 		"open_flows": open, "unsaved": b.coordinator.Unsaved(), "refresh_paused": b.paused(ctx), "writable": b.WriteSafeReplicationState(),
 		"scheduled": health.Scheduled, "due": health.Due, "overdue": health.Overdue, "in_flight": health.InFlight,
-		"retrying": retrying, "last_pass": rfc3339(health.LastPass), "circuits": circuits,
+		"retrying": retrying, "reconnect_soon": soon, "last_pass": rfc3339(health.LastPass), "circuits": circuits,
 	}}, nil
 }
 

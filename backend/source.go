@@ -86,7 +86,11 @@ func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms
 	terms.Fingerprint, terms.Serial = &p.fingerprint, p.entry.Serial
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
-	terms.Idle = p.app.Definition.Refresh.Idle.D
+	rules := p.app.Definition.Refresh
+	terms.Idle, terms.MinAge, terms.OnDemand = rules.Idle.D, rules.MinAge.D, rules.OnDemand
+	if rules.Margin.D > 0 {
+		terms.Margin = rules.Margin.D
+	}
 	return terms, nil
 }
 

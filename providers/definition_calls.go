@@ -68,6 +68,7 @@ type Refresh struct {
 	Answer      *Answer             `yaml:"answer,omitempty"`
 	Token       string              `yaml:"token,omitempty"`        // a word of refreshModes; absent: may_rotate
 	ReuseWindow Duration            `yaml:"reuse_window,omitempty"` // for so long a spent refresh token is taken once more
+	Margin      Duration            `yaml:"margin,omitempty"`       // renewed so long before expiry, and a fifth of its life at most; absent: as the mount is set
 	MinAge      Duration            `yaml:"min_age,omitempty"`      // a younger access token is not renewed
 	Idle        Duration            `yaml:"idle,omitempty"`         // unused for so long, the grant dies
 	Each        Duration            `yaml:"each,omitempty"`         // life of one refresh token

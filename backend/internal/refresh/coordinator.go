@@ -21,6 +21,8 @@ type Terms struct {
 	MayRotate   bool    // the provider may replace what is spent: an intent is needed
 	Paused      bool
 	Idle        time.Duration // the grant must be used so often, though nobody reads; zero: need not
+	MinAge      time.Duration // the provider renews no token that is younger
+	OnDemand    bool          // nothing tells when a token should be replaced: people do
 	Margin      time.Duration // the most that a token is replaced before its expiry
 	Poll        time.Duration // what readers of credentials without expiry are told
 }
@@ -90,6 +92,14 @@ type Permit func(*store.Connection) error
 // the living token and starts a flight. Of a dead one all callers share one flight. minTTL asks for a token that lives at
 // least so long; more than a new token would live is answered with what there is.
 func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTTL time.Duration) (Answer, error) {
+	a, err := c.get(ctx, k, permit, minTTL)
+	if err == nil {
+		a.warnOfLimit(c.opts.Now())
+	}
+	return a, err
+}
+
+func (c *Coordinator) get(ctx context.Context, k store.Key, permit Permit, minTTL time.Duration) (Answer, error) {
 	a, err := c.look(ctx, k)
 	if err != nil {
 		return Answer{}, err
@@ -111,6 +121,11 @@ func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTT
 	short := "" // why a living token will not do, if it will not
 	switch {
 	case !expires || ph == dead:
+	case tooYoung(g, a.Terms, now):
+		if now.Add(minTTL).After(g.Expires) {
+			a.warn("the provider renews no token younger than " + a.Terms.MinAge.String() + ", so none that lives as long as min_ttl can be had now")
+		}
+		return a, nil
 	case minTTL > g.Lifetime(), now.Add(minTTL).After(g.Expires) && recent(conn.LastRefresh, now):
 		// The next one would live as long: asking for it would make each such read a request to the provider.
 		a.warn("tokens of this provider live " + g.Lifetime().String() + ", which is not enough for min_ttl; this is the newest there is")
@@ -161,6 +176,8 @@ func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (
 		return Answer{}, &Error{Problem: NotRefreshable, Key: k, Why: "it holds a key; write a new one to connections/" + k.String()}
 	case !a.Terms.CanRefresh:
 		return Answer{}, &Error{Problem: NotRefreshable, Key: k, Why: "the provider gave no refresh token"}
+	case tooYoung(conn.Grant, a.Terms, now) && phaseOf(conn, 0, now) != dead:
+		return Answer{}, &Error{Problem: NotRefreshable, Key: k, Why: "the provider renews no token younger than " + a.Terms.MinAge.String()}
 	case a.Terms.Paused:
 		return Answer{}, &Error{Problem: Paused, Key: k}
 	case !c.opts.Writable():
@@ -293,7 +310,8 @@ func (c *Coordinator) Close(ctx context.Context) {
 			if c.saveAll(last); c.Unsaved() == 0 {
 				return
 			}
-			c.logger.Error("shutting down with states that storage refused; their connections may need to be reconnected", "count", c.Unsaved())
+			c.logger.Error("shutting down with states that storage refused; these connections may need to be reconnected",
+				"count", c.Unsaved(), "connections", c.someUnsaved(20))
 			return
 		case <-time.After(wait):
 		}
@@ -335,6 +353,13 @@ func (c *Coordinator) withoutRefresh(a Answer, k store.Key, ph phase, reason sto
 func (c *Coordinator) warnOfFailures(a *Answer) {
 	if at := a.Connection.Attempt; at.Failures > 0 {
 		a.warn("refreshing this token has failed (" + string(at.Class) + ": " + detail(at.Why, at.Code) + "); it is served while it lives")
+	}
+}
+
+// warnOfLimit tells ahead of time that a person will be needed.
+func (a *Answer) warnOfLimit(now time.Time) {
+	if g := a.Connection.Grant; g != nil && a.Connection.Status == store.StatusActive && EndsSoon(g.HardLimit, now) {
+		a.warn("the consent runs out at " + g.HardLimit.UTC().Format(time.RFC3339) + " whatever is refreshed: have the account reconnected before")
 	}
 }
 

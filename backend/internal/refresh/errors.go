@@ -67,6 +67,8 @@ func explain(r store.Reason) string {
 	switch r {
 	case store.ReasonOutcomeUnknown:
 		return "an answer of the provider was lost and it now refuses the former token"
+	case store.ReasonIdleLimit:
+		return "it was not used for longer than the provider lets a grant rest"
 	case store.ReasonHardLimit:
 		return "the consent has run out"
 	case store.ReasonProviderChanged:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/go-hclog"
@@ -94,6 +95,18 @@ func (fl *flight) wait(ctx context.Context) (any, error) {
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
+}
+
+// count is how many flights there are whose name begins so.
+func (f *flights) count(prefix string) (n int) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for name := range f.running {
+		if strings.HasPrefix(name, prefix) {
+			n++
+		}
+	}
+	return n
 }
 
 // inFlight lists the flights there are now.

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-func flightName(k store.Key) string { return "refresh " + k.String() }
+const refreshing = "refresh " // how the names of flights that refresh begin
+
+func flightName(k store.Key) string { return refreshing + k.String() }
 
 // find gives the flight of that name, or nil.
 func (f *flights) find(name string) *flight {
@@ -62,9 +65,10 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	}
 	if limit := conn.Grant.HardLimit; !limit.IsZero() && !c.opts.Now().Before(limit) {
 		_, _, _ = c.Keep(ctx, k, conn, func(cur *store.Connection) (*store.Connection, error) {
-			if cur != nil {
-				cur.HardLimitReached(c.opts.Now())
+			if cur == nil || cur.Generation != seen {
+				return nil, nil // deleted or reconnected meanwhile
 			}
+			cur.HardLimitReached(c.opts.Now())
 			return cur, nil
 		})
 		return Answer{}, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: store.ReasonHardLimit}
@@ -178,6 +182,9 @@ func (c *Coordinator) landed(ctx context.Context, k store.Key, a Answer, g *prov
 	if conn == nil {
 		return c.look(ctx, k)
 	}
+	if former := a.Connection.Attempt; former.Failures > 0 && !c.circuits.excuses(conn.Provider, former) {
+		c.logger.Info("refreshing works again", "connection", k.String(), "provider", conn.Provider, "failures", former.Failures)
+	}
 	a.Connection, a.Warnings = conn, nil
 	if !saved {
 		a.warn("storage refused the refreshed token; it is served from memory and would be lost with this process: check Vault's storage")
@@ -202,7 +209,7 @@ func (c *Coordinator) failed(ctx context.Context, k store.Key, a Answer, perr *p
 			return nil, nil
 		}
 		cur.Attempt.Unknown = cur.Attempt.Unknown || lost
-		cur.RefreshFailed(perr, a.Terms.Serial, now, next)
+		cur.RefreshFailed(perr, a.Terms.Serial, a.Terms.Idle, now, next)
 		return cur, nil
 	})
 	if err != nil {
@@ -211,7 +218,11 @@ func (c *Coordinator) failed(ctx context.Context, k store.Key, a Answer, perr *p
 	if conn == nil {
 		return c.look(ctx, k)
 	}
-	c.logger.Warn("a refresh failed", "connection", k.String(), "provider", a.Connection.Provider,
+	level := hclog.Debug
+	if former := a.Connection.Attempt; former.Class != perr.Class && !c.circuits.halfOpen(conn.Provider) { // one line for one change, and none for each probe
+		level = hclog.Warn
+	}
+	c.logger.Log(level, "a refresh failed", "connection", k.String(), "provider", a.Connection.Provider,
 		"class", string(perr.Class), "reason", perr.Reason, "code", perr.Code, "status", perr.Status, "next", next)
 	if saved && a.Terms.MayRotate {
 		_ = c.opts.Store.DeleteIntent(ctx, k) // what it said is now said by the entry

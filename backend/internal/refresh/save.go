@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
@@ -107,14 +109,18 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 			return next.Clone(), true, nil
 		}
 	}
-	c.keep(k, next, change, !blind)
+	first := c.keep(k, next, change, !blind)
 	if unsaved {
 		if next, err = c.save(ctx, k); err == nil {
 			return next, true, nil
 		}
 		next, _ = c.Load(ctx, k)
 	}
-	c.logger.Error("storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
+	level := hclog.Debug
+	if first { // one line for one outage, however many connections it meets
+		level = hclog.Error
+	}
+	c.logger.Log(level, "storage refuses a connection; its new state is held in memory and saved later", "connection", k.String(), "error", err)
 	c.changed(ctx, k, next)
 	c.saveLater()
 	return next.Clone(), false, nil
@@ -139,23 +145,43 @@ func (u *kept) redo(stored *store.Connection) *store.Connection {
 	return made
 }
 
-// keep holds a state that storage does not, and the change that it came by.
-func (c *Coordinator) keep(k store.Key, conn *store.Connection, change func(*store.Connection) (*store.Connection, error), tried bool) {
+// keep holds a state that storage does not, and the change that it came by. It reports whether nothing was held before.
+func (c *Coordinator) keep(k store.Key, conn *store.Connection, change func(*store.Connection) (*store.Connection, error), tried bool) (first bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	first := c.unsaved[k] == nil
-	if first {
-		c.unsaved[k] = &kept{}
+	first = len(c.unsaved) == 0
+	held := c.unsaved[k]
+	if held == nil {
+		held = &kept{tried: true}
+		c.unsaved[k] = held
 	}
-	c.unsaved[k].conn, c.unsaved[k].tried = conn.Clone(), tried && (first || c.unsaved[k].tried)
-	c.unsaved[k].changes = append(c.unsaved[k].changes, change)
+	held.conn, held.tried = conn.Clone(), held.tried && tried
+	held.changes = append(held.changes, change)
+	return first
 }
 
 // forget lets go of what was held of a connection: storage has it, or something newer.
 func (c *Coordinator) forget(k store.Key) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	delete(c.unsaved, k)
+	if c.unsaved[k] == nil {
+		return
+	}
+	if delete(c.unsaved, k); len(c.unsaved) == 0 {
+		c.logger.Info("storage takes connections again: nothing is held in memory only")
+	}
+}
+
+// someUnsaved names connections that live in memory only, so many at most.
+func (c *Coordinator) someUnsaved(most int) (names []string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for k := range c.unsaved {
+		if names = append(names, k.String()); len(names) == most {
+			break
+		}
+	}
+	return names
 }
 
 // Unsaved is how many connections live in memory only.
@@ -279,7 +305,7 @@ func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection,
 		if err := c.put(ctx, k, next); err != nil {
 			return nil, err
 		}
-		c.logger.Info("saved a connection that storage had refused", "connection", k.String())
+		c.logger.Debug("saved a connection that storage had refused", "connection", k.String())
 	}
 	c.forget(k)
 	c.changed(ctx, k, next)

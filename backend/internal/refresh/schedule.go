@@ -26,7 +26,15 @@ const (
 
 	firstBackoff = 2 * time.Second
 	maxBackoff   = 10 * time.Minute
+
+	// notice is how long ahead people are told that a consent runs out.
+	notice = 14 * 24 * time.Hour
 )
+
+// EndsSoon reports whether a consent that runs out at limit is one to have renewed now. The zero time is no limit.
+func EndsSoon(limit, now time.Time) bool {
+	return !limit.IsZero() && now.Add(notice).After(limit)
+}
 
 // recent reports whether something happened so lately that it answers a demand for it.
 func recent(at, now time.Time) bool {
@@ -69,6 +77,11 @@ func phaseOf(c *store.Connection, limit time.Duration, now time.Time) phase {
 	return fresh
 }
 
+// tooYoung reports whether the provider would not renew the token yet.
+func tooYoung(g *providers.Grant, t Terms, now time.Time) bool {
+	return t.MinAge > 0 && now.Before(g.Issued.Add(t.MinAge))
+}
+
 // TTL is how long a reader may rest before the engine hands out something newer, and the rotation period beside it.
 func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 	g := a.Connection.Grant
@@ -77,6 +90,9 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 	}
 	margin := Margin(g.Lifetime(), a.Terms.Margin)
 	handOver := g.Expires.Add(-margin)
+	if from := g.Issued.Add(a.Terms.MinAge); from.After(handOver) {
+		handOver = from
+	}
 	switch next := a.Connection.Attempt.Next; {
 	case !a.renewable(): // something newer comes when a person does something: nobody knows when
 		handOver = now.Add(a.Terms.Poll)
@@ -103,35 +119,52 @@ func dueAt(k store.Key, c *store.Connection, t Terms, now time.Time) time.Time {
 	if g == nil || !t.CanRefresh || status != store.StatusActive {
 		return time.Time{}
 	}
-	var due time.Time
-	sooner := func(at time.Time) {
-		if due.IsZero() || at.Before(due) {
-			due = at
-		}
+	if limit := g.HardLimit; !limit.IsZero() && !now.Before(limit) {
+		return limit // to say so: nobody is asked any more
+	}
+	due := renewAt(k, g, t)
+	switch {
+	case due.IsZero() || c.Attempt.Failures == 0:
+	case c.Attempt.Next.IsZero() && !mayTry(c.Attempt, t.Serial, now):
+		due = time.Time{}
+	case c.Attempt.Next.After(due):
+		due = c.Attempt.Next
+	}
+	return earlier(due, g.HardLimit)
+}
+
+// renewAt is when the token is to be renewed if nothing fails; zero: when somebody asks.
+func renewAt(k store.Key, g *providers.Grant, t Terms) (due time.Time) {
+	if t.OnDemand {
+		return due
 	}
 	if !g.Expires.IsZero() {
 		margin := Margin(g.Lifetime(), t.Margin)
-		sooner(g.Expires.Add(-margin - spread(k, margin/4)))
+		due = g.Expires.Add(-margin - spread(k, margin/4))
 	}
 	if t.Idle > 0 {
-		sooner(g.Issued.Add(t.Idle - t.Idle/5 - spread(k, t.Idle/20)))
+		due = earlier(due, g.Issued.Add(t.Idle-t.Idle/5-spread(k, t.Idle/20)))
 	}
 	if life := g.RefreshExpires.Sub(g.Issued); !g.RefreshExpires.IsZero() && life > time.Hour {
 		// A provider that does not renew this date makes each such refresh fall nearer to it; the hour ends that.
-		sooner(g.RefreshExpires.Add(-life/5 - spread(k, life/20)))
+		due = earlier(due, g.RefreshExpires.Add(-life/5-spread(k, life/20)))
 	}
-	if rested := g.Issued.Add(minInterval); !due.IsZero() && due.Before(rested) && !g.AccessToken.IsZero() {
+	least := t.MinAge
+	if !g.AccessToken.IsZero() {
+		least = max(least, minInterval)
+	}
+	if rested := g.Issued.Add(least); !due.IsZero() && due.Before(rested) {
 		due = rested
 	}
-	switch {
-	case due.IsZero() || c.Attempt.Failures == 0:
-		return due
-	case c.Attempt.Next.IsZero() && !mayTry(c.Attempt, t.Serial, now):
-		return time.Time{}
-	case c.Attempt.Next.After(due):
-		return c.Attempt.Next
-	}
 	return due
+}
+
+// earlier is the earlier of two times, where the zero time is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // spread is a share of up to most that is always the same for a connection: those made in one minute do not fall due in

@@ -46,10 +46,10 @@ type turn struct {
 
 // Health is how refreshing fares.
 type Health struct {
-	Scheduled int // connections that will be refreshed by themselves
-	Due       int // of them due now, waiting ones included
-	Overdue   int // of them due for more than a minute
-	InFlight  int
+	Scheduled int       // connections that will be refreshed by themselves
+	Due       int       // of them due now, waiting ones included
+	Overdue   int       // of them due for more than a minute
+	InFlight  int       // refreshes under way, whoever asked for them
 	LastPass  time.Time // zero before the first
 	Circuits  map[string]CircuitState
 }
@@ -70,7 +70,7 @@ func (c *Coordinator) Health() Health {
 		}
 	}
 	return Health{
-		Scheduled: scheduled, Due: due, Overdue: overdue, InFlight: c.worker.total, LastPass: c.worker.lastPass, Circuits: c.circuits.states(now),
+		Scheduled: scheduled, Due: due, Overdue: overdue, InFlight: c.flights.count(refreshing), LastPass: c.worker.lastPass, Circuits: c.circuits.states(now),
 	}
 }
 

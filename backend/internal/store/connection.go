@@ -29,6 +29,7 @@ const (
 	ReasonDenied           Reason = "denied"
 	ReasonGrantRefused     Reason = "grant_refused"
 	ReasonOutcomeUnknown   Reason = "refresh_outcome_unknown"
+	ReasonIdleLimit        Reason = "idle_limit"
 	ReasonHardLimit        Reason = "hard_limit"
 	ReasonProviderChanged  Reason = "provider_changed"
 	ReasonProviderMissing  Reason = "provider_missing"
@@ -119,8 +120,8 @@ func (c *Connection) Refreshed(g *providers.Grant, now time.Time) {
 
 // RefreshFailed records one failed refresh. next is when the next may be made; zero lets a resting class rest until the
 // provider changes. Only a rejection changes the status, and it says so when an earlier request may have spent the
-// token unseen.
-func (c *Connection) RefreshFailed(e *providers.Error, providerSerial uint64, now, next time.Time) {
+// token unseen, or when the grant lay idle for longer than the provider allows; zero is for ever.
+func (c *Connection) RefreshFailed(e *providers.Error, providerSerial uint64, idle time.Duration, now, next time.Time) {
 	unknown := c.Attempt.Unknown || e.Class == providers.Unknown
 	c.Attempt = Attempt{
 		Failures: c.Attempt.Failures + 1, Last: now, Next: next, Class: e.Class, Code: e.Code, Why: e.Reason,
@@ -128,11 +129,20 @@ func (c *Connection) RefreshFailed(e *providers.Error, providerSerial uint64, no
 	}
 	if e.Class == providers.Rejected {
 		reason := ReasonGrantRefused
-		if unknown {
+		switch {
+		case unknown:
 			reason = ReasonOutcomeUnknown
+		case c.lainIdle(idle, now):
+			reason = ReasonIdleLimit
 		}
 		c.setStatus(StatusNeedsReconnect, reason, now)
 	}
+}
+
+// lainIdle reports whether the grant was left unused until it died by the provider's own rule.
+func (c *Connection) lainIdle(limit time.Duration, now time.Time) bool {
+	g := c.Grant
+	return g != nil && (limit > 0 && now.Sub(g.Issued) >= limit || !g.RefreshExpires.IsZero() && !now.Before(g.RefreshExpires))
 }
 
 // HardLimitReached records that the person must consent again whatever is refreshed.

@@ -20,7 +20,7 @@ func connected() *Connection {
 
 func TestAdopt(t *testing.T) {
 	c := connected()
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, time.Time{})
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, time.Time{})
 	require.Equal(t, StatusNeedsReconnect, c.Status)
 	c.Adopt(&providers.Grant{}, "pin2", noon.Add(time.Hour))
 	assert.Equal(t, StatusActive, c.Status)
@@ -45,7 +45,7 @@ func TestRefreshFailed(t *testing.T) {
 		providers.Rejected: StatusNeedsReconnect,
 	} {
 		c := connected()
-		c.RefreshFailed(&providers.Error{Class: class, Code: "code", Reason: "why"}, 7, noon, next)
+		c.RefreshFailed(&providers.Error{Class: class, Code: "code", Reason: "why"}, 7, 0, noon, next)
 		assert.Equal(t, status, c.Status, class)
 		assert.Equal(t, Attempt{
 			Failures: 1, Last: noon, Next: next, Class: class, Code: "code", Why: "why", ProviderSerial: 7, Unknown: class == providers.Unknown,
@@ -53,16 +53,41 @@ func TestRefreshFailed(t *testing.T) {
 		assert.Equal(t, uint64(1), c.Generation, "the credential is the same")
 	}
 	c := connected()
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, next)
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, next)
 	assert.Equal(t, ReasonGrantRefused, c.Reason)
+}
+
+func TestRefusalAfterTheIdleLimit(t *testing.T) {
+	const limit = 24 * time.Hour
+	refused := &providers.Error{Class: providers.Rejected}
+	for name, c := range map[string]struct {
+		grant  providers.Grant
+		idle   time.Duration
+		lost   bool
+		reason Reason
+	}{
+		"within it":               {providers.Grant{Issued: noon.Add(time.Second - limit)}, limit, false, ReasonGrantRefused},
+		"reached":                 {providers.Grant{Issued: noon.Add(-limit)}, limit, false, ReasonIdleLimit},
+		"the provider has none":   {providers.Grant{Issued: noon.Add(-limit)}, 0, false, ReasonGrantRefused},
+		"the refresh token lives": {providers.Grant{Issued: noon, RefreshExpires: noon.Add(time.Second)}, 0, false, ReasonGrantRefused},
+		"the refresh token's end": {providers.Grant{Issued: noon, RefreshExpires: noon}, 0, false, ReasonIdleLimit},
+		"but an answer was lost":  {providers.Grant{Issued: noon.Add(-limit)}, limit, true, ReasonOutcomeUnknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := connected()
+			conn.Grant, conn.Attempt.Unknown = &c.grant, c.lost
+			conn.RefreshFailed(refused, 1, c.idle, noon, time.Time{})
+			assert.Equal(t, c.reason, conn.Reason)
+		})
+	}
 }
 
 // A refusal after an answer was lost does not mean that a person revoked anything.
 func TestRefusalAfterALostAnswer(t *testing.T) {
 	c := connected()
-	c.RefreshFailed(&providers.Error{Class: providers.Unknown}, 1, noon, noon)
-	c.RefreshFailed(&providers.Error{Class: providers.Transient}, 1, noon, noon)
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, noon)
+	c.RefreshFailed(&providers.Error{Class: providers.Unknown}, 1, 0, noon, noon)
+	c.RefreshFailed(&providers.Error{Class: providers.Transient}, 1, 0, noon, noon)
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, noon)
 	assert.Equal(t, ReasonOutcomeUnknown, c.Reason)
 	assert.Equal(t, 3, c.Attempt.Failures)
 	c.Refreshed(&providers.Grant{}, noon)
@@ -79,7 +104,7 @@ func TestDisableAndEnable(t *testing.T) {
 	c.Disable(ReasonDisabledByPerson, noon.Add(time.Minute))
 	assert.Equal(t, StatusDisabled, c.Status)
 	assert.Equal(t, noon.Add(time.Minute), c.Since)
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, noon, noon)
+	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, noon)
 	assert.Equal(t, StatusDisabled, c.Status)
 	c.Disable(ReasonDeleting, noon.Add(time.Hour))
 	assert.Equal(t, ReasonDeleting, c.Reason)

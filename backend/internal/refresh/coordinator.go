@@ -261,13 +261,17 @@ func (c *Coordinator) Recover(ctx context.Context) error {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		conn, err := c.Load(ctx, k)
+		conn, unsaved, err := c.load(ctx, k)
 		if err != nil {
 			failed = errors.Join(failed, err)
 			continue
 		}
-		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil || conn.Attempt.Class == providers.Rejected {
-			failed = errors.Join(failed, c.settle(ctx, k, i.Generation)) // its answer was saved
+		if unsaved {
+			continue // its answer came, and lives in memory only: the intent stands until that is saved
+		}
+		ended := conn != nil && (conn.Status == store.StatusNeedsReconnect || conn.Attempt.Class == providers.Rejected)
+		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil || ended {
+			failed = errors.Join(failed, c.settle(ctx, k, i.Generation)) // its answer was saved, or there will be none
 			continue
 		}
 		c.logger.Info("trying again a refresh that was cut off", "connection", k.String())

@@ -64,14 +64,7 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 		return Answer{}, &Error{Problem: problem, Key: k, Provider: conn.Provider, Reason: reason}
 	}
 	if limit := conn.Grant.HardLimit; !limit.IsZero() && !c.opts.Now().Before(limit) {
-		_, _, _ = c.Keep(ctx, k, conn, func(cur *store.Connection) (*store.Connection, error) {
-			if cur == nil || cur.Generation != seen {
-				return nil, nil // deleted or reconnected meanwhile
-			}
-			cur.HardLimitReached(c.opts.Now())
-			return cur, nil
-		})
-		return Answer{}, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: store.ReasonHardLimit}
+		return Answer{}, c.runOut(ctx, k, conn)
 	}
 	lost, err := c.announce(ctx, k, a, forced)
 	if err != nil {
@@ -99,6 +92,24 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 		_ = c.opts.Store.DeleteIntent(ctx, k) // nothing was sent: a later refusal must not be put down to a lost answer
 	}
 	return Answer{}, err
+}
+
+// runOut records that the consent has run out, and says so.
+func (c *Coordinator) runOut(ctx context.Context, k store.Key, known *store.Connection) error {
+	conn, saved, err := c.Keep(ctx, k, known, func(cur *store.Connection) (*store.Connection, error) {
+		if cur == nil || cur.Generation != known.Generation {
+			return nil, nil // deleted or reconnected meanwhile
+		}
+		cur.HardLimitReached(c.opts.Now())
+		return cur, nil
+	})
+	if err == nil && conn != nil && saved {
+		err = c.settle(ctx, k, known.Generation) // nobody will ask what came of it
+	}
+	if err != nil {
+		c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", err)
+	}
+	return &Error{Problem: NeedsReconnect, Key: k, Provider: known.Provider, Reason: store.ReasonHardLimit}
 }
 
 // mayRepeat reports whether a refresh without an answer may be made once more. A node that was deposed while it waited, or

@@ -76,6 +76,41 @@ func TestNoTokenLost(t *testing.T) {
 		require.Nil(t, b.intent(t))
 		require.EqualValues(t, 1, b.source.calls.Load())
 	})
+	bubble(t, "recovery leaves the intent of an answer that lives in memory only", func(t *testing.T) {
+		b := given(t, -time.Second)
+		b.storage.Judge(func(a testenv.Access) error {
+			if a.Write() && !isIntent(a) {
+				return testenv.ErrStorage
+			}
+			return nil
+		})
+		token, _, err := b.get(t)
+		require.NoError(t, err)
+		require.Equal(t, "access-1", token)
+		require.Equal(t, 1, b.Unsaved())
+		require.NoError(t, b.Recover(context.Background()))
+		require.NotNil(t, b.intent(t), "without it a successor would put the loss down to the person")
+
+		b.storage.Judge(nil)
+		time.Sleep(time.Minute)
+		require.Zero(t, b.Unsaved())
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "recovery asks nobody about a consent that has run out, and leaves no intent", func(t *testing.T) {
+		b := given(t, -time.Second)
+		ctx := context.Background()
+		_, err := b.Update(ctx, key, func(c *store.Connection) (*store.Connection, error) {
+			c.Grant.HardLimit = time.Now()
+			return c, nil
+		})
+		require.NoError(t, err)
+		require.NoError(t, b.store.PutIntent(ctx, key, &store.Intent{Key: key.String(), Generation: 1, Time: time.Now()}))
+		require.NoError(t, b.Recover(ctx))
+		synctest.Wait()
+		require.Equal(t, store.ReasonHardLimit, b.stored(t).Reason)
+		require.Nil(t, b.intent(t))
+		require.Zero(t, b.source.calls.Load())
+	})
 	bubble(t, "an answer that comes with the end of the drain is saved", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.source.before = func(int) error { time.Sleep(9 * time.Second); return nil }

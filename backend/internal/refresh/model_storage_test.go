@@ -166,13 +166,21 @@ func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 		return
 	}
 	tok := w.tokens[c.Grant.RefreshToken.Reveal()]
+	now := time.Now().Add(w.skew)
 	switch {
+	case c.Reason == store.ReasonHardLimit:
+		if limit := c.Grant.HardLimit; !w.steps && (limit.IsZero() || now.Before(limit)) {
+			w.complain("%s: %s: its consent lasts until %s, and is said to be over", p, k.Name, limit)
+		}
 	case !tok.refuses():
 		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, c.Reason, tok.value)
 	case c.Reason == store.ReasonGrantRefused && tok.lost:
 		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
 	case c.Reason == store.ReasonOutcomeUnknown && !tok.doubt:
 		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)
+	case c.Reason == store.ReasonIdleLimit && !w.steps && now.Sub(c.Grant.Issued) < tok.consent.service.idle:
+		w.complain("%s: %s: it was used %s ago, and is said to have lain idle", p, k.Name, now.Sub(c.Grant.Issued))
+	case c.Reason == store.ReasonIdleLimit && tok.consent.service.idle > 0:
 	case c.Reason != store.ReasonGrantRefused && c.Reason != store.ReasonOutcomeUnknown:
 		w.complain("%s: %s: status %s", p, k.Name, c.Reason)
 	}

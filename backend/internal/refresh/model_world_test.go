@@ -69,7 +69,8 @@ type service struct {
 	strict  bool          // a spent token that comes back later revokes the grant
 	omits   bool          // answers carry no refresh token
 	life    time.Duration
-	idle    time.Duration
+	idle    time.Duration // a grant that is not used for so long dies
+	hard    time.Duration // a consent ends after so long, whatever is refreshed
 
 	serial    uint64
 	elsewhere bool // the operator pointed it to another origin
@@ -86,6 +87,13 @@ type consent struct {
 	service *service
 	issued  int // refresh tokens
 	revoked bool
+	used    time.Time
+	until   time.Time // zero: for ever
+}
+
+// over reports whether the consent has ended by itself.
+func (c *consent) over() bool {
+	return !c.until.IsZero() && !time.Now().Before(c.until) || c.service.idle > 0 && time.Since(c.used) >= c.service.idle
 }
 
 // mark orders grants: a later consent is newer, and so is a later token of one.
@@ -151,18 +159,27 @@ func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rng
 // refuses reports whether the service would refuse the token now. What it refuses once it refuses for ever.
 func (tok *token) refuses() bool {
 	s := tok.consent.service
-	return tok.consent.revoked || s.rotates && !tok.spent.IsZero() && time.Since(tok.spent) >= s.window
+	return tok.consent.revoked || tok.consent.over() || s.rotates && !tok.spent.IsZero() && time.Since(tok.spent) >= s.window
 }
 
 // consentTo is what a person does in a browser: a grant that the service will take. w.mu is held.
 func (w *world) consentTo(s *service, k store.Key) *providers.Grant {
 	w.consents++
-	return w.issue(&consent{id: w.consents, key: k, service: s}, nil)
+	c := &consent{id: w.consents, key: k, service: s}
+	if s.hard > 0 {
+		c.until = time.Now().Add(s.hard)
+	}
+	g := w.issue(c, nil)
+	if s.hard > 0 {
+		g.HardLimit = c.until.Add(w.skew)
+	}
+	return g
 }
 
 // issue makes what a service answers. used is the refresh token that stays good if it does not rotate.
 func (w *world) issue(c *consent, used *token) *providers.Grant {
 	c.issued++
+	c.used = time.Now()
 	m := mark{c.id, c.issued}
 	now := time.Now().Add(w.skew)
 	g := &providers.Grant{AccessToken: providers.NewSecret(fmt.Sprintf("access-%d-%d", m.consent, m.token)), Issued: now, Expires: now.Add(c.service.life)}
@@ -217,6 +234,8 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 		l.note("%s: %s: nothing was sent", l.p, tok.value)
 		l.mu.Unlock()
 		return nil, errors.New("nothing was sent")
+	case !l.steps && !tok.consent.until.IsZero() && time.Since(tok.consent.until) > 30*time.Second: // storage may take so long before
+		l.complain("%s spends %s, whose consent is over", l.p, tok.value)
 	case l.p.standby, l.p.deposed && (s.rotates || time.Now().After(l.p.unaware)):
 		l.complain("%s may not write and spends %s", l.p, tok.value)
 	}

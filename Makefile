@@ -8,7 +8,7 @@ export PLUGIN_BIN := $(CURDIR)/bin/$(PLUGIN)
 LDFLAGS   := -s -w -X $(MODULE)/backend.Version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 TOOL      := go tool -modfile=scripts/tools/go.mod
-MODULES   := . scripts/tools scripts/vault
+MODULES   := . scripts/plot scripts/tools scripts/vault
 
 TESTFLAGS ?=
 FUZZTIME  ?= 3s
@@ -41,6 +41,7 @@ test: unit fuzz acceptance demo ## Unit, fuzz and acceptance tests and the demo;
 .PHONY: unit
 unit: ## Unit tests, under the race detector
 	UNIT_ONLY=1 go test -race $(TESTFLAGS) ./...
+	go -C scripts/plot test .
 
 .PHONY: race
 race: ## Unit tests under the race detector, ten times over in random order
@@ -75,7 +76,7 @@ scale: build tools ## What many connections cost: a table and a plot; half an ho
 .PHONY: check
 check: ## Format, vet, staticcheck, tidy modules
 	@unformatted=$$($(TOOL) gofumpt -l .) && test -z "$$unformatted" || { echo "run: $(TOOL) gofumpt -w $$unformatted"; exit 1; }
-	go vet ./...
+	go vet ./... && go -C scripts/plot vet .
 	$(TOOL) staticcheck ./...
 	@for m in $(MODULES); do echo "go mod tidy -diff in $$m" && (cd $$m && go mod tidy -diff) || exit 1; done
 

@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"slices"
 	"time"
 )
 
@@ -34,7 +36,7 @@ func (s *scale) stall(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	atRest, err := s.load(ctx, after(10*s.leg), most.rate/2, valid)
+	atRest, err := s.typical(ctx, most.rate/2, valid)
 	if err != nil {
 		return err
 	}
@@ -46,7 +48,7 @@ func (s *scale) stall(ctx context.Context, out io.Writer) error {
 	if err := s.eventually(ctx, 2*life, "all tokens of the hung provider are due", crowd); err != nil {
 		return err
 	}
-	busy, err := s.load(ctx, after(10*s.leg), most.rate/2, valid)
+	busy, err := s.typical(ctx, most.rate/2, valid)
 	if err != nil {
 		return err
 	}
@@ -67,6 +69,19 @@ func (s *scale) stall(ctx context.Context, out io.Writer) error {
 	fmt.Fprintf(out, "| ratio | | | %.2f | |\n", float64(busy.p99)/float64(atRest.p99))
 	// With its provider changed, no token of it will be refreshed any more: what is measured next is undisturbed.
 	return s.provide(ctx, "hung", "https://bench.invalid/token")
+}
+
+// typical is the load of several whose p99 is in their middle: a single one tells what else the machine did meanwhile.
+func (s *scale) typical(ctx context.Context, rate float64, next func() string) (sample, error) {
+	loads := make([]sample, 5)
+	for i := range loads {
+		var err error
+		if loads[i], err = s.load(ctx, after(2*s.leg), rate, next); err != nil {
+			return sample{}, err
+		}
+	}
+	slices.SortFunc(loads, func(a, b sample) int { return cmp.Compare(a.p99, b.p99) })
+	return loads[len(loads)/2], nil
 }
 
 // due lets many tokens fall due together at a provider that is 50 ms away, and looks whether each was replaced by one

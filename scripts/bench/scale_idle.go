@@ -55,7 +55,7 @@ func (s *scale) idle(ctx context.Context, out io.Writer) error {
 	writeIdle(out, none, rows)
 	file := filepath.Join(s.out, "scale.png")
 	fmt.Fprintf(out, "\nplot: %s\n", file)
-	return plotIdle(file, rows)
+	return plotIdle(ctx, file, rows)
 }
 
 // grow imports connections until there are n, and measures.

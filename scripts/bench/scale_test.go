@@ -1,10 +1,6 @@
 package main
 
 import (
-	"image"
-	_ "image/png"
-	"os"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -34,31 +30,15 @@ func TestNumbers(t *testing.T) {
 	}
 }
 
-func TestPlotIdle(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "scale.png")
+func TestPanels(t *testing.T) {
 	rows := []idleRow{
 		{connections: 1500, memory: 40e6, all: sample{rate: 2500}},
 		{connections: 10_000, memory: 50e6, all: sample{rate: 2400}, idle: usage{vault: -10 * time.Millisecond}},
 	}
-	for n := 1; n <= len(rows); n++ { // one point has no line to another
-		require.NoError(t, plotIdle(file, rows[:n]))
-		f, err := os.Open(file)
-		require.NoError(t, err)
-		img, format, err := image.Decode(f)
-		require.NoError(t, err)
-		require.NoError(t, f.Close())
-		assert.Equal(t, "png", format)
-		assert.Equal(t, image.Rect(0, 0, 3*panelWidth, 2*panelHeight), img.Bounds())
-		points := 0
-		for x := range img.Bounds().Dx() {
-			for y := range img.Bounds().Dy() {
-				if img.At(x, y) == blue {
-					points++
-				}
-			}
-		}
-		assert.Greater(t, points, 6*n*36, "a square for each point")
-	}
+	got := panels(rows)
+	require.Len(t, got, 6)
+	assert.Equal(t, panel{Title: "Idle CPU above none, s/min", Limit: 0.1, Points: [][2]float64{{1500, 0}, {10_000, -0.01}}}, got[2])
+	assert.Equal(t, panel{Title: "Memory of the plugin, MB", Limit: 150, Points: [][2]float64{{1500, 40}, {10_000, 50}}}, got[3])
 }
 
 func TestJudge(t *testing.T) {
@@ -69,10 +49,4 @@ func TestJudge(t *testing.T) {
 		imported("far", 0): start.Add(8 * time.Second), imported("far", 1): start.Add(10 * time.Second), imported("far", 2): start.Add(13 * time.Second),
 	}
 	assert.Equal(t, outcome{late: 1, repeated: 1, least: -time.Second, took: 5 * time.Second}, judge(began, 10*time.Second, asked, served))
-}
-
-func TestGlyphsHaveFiveRows(t *testing.T) {
-	for letter, rows := range glyphs {
-		assert.Regexp(t, `^[0-7]{5}$`, rows, string(letter))
-	}
 }

@@ -51,18 +51,30 @@ func (d *directory) changed(k store.Key, c *store.Connection) {
 }
 
 // forget says that somebody else changed a connection.
-func (d *directory) forget() { d.mirror.forget() }
+func (d *directory) forget(k store.Key) { d.mirror.forget(k) }
 
-// fill reads storage, once.
+// fill reads what storage has and the directory does not know.
 func (d *directory) fill(ctx context.Context, s store.Store) error {
-	return d.mirror.fill(ctx, func(ctx context.Context, add func(store.Key, summary)) error {
-		return s.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
-			if c != nil {
-				add(k, summarize(c))
-				d.seen(ctx, k, c)
+	return d.mirror.fill(ctx, reader[store.Key, summary]{
+		all: func(ctx context.Context, add func(store.Key, summary)) error {
+			return s.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
+				if c != nil {
+					add(k, summarize(c))
+					d.seen(ctx, k, c)
+				}
+				return nil
+			})
+		},
+		one: func(ctx context.Context, k store.Key) (summary, bool, error) {
+			c, err := s.Connection(ctx, k)
+			if store.Unusable(err) {
+				return summary{}, false, nil
 			}
-			return nil
-		})
+			if err != nil || c == nil {
+				return summary{}, false, err
+			}
+			return summarize(c), true, nil
+		},
 	})
 }
 

@@ -3,9 +3,11 @@ package backend
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -68,5 +70,39 @@ func TestDamagedEntry(t *testing.T) {
 		r := f.Read("creds/bad", nil)
 		r.Refused(t, http.StatusInternalServerError, "restore it from a snapshot")
 		assert.NotContains(t, r.Text, "version")
+	})
+}
+
+// Nor must a flow.
+func TestDamagedFlow(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.start(t, "slack", nil)
+		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "flow/" + strings.Repeat("ab", 32), Value: []byte(`{"version":9}`)}))
+		f.restart(t)
+		assert.InDelta(t, 1, number(f.Read("status", nil).OK(t)["open_flows"]), 0)
+		assert.Equal(t, "flow_open", f.Read("connections/slack", nil).OK(t)["status_reason"])
+		f.periodic(t)
+	})
+}
+
+// A change by another node costs one read, however many connections there are.
+func TestOneEntryIsReadAgain(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for i := range 5 {
+			f.key(t, fmt.Sprint("key", i))
+		}
+		count := func() float64 { return number(f.Read("status", nil).OK(t)["connections"]) }
+		assert.InDelta(t, 5, count(), 0)
+		require.NoError(t, f.Storage.Delete(t.Context(), "connection/org/default/key3"))
+		f.Storage.Forget()
+		f.Backend.InvalidateKey(t.Context(), "connection/org/default/key3")
+		assert.InDelta(t, 4, count(), 0)
+		reads := 0
+		for _, a := range f.Storage.History() {
+			if strings.HasPrefix(a.Key, "connection/") {
+				reads++
+			}
+		}
+		assert.LessOrEqual(t, reads, 2, "the worker may have looked at it too")
 	})
 }

@@ -90,26 +90,36 @@ func (x *flowIndex) changed(f *store.Flow) { x.mirror.set(f.ID, summarizeFlow(f)
 func (x *flowIndex) gone(id string) { x.mirror.remove(id) }
 
 // forget says that somebody else changed a flow.
-func (x *flowIndex) forget() { x.mirror.forget() }
+func (x *flowIndex) forget(id string) { x.mirror.forget(id) }
 
-// each calls fn with every flow, reading storage first if that was not done. fn must not call back.
+// each calls fn with every flow, reading first what storage has and the index does not know. fn must not call back.
 func (x *flowIndex) each(ctx context.Context, s store.Store, fn func(id string, f openFlow)) error {
-	err := x.mirror.fill(ctx, func(ctx context.Context, add func(string, openFlow)) error {
+	one := func(ctx context.Context, id string) (openFlow, bool, error) {
+		f, err := s.Flow(ctx, id)
+		if store.Unusable(err) {
+			return openFlow{}, false, nil
+		}
+		if err != nil || f == nil {
+			return openFlow{}, false, err
+		}
+		return summarizeFlow(f), true, nil
+	}
+	err := x.mirror.fill(ctx, reader[string, openFlow]{one: one, all: func(ctx context.Context, add func(string, openFlow)) error {
 		ids, err := s.Flows(ctx)
 		if err != nil {
 			return err
 		}
 		for _, id := range ids {
-			f, err := s.Flow(ctx, id)
+			f, found, err := one(ctx, id)
 			if err != nil {
 				return err
 			}
-			if f != nil {
-				add(id, summarizeFlow(f))
+			if found {
+				add(id, f)
 			}
 		}
 		return nil
-	})
+	}})
 	if err != nil {
 		return err
 	}

@@ -71,10 +71,10 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	case "connection":
 		if k, err := store.ParseKey(name); err == nil {
 			b.coordinator.Invalidate(k)
-			b.directory.forget()
+			b.directory.forget(k)
 		}
 	case "flow":
-		b.flows.forget()
+		b.flows.forget(name)
 	}
 }
 

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -21,9 +22,9 @@ type header struct {
 func (h header) check(noun string) error {
 	switch {
 	case h.Version > entryVersion:
-		return fmt.Errorf("this %s was written by a newer release of the engine (format %d, this one knows %d): run that release again", noun, h.Version, entryVersion)
+		return unusable("this %s was written by a newer release of the engine (format %d, this one knows %d): run that release again", noun, h.Version, entryVersion)
 	case h.Version < 1:
-		return fmt.Errorf("this %s has no format version: the entry is damaged; restore it from a snapshot", noun)
+		return unusable("this %s has no format version: the entry is damaged; restore it from a snapshot", noun)
 	}
 	return nil
 }
@@ -174,10 +175,21 @@ func decodeIntent(b []byte) (*Intent, error) {
 // decode hides what the JSON decoder would quote of an entry.
 func decode(b []byte, into any) error {
 	if err := json.Unmarshal(b, into); err != nil {
-		return fmt.Errorf("the stored entry is damaged (%T): restore it from a snapshot", err)
+		return unusable("the stored entry is damaged (%T): restore it from a snapshot", err)
 	}
 	return nil
 }
+
+// unusableError is what reading an entry gives that is there and cannot be decoded.
+type unusableError struct{ text string }
+
+func (e *unusableError) Error() string { return e.text }
+
+func unusable(format string, args ...any) error { return &unusableError{fmt.Sprintf(format, args...)} }
+
+// Unusable reports whether an entry could be read and not decoded: it is damaged, or of a newer release. Whoever goes over
+// many entries passes over it, or it would hide the others.
+func Unusable(err error) bool { return errors.As(err, new(*unusableError)) }
 
 func reveal(m map[string]providers.Secret) map[string]string {
 	if m == nil {

@@ -21,8 +21,11 @@
 //
 // Storage is described in package store. In memory there are: what of config and providers was read (cache.go), a
 // summary of each connection (directory.go), the open flows (flows.go), and with the coordinator (package refresh) the
-// flights and what storage refused. Memory is filled from storage, follows every write, is dropped on Invalidate, and
-// never answers whether something exists.
+// connections read last, the flights and what storage refused.
+//
+// What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
+// writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a node
+// that begins to write, as one whose storage was restored, has its mounts made anew, with nothing in memory.
 //
 // # Locks
 //

@@ -270,12 +270,12 @@ func (c *Coordinator) Recover(ctx context.Context) error {
 			continue // its answer came, and lives in memory only: the intent stands until that is saved
 		}
 		ended := conn != nil && (conn.Status == store.StatusNeedsReconnect || conn.Attempt.Class == providers.Rejected)
-		if conn == nil || conn.Generation != i.Generation || conn.Grant == nil || ended {
+		if conn == nil || conn.Generation > i.Generation || conn.Grant == nil || ended {
 			failed = errors.Join(failed, c.settle(ctx, k, i.Generation)) // its answer was saved, or there will be none
 			continue
 		}
 		c.logger.Info("trying again a refresh that was cut off", "connection", k.String())
-		_, _ = c.start(k, i.Generation, true)
+		_, _ = c.start(k, conn.Generation, true)
 	}
 	return failed
 }

@@ -83,18 +83,25 @@ type bench struct {
 	store    store.Store
 	source   *source
 	writable atomic.Bool
+	uncached atomic.Bool
+	told     atomic.Pointer[store.Connection] // the last state that was told of
 }
 
 func newBench(t *testing.T, storage *testenv.Storage, src *source) *bench {
 	t.Helper()
 	b := &bench{storage: storage, store: store.New(storage), source: src}
 	b.writable.Store(true)
-	b.Coordinator = refresh.New(refresh.Options{
-		Store: b.store, Source: src, Writable: b.writable.Load, Now: time.Now, Logger: hclog.NewNullLogger(),
-		Paused:   func(context.Context) bool { return false },
-		Uncached: func() bool { return false }, Changed: func(store.Key, *store.Connection) {},
-	})
+	b.begin(storage)
 	return b
+}
+
+// begin makes the bench's coordinator, over storage as that sees it.
+func (b *bench) begin(seen logical.Storage) {
+	b.Coordinator = refresh.New(refresh.Options{
+		Store: store.New(seen), Source: b.source, Writable: b.writable.Load, Now: time.Now, Logger: hclog.NewNullLogger(),
+		Paused:   func(context.Context) bool { return false },
+		Uncached: b.uncached.Load, Changed: func(_ store.Key, c *store.Connection) { b.told.Store(c) },
+	})
 }
 
 // given makes a bench whose one connection has a token that lives for left of its hour.
@@ -115,6 +122,17 @@ func given(t *testing.T, left time.Duration) *bench {
 		b.Close(end)
 	})
 	return b
+}
+
+// others are n more connections at the same provider, with the same tokens.
+func (b *bench) others(t *testing.T, n int) (keys []store.Key) {
+	t.Helper()
+	for i := range n {
+		k := store.Key{Owner: key.Owner, Name: fmt.Sprint("other-", i)}
+		require.NoError(t, b.store.PutConnection(context.Background(), k, b.stored(t)))
+		keys = append(keys, k)
+	}
+	return keys
 }
 
 func anybody(*store.Connection) error { return nil }
@@ -215,7 +233,11 @@ func TestReading(t *testing.T) {
 	})
 	bubble(t, "min_ttl refreshes early, and not for what no token can be", func(t *testing.T) {
 		b := given(t, 30*time.Minute)
-		a, err := b.Get(context.Background(), key, anybody, 40*time.Minute)
+		a, err := b.Get(context.Background(), key, anybody, 2*time.Hour)
+		require.NoError(t, err)
+		require.Len(t, a.Warnings, 1)
+		require.Zero(t, b.source.calls.Load())
+		a, err = b.Get(context.Background(), key, anybody, 40*time.Minute)
 		require.NoError(t, err)
 		require.Equal(t, "access-1", a.Connection.Grant.AccessToken.Reveal())
 		for range 3 {
@@ -427,9 +449,7 @@ func TestFailures(t *testing.T) {
 	}
 	bubble(t, "a rate limit holds for the whole provider", func(t *testing.T) {
 		b := given(t, -time.Second)
-		other := store.Key{Owner: key.Owner, Name: "other"}
-		c := b.stored(t)
-		require.NoError(t, b.store.PutConnection(context.Background(), other, c))
+		other := b.others(t, 1)[0]
 		b.source.before = func(int) error {
 			return &providers.Error{Class: providers.RateLimited, Reason: "as told", RetryAfter: time.Hour}
 		}
@@ -453,6 +473,15 @@ func TestFailures(t *testing.T) {
 		b.source.terms = nil
 		_, _, err = b.get(t)
 		require.NoError(t, err, "taking the change back makes it whole")
+	})
+	bubble(t, "a key that did not pass is not handed out", func(t *testing.T) {
+		b := given(t, time.Hour)
+		b.edit(t, func(c *store.Connection) {
+			c.AdoptKey(nil, fingerprint, time.Now())
+			c.Status = store.StatusFailedValidation
+		})
+		_, _, err := b.get(t)
+		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
 	})
 	bubble(t, "a hard limit asks the person", func(t *testing.T) {
 		b := given(t, -time.Second)

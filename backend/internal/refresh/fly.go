@@ -72,26 +72,35 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	}
 	defer c.circuits.giveUp(conn.Provider) // whatever happens, another may probe after this one
 
-	g, err := c.opts.Source.Refresh(ctx, conn)
+	g, unheard, err := c.spend(ctx, k, a)
+	lost = lost || unheard
 	var perr *providers.Error
-	if errors.As(err, &perr) && perr.Class == providers.Unknown && c.mayRepeat(ctx, k, a) {
-		// The token may be spent and the answer lost. Providers that forgive it do so for seconds: ask at once.
-		lost = true
-		g, err = c.opts.Source.Refresh(ctx, conn)
-		perr = nil
-		errors.As(err, &perr)
-	}
 	switch {
 	case err == nil:
 		c.left(k, conn.Provider, "", time.Time{})
 		return c.landed(ctx, k, a, g)
-	case perr != nil:
+	case errors.As(err, &perr):
 		return c.failed(ctx, k, a, perr, lost)
 	}
 	if a.Terms.MayRotate && !lost {
 		_ = c.opts.Store.DeleteIntent(ctx, k) // nothing was sent: a later refusal must not be put down to a lost answer
 	}
 	return Answer{}, err
+}
+
+// spend asks the provider, and once more when no answer came: the token may be spent, and providers that forgive that do so
+// for seconds. unheard tells that there was such a first request.
+func (c *Coordinator) spend(ctx context.Context, k store.Key, a Answer) (g *providers.Grant, unheard bool, err error) {
+	g, err = c.opts.Source.Refresh(ctx, a.Connection)
+	var perr *providers.Error
+	if !errors.As(err, &perr) || perr.Class != providers.Unknown || !c.mayRepeat(ctx, k, a) {
+		return g, false, err
+	}
+	again, second := c.opts.Source.Refresh(ctx, a.Connection)
+	if second != nil && !errors.As(second, &perr) {
+		return nil, true, err // the second was not sent: what there is to tell is what came of the first
+	}
+	return again, true, second
 }
 
 // runOut records that the consent has run out, and says so.
@@ -172,7 +181,8 @@ func (c *Coordinator) intend(ctx context.Context, k store.Key, generation uint64
 	if err != nil {
 		return false, err
 	}
-	lost = open != nil && open.Generation == generation
+	// One above it tells that what followed was never saved. Of one whose answer is held here nothing is in doubt.
+	lost = open != nil && open.Generation >= generation && !c.heard(k, generation)
 	return lost, c.opts.Store.PutIntent(ctx, k, &store.Intent{Key: k.String(), Generation: generation, Time: c.opts.Now()})
 }
 
@@ -199,15 +209,20 @@ func (c *Coordinator) landed(ctx context.Context, k store.Key, a Answer, g *prov
 	a.Connection, a.Warnings = conn, nil
 	if !saved {
 		a.warn("storage refused the refreshed token; it is served from memory and would be lost with this process: check Vault's storage")
-		return a, nil
 	}
-	if a.Terms.MayRotate {
-		if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
-			// Harmless: its generation is past, so whoever finds it drops it.
-			c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", err)
-		}
-	}
+	c.answered(ctx, k, a.Terms, seen, saved)
 	return a, nil
+}
+
+// answered ends the intent of a refresh when the entry tells what came of it. Until then it stands, and this process
+// remembers that nothing is in doubt.
+func (c *Coordinator) answered(ctx context.Context, k store.Key, t Terms, generation uint64, saved bool) {
+	if !t.MayRotate || !saved && c.remember(k, generation) {
+		return
+	}
+	if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
+		c.logger.Debug("an intent could not be removed", "connection", k.String(), "error", err)
+	}
 }
 
 // failed records why a refresh brought nothing and says it to the caller.
@@ -235,8 +250,6 @@ func (c *Coordinator) failed(ctx context.Context, k store.Key, a Answer, perr *p
 	}
 	c.logger.Log(level, "a refresh failed", "connection", k.String(), "provider", a.Connection.Provider,
 		"class", string(perr.Class), "reason", perr.Reason, "code", perr.Code, "status", perr.Status, "next", next)
-	if saved && a.Terms.MayRotate {
-		_ = c.opts.Store.DeleteIntent(ctx, k) // what it said is now said by the entry
-	}
+	c.answered(ctx, k, a.Terms, seen, saved)
 	return Answer{}, fromAttempt(k, conn)
 }

@@ -71,8 +71,10 @@ func (w *world) step() {
 		w.set(s.name+" limits us", func() { s.limited = time.Now().Add(w.upTo(time.Hour)); w.troubled = true })
 	case what < 92:
 		w.revoke(k)
-	case what < 95:
+	case what < 94:
 		w.set("storage refuses writes", func() { w.faults.noWrites = time.Now().Add(w.upTo(time.Hour)); w.troubled = true })
+	case what < 95:
+		w.set("storage refuses connections", func() { w.faults.noConnections = time.Now().Add(w.upTo(3 * time.Hour)); w.troubled = true })
 	case what < 97:
 		w.set("storage refuses everything", func() { w.faults.nothing = time.Now().Add(w.upTo(10 * time.Minute)); w.troubled = true })
 	default:

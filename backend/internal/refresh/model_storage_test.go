@@ -36,7 +36,7 @@ func (v view) access(ctx context.Context, write bool, key string, do func() erro
 	case v.p.gone || now.Before(v.faults.nothing):
 	case write && (v.p.deposed || v.p.standby):
 		return logical.ErrReadOnly
-	case write && now.Before(v.faults.noWrites):
+	case write && now.Before(v.faults.noWrites), write && now.Before(v.faults.noConnections) && strings.HasPrefix(key, "connection/"):
 	case write && v.chance(v.faults.trouble/3):
 		if v.chance(0.3) {
 			v.note("%s: storage takes %s and says it does not", v.p, key)
@@ -110,7 +110,7 @@ func (w *world) stuckIntent(key string) {
 		w.complain("an intent cannot be read: %v", err)
 	}
 	for k, held := range w.onDisk {
-		if k.String() == i.Key && held.generation == i.Generation && held.token != nil {
+		if k.String() == i.Key && held.generation <= i.Generation && held.token != nil {
 			held.token.doubt = true
 		}
 	}

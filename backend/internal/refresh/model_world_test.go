@@ -59,6 +59,7 @@ type world struct {
 type faults struct {
 	trouble           float64   // how likely a call to a service fails, and a write to storage
 	noWrites, nothing time.Time // storage refuses until then
+	noConnections     time.Time // it refuses those until then, and takes intents
 }
 
 // service is a provider as the world has it: more than a coordinator can know.

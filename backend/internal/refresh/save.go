@@ -130,7 +130,8 @@ func (c *Coordinator) Keep(ctx context.Context, k store.Key, known *store.Connec
 // hold something else than that, they are made again of what it holds.
 type kept struct {
 	conn    *store.Connection
-	tried   bool // to write it, or what it was made of: storage may have done so though it refused
+	tried   bool   // to write it, or what it was made of: storage may have done so though it refused
+	heard   uint64 // the generation whose intent stands though its answer is known
 	changes []func(*store.Connection) (*store.Connection, error)
 }
 
@@ -170,6 +171,26 @@ func (c *Coordinator) forget(k store.Key) {
 	if delete(c.unsaved, k); len(c.unsaved) == 0 {
 		c.logger.Info("storage takes connections again: nothing is held in memory only")
 	}
+}
+
+// remember notes with what is held that the answer to that generation's intent is part of it. It reports whether anything
+// is held.
+func (c *Coordinator) remember(k store.Key, generation uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := c.unsaved[k]
+	if held != nil {
+		held.heard = generation
+	}
+	return held != nil
+}
+
+// heard reports whether the answer to that generation's intent is part of what is held.
+func (c *Coordinator) heard(k store.Key, generation uint64) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	held := c.unsaved[k]
+	return held != nil && held.heard == generation
 }
 
 // someUnsaved names connections that live in memory only, so many at most.

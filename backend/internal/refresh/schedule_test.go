@@ -48,6 +48,39 @@ func TestTTL(t *testing.T) {
 	}
 }
 
+func TestDue(t *testing.T) {
+	bubble(t, "earlier than readers were told, and not all at once", func(t *testing.T) {
+		f := newFleet(t)
+		f.add(t, "acme", 100, 30*time.Minute)
+		time.Sleep(19 * time.Minute)
+		require.NotZero(t, f.count("acme"))
+		require.Less(t, f.count("acme"), 100)
+		time.Sleep(time.Minute - time.Millisecond)
+		require.Equal(t, 100, f.count("acme"))
+	})
+	bubble(t, "tokens that live for seconds are not refreshed in a loop", func(t *testing.T) {
+		b := given(t, time.Minute)
+		b.source.life = time.Second
+		work(t, b)
+		time.Sleep(10 * time.Minute)
+		require.InDelta(t, 20, b.source.calls.Load(), 1)
+	})
+	bubble(t, "a refresh token is used before it expires, and not ever more often as its end draws near", func(t *testing.T) {
+		b := given(t, time.Hour)
+		b.source.life = 100 * day
+		b.edit(t, func(c *store.Connection) {
+			c.Grant.Issued, c.Grant.Expires, c.Grant.RefreshExpires = time.Now(), time.Time{}, time.Now().Add(10*day)
+		})
+		work(t, b)
+		time.Sleep(7 * day)
+		require.Zero(t, b.source.calls.Load())
+		time.Sleep(day + time.Minute)
+		require.EqualValues(t, 1, b.source.calls.Load())
+		time.Sleep(10 * day)
+		require.EqualValues(t, 4, b.source.calls.Load(), "the last with less than an hour to go")
+	})
+}
+
 func failing(next time.Time) func(*store.Connection, *refresh.Terms) {
 	return func(c *store.Connection, _ *refresh.Terms) {
 		c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Next: next}

@@ -35,6 +35,8 @@ type fleet struct {
 	peak     map[string]int  // most calls at once, by provider
 	running  map[string]int
 	seen     map[string]int // by refresh token
+	looks    int            // how often somebody asked for the terms
+	unread   error          // why the terms cannot be read
 }
 
 func newFleet(t *testing.T) *fleet {
@@ -81,10 +83,11 @@ func (f *fleet) now() time.Time {
 func (f *fleet) Terms(_ context.Context, c *store.Connection) (refresh.Terms, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
+	f.looks++
 	same := fingerprint
 	return refresh.Terms{
-		Fingerprint: &same, Serial: 1, CanRefresh: true, MayRotate: true, Margin: 10 * time.Minute, Poll: time.Minute, Paused: f.paused, Idle: f.idle,
-	}, nil
+		Fingerprint: &same, Serial: 1, CanRefresh: !c.Grant.RefreshToken.IsZero(), MayRotate: true, Margin: 10 * time.Minute, Poll: time.Minute, Paused: f.paused, Idle: f.idle,
+	}, f.unread
 }
 
 func (f *fleet) Refresh(_ context.Context, c *store.Connection) (*providers.Grant, error) {
@@ -140,6 +143,12 @@ func (f *fleet) count(provider string) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[provider]
+}
+
+func (f *fleet) looked() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.looks
 }
 
 func (f *fleet) set(change func()) {
@@ -214,10 +223,13 @@ func TestWorker(t *testing.T) {
 		f.Nudge()
 		time.Sleep(time.Minute)
 		require.Zero(t, f.count("acme"))
+		require.Equal(t, 10, f.Health().Overdue)
+		require.Zero(t, f.Health().LastPass)
 		f.set(func() { f.writable = true })
 		f.Nudge()
 		time.Sleep(time.Second)
 		require.Equal(t, 10, f.count("acme"))
+		require.Equal(t, time.Now().Add(-time.Second), f.Health().LastPass)
 		f.alive(t)
 	})
 	bubble(t, "a grant that must be used is used though nobody reads and nothing expires", func(t *testing.T) {

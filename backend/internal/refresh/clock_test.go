@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -37,6 +38,7 @@ type node struct {
 	onLook   atomic.Pointer[func()]
 	onCall   atomic.Pointer[func() error] // before the provider hears of it
 	newest   int                          // the newest token that was handed out
+	dies     sync.Map                     // when each token truly does
 }
 
 // startNode starts a node over storage. Until quit is called it works.
@@ -83,6 +85,7 @@ func runNode(t *testing.T, left time.Duration) *node {
 	t.Helper()
 	b := given(t, left)
 	n, quit := startNode(t, b.storage, b.source, 0)
+	n.dies.Store("access-0", time.Now().Add(left))
 	t.Cleanup(quit)
 	return n
 }
@@ -112,6 +115,7 @@ func (n *node) Refresh(ctx context.Context, c *store.Connection) (*providers.Gra
 	g, err := n.provider.Refresh(ctx, c)
 	if g != nil {
 		g.Issued, g.Expires = asked, asked.Add(life)
+		n.dies.Store(g.AccessToken.Reveal(), time.Now().Add(life))
 	}
 	return g, err
 }
@@ -119,7 +123,7 @@ func (n *node) Refresh(ctx context.Context, c *store.Connection) (*providers.Gra
 // atCalls runs do before each call to the provider; its error is the call's.
 func (n *node) atCalls(do func() error) { n.onCall.Store(&do) }
 
-// read reads the credential and checks that it is none that was replaced already.
+// read reads the credential and checks that it is none that was replaced already, nor one that is dead.
 func (n *node) read(t *testing.T) refresh.Answer {
 	t.Helper()
 	a, err := n.Get(context.Background(), key, anybody, 0)
@@ -129,8 +133,12 @@ func (n *node) read(t *testing.T) refresh.Answer {
 	require.NoError(t, err)
 	require.GreaterOrEqual(t, token, n.newest, "an older token after a newer one")
 	n.newest = token
+	if dies, ok := n.dies.Load(a.Connection.Grant.AccessToken.Reveal()); ok {
+		require.True(t, time.Now().Before(dies.(time.Time)), "dead for %s", time.Since(dies.(time.Time)))
+	}
 	ttl, period := a.TTL(n.now())
 	require.GreaterOrEqual(t, ttl, refresh.MinTTL)
+	require.LessOrEqual(t, ttl, life)
 	require.GreaterOrEqual(t, period, refresh.MinTTL)
 	require.LessOrEqual(t, period, life)
 	return a
@@ -222,6 +230,26 @@ func TestClockJumps(t *testing.T) {
 		time.Sleep(time.Minute)
 		n.pass(t, time.Hour, false)
 		n.bounded(t, time.Hour, 2, 11)
+	})
+	failedAhead := func(t *testing.T, left time.Duration) *node {
+		t.Helper()
+		n := runNode(t, left)
+		n.set(time.Hour)
+		n.atCalls(down)
+		_, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+		require.Equal(t, refresh.Unavailable, problem(t, err))
+		n.onCall.Store(nil)
+		n.set(0)
+		return n
+	}
+	bubble(t, "an hour back after a failure: readers of a dead token need not wait for that hour again", func(t *testing.T) {
+		n := failedAhead(t, -time.Second)
+		require.Equal(t, "access-1", n.read(t).Connection.Grant.AccessToken.Reveal())
+	})
+	bubble(t, "an hour back after a failure: refresh is not held up by it", func(t *testing.T) {
+		n := failedAhead(t, 30*time.Minute)
+		_, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+		require.NoError(t, err)
 	})
 	bubble(t, "an hour back between two looks of the worker: it does not turn round and round", func(t *testing.T) {
 		n := runNode(t, 11*time.Minute)
@@ -315,6 +343,37 @@ func TestEntryFromAClockAhead(t *testing.T) {
 		require.WithinDuration(t, n.now().Add(life), a.Connection.Grant.Expires, 0)
 		n.pass(t, 3*time.Hour, true)
 		n.bounded(t, 3*time.Hour, 2, 3*60)
+	})
+	bubble(t, "its token is replaced, since nobody knows when it dies", func(t *testing.T) {
+		n := runNode(t, 30*time.Minute)
+		n.set(-time.Hour) // which is the same: its token was issued half an hour from now
+		ttl, _ := n.read(t).TTL(n.now())
+		require.Equal(t, refresh.MinTTL, ttl)
+		synctest.Wait()
+		a := n.read(t)
+		require.Equal(t, "access-1", a.Connection.Grant.AccessToken.Reveal())
+		ttl, _ = a.TTL(n.now())
+		require.Equal(t, 50*time.Minute, ttl)
+	})
+	bubble(t, "nor do its failures hold up anybody", func(t *testing.T) {
+		n := ahead(t, func(c *store.Connection, then time.Time) {
+			c.Grant.Expires = time.Now().Add(-time.Second)
+			c.RefreshFailed(&providers.Error{Class: providers.Unknown, Reason: "timeout"}, 1, 0, then, then.Add(10*time.Minute))
+		})
+		require.Equal(t, "access-1", n.read(t).Connection.Grant.AccessToken.Reveal())
+	})
+	bubble(t, "nor the worker", func(t *testing.T) {
+		n := ahead(t, func(c *store.Connection, then time.Time) {
+			c.RefreshFailed(&providers.Error{Class: providers.Transient, Reason: "server_error"}, 1, 0, then, then.Add(10*time.Minute))
+		})
+		n.pass(t, 3*time.Hour, false)
+		n.bounded(t, 3*time.Hour, 1, 0)
+	})
+	bubble(t, "the worker replaces its token, too", func(t *testing.T) {
+		n := ahead(t, refreshed)
+		synctest.Wait()
+		require.EqualValues(t, 1, n.calls.Load())
+		require.WithinDuration(t, n.now().Add(life), n.read(t).Connection.Grant.Expires, 0)
 	})
 	bubble(t, "nor is it left alone for ever", func(t *testing.T) {
 		n := ahead(t, refreshed)

@@ -126,7 +126,7 @@ func (c *Coordinator) get(ctx context.Context, k store.Key, permit Permit, minTT
 			a.warn("the provider renews no token younger than " + a.Terms.MinAge.String() + ", so none that lives as long as min_ttl can be had now")
 		}
 		return a, nil
-	case minTTL > g.Lifetime(), now.Add(minTTL).After(g.Expires) && recent(conn.LastRefresh, now):
+	case minTTL > g.Lifetime(), now.Add(minTTL).After(g.Expires) && recent(conn.LastRefresh, now, recentSuccess):
 		// The next one would live as long: asking for it would make each such read a request to the provider.
 		a.warn("tokens of this provider live " + g.Lifetime().String() + ", which is not enough for min_ttl; this is the newest there is")
 	case now.Add(minTTL).After(g.Expires):
@@ -183,10 +183,10 @@ func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (
 	case !c.opts.Writable():
 		return Answer{}, logical.ErrReadOnly
 	}
-	if recent(conn.Rotated, now) && phaseOf(conn, 0, now) != dead {
+	if recent(conn.Rotated, now, recentSuccess) && phaseOf(conn, 0, now) != dead {
 		return a, nil
 	}
-	if at := conn.Attempt; at.ProviderSerial == a.Terms.Serial && !at.Next.IsZero() && now.Sub(at.Last) < recentFailure {
+	if at := conn.Attempt; at.ProviderSerial == a.Terms.Serial && !at.Next.IsZero() && recent(at.Last, now, recentFailure) {
 		return Answer{}, fromAttempt(k, conn)
 	}
 	if until, class := c.circuits.until(conn.Provider, now); class == providers.RateLimited {

@@ -82,8 +82,8 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	case errors.As(err, &perr):
 		return c.failed(ctx, k, a, perr, lost)
 	}
-	if a.Terms.MayRotate && !lost {
-		_ = c.opts.Store.DeleteIntent(ctx, k) // nothing was sent: a later refusal must not be put down to a lost answer
+	if !lost { // nothing was sent: a later refusal must not be put down to a lost answer
+		c.answered(ctx, k, a.Terms, seen, false)
 	}
 	return Answer{}, err
 }
@@ -214,8 +214,8 @@ func (c *Coordinator) landed(ctx context.Context, k store.Key, a Answer, g *prov
 	return a, nil
 }
 
-// answered ends the intent of a refresh when the entry tells what came of it. Until then it stands, and this process
-// remembers that nothing is in doubt.
+// answered ends the intent of a refresh whose outcome is known. While anything of the connection lives in memory only, the
+// intent stands, so that a successor knows of it, and this process remembers that nothing is in doubt.
 func (c *Coordinator) answered(ctx context.Context, k store.Key, t Terms, generation uint64, saved bool) {
 	if !t.MayRotate || !saved && c.remember(k, generation) {
 		return

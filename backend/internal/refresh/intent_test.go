@@ -60,7 +60,9 @@ func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
 	bubble(t, "a failure that is held casts no doubt on a later refusal", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.refuse(isWrite)
-		b.source.before = func(int) error { return &providers.Error{Class: providers.Transient, Step: "refresh", Reason: "http_503"} }
+		b.source.before = func(int) error {
+			return &providers.Error{Class: providers.Transient, Step: "refresh", Reason: "http_503"}
+		}
 		_, _, err := b.get(t)
 		require.Equal(t, refresh.Unavailable, problem(t, err))
 		require.NotNil(t, b.intent(t), "a successor cannot know what came of it")
@@ -69,6 +71,50 @@ func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
 		_, _, err = b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
 		require.Contains(t, err.Error(), "grant_refused")
+	})
+	bubble(t, "nor does a refresh that was not sent take the intent of an answer that is held", func(t *testing.T) {
+		b := given(t, time.Hour)
+		b.refuse(isWrite)
+		b.renew(t, 1)
+		b.source.before = func(int) error { return context.DeadlineExceeded }
+		time.Sleep(time.Minute)
+		_, err := b.Refresh(context.Background(), key, anybody)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		next := b.successor(t)
+		b.source.before = nil
+		require.NoError(t, next.Recover(context.Background()))
+		time.Sleep(time.Second)
+		require.Equal(t, store.ReasonOutcomeUnknown, next.stored(t).Reason)
+
+		b.storage.Judge(nil) // had the former lived, it would have gone on with what it holds
+		b.source.current = "another"
+		time.Sleep(time.Minute)
+		_, err = b.Refresh(context.Background(), key, anybody)
+		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
+		require.Contains(t, err.Error(), "grant_refused")
+	})
+	bubble(t, "the doubt that is held only outlives a refresh that was not sent, and the process", func(t *testing.T) {
+		b := given(t, -time.Second)
+		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{Key: key.String(), Generation: 1, Time: time.Now()}))
+		b.refuse(isWrite)
+		b.source.before = func(call int) error {
+			if call == 1 {
+				return &providers.Error{Class: providers.Transient, Step: "refresh", Reason: "http_503"}
+			}
+			return context.DeadlineExceeded
+		}
+		_, _, err := b.get(t)
+		require.Equal(t, refresh.Unavailable, problem(t, err))
+		time.Sleep(time.Minute)
+		_, _, err = b.get(t)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+
+		next := b.successor(t)
+		b.source.before, b.source.current = nil, "another"
+		_, _, err = next.get(t)
+		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
+		require.Contains(t, err.Error(), "refresh_outcome_unknown")
 	})
 	bubble(t, "a lost answer stays in doubt when the second request is not even sent", func(t *testing.T) {
 		b := given(t, -time.Second)

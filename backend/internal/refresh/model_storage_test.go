@@ -87,6 +87,9 @@ func (v view) Delete(ctx context.Context, key string) error {
 		if err := v.disk.Delete(context.Background(), key); err != nil {
 			return err
 		}
+		if strings.HasPrefix(key, "wal/") {
+			v.note("%s: an intent ends: %s", v.p, key)
+		}
 		v.written(v.p, key)
 		return nil
 	})
@@ -162,7 +165,7 @@ func (w *world) stateOf(c *store.Connection) state {
 func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c == nil || p.gone || c.Status != store.StatusNeedsReconnect {
+	if c == nil || p.gone || p.deposed || c.Status != store.StatusNeedsReconnect { // what a deposed process thinks is stored nowhere
 		return
 	}
 	tok := w.tokens[c.Grant.RefreshToken.Reveal()]

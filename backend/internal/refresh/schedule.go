@@ -27,6 +27,9 @@ const (
 	firstBackoff = 2 * time.Second
 	maxBackoff   = 10 * time.Minute
 
+	// maxSkew is how far the clocks of two nodes may differ before what one wrote means nothing to the other.
+	maxSkew = time.Minute
+
 	// notice is how long ahead people are told that a consent runs out.
 	notice = 14 * 24 * time.Hour
 )
@@ -36,11 +39,15 @@ func EndsSoon(limit, now time.Time) bool {
 	return !limit.IsZero() && now.Add(notice).After(limit)
 }
 
-// recent reports whether something happened so lately that it answers a demand for it.
-func recent(at, now time.Time) bool {
+// recent reports whether something happened so lately that it answers a demand for it. What a wrong clock says is yet to
+// happen does not.
+func recent(at, now time.Time, within time.Duration) bool {
 	d := now.Sub(at)
-	return d >= 0 && d < recentSuccess
+	return d >= 0 && d < within
 }
+
+// ahead reports whether the token is from a clock that was ahead of this one: when it expires is not known then.
+func ahead(g *providers.Grant, now time.Time) bool { return g.Issued.After(now.Add(maxSkew)) }
 
 // phase is how a credential stands at one moment.
 type phase int
@@ -71,7 +78,7 @@ func phaseOf(c *store.Connection, limit time.Duration, now time.Time) phase {
 		return fresh
 	case !now.Before(g.Expires):
 		return dead
-	case !now.Before(g.Expires.Add(-Margin(g.Lifetime(), limit))):
+	case ahead(g, now), !now.Before(g.Expires.Add(-Margin(g.Lifetime(), limit))):
 		return due
 	}
 	return fresh
@@ -90,19 +97,23 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 	}
 	margin := Margin(g.Lifetime(), a.Terms.Margin)
 	handOver := g.Expires.Add(-margin)
-	if from := g.Issued.Add(a.Terms.MinAge); from.After(handOver) {
+	switch from := g.Issued.Add(a.Terms.MinAge); {
+	case tooYoung(g, a.Terms, now) && from.After(handOver):
 		handOver = from
+	case ahead(g, now):
+		handOver = now
 	}
 	switch next := a.Connection.Attempt.Next; {
 	case !a.renewable(): // something newer comes when a person does something: nobody knows when
 		handOver = now.Add(a.Terms.Poll)
-	case next.After(handOver): // nothing newer before the next try
+	case next.After(handOver) && !mayTry(a.Connection.Attempt, a.Terms.Serial, now): // nothing newer before the next try
 		handOver = next
 	}
 	if handOver.After(g.Expires) {
 		handOver = g.Expires
 	}
-	return max(handOver.Sub(now).Truncate(time.Second), MinTTL), max((g.Lifetime() - margin).Truncate(time.Second), MinTTL)
+	ttl = min(handOver.Sub(now), g.Lifetime()).Truncate(time.Second)
+	return max(ttl, MinTTL), max((g.Lifetime() - margin).Truncate(time.Second), MinTTL)
 }
 
 // renewable reports whether the engine will renew the token by itself.
@@ -123,9 +134,12 @@ func dueAt(k store.Key, c *store.Connection, t Terms, now time.Time) time.Time {
 		return limit // to say so: nobody is asked any more
 	}
 	due := renewAt(k, g, t)
+	if !due.IsZero() && ahead(g, now) && !tooYoung(g, t, now) {
+		due = earlier(due, now)
+	}
 	switch {
-	case due.IsZero() || c.Attempt.Failures == 0:
-	case c.Attempt.Next.IsZero() && !mayTry(c.Attempt, t.Serial, now):
+	case due.IsZero() || mayTry(c.Attempt, t.Serial, now):
+	case c.Attempt.Next.IsZero():
 		due = time.Time{}
 	case c.Attempt.Next.After(due):
 		due = c.Attempt.Next
@@ -186,7 +200,7 @@ func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
 	case providers.Misconfigured:
 		return a.ProviderSerial != providerSerial
 	}
-	return !now.Before(a.Next)
+	return !now.Before(a.Next) || now.Before(a.Last) // a failure that is yet to come is from a clock that was wrong
 }
 
 // nextTry is when the refresh after this failure may be made. Jitter keeps a crowd from coming back in step; it never

@@ -168,7 +168,7 @@ func (c *Coordinator) enqueue(ctx context.Context, k store.Key, now time.Time) {
 		c.index.set(k, now.Add(lookAgain))
 		return
 	}
-	if due := c.dueNow(k, a); due.IsZero() || due.After(now) {
+	if due := c.dueNow(k, a, now); due.IsZero() || due.After(now) {
 		c.index.set(k, due)
 		return
 	}
@@ -185,13 +185,13 @@ func (c *Coordinator) enqueue(ctx context.Context, k store.Key, now time.Time) {
 }
 
 // dueNow is dueAt, but for failures that belong to an outage which is over.
-func (c *Coordinator) dueNow(k store.Key, a Answer) time.Time {
+func (c *Coordinator) dueNow(k store.Key, a Answer, now time.Time) time.Time {
 	conn := a.Connection
 	if c.circuits.excuses(conn.Provider, conn.Attempt) {
 		conn = conn.Clone()
 		conn.Attempt = store.Attempt{}
 	}
-	return dueAt(k, conn, a.Terms, c.opts.Now())
+	return dueAt(k, conn, a.Terms, now)
 }
 
 // dispatch starts what waits, one for each provider in turn, as far as the bounds and the circuits let it.
@@ -277,7 +277,8 @@ func (c *Coordinator) free(provider string) {
 func (c *Coordinator) refreshDue(ctx context.Context, k store.Key) {
 	a, err := c.look(ctx, k)
 	if err == nil {
-		if due := c.dueNow(k, a); due.After(c.opts.Now()) || due.IsZero() {
+		now := c.opts.Now()
+		if due := c.dueNow(k, a, now); due.After(now) || due.IsZero() {
 			c.index.set(k, due) // a reader was faster
 			return
 		}

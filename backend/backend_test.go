@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
@@ -92,9 +93,11 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 	return f
 }
 
-// restart mounts the engine anew on what storage holds, as after a crash: nothing is told to the former process.
+// restart mounts the engine anew on what storage holds, as after a crash: the former process is told nothing, and spends no
+// grant from now on.
 func (f *fixture) restart(t *testing.T) {
 	t.Helper()
+	f.System.SetReplication(consts.ReplicationPerformanceStandby)
 	f.Env = f.mount(t, f.Storage)
 }
 

@@ -5,12 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
@@ -67,7 +67,7 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 			return coded(http.StatusConflict, call.Error()+": the provider refuses the app, an operator corrects it on providers/")
 		}
 		return coded(http.StatusBadGateway, call.Error()+": try again later")
-	case isReadOnly(err):
+	case store.IsReadOnly(err):
 		return nil, logical.ErrReadOnly
 	case errors.Is(err, refresh.ErrClosing):
 		return coded(http.StatusServiceUnavailable, err.Error())
@@ -94,11 +94,8 @@ func problemStatus(p refresh.Problem) int {
 		return http.StatusForbidden
 	case refresh.Unavailable:
 		return http.StatusBadGateway
+	case refresh.StorageRefuses:
+		return http.StatusServiceUnavailable
 	}
 	return http.StatusConflict
-}
-
-// isReadOnly recognises the read-only error also after gRPC, which keeps its text only.
-func isReadOnly(err error) bool {
-	return errors.Is(err, logical.ErrReadOnly) || err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error())
 }

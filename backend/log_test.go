@@ -68,6 +68,30 @@ func TestLogTellsOfChanges(t *testing.T) {
 		assert.Equal(t, 1, lines(f, "[WARN]", "a provider fails for several connections"))
 		assert.LessOrEqual(t, lines(f, "[WARN]", "a refresh failed"), 2, "those before it was known")
 	})
+	t.Run("storage that refuses intents", func(t *testing.T) {
+		f := newFixture(t, Options{}, testenv.InProcess)
+		const crowd = 5
+		for i := range crowd {
+			f.connect(t, fmt.Sprint("account", i))
+		}
+		f.Storage.Judge(func(a testenv.Access) error {
+			if a.Write() && strings.HasPrefix(a.Key, "wal/") {
+				return testenv.ErrStorage
+			}
+			return nil
+		})
+		f.Advance(2 * time.Hour)
+		for i := range crowd {
+			f.Read(fmt.Sprint("creds/account", i), nil).Refused(t, http.StatusServiceUnavailable, "storage refuses the intent", "check Vault's storage")
+		}
+		assert.Zero(t, f.provider.Count(providers.StepRefresh))
+		assert.Equal(t, 1, lines(f, "[ERROR]", "storage refuses intents"))
+		f.Storage.Judge(nil)
+		for i := range crowd {
+			f.Read(fmt.Sprint("creds/account", i), nil).OK(t)
+		}
+		assert.Equal(t, 1, lines(f, "[INFO]", "storage takes intents again"))
+	})
 	t.Run("storage that refuses", func(t *testing.T) {
 		f := newFixture(t, Options{}, testenv.InProcess)
 		const crowd = 5

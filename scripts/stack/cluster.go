@@ -20,13 +20,15 @@ const answerTime = time.Second
 // Cluster is a Vault of three nodes on one raft log: one is active and runs the engine, two stand by. It has no audit
 // device: an audit file's path is the same for all nodes, and ours share a machine.
 type Cluster struct {
-	Nodes []*Node
+	Nodes   []*Node
+	network network
 }
 
 // Node is one Vault of a cluster. Its client talks to this node only, but follows a standby's redirection.
 type Node struct {
 	*RaftVault
 	id     string
+	door   *door // which its peers know it by
 	paused bool
 }
 
@@ -41,10 +43,7 @@ func StartCluster(ctx context.Context, tools Tools, o VaultOptions) (*Cluster, e
 		}
 		n := &Node{RaftVault: &RaftVault{Vault: v}, id: id}
 		c.Nodes = append(c.Nodes, n)
-		if err = n.configure(); err == nil {
-			err = n.launch()
-		}
-		if err != nil {
+		if err = c.add(n); err != nil {
 			c.Stop()
 			return nil, err
 		}
@@ -54,6 +53,17 @@ func StartCluster(ctx context.Context, tools Tools, o VaultOptions) (*Cluster, e
 		return nil, fmt.Errorf("form a cluster: %w", err)
 	}
 	return c, nil
+}
+
+// add starts a node behind a door of the cluster's network.
+func (c *Cluster) add(n *Node) (err error) {
+	if n.door, err = c.network.open(n.options.Port + 1); err != nil {
+		return err
+	}
+	if err := n.configure(); err != nil {
+		return err
+	}
+	return n.launch()
 }
 
 func (n *Node) configure() error {
@@ -69,7 +79,7 @@ func (n *Node) configure() error {
 disable_mlock    = true
 plugin_directory = %q
 api_addr         = "http://127.0.0.1:%[2]d"
-cluster_addr     = "https://127.0.0.1:%[3]d"
+cluster_addr     = "https://%[3]s"
 
 listener "tcp" {
   address     = "127.0.0.1:%[2]d"
@@ -83,7 +93,7 @@ storage "raft" {
   autopilot_reconcile_interval = "1s"
   autopilot_update_interval    = "500ms"
 }
-`, n.pluginDir(), n.options.Port, n.options.Port+1, data, n.id)
+`, n.pluginDir(), n.options.Port, n.door.Addr(), data, n.id)
 	return os.WriteFile(file, []byte(config), 0o600)
 }
 
@@ -162,6 +172,23 @@ func (c *Cluster) Active(ctx context.Context, except ...*Node) (*Node, error) {
 	}
 }
 
+// Settled waits until one node is active and all others stand by, and gives it.
+func (c *Cluster) Settled(ctx context.Context) (*Node, error) {
+	active, err := c.Active(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, n := range c.Nodes {
+		if n == active {
+			continue
+		}
+		if err := n.AwaitStandby(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return active, nil
+}
+
 // health is what a node says of itself: 200 active, 429 standby, 503 sealed; 0 when it says nothing.
 func (n *Node) health(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, answerTime)
@@ -227,4 +254,5 @@ func (c *Cluster) Stop() {
 		}
 		n.Vault.Stop()
 	}
+	c.network.close()
 }

@@ -35,13 +35,20 @@ func StartVaultRaft(ctx context.Context, tools Tools, o VaultOptions) (*RaftVaul
 }
 
 func (r *RaftVault) configure() error {
-	data := filepath.Join(r.dir, "raft")
+	// The performance multiplier of 1 lets the node elect itself without the default's wait of several seconds.
+	return r.keepOnDisk("raft", `
+  node_id                = "one"
+  performance_multiplier = 1`)
+}
+
+// keepOnDisk has Vault keep its data in a folder of its own, by a kind of storage and its further settings.
+func (v *Vault) keepOnDisk(storage, settings string) error {
+	data := v.dataDir(storage)
 	if err := os.MkdirAll(data, 0o700); err != nil {
 		return err
 	}
-	file := filepath.Join(r.dir, "vault.hcl")
-	r.command = []string{"server", "-config=" + file}
-	// The performance multiplier of 1 lets the node elect itself without the default's wait of several seconds.
+	file := filepath.Join(v.dir, "vault.hcl")
+	v.command = []string{"server", "-config=" + file}
 	config := fmt.Sprintf(`
 disable_mlock    = true
 plugin_directory = %q
@@ -53,36 +60,48 @@ listener "tcp" {
   tls_disable = true
 }
 
-storage "raft" {
-  path                   = %[4]q
-  node_id                = "one"
-  performance_multiplier = 1
+storage %[4]q {
+  path = %[5]q
+%[6]s
 }
-`, r.pluginDir(), r.options.Port, r.options.Port+1, data)
+`, v.pluginDir(), v.options.Port, v.options.Port+1, storage, data, settings)
 	return os.WriteFile(file, []byte(config), 0o600)
 }
 
-func (r *RaftVault) initialise(ctx context.Context) error {
-	if err := r.awaitHealth(ctx, func(status int) bool { return status == http.StatusNotImplemented }); err != nil {
-		return err
+func (v *Vault) dataDir(storage string) string {
+	return filepath.Join(v.dir, storage)
+}
+
+func (r *RaftVault) initialise(ctx context.Context) (err error) {
+	r.unsealKey, err = r.firstUnseal(ctx)
+	return err
+}
+
+// firstUnseal initialises a Vault without data, unseals it, and gives the key for the next time.
+func (v *Vault) firstUnseal(ctx context.Context) (key string, err error) {
+	if err := v.awaitHealth(ctx, func(status int) bool { return status == http.StatusNotImplemented }); err != nil {
+		return "", err
 	}
-	answer, err := r.Client.Sys().InitWithContext(ctx, &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
+	answer, err := v.Client.Sys().InitWithContext(ctx, &api.InitRequest{SecretShares: 1, SecretThreshold: 1})
 	if err != nil {
-		return fmt.Errorf("initialise Vault: %w", err)
+		return "", fmt.Errorf("initialise Vault: %w", err)
 	}
-	r.unsealKey = answer.KeysB64[0]
-	r.useToken(answer.RootToken)
-	return r.unseal(ctx)
+	v.useToken(answer.RootToken)
+	return answer.KeysB64[0], v.unsealWith(ctx, answer.KeysB64[0])
 }
 
 func (r *RaftVault) unseal(ctx context.Context) error {
-	if err := r.awaitHealth(ctx, func(status int) bool { return status == http.StatusServiceUnavailable }); err != nil {
+	return r.unsealWith(ctx, r.unsealKey)
+}
+
+func (v *Vault) unsealWith(ctx context.Context, key string) error {
+	if err := v.awaitHealth(ctx, func(status int) bool { return status == http.StatusServiceUnavailable }); err != nil {
 		return err
 	}
-	if _, err := r.Client.Sys().UnsealWithContext(ctx, r.unsealKey); err != nil {
+	if _, err := v.Client.Sys().UnsealWithContext(ctx, key); err != nil {
 		return fmt.Errorf("unseal Vault: %w", err)
 	}
-	return r.awaitActive(ctx)
+	return v.awaitActive(ctx)
 }
 
 // Restart stops Vault, if it runs, starts it on the same data and port, and unseals it.

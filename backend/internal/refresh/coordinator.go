@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -60,6 +61,8 @@ type Coordinator struct {
 	index    *index
 	worker   worker
 	circuits circuits
+
+	noIntents atomic.Bool // storage refused the last one
 
 	closeOnce sync.Once
 	closing   chan struct{}

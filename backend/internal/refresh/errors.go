@@ -21,6 +21,7 @@ const (
 	Unavailable                       // it passes by itself
 	Paused                            // the operator paused refreshing
 	NotRefreshable                    // refreshing was asked of something that is not refreshed
+	StorageRefuses                    // it passes when storage takes writes
 )
 
 // Error is why a credential cannot be given, in terms of what the caller can do.
@@ -34,7 +35,11 @@ type Error struct {
 	Code     string          // a known error code
 	Next     time.Time       // with Unavailable: the next try
 	HasKey   bool            // with NeedsReconnect: it holds a key, which nobody consents to
+	cause    error           // with StorageRefuses; not for callers
 }
+
+// Unwrap gives what storage said, where it is the cause. It is not for callers: it may name files.
+func (e *Error) Unwrap() error { return e.cause }
 
 func (e *Error) Error() string {
 	switch e.Problem {
@@ -57,6 +62,8 @@ func (e *Error) Error() string {
 			return s + ": try again"
 		}
 		return s + ": the next try is at " + e.Next.UTC().Format(time.RFC3339)
+	case StorageRefuses:
+		return fmt.Sprintf("storage refuses the intent to refresh connection %s, so provider %q was not asked: check Vault's storage and whether this node still leads, then ask again", e.Key, e.Provider)
 	case Paused:
 		return fmt.Sprintf("refreshing is paused, so connection %s gets no new token: set refresh_paused=false on config, or, if CONNECTORS_REFRESH_PAUSED=1 is set for Vault, restart Vault without it", e.Key)
 	}

@@ -169,9 +169,29 @@ func (c *Coordinator) announce(ctx context.Context, k store.Key, a Answer, force
 	if a.Terms.MayRotate {
 		if lost, err = c.intend(ctx, k, a.Connection.Generation); err != nil {
 			c.circuits.giveUp(provider)
+			return false, c.refused(ctx, k, provider, err)
+		}
+		if c.noIntents.CompareAndSwap(true, false) {
+			c.logger.Info("storage takes intents again, so tokens are refreshed")
 		}
 	}
-	return lost, err
+	return lost, nil
+}
+
+// refused is the error for an intent that storage did not take. An outage is one line in the log, whomever it meets.
+func (c *Coordinator) refused(ctx context.Context, k store.Key, provider string, err error) error {
+	switch {
+	case store.IsReadOnly(err):
+		return logical.ErrReadOnly
+	case ctx.Err() != nil:
+		return ErrClosing
+	}
+	level := hclog.Debug
+	if c.noIntents.CompareAndSwap(false, true) {
+		level = hclog.Error
+	}
+	c.logger.Log(level, "storage refuses intents, so tokens that may rotate are not refreshed", "connection", k.String(), "error", err)
+	return &Error{Problem: StorageRefuses, Key: k, Provider: provider, cause: err}
 }
 
 // intend stores the intent, and reports whether one for the same grant stands already.

@@ -16,6 +16,11 @@ type Store struct{ storage logical.Storage }
 // New makes a view of s.
 func New(s logical.Storage) Store { return Store{s} }
 
+// IsReadOnly recognises the error of storage that may only be read on this node. After gRPC only its text is left.
+func IsReadOnly(err error) bool {
+	return errors.Is(err, logical.ErrReadOnly) || err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error())
+}
+
 // Config reads the mount's settings; the defaults before anybody wrote them.
 func (s Store) Config(ctx context.Context) (*Config, error) {
 	c, err := get(ctx, s.storage, configKey, decodeConfig)

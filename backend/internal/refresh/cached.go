@@ -1,7 +1,7 @@
 package refresh
 
 import (
-	"sync/atomic"
+	"sync"
 
 	lru "github.com/hashicorp/golang-lru/v2"
 
@@ -20,8 +20,9 @@ const writtenSize = 1_000
 // storage is restored, starts with a new plugin process and so with an empty cache. What was read before a change is not
 // kept after it: the epoch tells.
 type cached struct {
+	mu      sync.Mutex                               // over each look at the epoch together with what follows from it
+	epoch   uint64                                   // guarded by mu; +1 with each change
 	entries *lru.Cache[store.Key, *store.Connection] // values are shared and never changed
-	epoch   atomic.Uint64                            // +1 before and after each change
 	written *lru.Cache[store.Key, *store.Connection] // what was last written here, for when storage answers nothing
 }
 
@@ -39,24 +40,30 @@ func newCached() *cached {
 
 // get gives a copy of what is kept, or nil and the epoch at which the caller may read storage.
 func (c *cached) get(k store.Key) (*store.Connection, uint64) {
-	epoch := c.epoch.Load()
+	c.mu.Lock()
 	conn, _ := c.entries.Get(k)
+	epoch := c.epoch
+	c.mu.Unlock()
 	return conn.Clone(), epoch
 }
 
 // put keeps what was read at epoch, unless something changed since.
 func (c *cached) put(k store.Key, conn *store.Connection, epoch uint64) {
-	if conn == nil || c.epoch.Load() != epoch {
+	if conn == nil {
 		return
 	}
-	c.entries.Add(k, conn.Clone())
-	if c.epoch.Load() != epoch {
-		c.entries.Remove(k) // a change came between the look and the entry
+	conn = conn.Clone()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.epoch == epoch {
+		c.entries.Add(k, conn)
 	}
 }
 
-// drop forgets a connection. Call it before and after writing it: a reader in between must not keep what it read.
+// drop forgets a connection. Call it after storage was written: whoever read before keeps nothing of it.
 func (c *cached) drop(k store.Key) {
-	c.epoch.Add(1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.epoch++
 	c.entries.Remove(k)
 }

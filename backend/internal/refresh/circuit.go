@@ -55,10 +55,14 @@ func (c *circuits) get(provider string) *circuit {
 func (c *circuits) until(provider string, now time.Time) (time.Time, providers.Class) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	s := c.of[provider]
+	if s := c.of[provider]; s != nil {
+		return s.until(now)
+	}
+	return time.Time{}, ""
+}
+
+func (s *circuit) until(now time.Time) (time.Time, providers.Class) {
 	switch {
-	case s == nil:
-		return time.Time{}, ""
 	case now.Before(s.notBefore):
 		return s.notBefore, providers.RateLimited
 	case s.openUntil.IsZero():
@@ -81,20 +85,13 @@ func (c *circuits) halfOpen(provider string) bool {
 
 // enter is until, and takes the probe of an open circuit. forced calls always enter: a person asked.
 func (c *circuits) enter(provider string, now time.Time, forced bool) (time.Time, providers.Class) {
-	if !forced {
-		if until, class := c.until(provider, now); !until.IsZero() {
-			return until, class
-		}
-	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.get(provider)
-	if !s.openUntil.IsZero() {
-		if s.probing && !forced {
-			return now.Add(firstProbe), providers.Transient // another was faster
-		}
-		s.probing = true
+	if until, class := s.until(now); !forced && !until.IsZero() {
+		return until, class
 	}
+	s.probing = !s.openUntil.IsZero()
 	return time.Time{}, ""
 }
 
@@ -143,7 +140,7 @@ func (c *circuits) excuses(provider string, a store.Attempt) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.of[provider]
-	return s != nil && (a.Class == providers.Transient || a.Class == providers.Unknown) && !s.closedAt.Before(a.Last) && !s.closedAt.IsZero()
+	return s != nil && (a.Class == providers.Transient || a.Class == providers.Unknown) && !s.closedAt.Before(a.Last)
 }
 
 // states are the circuits of providers that are not simply well.

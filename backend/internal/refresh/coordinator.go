@@ -151,7 +151,7 @@ func (c *Coordinator) get(ctx context.Context, k store.Key, permit Permit, minTT
 	if err == nil {
 		b, err = c.join(ctx, k, conn.Generation, false)
 	}
-	if err != nil && ph != dead && ctx.Err() == nil {
+	if err != nil && ph != dead {
 		a.warn(short + ": " + err.Error())
 		return a, nil
 	}
@@ -236,7 +236,6 @@ func (c *Coordinator) Delete(ctx context.Context, k store.Key, revoke func(conte
 	if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
 		return err
 	}
-	c.cache.drop(k)
 	defer c.cache.drop(k)
 	if err := c.opts.Store.DeleteConnection(ctx, k); err != nil {
 		return err
@@ -370,23 +369,32 @@ func (a *Answer) warnOfLimit(now time.Time) {
 	}
 }
 
-// refusal says why no flight may start for a connection that is active, or nil.
+// refusal says why no flight may start for a connection that is active, or nil. To join one costs the provider nothing.
 func (c *Coordinator) refusal(a Answer, k store.Key, now time.Time) error {
+	if c.flights.find(flightName(k)) != nil {
+		return nil
+	}
+	if err := c.barred(a, k, now, false); err != nil {
+		return err
+	}
+	if until, class := c.circuits.until(a.Connection.Provider, now); !until.IsZero() {
+		return resting(k, a.Connection.Provider, class, until)
+	}
+	return nil
+}
+
+// barred says what forbids a refresh whoever asks for it, and, unless it is forced, what its own failures do.
+func (c *Coordinator) barred(a Answer, k store.Key, now time.Time, forced bool) error {
 	conn := a.Connection
 	switch {
 	case !a.Terms.CanRefresh:
 		return &Error{Problem: Expired, Key: k, Provider: conn.Provider}
-	case c.flights.find(flightName(k)) != nil:
-		return nil // joining costs the provider nothing
 	case a.Terms.Paused:
 		return &Error{Problem: Paused, Key: k, Provider: conn.Provider}
 	case !c.opts.Writable():
 		return logical.ErrReadOnly
-	case !mayTry(conn.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(conn.Provider, conn.Attempt):
+	case !forced && !mayTry(conn.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(conn.Provider, conn.Attempt):
 		return fromAttempt(k, conn)
-	}
-	if until, class := c.circuits.until(conn.Provider, now); !until.IsZero() {
-		return resting(k, conn.Provider, class, until)
 	}
 	return nil
 }

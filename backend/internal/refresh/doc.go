@@ -18,7 +18,8 @@
 //   - At most one flight for a connection, on the backend's own context. A caller may hang up at any time; the flight
 //     goes on and its result is saved.
 //   - Before a token that may rotate is spent, an intent is stored. A node that may no longer write cannot store it, so
-//     it cannot spend. An intent found later tells that an answer may have been lost.
+//     it cannot spend. An intent found later tells that an answer may have been lost; so it ends with the write that says
+//     what came of it, and stands while that lives in memory only.
 //   - After the provider answered, the answer is saved or held in memory and saved later. What is held is the changes
 //     that made it: should storage turn out to hold something newer, they are made again of that. Reads are served from
 //     what is held, and say so.

@@ -149,19 +149,9 @@ func (c *Coordinator) left(k store.Key, provider string, class providers.Class, 
 // announce stores the intent, if the provider may rotate, and reports whether an earlier one was left open by a crash.
 // Whatever forbids the refresh is found here, before the provider hears of it.
 func (c *Coordinator) announce(ctx context.Context, k store.Key, a Answer, forced bool) (lost bool, err error) {
-	if !c.opts.Writable() {
-		return false, logical.ErrReadOnly
-	}
-	now := c.opts.Now()
-	if !a.Terms.CanRefresh {
-		return false, &Error{Problem: Expired, Key: k, Provider: a.Connection.Provider}
-	}
-	if a.Terms.Paused {
-		return false, &Error{Problem: Paused, Key: k, Provider: a.Connection.Provider}
-	}
-	provider := a.Connection.Provider
-	if !forced && !mayTry(a.Connection.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(provider, a.Connection.Attempt) {
-		return false, fromAttempt(k, a.Connection)
+	now, provider := c.opts.Now(), a.Connection.Provider
+	if err := c.barred(a, k, now, forced); err != nil {
+		return false, err
 	}
 	if until, class := c.circuits.enter(provider, now, forced); !until.IsZero() {
 		return false, resting(k, provider, class, until)

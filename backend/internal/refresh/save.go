@@ -48,7 +48,6 @@ func (c *Coordinator) load(ctx context.Context, k store.Key) (conn *store.Connec
 func (c *Coordinator) put(ctx context.Context, k store.Key, conn *store.Connection) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
 	defer cancel()
-	c.cache.drop(k)
 	defer c.cache.drop(k)
 	err := c.opts.Store.PutConnection(ctx, k, conn)
 	if err == nil {
@@ -310,7 +309,7 @@ func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection,
 	}
 	next := held.conn.Clone()
 	switch {
-	case stored == nil && next.Serial == 0 || stored != nil && stored.Serial == next.Serial:
+	case stored != nil && stored.Serial == next.Serial:
 	case held.tried && stored != nil && stored.Serial == next.Serial+1 && stored.Generation <= next.Generation:
 		next.Serial = stored.Serial // a write that it refused was made after all
 	default:

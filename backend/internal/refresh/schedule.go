@@ -190,13 +190,11 @@ func spread(k store.Key, most time.Duration) time.Duration {
 }
 
 // mayTry reports whether the record of failures allows a refresh now. A misconfigured provider rests until somebody
-// changes it, a refused grant until a person consents again.
+// changes it.
 func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
 	switch a.Class {
 	case "":
 		return true
-	case providers.Rejected:
-		return false
 	case providers.Misconfigured:
 		return a.ProviderSerial != providerSerial
 	}
@@ -214,7 +212,6 @@ func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
 	if failures < 9 {
 		wait = firstBackoff << failures
 	}
-	wait = min(wait, maxBackoff)
 	wait = wait*3/4 + rand.N(wait/2)
 	return now.Add(max(wait, e.RetryAfter))
 }

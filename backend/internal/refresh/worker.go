@@ -284,8 +284,7 @@ func (c *Coordinator) refreshDue(ctx context.Context, k store.Key) {
 		}
 		_, err = c.join(ctx, k, a.Connection.Generation, false)
 	}
-	var problem *Error
-	if err != nil && !(errors.As(err, &problem) && problem.Problem == NotFound) && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil {
 		c.retryLater(ctx, k)
 	}
 }

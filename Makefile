@@ -68,7 +68,7 @@ bench: build tools ## Compare with a constant answer and with KV, on one Vault
 	go run ./scripts/bench
 
 .PHONY: scale
-scale: build tools ## What many connections cost: a table and a plot; half an hour
+scale: build tools ## What many connections cost: a table and a plot; a quarter of an hour, on Linux
 	go run ./scripts/bench -scale
 
 ##@ Keep it right

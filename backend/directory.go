@@ -11,7 +11,7 @@ import (
 // directory knows a little of every connection, so that counts and questions across owners need not read them all.
 type directory struct {
 	mirror mirror[store.Key, summary]
-	seen   func(context.Context, store.Key, *store.Connection) // told of each connection that a fill reads
+	seen   func(context.Context, store.Key, *store.Connection) // told of each connection that the first fill reads
 }
 
 // summary is what the directory keeps of one connection.

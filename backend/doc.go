@@ -34,14 +34,15 @@
 //  1. configWrites, over the read and write of config or of one provider
 //  2. a flow's lock (flowIndex.lock)
 //  3. a connection's lock (inside the coordinator)
-//  4. the mutexes of caches, directory and index: leaves, held for a map access
+//  4. a mirror's filling (directory.go, flows.go), over reads of storage
+//  5. the mutexes of caches and mirrors: leaves, held for a map access
 //
 // # What must hold
 //
 // The rules of refreshing stand in package refresh. Those of this package:
 //
 //   - A handler validates everything before it changes anything: bad input leaves no trace.
-//   - Whatever calls a provider and then writes runs on the coordinator's context, not on the caller's.
+//   - Whatever spends a code or a grant, or deletes, runs on the coordinator's context, not on the caller's.
 //   - Who the caller is comes from the Vault token (caller.go), never from a parameter.
 //   - Errors become Vault's in one place (errors.go). Nothing that a provider wrote is in them.
 //

@@ -39,7 +39,7 @@ func (b *backend) wake(ctx context.Context) {
 	b.fillDirectory(ctx)
 }
 
-// fillDirectory reads all connections, unless that was done.
+// fillDirectory reads all connections, and later those that another node changed.
 func (b *backend) fillDirectory(ctx context.Context) {
 	if err := b.directory.fill(ctx, b.store); err != nil && ctx.Err() == nil {
 		b.Logger().Warn("the connections could not all be read, so some are not refreshed in the background yet; a minute later it is tried again", "error", err)
@@ -61,7 +61,8 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	return b.tidyFlows(ctx)
 }
 
-// invalidate hears that storage changed without us. It does not say how, so what memory holds of it is dropped.
+// invalidate hears that storage changed without us. It does not say how, so what memory holds of it is dropped, or read
+// again when it is asked for.
 func (b *backend) invalidate(_ context.Context, key string) {
 	switch noun, name := store.Classify(key); noun {
 	case "config", "provider":

@@ -24,7 +24,7 @@ func (b *backend) pathAuthCodeURL() []*framework.Path {
 			"provider":        str("Provider to connect; by default that of the connection, else the one of the connection's name."),
 			"kind":            str("How the credential is obtained; authorization_code."),
 			"scopes":          strs("Scopes to ask for, out of the provider's allowed_scopes; by default the provider's scopes."),
-			"required_scopes": strs("Scopes whose absence is shown as missing_scopes; by default those asked for."),
+			"required_scopes": strs("Scopes whose absence is shown as missing_scopes; by default the scopes of this request. A reconnect keeps the connection's."),
 			"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain."),
 			"redirect_uri":    str("The application's own redirect URI, if it receives the browser itself; one of the provider's redirect_uris."),
 			"return_url":      str("Where Vault's callback page leads on to; one of the provider's return_urls."),

@@ -36,8 +36,8 @@ func configFields() map[string]*framework.FieldSchema {
 		"egress_allow":    strs("Hosts, addresses and CIDRs in private networks that providers may be reached at. Plain http only to loopback hosts listed here."),
 		"endpoint_hosts":  strs("Hosts that a provider's endpoints and issuer may name: exact names, *.example.com, or * for any."),
 		"proxy_url":       str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
-		"refresh_paused":  boolean("Refresh nothing: living tokens are served, dead ones are refused. For a mount restored from a snapshot."),
-		"refresh_margin":  seconds("The most that a token is replaced before it expires; a fifth of its life if that is less."),
+		"refresh_paused":  boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
+		"refresh_margin":  seconds("How long before its end a token is replaced; a fifth of its life if that is less. A definition's margin goes before."),
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
 		"request_timeout": seconds("How long one call to a provider may take."),
 		"flow_ttl":        seconds("How long a flow stays open."),
@@ -244,5 +244,6 @@ path, it is taken as the mount's full address, for those behind a path-rewriting
 
 Addresses in private networks, loopback and link-local are refused for every call to
 a provider unless egress_allow names them. A host listed in egress_allow is trusted
-with whatever address it resolves to.
+with whatever address it resolves to. With proxy_url it is the proxy that resolves names,
+so the proxy must refuse private addresses: only literal ones are checked here.
 `

@@ -123,9 +123,9 @@ Answers an access token, or the fields of a key, and never a refresh token or a 
 secret. There is no lease: the token is shared by all readers and lives as long as its
 provider lets it.
 
-ttl, rotation_period and last_vault_rotation tell Vault Agent and the Kubernetes
-operators when to read again: ttl counts to the moment at which the engine hands out
-a newer token, which is before the old one expires.
+ttl, rotation_period and last_vault_rotation tell Vault Agent and the Vault Secrets
+Operator when to read again: ttl counts to the moment at which the engine hands out a
+newer token, which is before the old one expires.
 
 A token inside its last minutes is answered at once while a new one is fetched. A dead
 token is refreshed first, once for all who wait. When a refresh fails the living token

@@ -45,7 +45,7 @@ type exchangeRequest struct {
 	binding      string
 	otherAccount bool
 	who          caller
-	digest       string // of all of it: the same request gets the same answer
+	digest       string // of all but otherAccount: the same request gets the same answer
 }
 
 func readExchange(req *logical.Request, d *framework.FieldData) (exchangeRequest, error) {

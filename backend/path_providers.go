@@ -55,18 +55,18 @@ func providerFields() map[string]*framework.FieldSchema {
 		"scopes":                  strs("Scopes asked for when a flow names none; by default the definition's."),
 		"allowed_scopes":          strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
 		"inputs":                  pairs("Values the definition asks of the operator."),
-		"endpoints":               pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, identity, health, device, introspect."),
+		"endpoints":               pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, identity, discovery, and others that the definition has."),
 		"issuer":                  str("Issuer whose discovery document gives the endpoints."),
 		"authorize_params":        pairs("Further parameters of the authorization request."),
 		"token_params":            pairs("Further parameters of the token request."),
-		"client_auth":             str("How the client authenticates at the token endpoint: basic, basic_raw, post, none; by default the definition's. Never probed."),
+		"client_auth":             str("How the client authenticates at the token endpoint: basic, basic_raw, post, secret_as_user, none; by default the definition's. Never probed."),
 		"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves, compared exactly; loopback hosts match any port."),
 		"return_urls":             strs("Where the callback page may lead on to, compared exactly."),
 		"confirm":                 {Type: framework.TypeBool, Default: true, Description: "Ask for the confirmation code that the callback page shows. Switch it off for single-user set-ups only."},
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI must be bound to a browser session."),
 		"assumed_ttl":             seconds("Life to assume for access tokens whose answer tells no expiry."),
 		"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
-		"force":                   {Type: framework.TypeBool, Query: true, Description: "Delete although connections remain; they stay and can no longer refresh."},
+		"force":                   {Type: framework.TypeBool, Query: true, Description: "Delete although connections remain; they stay: tokens are served until they expire, keys are refused."},
 	}
 }
 
@@ -395,5 +395,5 @@ Services that take keys have one too: it is the operator's admission.
 Reading one shows the callback URL to register at the service, and whether a secret is
 set, never the secret. Whatever changes where credentials would be sent (client id,
 issuer, endpoints, inputs) clears the stored secrets: write them in the same call.
-Taking such a change back makes the connections whole again.
+Taking such a change back and writing the secrets again makes the connections whole.
 `

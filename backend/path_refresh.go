@@ -39,6 +39,8 @@ func (b *backend) refreshWrite(ctx context.Context, req *logical.Request, d *fra
 const refreshHelp = `
 Asks the provider for a new token although the old one still lives, and answers the
 connection's masked metadata. A success within the last ten seconds answers that
-success, and a refresh under way is joined: nobody can make the engine hammer a
-provider. The backoff of earlier failures does not hold it back.
+success, a failure within the last five that failure, and a refresh under way is
+joined: nobody can make the engine hammer a provider. The backoff of earlier failures
+does not hold it back, but what the provider asked for (Retry-After) does, and so does
+the least age of a token that its definition tells.
 `

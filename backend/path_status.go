@@ -97,6 +97,6 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 const statusHelp = `
 Counts, and whatever an operator must know. overdue above 0 while nothing is paused means
 that refreshing does not keep up, or that a provider is down: see circuits. unsaved above
-0 means that storage refuses
-writes and tokens would be lost with the process.
+0 means that storage refuses writes and tokens would be lost with the process.
+reconnect_soon counts the consents that run out within two weeks.
 `

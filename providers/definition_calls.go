@@ -74,7 +74,7 @@ type Refresh struct {
 	Each        Duration            `yaml:"each,omitempty"`         // life of one refresh token
 	Hard        Duration            `yaml:"hard,omitempty"`         // life of the consent, whatever is refreshed
 	Params      map[string]Template `yaml:"params,omitempty"`
-	OnDemand    bool                `yaml:"on_demand,omitempty"` // nothing tells when: only on request
+	OnDemand    bool                `yaml:"on_demand,omitempty"` // nothing tells when: not in the background, but when it is asked for or read near its end
 }
 
 // refreshModes are the words for Refresh.Token: what a refresh does to the refresh token. self renews the access token

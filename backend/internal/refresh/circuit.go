@@ -37,8 +37,8 @@ type circuit struct {
 
 // CircuitState is a provider's circuit as an operator sees it.
 type CircuitState struct {
-	State string    // closed, open, or limited
-	Until time.Time // not before, unless closed
+	State string    // open, or limited
+	Until time.Time // it is left alone until then
 }
 
 func (c *circuits) get(provider string) *circuit {

@@ -91,9 +91,9 @@ type Answer struct {
 // Permit says whether the caller may use a connection. It is asked before anything is set in motion.
 type Permit func(*store.Connection) error
 
-// Get answers the connection's credential. While the credential lives it waits for nobody: inside the margin it answers
-// the living token and starts a flight. Of a dead one all callers share one flight. minTTL asks for a token that lives at
-// least so long; more than a new token would live is answered with what there is.
+// Get answers the connection's credential. While the credential lives it waits for nobody, unless it is about to expire or
+// minTTL asks for one that lives longer: inside the margin it answers the living token and starts a flight. Of a dead one
+// all callers share one flight. More than a new token would live is answered with what there is.
 func (c *Coordinator) Get(ctx context.Context, k store.Key, permit Permit, minTTL time.Duration) (Answer, error) {
 	a, err := c.get(ctx, k, permit, minTTL)
 	if err == nil {

@@ -12,6 +12,8 @@
 //	circuit.go      providers that are down or asked to be left alone
 //	cached.go       connections read last
 //	flights.go      work that outlives its caller; the only place where goroutines start
+//	locks.go        a lock for each connection
+//	errors.go       why a credential cannot be given, in terms of what helps
 //
 // What must hold:
 //
@@ -28,6 +30,6 @@
 //
 // The tests stage these one by one on a clock of their own; TestModel lets all of them happen at random.
 //
-// Lock order: the lock of one connection, then the mutexes of coordinator, index, worker and circuits, which are leaves.
-// None is held while a provider is called; only the connection's lock is held while storage is.
+// Lock order: the lock of one connection; then the mutexes of coordinator and worker; then those of flights, index,
+// circuits and cache, which are leaves. None is held while a provider is called; only the connection's lock is held while storage is.
 package refresh

@@ -84,7 +84,7 @@ func (c *Coordinator) Schedule(ctx context.Context, k store.Key, conn *store.Con
 	c.index.set(k, dueAt(k, conn, terms, c.opts.Now()))
 }
 
-// Reconsider looks again at connections that rest, because their provider or the mount's settings changed.
+// Reconsider looks again at connections that rest, because their provider changed or answers again.
 func (c *Coordinator) Reconsider(keys []store.Key) {
 	now := c.opts.Now()
 	for _, k := range keys {

@@ -78,7 +78,7 @@ func (f *Flow) ParkedIs(code string) bool {
 	return f.Parked != nil && f.Parked.Denied == "" && f.Parked.Code.Equal(providers.NewSecret(code))
 }
 
-// CountTry counts one attempt to name the confirmation code, and voids the flow after the last. Store the flow before
+// CountTry counts one attempt to name the confirmation code; Confirmed voids the flow after the last. Store the flow before
 // comparing: a caller who stops the request must not win a try.
 func (f *Flow) CountTry() { f.Tries++ }
 

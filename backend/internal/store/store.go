@@ -8,7 +8,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// Store reads and writes entries. It is a thin, stateless view of one storage: make one for each request. A read of
+// Store reads and writes entries. It is a thin, stateless view of one storage. A read of
 // what is absent gives nil and no error. Errors of storage are returned as they are, since Vault recognises some of
 // them only unwrapped.
 type Store struct{ storage logical.Storage }

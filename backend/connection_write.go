@@ -22,10 +22,12 @@ type write struct {
 	kind     providers.Kind
 	known    *store.Connection // as it was when the request was planned; nil: it is to be created
 
-	keys    map[string]string // key fields named
-	grant   *providers.Grant  // imported or issued
-	imports bool
-	edits   []func(*store.Connection)
+	keys      map[string]string // key fields named
+	grant     *providers.Grant  // imported or issued
+	imports   bool
+	refreshed bool              // what it imports was imported before and refreshed since
+	inputs    map[string]string // nil unless named
+	edits     []func(*store.Connection)
 
 	warnings []string
 }
@@ -244,7 +246,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && w.grant == nil && w.keys == nil {
 			return badRequest("inputs say where the credential belongs: write it again in the same call, or start a new flow with them")
 		}
-		inputs = checked
+		inputs, w.inputs = checked, checked
 		w.edit(func(c *store.Connection) { c.Inputs = checked })
 	}
 	if w.grant != nil || w.keys != nil || w.issues() {
@@ -271,9 +273,13 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	case c.Private && !w.known.Private && !w.who.owns(w.key):
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
 	}
-	if w.grant != nil {
+	if w.grant != nil && !w.sentAgain(c) {
 		c.Kind, c.FlowID = w.kind, ""
-		c.Adopt(w.grant, w.provider.fingerprint, w.now)
+		if w.imports {
+			c.AdoptImport(w.grant, w.provider.fingerprint, w.now)
+		} else {
+			c.Adopt(w.grant, w.provider.fingerprint, w.now)
+		}
 	}
 	if w.keys != nil {
 		values := make(map[string]providers.Secret, len(w.keys))
@@ -289,6 +295,17 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		change(c)
 	}
 	return c, nil
+}
+
+// sentAgain reports whether the write imports what c holds or has refreshed since: a client, a configuration tool or Vault
+// itself sent it again. Under other inputs the tokens belong elsewhere.
+func (w *write) sentAgain(c *store.Connection) bool {
+	if !w.imports || w.inputs != nil && !maps.Equal(w.inputs, c.Inputs) {
+		return false
+	}
+	var has bool
+	has, w.refreshed = c.HasImport(w.grant, w.provider.fingerprint)
+	return has
 }
 
 // beingDeleted refuses to bring back what a person deletes: the end of the deletion would take the new credential along.
@@ -311,6 +328,10 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 	conn, err := b.coordinator.Update(ctx, w.key, w.apply)
 	if err != nil {
 		return nil, err
+	}
+	if w.refreshed {
+		w.warnings = append(w.warnings, "these tokens were imported before and have been refreshed since; the newer ones were kept")
+		return conn, nil
 	}
 	if w.grant.AccessToken.IsZero() {
 		a, err := b.coordinator.Refresh(ctx, w.key, w.who.permitFor(w.key))

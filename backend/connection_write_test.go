@@ -1,13 +1,20 @@
 package backend
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"net/http"
+	"os"
+	"slices"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -64,6 +71,142 @@ func TestImportThatCannotBeTried(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Vault, a client or a configuration tool may send an import again when its refresh token has long been spent.
+func TestImportSentAgain(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		imported := f.imported(t, "slack")
+		mark := sha256.Sum256([]byte(imported["refresh_token"].(string)))
+		for _, path := range []string{"creds/slack", "connections/slack"} {
+			for _, v := range f.Read(path, nil).OK(t) {
+				assert.NotContains(t, fmt.Sprint(v), hex.EncodeToString(mark[:]))
+			}
+		}
+		f.Advance(time.Minute)
+		f.Write("refresh/slack", nil).OK(t)
+		token := f.Read("creds/slack", nil).OK(t)["access_token"]
+		for _, restarted := range []bool{false, true} {
+			if restarted {
+				f.restart(t)
+			}
+			refreshed, asked := f.provider.Count(providers.StepRefresh), f.provider.Count(providers.StepIdentity)
+			r := f.Write("connections/slack", with(imported, map[string]any{"label": fmt.Sprint("restarted: ", restarted)}))
+			again := r.OK(t)
+			assert.Equal(t, fmt.Sprint("restarted: ", restarted), again["label"], "the rest of the write counts")
+			assert.Equal(t, "active", again["status"])
+			require.Len(t, r.Warnings, 1)
+			assert.Contains(t, r.Warnings[0], "the newer ones were kept")
+			assert.Equal(t, token, f.Read("creds/slack", nil).OK(t)["access_token"])
+			assert.Equal(t, refreshed, f.provider.Count(providers.StepRefresh))
+			assert.Equal(t, asked, f.provider.Count(providers.StepIdentity))
+		}
+		f.Advance(time.Minute)
+		assert.Equal(t, "active", f.Write("refresh/slack", nil).OK(t)["status"], "the grant lives")
+
+		f.Write("connections/slack", map[string]any{"disabled": true}).OK(t)
+		f.Write("connections/slack", imported).OK(t)
+		assert.Equal(t, "active", f.Write("connections/slack", with(imported, map[string]any{"disabled": false})).OK(t)["status"])
+		f.Advance(time.Minute)
+		assert.Equal(t, "active", f.Write("refresh/slack", nil).OK(t)["status"])
+	})
+}
+
+// The retry may come while the first refresh is under way, whose answer must not be taken for that of a former grant.
+func TestImportSentAgainDuringItsRefresh(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		imported := map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}
+		begun, release := f.blocked()
+		first, again := make(chan testenv.Result), make(chan testenv.Result)
+		go func() { first <- f.Write("connections/slack", imported) }()
+		<-begun
+		f.Storage.Forget()
+		go func() { again <- f.Write("connections/slack", imported) }()
+		require.Eventually(t, func() bool {
+			return slices.Contains(f.Storage.History(), testenv.Access{Op: "put", Key: "connection/org/default/slack"})
+		}, 10*time.Second, time.Millisecond, "the second write is stored")
+		close(release)
+		for _, r := range []testenv.Result{<-first, <-again} {
+			assert.Equal(t, "active", r.OK(t)["status"])
+			assert.Empty(t, r.Warnings)
+		}
+		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh))
+		assert.True(t, f.provider.Alive(f.Read("creds/slack", nil).OK(t)["access_token"].(string)))
+	})
+}
+
+func TestImportOfAnotherToken(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.imported(t, "slack")
+		former := f.Read("creds/slack", nil).OK(t)["access_token"]
+		f.Advance(time.Minute)
+		another := f.elsewhere(t)
+		r := f.Write("connections/slack", map[string]any{"refresh_token": another})
+		assert.Equal(t, "active", r.OK(t)["status"])
+		assert.Empty(t, r.Warnings)
+		sent := f.provider.Requests(providers.StepRefresh)
+		assert.Equal(t, another, sent[len(sent)-1].Form.Get("refresh_token"))
+		assert.NotEqual(t, former, f.Read("creds/slack", nil).OK(t)["access_token"])
+	})
+}
+
+// Of a grant that was refused nothing newer is lost, and its import may be the only thing that heals it.
+func TestImportSentAgainAfterARefusal(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		imported := f.imported(t, "slack")
+		f.Advance(time.Minute)
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`),
+			providertest.Respond(http.StatusOK, `{"access_token":"healed","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
+		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "grant_refused")
+		assert.Equal(t, "active", f.Write("connections/slack", imported).OK(t)["status"])
+		sent := f.provider.Requests(providers.StepRefresh)
+		assert.Equal(t, imported["refresh_token"], sent[len(sent)-1].Form.Get("refresh_token"))
+		assert.Equal(t, "healed", f.Read("creds/slack", nil).OK(t)["access_token"])
+	})
+}
+
+// Inputs say where tokens belong. With other ones, they are written for another place.
+func TestImportSentAgainWithOtherInputs(t *testing.T) {
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	definition := append(generic, "\ninputs:\n  - name: shop\n    set_by: connection\n    default: one\n    pattern: '[a-z]+'\n"...)
+	catalog, err := providers.NewRegistry(fstest.MapFS{"oauth2.yaml": {Data: definition}})
+	require.NoError(t, err)
+	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
+		imported := f.imported(t, "slack")
+		f.Advance(time.Minute)
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK, `{"access_token":"of shop two","token_type":"bearer","expires_in":3600}`))
+		elsewhere := with(imported, map[string]any{"inputs": map[string]any{"shop": "two"}})
+		assert.Equal(t, "two", members(t, f.Write("connections/slack", elsewhere).OK(t)["inputs"])["shop"])
+		assert.Equal(t, "of shop two", f.Read("creds/slack", nil).OK(t)["access_token"])
+		r := f.Write("connections/slack", elsewhere)
+		r.OK(t)
+		require.Len(t, r.Warnings, 1)
+		assert.Contains(t, r.Warnings[0], "the newer ones were kept")
+		assert.Equal(t, "of shop two", f.Read("creds/slack", nil).OK(t)["access_token"])
+	})
+}
+
+// What a flow brought is not what was imported, whatever it replaced.
+func TestImportSentAgainAfterAReconnect(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		imported := f.imported(t, "slack")
+		f.connect(t, "slack")
+		f.Advance(time.Minute)
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK, `{"access_token":"of the import","token_type":"bearer","expires_in":3600}`))
+		f.Write("connections/slack", imported).OK(t)
+		assert.Equal(t, "of the import", f.Read("creds/slack", nil).OK(t)["access_token"])
+	})
+}
+
+// imported imports a refresh token of the provider's, which the engine spends at once, and gives what was written.
+func (f *fixture) imported(t *testing.T, path string) map[string]any {
+	t.Helper()
+	data := map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}
+	r := f.Write("connections/"+path, data)
+	require.Equal(t, "active", r.OK(t)["status"])
+	require.Empty(t, r.Warnings)
+	return data
 }
 
 func TestClientCredentials(t *testing.T) {

@@ -65,12 +65,15 @@ type openFlow struct {
 	expires  time.Time
 	denied   bool
 	ended    bool // there is an outcome, or it is void
+
+	finishing bool // its code is being spent, unless a crash cut that off
 }
 
 func summarizeFlow(f *store.Flow) openFlow {
 	return openFlow{
 		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
 		denied: f.Parked != nil && f.Parked.Denied != "", ended: f.Outcome != nil || f.Void,
+		finishing: f.Claimed != "" && f.Outcome == nil,
 	}
 }
 
@@ -140,7 +143,7 @@ func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
 }
 
 // voidFlows ends the open flows of a connection that is being deleted, so that none of them brings it back. One that is
-// being finished finds the deletion by itself.
+// being finished looks for the mark before it connects anything.
 func (b *backend) voidFlows(ctx context.Context, k store.Key) error {
 	var open []string
 	if err := b.flows.each(ctx, b.store, func(id string, f openFlow) {
@@ -161,11 +164,21 @@ func (b *backend) voidFlows(ctx context.Context, k store.Key) error {
 func (b *backend) voidFlow(ctx context.Context, id string) error {
 	defer b.flows.lock(id)()
 	f, err := b.store.Flow(ctx, id)
-	if err != nil || f == nil || f.Claimed != "" {
+	if err != nil || f == nil || f.Outcome != nil {
 		return err
 	}
 	f.Void = true
 	return b.putFlow(ctx, f)
+}
+
+// voided reports whether a flow became void while its code was spent. It takes no lock, since its caller holds the
+// connection's: a deletion marks its flows before it takes that one, so a mark that is not there yet belongs to a deletion
+// that finds the connection. What cannot be read counts as not void, since what the provider gave is not to be lost.
+func (b *backend) voided(ctx context.Context, id string) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), voidedTime)
+	defer cancel()
+	f, err := b.store.Flow(ctx, id)
+	return err == nil && f != nil && f.Void
 }
 
 // putFlow stores a flow and tells the index.
@@ -177,12 +190,22 @@ func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
 	return nil
 }
 
-// tidyFlows removes flows that have expired. One whose outcome is stored after that is removed the next time.
+const (
+	voidedTime = 5 * time.Second  // for reading a flow's mark: a connection's lock is held meanwhile
+	finishTime = 10 * time.Minute // no exchange takes as long
+)
+
+// tidyFlows removes flows that have expired; one that is being finished later, or the mark of a deletion would go with it.
+// One whose outcome is stored after that is removed the next time.
 func (b *backend) tidyFlows(ctx context.Context) error {
 	var expired []string
 	now := b.now()
 	err := b.flows.each(ctx, b.store, func(id string, f openFlow) {
-		if !now.Before(f.expires) {
+		end := f.expires
+		if f.finishing {
+			end = end.Add(finishTime)
+		}
+		if !now.Before(end) {
 			expired = append(expired, id)
 		}
 	})

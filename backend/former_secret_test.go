@@ -40,7 +40,7 @@ func TestFormerClientSecretOfASlowProvider(t *testing.T) {
 		"refuses the new one in a way that anything between may have": {
 			[]providertest.Behavior{providertest.Respond(http.StatusUnauthorized, "<html>", "Content-Type", "text/html")},
 			[]string{"new"},
-			"misconfigured", "bare_unauthorized",
+			"transient", "bare_unauthorized",
 		},
 		"refuses the new one while it is unwell": {
 			[]providertest.Behavior{providertest.Respond(http.StatusBadGateway, `{"error":"invalid_client"}`)},
@@ -50,7 +50,7 @@ func TestFormerClientSecretOfASlowProvider(t *testing.T) {
 		"cuts the refusal of the new one off": {
 			[]providertest.Behavior{cutOff(`{"error":"invalid_client"`)},
 			[]string{"new"},
-			"misconfigured", "bare_unauthorized",
+			"transient", "bare_unauthorized",
 		},
 	} {
 		t.Run(name, func(t *testing.T) { // in process: what is waited for is the time-out, a second at the least

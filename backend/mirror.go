@@ -16,7 +16,7 @@ type mirror[K comparable, V any] struct {
 	full    bool       // guarded by mu
 	entries map[K]V    // guarded by mu
 	touched map[K]bool // guarded by mu; non-nil during a fill: what changed here since it began
-	stale   map[K]bool // guarded by mu; what somebody else changed since it was read
+	stale   map[K]bool // guarded by mu; what must be read again
 }
 
 // reader reads storage for a mirror.
@@ -50,7 +50,7 @@ func (m *mirror[K, V]) touch(k K) {
 	}
 }
 
-// forget says that somebody else changed an entry; the next question reads it again.
+// forget says that somebody else changed an entry, or that it could not be read; the next question reads it again.
 func (m *mirror[K, V]) forget(k K) {
 	m.mu.Lock()
 	defer m.mu.Unlock()

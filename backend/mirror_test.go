@@ -107,6 +107,17 @@ func TestMirrorForgets(t *testing.T) {
 	assert.Equal(t, map[string]int{"a": 4, "made": 2, "other": 1}, contents(t, &m, d), "what was read may be stale, so it is read again")
 }
 
+// What the first fill could not read is read by the next, and it alone.
+func TestMirrorForgetsDuringTheFirstFill(t *testing.T) {
+	var m mirror[string, int]
+	d := &disk{values: map[string]int{"a": 1, "lost": 0}}
+	d.during = func() { m.forget("lost") }
+	assert.Equal(t, map[string]int{"a": 1, "lost": 0}, contents(t, &m, d))
+	d.values["lost"] = 2
+	assert.Equal(t, map[string]int{"a": 1, "lost": 2}, contents(t, &m, d))
+	assert.Equal(t, []int{1, 1}, []int{d.scans, d.looks})
+}
+
 func TestMirrorAfterAFailedFill(t *testing.T) {
 	var m mirror[string, int]
 	d := &disk{values: map[string]int{"a": 1}, failing: errors.New("storage")}

@@ -85,21 +85,29 @@ func (b *backend) listOwned(ctx context.Context, req *logical.Request, d *framew
 	}
 	info := map[string]any{}
 	for _, name := range names {
-		conn, err := b.coordinator.Load(ctx, store.Key{Owner: owner, Name: name})
-		if err != nil {
-			return nil, err
+		about, err := b.keyInfo(ctx, store.Key{Owner: owner, Name: name})
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		if conn == nil {
-			continue
+		if err == nil && about != nil { // one that cannot be read must not hide the others; reading it says why
+			info[name] = about
 		}
-		terms, err := b.Terms(ctx, conn)
-		if err != nil {
-			return nil, err
-		}
-		status, _ := conn.StatusUnder(terms.Fingerprint)
-		info[name] = map[string]any{"provider": conn.Provider, "status": string(status), "label": conn.Label}
 	}
 	return logical.ListResponseWithInfo(names, info), nil
+}
+
+// keyInfo describes a connection in a list; nil: it is gone.
+func (b *backend) keyInfo(ctx context.Context, k store.Key) (map[string]any, error) {
+	conn, err := b.coordinator.Load(ctx, k)
+	if err != nil || conn == nil {
+		return nil, err
+	}
+	terms, err := b.Terms(ctx, conn)
+	if err != nil {
+		return nil, err
+	}
+	status, _ := conn.StatusUnder(terms.Fingerprint)
+	return map[string]any{"provider": conn.Provider, "status": string(status), "label": conn.Label}, nil
 }
 
 // ownerOfList reads the owner of a list path, whose last segment is the owner and not a name.
@@ -117,5 +125,6 @@ const connectionsListHelp = `
   connections/user/<user>/  those of a user
   connections/self/         the caller's own
 
-With up to a thousand names, key_info tells each one's provider, status and label.
+With up to a thousand names, key_info tells each one's provider, status and label. It
+leaves out a connection that cannot be read: reading it says why.
 `

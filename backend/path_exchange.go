@@ -126,6 +126,7 @@ func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, e
 	// From here on the code may be spent: whatever happens becomes the flow's outcome.
 	outcome, saved := b.connect(ctx, x, f, p)
 	defer b.flows.lock(f.ID)()
+	// It replaces the mark of a deletion: whoever asks again is to hear what became of the code.
 	f.Outcome = outcome
 	b.keepOutcome(ctx, f, saved)
 	return f, nil
@@ -295,18 +296,20 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	}
 	if known != nil && known.Grant != nil && !x.otherAccount {
 		if why := otherAccount(known.Grant.Account, grant.Account); why != "" {
-			if id := grant.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
-				_ = revokeGrant(ctx, p, f.Inputs, grant) // nobody will use it; best effort
-			}
+			b.discard(ctx, p, f, grant)
 			return failure(f, why), true
 		}
 	}
 	conn, saved, err := b.coordinator.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
+		if b.voided(ctx, f.ID) {
+			return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
+		}
 		return adoptFlow(c, known, k, f, x.who, p, grant, b.now())
 	})
 	if err != nil {
 		var status *statusError
 		if errors.As(err, &status) {
+			b.discard(ctx, p, f, grant)
 			return failure(f, status.text), true
 		}
 		return failure(f, "the connection could not be stored"), true
@@ -315,6 +318,14 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		warnings = append(warnings, unsavedWarning)
 	}
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
+}
+
+// discard revokes a grant that nobody will use, best effort. One that may share its account with a connection is left alone:
+// many providers would end both.
+func (b *backend) discard(ctx context.Context, p *configured, f *store.Flow, g *providers.Grant) {
+	if id := g.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
+		_ = revokeGrant(ctx, p, f.Inputs, g)
+	}
 }
 
 const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this process: check Vault's storage"
@@ -356,6 +367,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		return nil, conflict("connection %s was made for another provider meanwhile", k)
 	case c != nil && known == nil && c.FlowID != f.ID:
 		return nil, conflict("connection %s was made by somebody else meanwhile", k)
+	case c == nil && known != nil:
+		return nil, deletedMeanwhile(k)
 	case c == nil:
 		c = newConnection(k, f.Provider, f.Kind, who, now)
 	case c.Reason == store.ReasonDeleting:
@@ -370,6 +383,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	c.Adopt(g, p.fingerprint, now)
 	return c, nil
 }
+
+func deletedMeanwhile(k store.Key) error { return conflict("connection %s was deleted meanwhile", k) }
 
 // aboutGrant warns of what will bite later.
 func aboutGrant(conn *store.Connection, p *configured) []string {

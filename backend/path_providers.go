@@ -111,10 +111,10 @@ func (b *backend) providersList(ctx context.Context, _ *logical.Request, _ *fram
 	info := map[string]any{}
 	for _, name := range names {
 		p, err := b.store.Provider(ctx, name)
-		if err != nil {
-			return nil, err
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
 		}
-		if p != nil {
+		if err == nil && p != nil { // one that cannot be read must not hide the others; reading it says why
 			info[name] = map[string]any{"definition": p.Definition}
 		}
 	}
@@ -175,10 +175,17 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 	if err != nil {
 		return nil, err
 	}
+	former, err := b.provider(ctx, name)
+	if err != nil {
+		return nil, err
+	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, err
 	}
 	b.providers.drop()
+	if now, err := b.provider(ctx, name); err == nil && now != nil && former != nil && now.fingerprint != former.fingerprint {
+		b.coordinator.Forget(name) // what the former one asked for says nothing about this one
+	}
 	b.background.run(func(ctx context.Context) { b.reconsider(ctx, name) })
 	resp, err := b.providerAnswer(ctx, req, name, p)
 	if resp != nil {
@@ -355,17 +362,28 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 	}
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
-	n, err := b.directory.count(ctx, b.store, func(_ store.Key, s summary) bool { return s.provider == name })
-	if err != nil {
+	n, unreadable := 0, 0
+	err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
+		switch {
+		case s.unreadable:
+			unreadable++
+		case s.provider == name:
+			n++
+		}
+	})
+	switch force := d.Get("force").(bool); {
+	case err != nil:
 		return nil, err
-	}
-	if n > 0 && !d.Get("force").(bool) {
+	case n > 0 && !force:
 		return nil, &statusError{http.StatusConflict, "provider " + name + " has connections (" + plural(n) + "): delete those first, or set force=true to leave them without a provider"}
+	case unreadable > 0 && !force:
+		return nil, conflict("provider %s may have connections: %s cannot be read, and any may be its; restore what is damaged from a snapshot, or set force=true to leave them without a provider", name, plural(unreadable))
 	}
 	if err := b.store.DeleteProvider(ctx, name); err != nil {
 		return nil, err
 	}
 	b.providers.drop()
+	b.coordinator.Forget(name)
 	return nil, nil
 }
 

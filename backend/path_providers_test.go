@@ -210,6 +210,23 @@ func TestProviderTakenBack(t *testing.T) {
 	})
 }
 
+// A connection that cannot be read may be anybody's.
+func TestProviderDeletionBesideWhatCannotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "key")
+		f.connect(t, "slack")
+		f.Write("providers/unused", f.acme()).OK(t)
+		f.loses("connection/org/default/slack")
+		f.restart(t)
+		f.Delete("providers/acme", nil).Refused(t, http.StatusConflict, "1 connection cannot be read", "force=true")
+		f.Delete("providers/openai", nil).Refused(t, http.StatusConflict, "has connections (1 connection)", "force=true")
+		f.Delete("providers/openai", map[string]any{"force": true}).OK(t)
+		f.Storage.Judge(nil)
+		f.Delete("providers/unused", nil).OK(t)
+		f.Delete("providers/acme", nil).Refused(t, http.StatusConflict, "has connections (1 connection)")
+	})
+}
+
 func TestProviderDeletion(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")

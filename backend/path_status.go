@@ -25,6 +25,7 @@ func (b *backend) pathStatus() []*framework.Path {
 var statusSchema = map[string]*framework.FieldSchema{
 	"version":        required(str("Version of the engine.")),
 	"connections":    required(integer("Connections on this mount.")),
+	"unreadable":     required(integer("Connections and providers beside those that were counted, whose entries cannot be read or decoded.")),
 	"by_status":      required(object("Connections by status.")),
 	"by_provider":    required(object("Connections by provider.")),
 	"providers":      required(integer("Configured providers.")),
@@ -43,25 +44,39 @@ var statusSchema = map[string]*framework.FieldSchema{
 }
 
 func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	if _, err := b.config(ctx); err != nil {
+		return nil, err // without settings no provider can be used
+	}
 	names, err := b.store.Providers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	fingerprints := map[string]*string{}
+	unreadable, fingerprints, unknown := 0, map[string]*string{}, map[string]bool{}
 	for _, name := range names {
 		p, err := b.provider(ctx, name)
-		if err != nil {
-			return nil, err
-		}
-		if p != nil {
+		switch {
+		case ctx.Err() != nil:
+			return nil, ctx.Err()
+		case err != nil:
+			unreadable++
+			unknown[name] = true
+		case p != nil:
 			fingerprints[name] = &p.fingerprint
 		}
 	}
 	now := b.now()
 	total, retrying, soon, byStatus, byProvider := 0, 0, 0, map[string]int{}, map[string]int{}
 	if err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
+		if s.unreadable {
+			unreadable++
+			return
+		}
 		total++
-		status := s.statusUnder(fingerprints[s.provider])
+		fingerprint := fingerprints[s.provider]
+		if unknown[s.provider] {
+			fingerprint = &s.pinned // nobody can tell whether the provider changed: it did not, as far as we know
+		}
+		status := s.statusUnder(fingerprint)
 		byStatus[string(status)]++
 		byProvider[s.provider]++
 		if s.failing {
@@ -87,7 +102,7 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framewo
 		circuits[provider] = map[string]any{"state": c.State, "until": rfc3339(c.Until)}
 	}
 	return &logical.Response{Data: map[string]any{
-		"version": Version, "connections": total, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),
+		"version": Version, "connections": total, "unreadable": unreadable, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),
 		"open_flows": open, "unsaved": b.coordinator.Unsaved(), "refresh_paused": b.paused(ctx), "writable": b.WriteSafeReplicationState(),
 		"scheduled": health.Scheduled, "due": health.Due, "overdue": health.Overdue, "in_flight": health.InFlight,
 		"retrying": retrying, "reconnect_soon": soon, "last_pass": rfc3339(health.LastPass), "circuits": circuits,
@@ -98,5 +113,7 @@ const statusHelp = `
 Counts, and whatever an operator must know. overdue above 0 while nothing is paused means
 that refreshing does not keep up, or that a provider is down: see circuits. unsaved above
 0 means that storage refuses writes and tokens would be lost with the process.
-reconnect_soon counts the consents that run out within two weeks.
+reconnect_soon counts the consents that run out within two weeks. unreadable above 0
+means that entries are damaged, of a newer release, or not given by storage: reading
+them says which it is, and lists show them without key_info.
 `

@@ -1,10 +1,13 @@
 package backend
 
 import (
+	"net/http"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestStatus(t *testing.T) {
@@ -42,6 +45,31 @@ func TestStatus(t *testing.T) {
 		assert.Equal(t, map[string]any{"needs_reconnect": 2.0}, members(t, status["by_status"]))
 		assert.InDelta(t, 0, number(status["open_flows"]), 0)
 		assert.Equal(t, true, status["refresh_paused"])
+	})
+}
+
+// Whether a provider that cannot be decoded has changed, nobody can tell.
+func TestStatusBesideADamagedProvider(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.key(t, "key")
+		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "provider/acme", Value: []byte(`{"version":9}`)}))
+		f.restart(t)
+		status := f.Read("status", nil).OK(t)
+		for field, want := range map[string]float64{"connections": 2, "providers": 2, "unreadable": 1} {
+			assert.InDelta(t, want, number(status[field]), 0, field)
+		}
+		assert.Equal(t, map[string]any{"active": 2.0}, members(t, status["by_status"]))
+		list := f.List("providers/").OK(t)
+		assert.Equal(t, []string{"acme", "openai"}, texts(t, list["keys"]))
+		assert.Equal(t, map[string]any{"openai": map[string]any{"definition": "openai"}}, list["key_info"])
+		list = f.List("connections/").OK(t)
+		assert.Equal(t, []string{"key", "slack", "org/"}, texts(t, list["keys"]))
+		assert.Len(t, members(t, list["key_info"]), 1)
+
+		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "config", Value: []byte("{")}))
+		f.restart(t)
+		f.Read("status", nil).Refused(t, http.StatusInternalServerError, "damaged")
 	})
 }
 

@@ -46,8 +46,7 @@ func (c *Client) askToken(ctx context.Context, app *App, res Resolved, k call, r
 }
 
 func (e *Error) cleanInvalidClient() bool {
-	return e != nil && e.Class == Misconfigured && e.Reason != ReasonBareUnauthorized &&
-		(e.Code == "invalid_client" || e.Reason == "invalid_client")
+	return e != nil && e.Class == Misconfigured && (e.Code == "invalid_client" || e.Reason == "invalid_client")
 }
 
 func (c *Client) askTokenOnce(ctx context.Context, app *App, k call, read tokenAnswer) (*Grant, any, *Error) {

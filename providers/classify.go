@@ -117,13 +117,15 @@ func groupOf(step Step) group {
 // classify says what a failed answer means. It is called only after the answer was found not to be a success. nil
 // means that a rule of the definition calls it fine.
 //
-// The order is: redirects, the definition's rules, 429, OAuth codes, Retry-After, 5xx, plain status. A 4xx without a
-// known code is transient: gateways and firewalls answer so, and none of them can know that a grant is dead.
+// The order is: redirects, the definition's rules, 429, OAuth codes, lost answers, Retry-After, 5xx, plain status. On a
+// token call a 4xx without a known code, 401 included, is transient: gateways and firewalls answer so, and none of them
+// can know that a grant is dead or an app unknown.
 func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 	e := &Error{Step: k.step, Status: r.status}
 	as := func(class Class, reason string) *Error {
 		e.Class, e.Reason = class, reason
-		if class == RateLimited || class == Transient {
+		switch class {
+		case RateLimited, Transient, Unknown:
 			e.RetryAfter = retryAfter(r.header.Get("Retry-After"), now)
 		}
 		return e
@@ -154,6 +156,8 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 		return as(class, ReasonRefused)
 	}
 	switch {
+	case !known && lostAnswer(r.status) && (k.group == groupToken || k.group == groupRefresh):
+		return as(Unknown, ReasonServerError)
 	case r.header.Get("Retry-After") != "":
 		return as(RateLimited, ReasonRateLimited)
 	case r.status >= 500:
@@ -165,8 +169,7 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 	case r.status == http.StatusForbidden && (k.group == groupAPI || k.group == groupKey):
 		return as(Forbidden, ReasonRefused)
 	case r.status == http.StatusUnauthorized && k.group != groupRevoke && code == "":
-		e.Code = "invalid_client" // RFC 6749 section 5.2 gives 401 to nothing else
-		return as(Misconfigured, ReasonBareUnauthorized)
+		return as(Transient, ReasonBareUnauthorized)
 	case r.status >= 400:
 		return as(Transient, ReasonUnexplained)
 	}
@@ -175,6 +178,17 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 	}
 	// A success status, and nothing in it to go by: whatever was sent may have been spent.
 	return as(Unknown, r.unusable())
+}
+
+// lostAnswer reports whether a gateway says that it passed the request on and lost what came back. Some say 502 also when
+// they did not reach the origin; to take that for lost costs one request, and the reverse a person's reconnect.
+func lostAnswer(status int) bool {
+	switch status {
+	case http.StatusBadGateway, http.StatusGatewayTimeout,
+		520, 524: // Cloudflare: an answer it cannot read, and none in time. 521 to 523, 525 and 526 never reached the origin
+		return true
+	}
+	return false
 }
 
 const classFine = "fine" // a failure rule's word for "no failure after all"

@@ -11,8 +11,10 @@ import (
 )
 
 const (
-	metadataLife = time.Hour // a moved endpoint is found within this; a flow keeps what it began with
-	maxIssuers   = 256       // an issuer may hold a connection's input, so their number is not the operator's alone
+	metadataLife  = time.Hour       // a moved endpoint is found within this; a flow keeps what it began with
+	metadataGrace = 24 * time.Hour  // how long a document goes on when no newer one can be had
+	metadataRetry = 5 * time.Minute // until the next try then: callers wait for it, though they have what they need
+	maxIssuers    = 256             // an issuer may hold a connection's input, so their number is not the operator's alone
 )
 
 // metadata is what the engine uses of an issuer's document (OpenID Connect Discovery section 3, RFC 8414 section 2).
@@ -28,7 +30,9 @@ type metadata struct {
 	AuthMethods  []string `json:"token_endpoint_auth_methods_supported"`
 	SigningAlgs  []string `json:"id_token_signing_alg_values_supported"`
 	IssuerAlways bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
-	fetched      time.Time
+
+	fetched time.Time
+	due     time.Time // when a newer one is to be asked for
 }
 
 // endpoints names the endpoints by step.
@@ -39,8 +43,9 @@ func (m *metadata) endpoints() map[Step]string {
 	}
 }
 
-// discover returns the metadata of an issuer, at most an hour old. address is where the document stands; empty means
-// where OpenID Connect Discovery section 4 puts it. Callers that want the same issuer at once share one request.
+// discover returns the metadata of an issuer, at most an hour old unless there is no newer. address is where the document
+// stands; empty means where OpenID Connect Discovery section 4 puts it. Callers that want the same issuer at once share
+// one request.
 func (c *Client) discover(ctx context.Context, issuer, address string) (*metadata, error) {
 	if address == "" {
 		address = strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
@@ -49,22 +54,13 @@ func (c *Client) discover(ctx context.Context, issuer, address string) (*metadat
 	c.mu.Lock()
 	known := c.issuers[key]
 	c.mu.Unlock()
-	if known != nil && c.now().Sub(known.fetched) < metadataLife {
+	if known != nil && c.now().Before(known.due) {
 		return known, nil
 	}
 	// The request must outlive the caller that happened to come first, since others wait for it too.
 	shared := c.flights.DoChan(key, func() (any, error) {
 		m, err := c.fetchMetadata(context.WithoutCancel(ctx), issuer, address)
-		if err != nil {
-			return nil, err
-		}
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		if len(c.issuers) >= maxIssuers {
-			clear(c.issuers) // crude, and enough: it costs a request an hour
-		}
-		c.issuers[key] = m
-		return m, nil
+		return c.keepMetadata(key, m, err)
 	})
 	select {
 	case <-ctx.Done():
@@ -77,35 +73,61 @@ func (c *Client) discover(ctx context.Context, issuer, address string) (*metadat
 	}
 }
 
+// keepMetadata takes the outcome of a fetch. Instead of what could not be had or used, an older document goes on for a
+// while: a maintenance page must not stop what works.
+func (c *Client) keepMetadata(key string, m *metadata, err error) (*metadata, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now, older := c.now(), c.issuers[key]
+	switch {
+	case err == nil:
+		m.fetched, m.due = now, now.Add(metadataLife)
+	case older != nil && now.Sub(older.fetched) < metadataGrace:
+		kept := *older // others are reading it
+		kept.due = now.Add(metadataRetry)
+		m = &kept
+	default:
+		return nil, err
+	}
+	if older == nil && len(c.issuers) >= maxIssuers {
+		clear(c.issuers) // crude, and enough: it costs a request an hour, and what would have gone on
+	}
+	c.issuers[key] = m
+	return m, nil
+}
+
 // fetchMetadata refuses a document that names another issuer (RFC 8414 section 3.3: compared code point by code
-// point) or an endpoint that is not https.
+// point) or an endpoint that is not https. What is no such document at all is transient, since pages of gateways come
+// with 200 too. A token endpoint belongs to it: section 2 spares only servers that never answer a token call.
 func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*metadata, error) {
-	refused := &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonDiscoveryRefused}
+	refuse := func(class Class, reason string) (*metadata, error) {
+		return nil, &Error{Class: class, Step: StepDiscovery, Reason: reason}
+	}
 	target, err := url.Parse(address)
 	if err != nil {
-		return nil, &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonNoEndpoint}
+		return refuse(Misconfigured, ReasonNoEndpoint)
 	}
 	r, failure := c.fetch(ctx, StepDiscovery, target)
 	if failure != nil {
 		return nil, failure
 	}
 	var m metadata
-	if err := json.Unmarshal(r.body, &m); err != nil {
-		return nil, refused
-	}
-	if m.Issuer != issuer {
-		refused.Reason = ReasonIssuerMismatch
-		return nil, refused
+	err = json.Unmarshal(r.body, &m)
+	switch {
+	case err != nil || m.Issuer == "":
+		return refuse(Transient, ReasonDiscoveryRefused)
+	case m.Issuer != issuer:
+		return refuse(Misconfigured, ReasonIssuerMismatch)
+	case m.Token == "":
+		return refuse(Transient, ReasonDiscoveryRefused)
 	}
 	addresses := m.endpoints()
 	addresses["jwks"] = m.JWKS
 	for _, address := range addresses {
 		if u, err := url.Parse(address); address != "" && (err != nil || !secureURL(u)) {
-			refused.Reason = ReasonInsecureEndpoint
-			return nil, refused
+			return refuse(Misconfigured, ReasonInsecureEndpoint)
 		}
 	}
-	m.fetched = c.now()
 	return &m, nil
 }
 

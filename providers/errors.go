@@ -7,7 +7,7 @@ type Class string
 
 // The classes. Only Rejected may cost a person their connection.
 const (
-	Transient     Class = "transient"     // not sent, or a clean 5xx: the grant was not touched
+	Transient     Class = "transient"     // not sent, or turned away by who knows nothing of the grant, such as a clean 5xx
 	Unknown       Class = "unknown"       // sent, and no usable answer: the grant may have been spent
 	RateLimited   Class = "rate_limited"  // too many requests; it concerns the whole provider
 	Rejected      Class = "rejected"      // the provider refuses this very grant
@@ -24,7 +24,7 @@ type Error struct {
 	Status     int           // HTTP status, 0 when there was none
 	Code       string        // an error code that RFC 6749 or the definition names, else empty
 	Reason     string        // one of the engine's own words, such as "timeout" or "html_answer"
-	RetryAfter time.Duration // with RateLimited or Transient: not before; 0 when not told
+	RetryAfter time.Duration // with RateLimited, Transient or Unknown: not before; 0 when not told
 
 	cause error
 }

@@ -79,7 +79,7 @@ func TestRefreshOutcome(t *testing.T) {
 		{name: "body cut off", behavior: providertest.Respond(200, `{"acc`, "Content-Length", "100"), class: providers.Unknown, reason: providers.ReasonConnectionClosed},
 		{name: "empty 200", behavior: providertest.Respond(200, ""), class: providers.Unknown, reason: providers.ReasonEmptyAnswer},
 		{name: "page under 500", behavior: providertest.Respond(500, "<html>"), class: providers.Transient, reason: providers.ReasonServerError},
-		{name: "body of a 502 cut off", behavior: providertest.Respond(502, `x`, "Content-Length", "100"), class: providers.Transient, reason: providers.ReasonServerError},
+		{name: "body of a 502 cut off", behavior: providertest.Respond(502, `x`, "Content-Length", "100"), class: providers.Unknown, reason: providers.ReasonServerError},
 		{name: "redirect", behavior: providertest.Respond(307, "", "Location", "/elsewhere"), class: providers.Transient, reason: providers.ReasonRedirected},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -131,6 +131,7 @@ func TestFormerSecret(t *testing.T) {
 	for _, test := range []struct {
 		name   string
 		first  providertest.Behavior
+		rules  []providers.FailureRule
 		former string
 		calls  int
 		class  providers.Class
@@ -138,8 +139,15 @@ func TestFormerSecret(t *testing.T) {
 		{name: "current refused, former taken", former: providertest.ClientSecret, calls: 2},
 		{name: "both refused", former: "older", calls: 2, class: providers.Misconfigured},
 		{name: "no former", calls: 1, class: providers.Misconfigured},
-		{name: "401 without a word", first: providertest.Respond(401, ""), former: providertest.ClientSecret, calls: 1, class: providers.Misconfigured},
+		{name: "401 without a word", first: providertest.Respond(401, ""), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
+		{name: "401 and a code cut off", first: providertest.Respond(401, refused, "Content-Length", "100"), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
+		{name: "502 with the code", first: providertest.Respond(502, refused), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
+		{name: "502 without a word", first: providertest.Respond(502, ""), former: providertest.ClientSecret, calls: 1, class: providers.Unknown},
 		{name: "500 with the code", first: providertest.Respond(500, refused), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
+		{
+			name: "the code, where it means the grant", former: providertest.ClientSecret, calls: 1, class: providers.Rejected,
+			rules: []providers.FailureRule{{Step: []string{"refresh"}, Path: "error", Is: []string{"invalid_client"}, Class: "rejected"}},
+		},
 		{name: "reset", first: providertest.Reset(), former: providertest.ClientSecret, calls: 1, class: providers.Unknown},
 		{name: "the grant refused", first: providertest.Respond(400, `{"error":"invalid_grant"}`), former: providertest.ClientSecret, calls: 1, class: providers.Rejected},
 	} {
@@ -149,6 +157,7 @@ func TestFormerSecret(t *testing.T) {
 			g := f.exchange(t)
 			f.app.ClientSecret = providers.NewSecret("newer")
 			f.app.FormerSecret = providers.NewSecret(test.former)
+			f.app.Definition.Failures = test.rules
 			if test.first != nil {
 				server.Next(providers.StepRefresh, test.first)
 			}

@@ -120,9 +120,12 @@ func TestDiscoveryRefuses(t *testing.T) {
 		{name: "another issuer", status: 200, body: `{"issuer":"https://evil.test"}`, class: providers.Misconfigured, reason: providers.ReasonIssuerMismatch},
 		{name: "a slash more", status: 200, body: `{"issuer":"ISSUER/"}`, class: providers.Misconfigured, reason: providers.ReasonIssuerMismatch},
 		{name: "plain http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"http://evil.test/token"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
-		{name: "keys over http", status: 200, body: `{"issuer":"ISSUER","jwks_uri":"http://evil.test/keys"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
-		{name: "no document", status: 200, body: `<html>`, class: providers.Misconfigured, reason: providers.ReasonDiscoveryRefused},
-		{name: "only private_key_jwt", status: 200, body: `{"issuer":"ISSUER","token_endpoint_auth_methods_supported":["private_key_jwt"]}`, class: providers.Misconfigured, reason: providers.ReasonClientAuth},
+		{name: "keys over http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"https://evil.test/token","jwks_uri":"http://evil.test/keys"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
+		{name: "a page", status: 200, body: `<html>`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
+		{name: "nothing", status: 200, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
+		{name: "no issuer", status: 200, body: `{"token_endpoint":"https://evil.test/token"}`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
+		{name: "no endpoints", status: 200, body: `{"issuer":"ISSUER"}`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
+		{name: "only private_key_jwt", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"https://evil.test/token","token_endpoint_auth_methods_supported":["private_key_jwt"]}`, class: providers.Misconfigured, reason: providers.ReasonClientAuth},
 		{name: "down", status: 503, class: providers.Transient, reason: providers.ReasonServerError},
 		{name: "not there", status: 404, class: providers.Transient, reason: providers.ReasonUnexplained},
 		{name: "moved", status: 301, class: providers.Transient, reason: providers.ReasonRedirected},
@@ -140,6 +143,57 @@ func TestDiscoveryRefuses(t *testing.T) {
 			assert.Equal(t, test.class, e.Class)
 			assert.Equal(t, test.reason, e.Reason)
 			assert.NotContains(t, err.Error(), "evil")
+		})
+	}
+}
+
+// What an issuer said once goes on while it says nothing better, and not for ever.
+func TestDiscoveryKeepsTheLastGoodDocument(t *testing.T) {
+	for _, test := range []struct {
+		name   string
+		status int
+		body   string
+		class  providers.Class // once the document is too old
+		reason string
+	}{
+		{name: "down", status: 503, class: providers.Transient, reason: providers.ReasonServerError},
+		{name: "a page", status: 200, body: `<html>`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
+		{name: "no endpoints", status: 200, body: `{"issuer":"ISSUER"}`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
+		{name: "plain http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"http://evil.test/token"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
+		{name: "another issuer", status: 200, body: `{"issuer":"https://evil.test","token_endpoint":"https://evil.test/token"}`, class: providers.Misconfigured, reason: providers.ReasonIssuerMismatch},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			clock := newClock()
+			server := providertest.New(t, providertest.WithClock(clock.Now))
+			client := newClient(t, clock.Now)
+			app := &providers.App{Definition: &providers.Definition{Discovery: &providers.Discovery{Issuer: "{issuer}"}}, Issuer: server.URL}
+			serves := func(requests int) {
+				t.Helper()
+				res, err := client.Resolve(t.Context(), app, nil)
+				require.NoError(t, err)
+				assert.Equal(t, server.URL+"/token", res.Endpoints["token"])
+				assert.Equal(t, requests, server.Count(providers.StepDiscovery))
+			}
+			bad := providertest.Respond(test.status, strings.ReplaceAll(test.body, "ISSUER", server.URL))
+			serves(1)
+
+			clock.Advance(time.Hour)
+			server.Next(providers.StepDiscovery, bad)
+			serves(2)
+			clock.Advance(5*time.Minute - 1)
+			serves(2)
+			clock.Advance(1)
+			serves(3) // it is well again: this is the document that goes on
+
+			clock.Advance(24*time.Hour - 1)
+			server.Next(providers.StepDiscovery, bad, bad)
+			serves(4)
+			clock.Advance(5 * time.Minute)
+			_, err := client.Resolve(t.Context(), app, nil)
+			e := failure(t, err)
+			assert.Equal(t, test.class, e.Class)
+			assert.Equal(t, test.reason, e.Reason)
+			serves(6)
 		})
 	}
 }

@@ -33,6 +33,9 @@ func TestProviderFaults(t *testing.T) {
 	}{
 		"500":                         {script: respond(500, "<h1>Oops</h1>", "Content-Type", "text/html"), requests: 1, class: "transient", rests: time.Second},
 		"503 with a code":             {script: respond(503, `{"error":"invalid_grant"}`), requests: 1, class: "transient", rests: time.Second},
+		"502":                         {script: twice(providertest.Respond(502, "<h1>Oops</h1>")), requests: 2, class: "unknown", rests: time.Second},
+		"502 once":                    {script: respond(502, ""), requests: 2},
+		"401 of a gateway":            {script: respond(401, "<h1>Sign in</h1>"), requests: 1, class: "transient", rests: time.Second},
 		"429":                         {script: respond(429, "", "Retry-After", "120"), requests: 1, class: "rate_limited", rests: 115 * time.Second},
 		"garbage under 400":           {script: respond(400, "<h1>Blocked</h1>", "Content-Type", "text/html"), requests: 1, class: "transient", rests: time.Second},
 		"hangs":                       {script: twice(providertest.Hang()), requests: 2, class: "unknown", rests: time.Second},
@@ -117,7 +120,7 @@ func TestProviderDownAndTokenDead(t *testing.T) {
 	s := e.newService(t, "service", providertest.WithLifetime(2*time.Second))
 	s.adopt(t, "account")
 	e.expires(t, "account", s.Alive)
-	s.Next("refresh", providertest.Respond(http.StatusBadGateway, ""))
+	s.Next("refresh", providertest.Respond(http.StatusServiceUnavailable, ""))
 	for range 3 {
 		e.as(t, e.vault.Token).refusesRead(t, http.StatusBadGateway, "the next try is at", "creds/account")
 	}

@@ -32,7 +32,7 @@ type circuit struct {
 	openUntil time.Time          // the next probe may leave then; zero while closed
 	probes    int                // that failed since it opened
 	probing   bool
-	closedAt  time.Time // when it last closed: failures before that are no reason to wait
+	excused   map[store.Key]bool // failed in an outage that is over: that is no reason to wait, once
 }
 
 // CircuitState is a provider's circuit as an operator sees it.
@@ -102,9 +102,12 @@ func (c *circuits) leave(provider string, k store.Key, class providers.Class, no
 	defer c.mu.Unlock()
 	s := c.get(provider)
 	s.probing = false
+	delete(s.excused, k)
 	switch class {
 	case providers.RateLimited:
-		s.notBefore = next
+		if next.After(s.notBefore) {
+			s.notBefore = next
+		}
 		return false, nil
 	case providers.Transient, providers.Unknown:
 		s.failing[k] = true
@@ -120,8 +123,9 @@ func (c *circuits) leave(provider string, k store.Key, class providers.Class, no
 	}
 	// A success, or an answer that shows the provider to be well.
 	if !s.openUntil.IsZero() {
-		s.closedAt = now
-		excused = slices.Collect(maps.Keys(s.failing))
+		delete(s.failing, k)
+		s.excused, s.failing = s.failing, map[store.Key]bool{}
+		excused = slices.Collect(maps.Keys(s.excused))
 	}
 	s.openUntil, s.probes = time.Time{}, 0 // notBefore stands: a straggler of the time before does not lift it
 	clear(s.failing)
@@ -135,12 +139,19 @@ func (c *circuits) giveUp(provider string) {
 	c.get(provider).probing = false
 }
 
-// excuses reports whether a connection's last failure was part of an outage that is over.
-func (c *circuits) excuses(provider string, a store.Attempt) bool {
+// excuses reports whether a connection's last failure was part of an outage that is over, and it was not tried since.
+func (c *circuits) excuses(provider string, k store.Key) bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	s := c.of[provider]
-	return s != nil && (a.Class == providers.Transient || a.Class == providers.Unknown) && !s.closedAt.Before(a.Last)
+	return s != nil && s.excused[k]
+}
+
+// forget drops what is known of a provider.
+func (c *circuits) forget(provider string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.of, provider)
 }
 
 // states are the circuits of providers that are not simply well.

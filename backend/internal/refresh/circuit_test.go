@@ -178,3 +178,70 @@ func TestExcuses(t *testing.T) {
 		require.Equal(t, refresh.AppRefused, problem(t, b.read(others[1])))
 	})
 }
+
+func TestExcusedOnce(t *testing.T) {
+	bubble(t, "one that fails again rests again, whatever the clock says", func(t *testing.T) {
+		b, failed, others := downed(t, 1)
+		time.Sleep(untilProbe)
+		b.source.before = nil
+		require.NoError(t, b.read(others[0])) // closes the circuit
+		b.source.before = func(int) error {
+			return &providers.Error{Class: providers.Transient, Step: "refresh", Reason: "unavailable", RetryAfter: time.Hour}
+		}
+		require.Error(t, b.read(failed[0]))
+		calls := b.source.calls.Load()
+		for range 3 {
+			require.Error(t, b.read(failed[0]))
+		}
+		require.Equal(t, calls, b.source.calls.Load())
+	})
+	bubble(t, "answers to single grants open nothing", func(t *testing.T) {
+		b := given(t, -time.Second)
+		b.source.before = func(int) error {
+			return &providers.Error{Class: providers.Transient, Step: "refresh", Status: 403, Reason: "unexplained_refusal"}
+		}
+		for _, k := range append([]store.Key{key}, b.others(t, 4)...) {
+			require.Error(t, b.read(k))
+		}
+		require.Empty(t, b.Health().Circuits)
+	})
+}
+
+func TestRetryAfterOfSeveral(t *testing.T) {
+	limited := func(t *testing.T) *bench {
+		t.Helper()
+		b := given(t, -time.Second)
+		both, long := make(chan struct{}), make(chan struct{})
+		b.source.before = func(call int) error {
+			wait := time.Hour
+			if call == 1 {
+				<-both
+			} else { // is asked before the first has answered, and answers after it
+				close(both)
+				<-long
+				wait = time.Second
+			}
+			return &providers.Error{Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: wait}
+		}
+		go func() {
+			_ = b.read(key)
+			close(long)
+		}()
+		synctest.Wait()
+		_ = b.read(b.others(t, 1)[0])
+		time.Sleep(time.Minute)
+		return b
+	}
+	bubble(t, "the longest holds", func(t *testing.T) {
+		b := limited(t)
+		require.Equal(t, "limited", b.Health().Circuits["slack"].State)
+	})
+	bubble(t, "not for a provider that went elsewhere", func(t *testing.T) {
+		b := limited(t)
+		b.Forget("slack")
+		require.Empty(t, b.Health().Circuits)
+		b.source.before = nil
+		_, err := b.Refresh(context.Background(), key, anybody)
+		require.NoError(t, err)
+	})
+}

@@ -358,13 +358,13 @@ func TestEntryFromAClockAhead(t *testing.T) {
 	bubble(t, "nor do its failures hold up anybody", func(t *testing.T) {
 		n := ahead(t, func(c *store.Connection, then time.Time) {
 			c.Grant.Expires = time.Now().Add(-time.Second)
-			c.RefreshFailed(&providers.Error{Class: providers.Unknown, Reason: "timeout"}, 1, 0, then, then.Add(10*time.Minute))
+			c.RefreshFailed(store.Failure{Error: &providers.Error{Class: providers.Unknown, Reason: "timeout"}, Lost: true, Next: then.Add(10 * time.Minute), ProviderSerial: 1}, then)
 		})
 		require.Equal(t, "access-1", n.read(t).Connection.Grant.AccessToken.Reveal())
 	})
 	bubble(t, "nor the worker", func(t *testing.T) {
 		n := ahead(t, func(c *store.Connection, then time.Time) {
-			c.RefreshFailed(&providers.Error{Class: providers.Transient, Reason: "server_error"}, 1, 0, then, then.Add(10*time.Minute))
+			c.RefreshFailed(store.Failure{Error: &providers.Error{Class: providers.Transient, Reason: "server_error"}, Next: then.Add(10 * time.Minute), ProviderSerial: 1}, then)
 		})
 		n.pass(t, 3*time.Hour, false)
 		n.bounded(t, 3*time.Hour, 1, 0)

@@ -67,17 +67,17 @@ type Coordinator struct {
 	closeOnce sync.Once
 	closing   chan struct{}
 
-	mu      sync.Mutex
-	unsaved map[store.Key]*kept // guarded by mu; what storage refused, newer than storage
-	saving  bool                // guarded by mu; a flight tries to save
-	saves   int                 // guarded by mu; how many such flights there were
+	mu        sync.Mutex
+	unsaved   map[store.Key]*kept // guarded by mu; what storage refused, newer than storage
+	saving    bool                // guarded by mu; somebody tries to save
+	announced map[store.Key]bool  // guarded by mu; flights whose intent stands for a request that may be out
 }
 
 // New makes a coordinator that does nothing until it is asked.
 func New(o Options) *Coordinator {
 	return &Coordinator{
 		opts: o, logger: o.Logger, cache: newCached(), index: newIndex(), flights: newFlights(o.Logger), closing: make(chan struct{}),
-		unsaved: map[store.Key]*kept{},
+		unsaved: map[store.Key]*kept{}, announced: map[store.Key]bool{},
 	}
 }
 
@@ -141,7 +141,7 @@ func (c *Coordinator) get(ctx context.Context, k store.Key, permit Permit, minTT
 	case ph == fresh && short == "":
 		return a, nil
 	case ph == due && short == "":
-		if c.refusal(a, k, now) == nil {
+		if c.refusal(a, k, now) == nil && !c.holding(now) {
 			_, _ = c.start(k, conn.Generation, false)
 		}
 		c.warnOfFailures(&a)
@@ -151,11 +151,24 @@ func (c *Coordinator) get(ctx context.Context, k store.Key, permit Permit, minTT
 	if err == nil {
 		b, err = c.join(ctx, k, conn.Generation, false)
 	}
-	if err != nil && ph != dead {
-		a.warn(short + ": " + err.Error())
+	if err == nil {
+		return b, stillServes(b, k, permit)
+	}
+	if phaseOf(conn, a.Terms.Margin, c.opts.Now()) != dead { // it may have died meanwhile
+		a.warn(short + ": " + c.inOurWords(k, err))
 		return a, nil
 	}
 	return b, err
+}
+
+// inOurWords is the text of an error for a warning. What storage says goes to the log: it may name files.
+func (c *Coordinator) inOurWords(k store.Key, err error) string {
+	var known *Error
+	if errors.As(err, &known) || errors.Is(err, logical.ErrReadOnly) || errors.Is(err, ErrClosing) {
+		return err.Error()
+	}
+	c.logger.Warn("a token could not be refreshed", "connection", k.String(), "error", err)
+	return "this node could not refresh it, and its log says why"
 }
 
 // Refresh replaces the token now, whatever the backoff says. A success within the last ten seconds answers it, a failure
@@ -195,7 +208,19 @@ func (c *Coordinator) Refresh(ctx context.Context, k store.Key, permit Permit) (
 	if until, class := c.circuits.until(conn.Provider, now); class == providers.RateLimited {
 		return Answer{}, resting(k, conn.Provider, class, until) // what the provider asked for holds for people too
 	}
-	return c.join(ctx, k, conn.Generation, true)
+	b, err := c.join(ctx, k, conn.Generation, true)
+	if err != nil {
+		return Answer{}, err
+	}
+	return b, stillServes(b, k, permit)
+}
+
+// stillServes judges what a caller waited for: a person may have disabled the connection, or changed whom it serves.
+func stillServes(a Answer, k store.Key, permit Permit) error {
+	if conn := a.Connection; conn.Status == store.StatusDisabled {
+		return &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: conn.Reason}
+	}
+	return permit(a.Connection)
 }
 
 // Detach runs work on the coordinator's own context, once at a time for a name, and waits for it as long as ctx lasts.
@@ -252,11 +277,7 @@ func (c *Coordinator) Recover(ctx context.Context) error {
 	if !c.opts.Writable() {
 		return nil
 	}
-	intents, err := c.opts.Store.Intents(ctx)
-	if err != nil {
-		return err
-	}
-	var failed error
+	intents, failed := c.opts.Store.Intents(ctx) // one that cannot be read does not hide the others
 	for _, i := range intents {
 		k, err := store.ParseKey(i.Key)
 		if err != nil {
@@ -297,30 +318,36 @@ func (c *Coordinator) settle(ctx context.Context, k store.Key, generation uint64
 func (c *Coordinator) Quiesce(ctx context.Context) {
 	c.hold()
 	c.flights.quiesce(ctx)
+	c.saveUntil(ctx) // whoever saves may be asleep
+}
+
+// saveUntil tries to save what is unsaved until nothing is, or ctx ends.
+func (c *Coordinator) saveUntil(ctx context.Context) {
+	for wait := firstSaveRetry; c.Unsaved() > 0; wait = min(2*wait, time.Second) {
+		if c.saveAll(ctx); c.Unsaved() == 0 {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+	}
 }
 
 // Close refuses new flights, waits for those in flight and for unsaved states until ctx ends, and then gives up loudly.
 func (c *Coordinator) Close(ctx context.Context) {
 	c.closeOnce.Do(func() { close(c.closing) })
 	c.flights.close(ctx)
-	for wait := firstSaveRetry; c.Unsaved() > 0; wait = min(2*wait, time.Second) {
-		c.saveAll(ctx)
-		if c.Unsaved() == 0 {
-			return
-		}
-		select {
-		case <-ctx.Done():
-			// The time may have gone into waiting for a provider that answered at last.
-			last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
-			defer cancel()
-			if c.saveAll(last); c.Unsaved() == 0 {
-				return
-			}
-			c.logger.Error("shutting down with states that storage refused; these connections may need to be reconnected",
-				"count", c.Unsaved(), "connections", c.someUnsaved(20))
-			return
-		case <-time.After(wait):
-		}
+	if c.saveUntil(ctx); c.Unsaved() == 0 {
+		return
+	}
+	// The time may have gone into waiting for a provider that answered at last.
+	last, cancel := context.WithTimeout(context.WithoutCancel(ctx), writeTime)
+	defer cancel()
+	if c.saveAll(last); c.Unsaved() > 0 {
+		c.logger.Error("shutting down with states that storage refused; these connections may need to be reconnected",
+			"count", c.Unsaved(), "connections", c.someUnsaved(20))
 	}
 }
 
@@ -393,7 +420,7 @@ func (c *Coordinator) barred(a Answer, k store.Key, now time.Time, forced bool) 
 		return &Error{Problem: Paused, Key: k, Provider: conn.Provider}
 	case !c.opts.Writable():
 		return logical.ErrReadOnly
-	case !forced && !mayTry(conn.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(conn.Provider, conn.Attempt):
+	case !forced && !mayTry(conn.Attempt, a.Terms.Serial, now) && !c.circuits.excuses(conn.Provider, k):
 		return fromAttempt(k, conn)
 	}
 	return nil

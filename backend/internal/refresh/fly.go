@@ -3,6 +3,7 @@ package refresh
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -47,7 +48,8 @@ func (c *Coordinator) join(ctx context.Context, k store.Key, seen uint64, forced
 // fly is one refresh from the first look to the last write. Everything that can be wrong is found out before the
 // provider is called; after that, whatever it answered is kept.
 func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced bool) (Answer, error) {
-	c.saveBefore(ctx, k)
+	_ = c.saveOne(ctx, k) // what is held may be saved by now; if not, the flight rests on it all the same
+	defer c.setAnnounced(k, false)
 	a, err := c.look(ctx, k)
 	if err != nil {
 		return Answer{}, err
@@ -77,7 +79,7 @@ func (c *Coordinator) fly(ctx context.Context, k store.Key, seen uint64, forced 
 	var perr *providers.Error
 	switch {
 	case err == nil:
-		c.left(k, conn.Provider, "", time.Time{})
+		c.left(k, conn.Provider, &providers.Error{}, time.Time{})
 		return c.landed(ctx, k, a, g)
 	case errors.As(err, &perr):
 		return c.failed(ctx, k, a, perr, lost)
@@ -135,11 +137,15 @@ func (c *Coordinator) mayRepeat(ctx context.Context, k store.Key, a Answer) bool
 }
 
 // left tells the provider's circuit what came of a call, and logs when its state changes.
-func (c *Coordinator) left(k store.Key, provider string, class providers.Class, next time.Time) {
+func (c *Coordinator) left(k store.Key, provider string, e *providers.Error, next time.Time) {
+	class := e.Class
+	if class == providers.Transient && e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized && e.Status != http.StatusRequestTimeout {
+		class = providers.Rejected // an answer to this grant: the provider is well
+	}
 	opened, excused := c.circuits.leave(provider, k, class, c.opts.Now(), next)
 	switch {
 	case opened:
-		c.logger.Warn("a provider fails for several connections; it is probed until it answers", "provider", provider, "class", string(class))
+		c.logger.Warn("a provider fails for several connections; it is probed until it answers", "provider", provider, "class", string(e.Class))
 	case len(excused) > 0:
 		c.logger.Info("a provider answers again", "provider", provider)
 		c.Reconsider(excused)
@@ -187,12 +193,16 @@ func (c *Coordinator) refused(ctx context.Context, k store.Key, provider string,
 // intend stores the intent, and reports whether one for the same grant stands already.
 func (c *Coordinator) intend(ctx context.Context, k store.Key, generation uint64) (lost bool, err error) {
 	defer c.locks.lock(k)() // against a save that would take the new intent for the one it settles
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
 	open, err := c.opts.Store.Intent(ctx, k)
-	if err != nil {
+	if err != nil && !store.Unusable(err) {
 		return false, err
 	}
 	// One above it tells that what followed was never saved. Of one whose answer is held here nothing is in doubt.
-	lost = open != nil && open.Generation >= generation && !c.heard(k, generation)
+	// Of one that cannot be decoded everything is.
+	lost = (err != nil || open != nil && open.Generation >= generation) && !c.heard(k, generation)
+	c.setAnnounced(k, true)
 	return lost, c.opts.Store.PutIntent(ctx, k, &store.Intent{Key: k.String(), Generation: generation, Time: c.opts.Now()})
 }
 
@@ -213,7 +223,7 @@ func (c *Coordinator) landed(ctx context.Context, k store.Key, a Answer, g *prov
 	if conn == nil {
 		return c.look(ctx, k)
 	}
-	if former := a.Connection.Attempt; former.Failures > 0 && !c.circuits.excuses(conn.Provider, former) {
+	if former := a.Connection.Attempt; former.Failures > 0 && !c.circuits.excuses(conn.Provider, k) {
 		c.logger.Info("refreshing works again", "connection", k.String(), "provider", conn.Provider, "failures", former.Failures)
 	}
 	a.Connection, a.Warnings = conn, nil
@@ -239,13 +249,15 @@ func (c *Coordinator) answered(ctx context.Context, k store.Key, t Terms, genera
 func (c *Coordinator) failed(ctx context.Context, k store.Key, a Answer, perr *providers.Error, lost bool) (Answer, error) {
 	now, seen := c.opts.Now(), a.Connection.Generation
 	next := nextTry(perr, a.Connection.Attempt.Failures, now)
-	c.left(k, a.Connection.Provider, perr.Class, next)
+	c.left(k, a.Connection.Provider, perr, next)
 	conn, saved, err := c.Keep(ctx, k, a.Connection, func(cur *store.Connection) (*store.Connection, error) {
 		if cur == nil || cur.Generation != seen {
 			return nil, nil
 		}
-		cur.Attempt.Unknown = cur.Attempt.Unknown || lost
-		cur.RefreshFailed(perr, a.Terms.Serial, a.Terms.Idle, now, next)
+		cur.RefreshFailed(store.Failure{
+			Error: perr, Lost: a.Terms.MayRotate && (lost || perr.Class == providers.Unknown), Next: next,
+			ProviderSerial: a.Terms.Serial, Idle: a.Terms.Idle,
+		}, now)
 		return cur, nil
 	})
 	if err != nil {

@@ -33,6 +33,20 @@ func newIndex() *index {
 func (x *index) set(k store.Key, due time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
+	x.put(k, due)
+}
+
+// offer enters a connection that is not there, or moves it to earlier; a zero time does nothing.
+func (x *index) offer(k store.Key, due time.Time) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if e := x.at[k]; !due.IsZero() && (e == nil || due.Before(e.due)) {
+		x.put(k, due)
+	}
+}
+
+// put is set under x.mu.
+func (x *index) put(k store.Key, due time.Time) {
 	e := x.at[k]
 	switch {
 	case due.IsZero() && e == nil:

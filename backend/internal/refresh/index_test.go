@@ -193,3 +193,18 @@ func TestBounds(t *testing.T) {
 		<-done
 	})
 }
+
+// What a slow reading of storage enters must not undo what happened since.
+func TestScheduleOfWhatIsOld(t *testing.T) {
+	bubble(t, "one that was reconnected since stays in the index", func(t *testing.T) {
+		f := newFleet(t)
+		f.add(t, "acme", 1, 30*time.Minute)
+		old, err := f.Load(context.Background(), at("acme", 0))
+		require.NoError(t, err)
+		old.Status = store.StatusNeedsReconnect
+		f.Schedule(context.Background(), at("acme", 0), old)
+		require.Equal(t, 1, f.Health().Scheduled)
+		time.Sleep(25 * time.Minute)
+		require.Equal(t, 1, f.count("acme"))
+	})
+}

@@ -60,6 +60,14 @@ func TestHardLimit(t *testing.T) {
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
 		require.Zero(t, b.source.calls.Load(), "nobody is asked")
 	})
+	bubble(t, "it is over for one that cannot be refreshed, too", func(t *testing.T) {
+		b := given(t, time.Hour)
+		b.source.terms = func(_ *store.Connection, t *refresh.Terms) { t.CanRefresh = false }
+		b.edit(t, limitIn(time.Minute))
+		work(t, b)
+		time.Sleep(2 * time.Minute)
+		require.Equal(t, store.ReasonHardLimit, b.stored(t).Reason)
+	})
 	bubble(t, "it is over for a connection that rests after failures, too", func(t *testing.T) {
 		b := given(t, time.Hour)
 		b.edit(t, func(c *store.Connection) {

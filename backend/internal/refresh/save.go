@@ -2,7 +2,6 @@ package refresh
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -192,6 +191,23 @@ func (c *Coordinator) heard(k store.Key, generation uint64) bool {
 	return held != nil && held.heard == generation
 }
 
+// setAnnounced notes that the intent of a connection is of a request that may be out, or no longer.
+func (c *Coordinator) setAnnounced(k store.Key, out bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if out {
+		c.announced[k] = true
+	} else {
+		delete(c.announced, k)
+	}
+}
+
+func (c *Coordinator) isAnnounced(k store.Key) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.announced[k]
+}
+
 // someUnsaved names connections that live in memory only, so many at most.
 func (c *Coordinator) someUnsaved(most int) (names []string) {
 	c.mu.Lock()
@@ -219,8 +235,7 @@ func (c *Coordinator) saveLater() {
 	if c.saving || len(c.unsaved) == 0 {
 		return
 	}
-	c.saves++ // a name of its own: the one before may still be on its way out
-	_, err := c.flights.start(fmt.Sprint("save ", c.saves), func(ctx context.Context) (any, error) {
+	c.saving = c.flights.spawn(func(ctx context.Context) {
 		finished := false
 		defer func() {
 			if !finished {
@@ -234,16 +249,14 @@ func (c *Coordinator) saveLater() {
 				c.saveAll(ctx)
 			case <-c.closing:
 				timer.Stop()
-				return nil, nil
+				return
 			case <-ctx.Done():
 				timer.Stop()
-				return nil, ctx.Err()
+				return
 			}
 		}
 		finished = true
-		return nil, nil
 	})
-	c.saving = err == nil
 }
 
 // stillSaving says whether anything is unsaved, and in the same breath gives the task up when not, so that what becomes
@@ -285,15 +298,6 @@ func (c *Coordinator) saveOne(ctx context.Context, k store.Key) error {
 	return err
 }
 
-// saveBefore saves what is held before a flight rests on it. The flight has announced nothing yet, so an intent that
-// stands is of what is saved here, and said by it.
-func (c *Coordinator) saveBefore(ctx context.Context, k store.Key) {
-	defer c.locks.lock(k)()
-	if saved, err := c.save(ctx, k); err == nil && saved != nil {
-		_ = c.opts.Store.DeleteIntent(ctx, k) // one that stays casts doubt on the next refusal, and nothing worse
-	}
-}
-
 // save writes what is held of a connection, if anything is, and gives what storage holds then. It is called under the
 // connection's lock.
 func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection, error) {
@@ -303,6 +307,8 @@ func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection,
 	if held == nil {
 		return nil, nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, writeTime)
+	defer cancel()
 	stored, err := c.opts.Store.Connection(ctx, k)
 	if err != nil {
 		return nil, err
@@ -329,8 +335,8 @@ func (c *Coordinator) save(ctx context.Context, k store.Key) (*store.Connection,
 	}
 	c.forget(k)
 	c.changed(ctx, k, next)
-	if c.flights.find(flightName(k)) != nil {
-		return next, nil // the intent is that flight's
+	if c.isAnnounced(k) {
+		return next, nil // the intent is of a request that may be out
 	}
 	// An intent that stays is found by the next refresh, or the next start.
 	if err := c.opts.Store.DeleteIntent(ctx, k); err != nil {
@@ -354,5 +360,5 @@ func (c *Coordinator) changed(ctx context.Context, k store.Key, conn *store.Conn
 		c.index.set(k, time.Time{})
 		return
 	}
-	c.Schedule(ctx, k, conn)
+	c.index.set(k, c.dueOf(ctx, k, conn))
 }

@@ -127,10 +127,10 @@ func (a Answer) renewable() bool {
 func dueAt(k store.Key, c *store.Connection, t Terms, now time.Time) time.Time {
 	status, _ := c.StatusUnder(t.Fingerprint)
 	g := c.Grant
-	if g == nil || !t.CanRefresh || status != store.StatusActive {
+	if g == nil || status != store.StatusActive {
 		return time.Time{}
 	}
-	if limit := g.HardLimit; !limit.IsZero() && !now.Before(limit) {
+	if limit := g.HardLimit; !t.CanRefresh || !limit.IsZero() && !now.Before(limit) {
 		return limit // to say so: nobody is asked any more
 	}
 	due := renewAt(k, g, t)

@@ -30,12 +30,13 @@ type worker struct {
 	working atomic.Bool
 
 	mu       sync.Mutex
-	waiting  map[string][]turn // guarded by mu; by provider, first come first served
-	turns    []string          // guarded by mu; providers with something waiting, the next one first
-	running  map[string]int    // guarded by mu; by provider
-	total    int               // guarded by mu
-	held     time.Time         // guarded by mu; nothing is started before
-	lastPass time.Time         // guarded by mu; when the worker last found something due
+	waiting  map[string][]turn  // guarded by mu; by provider, first come first served
+	queued   map[store.Key]bool // guarded by mu; those that wait
+	turns    []string           // guarded by mu; providers with something waiting, the next one first
+	running  map[string]int     // guarded by mu; by provider
+	total    int                // guarded by mu
+	held     time.Time          // guarded by mu; nothing is started before
+	lastPass time.Time          // guarded by mu; when the worker last found something due
 }
 
 // turn is a connection that waits for its provider.
@@ -74,14 +75,19 @@ func (c *Coordinator) Health() Health {
 	}
 }
 
-// Schedule enters a connection into the index as it was read from storage. What changes afterwards enters itself.
+// Schedule enters a connection into the index as it was read from storage. What changes enters itself, and may have done so
+// since: an entry that is there is not moved to later.
 func (c *Coordinator) Schedule(ctx context.Context, k store.Key, conn *store.Connection) {
+	c.index.offer(k, c.dueOf(ctx, k, conn))
+}
+
+func (c *Coordinator) dueOf(ctx context.Context, k store.Key, conn *store.Connection) time.Time {
+	now := c.opts.Now()
 	terms, err := c.opts.Source.Terms(ctx, conn)
 	if err != nil {
-		c.index.set(k, c.opts.Now().Add(lookAgain))
-		return
+		return now.Add(lookAgain)
 	}
-	c.index.set(k, dueAt(k, conn, terms, c.opts.Now()))
+	return dueAt(k, conn, terms, now)
 }
 
 // Reconsider looks again at connections that rest, because their provider changed or answers again.
@@ -145,6 +151,7 @@ func (c *Coordinator) pass(ctx context.Context) (refused bool) {
 			c.worker.lastPass = now
 			c.worker.mu.Unlock()
 			c.enqueue(ctx, k, now)
+			c.dispatch(ctx) // with a hundred thousand due, the first need not wait for a look at the last
 		}
 	}
 	c.dispatch(ctx)
@@ -176,8 +183,12 @@ func (c *Coordinator) enqueue(ctx context.Context, k store.Key, now time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.waiting == nil {
-		w.waiting, w.running = map[string][]turn{}, map[string]int{}
+		w.waiting, w.running, w.queued = map[string][]turn{}, map[string]int{}, map[store.Key]bool{}
 	}
+	if w.queued[k] {
+		return
+	}
+	w.queued[k] = true
 	if len(w.waiting[provider]) == 0 {
 		w.turns = append(w.turns, provider)
 	}
@@ -187,7 +198,7 @@ func (c *Coordinator) enqueue(ctx context.Context, k store.Key, now time.Time) {
 // dueNow is dueAt, but for failures that belong to an outage which is over.
 func (c *Coordinator) dueNow(k store.Key, a Answer, now time.Time) time.Time {
 	conn := a.Connection
-	if c.circuits.excuses(conn.Provider, conn.Attempt) {
+	if c.circuits.excuses(conn.Provider, k) {
 		conn = conn.Clone()
 		conn.Attempt = store.Attempt{}
 	}
@@ -236,6 +247,7 @@ func (c *Coordinator) take() (store.Key, string, bool) {
 			continue
 		}
 		k := w.waiting[provider][0].key
+		delete(w.queued, k)
 		if w.waiting[provider] = w.waiting[provider][1:]; len(w.waiting[provider]) == 0 {
 			delete(w.waiting, provider)
 		} else {
@@ -247,6 +259,16 @@ func (c *Coordinator) take() (store.Key, string, bool) {
 	}
 	return store.Key{}, "", false
 }
+
+// holding reports whether nothing new is to be started by itself.
+func (c *Coordinator) holding(now time.Time) bool {
+	c.worker.mu.Lock()
+	defer c.worker.mu.Unlock()
+	return now.Before(c.worker.held)
+}
+
+// Forget drops what is known of a provider that went elsewhere: that it was down, or asked to be left alone.
+func (c *Coordinator) Forget(provider string) { c.circuits.forget(provider) }
 
 // hold keeps the worker from starting anything for a while.
 func (c *Coordinator) hold() {

@@ -3,6 +3,7 @@ package refresh_test
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -276,6 +277,42 @@ func TestWorker(t *testing.T) {
 		f.Nudge()
 		time.Sleep(time.Second)
 		require.Equal(t, 1, f.count("acme"))
+	})
+	bubble(t, "with much due, the first does not wait for a look at the last", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.paused = true })
+		f.add(t, "acme", 100, -time.Second)
+		f.storage.Judge(func(a testenv.Access) error {
+			if a.Op == "get" && strings.HasPrefix(a.Key, "connection/") {
+				time.Sleep(time.Second) // storage is slow
+			}
+			return nil
+		})
+		for i := range 100 {
+			f.Invalidate(at("acme", i))
+		}
+		f.set(func() { f.paused = false })
+		f.Nudge()
+		time.Sleep(20 * time.Second)
+		require.Positive(t, f.count("acme"))
+	})
+	bubble(t, "one that waits for its provider waits once", func(t *testing.T) {
+		f := newFleet(t)
+		f.latency["acme"] = time.Minute
+		f.add(t, "acme", 40, -time.Second)
+		time.Sleep(time.Second)
+		var all []store.Key
+		for i := range 40 {
+			all = append(all, at("acme", i))
+		}
+		for range 5 {
+			f.Reconsider(all)
+			time.Sleep(time.Second)
+		}
+		require.LessOrEqual(t, f.Health().Due, 40)
+		time.Sleep(10 * time.Minute)
+		f.alive(t)
+		require.Equal(t, 40, f.count("acme"))
 	})
 	bubble(t, "storage that refuses is not asked in a loop", func(t *testing.T) {
 		f := newFleet(t)

@@ -52,6 +52,11 @@ var (
 		Serial: 1, Generation: 1, Provider: "openai", Kind: providers.KindAPIKey, Created: firstActor, Pinned: "pin", Status: StatusActive, Since: noon,
 		Key: map[string]providers.Secret{"api_key": providers.NewSecret("the key"), "organization": providers.NewSecret("org-1")}, Rotated: noon,
 	}
+	firstImport = Connection{
+		Serial: 1, Generation: 3, Provider: "acme", Kind: providers.KindAuthorizationCode, Created: firstActor, Pinned: "pin", Status: StatusActive, Since: noon,
+		Imported: Import{Digest: digest(providers.NewSecret("imported token")), Generation: 2},
+		Grant:    &providers.Grant{AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"), Issued: noon}, Rotated: noon,
+	}
 	firstFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin", Created: firstActor,
 		Caller: "entity:e-1", Expires: noon.Add(10 * time.Minute),
@@ -105,6 +110,7 @@ func entries() map[string]entry {
 		},
 		"connection": connection(&firstConnection),
 		"key":        connection(&firstKey),
+		"import":     connection(&firstImport),
 		"flow": {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store) error { return s.PutFlow(ctx, &firstFlow) }, &firstFlow,

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"maps"
 	"slices"
 	"time"
@@ -54,6 +56,8 @@ type Connection struct {
 	Pinned string `json:"pinned"`            // fingerprint of the provider the credential belongs to
 	FlowID string `json:"flow_id,omitempty"` // the flow that brought the grant
 
+	Imported Import `json:"imported,omitzero"` // where the grant comes from, if a refresh token was imported
+
 	Status       Status    `json:"status"`
 	Reason       Reason    `json:"status_reason,omitempty"`
 	Since        time.Time `json:"status_since"`
@@ -66,6 +70,13 @@ type Connection struct {
 	Rotated     time.Time `json:"rotated"`               // when the credential last changed
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
 	Attempt     Attempt   `json:"attempt"`
+}
+
+// Import remembers a refresh token that was obtained elsewhere, so that the same import sent again is known for what it is:
+// by then the token may be spent.
+type Import struct {
+	Digest     string `json:"digest"`     // SHA-256 of the refresh token
+	Generation uint64 `json:"generation"` // of the credential then; a higher one came of refreshing it
 }
 
 // Attempt is the record of the refreshes that failed since the last success. It decides when the next may be made, and
@@ -97,16 +108,43 @@ func (c *Connection) Clone() *Connection {
 	return &out
 }
 
-// Adopt makes g the connection's grant after a consent, an import or an issue.
+// Adopt makes g the connection's grant after a consent, an issue, or an import without a refresh token.
 func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
-	c.Grant, c.Key, c.Pinned = g, nil, pinned
+	c.Grant, c.Key, c.Pinned, c.Imported = g, nil, pinned, Import{}
 	c.credentialChanged(now)
 	c.recover(now)
 }
 
+// AdoptImport is Adopt for tokens obtained elsewhere.
+func (c *Connection) AdoptImport(g *providers.Grant, pinned string, now time.Time) {
+	c.Adopt(g, pinned, now)
+	if !g.RefreshToken.IsZero() {
+		c.Imported = Import{Digest: digest(g.RefreshToken), Generation: c.Generation}
+	}
+}
+
+// HasImport reports whether the grant comes from this very import and still serves, or will once it is enabled: adopting g
+// again could only lose what is newer. refreshed tells that something is. Until then another access token is a correction.
+func (c *Connection) HasImport(g *providers.Grant, pinned string) (has, refreshed bool) {
+	status := c.Status
+	if status == StatusDisabled {
+		status = c.DisabledFrom
+	}
+	if g.RefreshToken.IsZero() || c.Imported.Digest != digest(g.RefreshToken) || c.Pinned != pinned || status != StatusActive {
+		return false, false
+	}
+	refreshed = c.Generation > c.Imported.Generation
+	return refreshed || g.AccessToken.IsZero() || g.AccessToken.Equal(c.Grant.AccessToken), refreshed
+}
+
+func digest(s providers.Secret) string {
+	sum := sha256.Sum256([]byte(s.Reveal()))
+	return hex.EncodeToString(sum[:])
+}
+
 // AdoptKey makes values the connection's key.
 func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string, now time.Time) {
-	c.Grant, c.Key, c.Pinned = nil, values, pinned
+	c.Grant, c.Key, c.Pinned, c.Imported = nil, values, pinned, Import{}
 	c.credentialChanged(now)
 	c.recover(now)
 }
@@ -118,21 +156,29 @@ func (c *Connection) Refreshed(g *providers.Grant, now time.Time) {
 	c.recover(now)
 }
 
-// RefreshFailed records one failed refresh. next is when the next may be made; zero lets a resting class rest until the
-// provider changes. Only a rejection changes the status, and it says so when an earlier request may have spent the
-// token unseen, or when the grant lay idle for longer than the provider allows; zero is for ever.
-func (c *Connection) RefreshFailed(e *providers.Error, providerSerial uint64, idle time.Duration, now, next time.Time) {
-	unknown := c.Attempt.Unknown || e.Class == providers.Unknown
+// Failure is what came of a refresh that brought nothing.
+type Failure struct {
+	*providers.Error
+	Lost           bool          // an answer may have been lost on the way, with a token that was spent for it
+	Next           time.Time     // when the next may be made; zero lets a resting class rest until the provider changes
+	ProviderSerial uint64        // of the provider as it was
+	Idle           time.Duration // how long the provider lets a grant lie unused; zero: for ever
+}
+
+// RefreshFailed records one failed refresh. Only a rejection changes the status, and it says so when an earlier request
+// may have spent the token unseen, or when the grant lay idle for too long.
+func (c *Connection) RefreshFailed(f Failure, now time.Time) {
+	unknown := c.Attempt.Unknown || f.Lost
 	c.Attempt = Attempt{
-		Failures: c.Attempt.Failures + 1, Last: now, Next: next, Class: e.Class, Code: e.Code, Why: e.Reason,
-		Unknown: unknown, ProviderSerial: providerSerial,
+		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Reason,
+		Unknown: unknown, ProviderSerial: f.ProviderSerial,
 	}
-	if e.Class == providers.Rejected {
+	if f.Class == providers.Rejected {
 		reason := ReasonGrantRefused
 		switch {
 		case unknown:
 			reason = ReasonOutcomeUnknown
-		case c.lainIdle(idle, now):
+		case c.lainIdle(f.Idle, now):
 			reason = ReasonIdleLimit
 		}
 		c.setStatus(StatusNeedsReconnect, reason, now)

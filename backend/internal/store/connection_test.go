@@ -20,7 +20,7 @@ func connected() *Connection {
 
 func TestAdopt(t *testing.T) {
 	c := connected()
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, time.Time{})
+	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: time.Time{}}, noon)
 	require.Equal(t, StatusNeedsReconnect, c.Status)
 	c.Adopt(&providers.Grant{}, "pin2", noon.Add(time.Hour))
 	assert.Equal(t, StatusActive, c.Status)
@@ -37,6 +37,51 @@ func TestAdopt(t *testing.T) {
 	assert.Equal(t, uint64(4), c.Generation)
 }
 
+// An import that is sent again must not put a spent refresh token in the place of a newer one.
+func TestImportSentAgain(t *testing.T) {
+	grant := func(access, refresh string) *providers.Grant {
+		return &providers.Grant{AccessToken: providers.NewSecret(access), RefreshToken: providers.NewSecret(refresh)}
+	}
+	refresh := func(c *Connection) { c.Refreshed(grant("a2", "r2"), noon) }
+	refuse := func(c *Connection) {
+		refresh(c)
+		c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}}, noon)
+	}
+	for name, c := range map[string]struct {
+		since          func(*Connection)
+		again          *providers.Grant
+		pinned         string
+		has, refreshed bool
+	}{
+		"at once":                       {func(*Connection) {}, grant("a", "r"), "pin", true, false},
+		"at once, the refresh token":    {func(*Connection) {}, grant("", "r"), "pin", true, false},
+		"with another access token":     {func(*Connection) {}, grant("b", "r"), "pin", false, false},
+		"refreshed":                     {refresh, grant("a", "r"), "pin", true, true},
+		"refreshed, another access":     {refresh, grant("b", "r"), "pin", true, true},
+		"refreshed, no new token of it": {func(c *Connection) { c.Refreshed(grant("a2", "r"), noon) }, grant("a", "r"), "pin", true, true},
+		"another refresh token":         {refresh, grant("a", "another"), "pin", false, false},
+		"the newest one":                {refresh, grant("a2", "r2"), "pin", false, false},
+		"no refresh token":              {refresh, grant("a", ""), "pin", false, false},
+		"provider changed":              {refresh, grant("a", "r"), "pin2", false, false},
+		"refused":                       {refuse, grant("a", "r"), "pin", false, false},
+		"disabled":                      {func(c *Connection) { refresh(c); c.Disable(ReasonDisabledByPerson, noon) }, grant("a", "r"), "pin", true, true},
+		"refused and disabled":          {func(c *Connection) { refuse(c); c.Disable(ReasonDisabledByPerson, noon) }, grant("a", "r"), "pin", false, false},
+		"connected anew":                {func(c *Connection) { c.Adopt(grant("a2", "r2"), "pin", noon) }, grant("a", "r"), "pin", false, false},
+		"a key since":                   {func(c *Connection) { c.AdoptKey(nil, "pin", noon) }, grant("a", "r"), "pin", false, false},
+		"another import since":          {func(c *Connection) { c.AdoptImport(grant("", "r2"), "pin", noon) }, grant("a", "r"), "pin", false, false},
+		"an access token since":         {func(c *Connection) { c.AdoptImport(grant("a2", ""), "pin", noon) }, grant("a", "r"), "pin", false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := &Connection{Provider: "acme", Status: StatusActive, Since: noon}
+			conn.AdoptImport(grant("a", "r"), "pin", noon)
+			c.since(conn)
+			has, refreshed := conn.HasImport(c.again, c.pinned)
+			assert.Equal(t, c.has, has)
+			assert.Equal(t, c.refreshed, refreshed)
+		})
+	}
+}
+
 func TestRefreshFailed(t *testing.T) {
 	next := noon.Add(time.Minute)
 	for class, status := range map[providers.Class]Status{
@@ -45,7 +90,7 @@ func TestRefreshFailed(t *testing.T) {
 		providers.Rejected: StatusNeedsReconnect,
 	} {
 		c := connected()
-		c.RefreshFailed(&providers.Error{Class: class, Code: "code", Reason: "why"}, 7, 0, noon, next)
+		c.RefreshFailed(Failure{Error: &providers.Error{Class: class, Code: "code", Reason: "why"}, Lost: class == providers.Unknown, Next: next, ProviderSerial: 7}, noon)
 		assert.Equal(t, status, c.Status, class)
 		assert.Equal(t, Attempt{
 			Failures: 1, Last: noon, Next: next, Class: class, Code: "code", Why: "why", ProviderSerial: 7, Unknown: class == providers.Unknown,
@@ -53,7 +98,7 @@ func TestRefreshFailed(t *testing.T) {
 		assert.Equal(t, uint64(1), c.Generation, "the credential is the same")
 	}
 	c := connected()
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, next)
+	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: next}, noon)
 	assert.Equal(t, ReasonGrantRefused, c.Reason)
 }
 
@@ -76,7 +121,7 @@ func TestRefusalAfterTheIdleLimit(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			conn := connected()
 			conn.Grant, conn.Attempt.Unknown = &c.grant, c.lost
-			conn.RefreshFailed(refused, 1, c.idle, noon, time.Time{})
+			conn.RefreshFailed(Failure{Error: refused, Idle: c.idle}, noon)
 			assert.Equal(t, c.reason, conn.Reason)
 		})
 	}
@@ -85,9 +130,9 @@ func TestRefusalAfterTheIdleLimit(t *testing.T) {
 // A refusal after an answer was lost does not mean that a person revoked anything.
 func TestRefusalAfterALostAnswer(t *testing.T) {
 	c := connected()
-	c.RefreshFailed(&providers.Error{Class: providers.Unknown}, 1, 0, noon, noon)
-	c.RefreshFailed(&providers.Error{Class: providers.Transient}, 1, 0, noon, noon)
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, noon)
+	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Unknown}, Lost: true, Next: noon}, noon)
+	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Transient}, Next: noon}, noon)
+	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: noon}, noon)
 	assert.Equal(t, ReasonOutcomeUnknown, c.Reason)
 	assert.Equal(t, 3, c.Attempt.Failures)
 	c.Refreshed(&providers.Grant{}, noon)
@@ -104,7 +149,7 @@ func TestDisableAndEnable(t *testing.T) {
 	c.Disable(ReasonDisabledByPerson, noon.Add(time.Minute))
 	assert.Equal(t, StatusDisabled, c.Status)
 	assert.Equal(t, noon.Add(time.Minute), c.Since)
-	c.RefreshFailed(&providers.Error{Class: providers.Rejected}, 1, 0, noon, noon)
+	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: noon}, noon)
 	assert.Equal(t, StatusDisabled, c.Status)
 	c.Disable(ReasonDeleting, noon.Add(time.Hour))
 	assert.Equal(t, ReasonDeleting, c.Reason)

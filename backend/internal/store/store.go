@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -92,9 +93,49 @@ func (s Store) Connections(ctx context.Context, o Owner) ([]string, error) {
 	return s.storage.List(ctx, connectionPrefix+o.String()+"/")
 }
 
-// EachConnection calls fn with every connection there is, owner by owner. It stops at the first error of storage, of fn
-// or of ctx. An entry that cannot be decoded is given as nil: one damaged entry must not hide the others.
+// FailuresInARow is how many reads may fail one after the other before storage itself is taken to be down.
+const FailuresInARow = 100
+
+// UnreadError names the connections that storage did not give when all others were read.
+type UnreadError struct {
+	Keys  []Key
+	first error
+}
+
+// Add notes one more.
+func (e *UnreadError) Add(k Key, err error) {
+	if e.Keys = append(e.Keys, k); e.first == nil {
+		e.first = err
+	}
+}
+
+// Err is nil as long as nothing was noted.
+func (e *UnreadError) Err() error {
+	if len(e.Keys) == 0 {
+		return nil
+	}
+	return e
+}
+
+// Error names a few of them only: there may be very many.
+func (e *UnreadError) Error() string {
+	var names []string
+	for _, k := range e.Keys[:min(len(e.Keys), 5)] {
+		names = append(names, k.String())
+	}
+	return fmt.Sprintf("storage did not give %d connections, among them %s: %s", len(e.Keys), strings.Join(names, ", "), e.first)
+}
+
+// Unwrap gives what storage said of the first.
+func (e *UnreadError) Unwrap() error { return e.first }
+
+// EachConnection calls fn with every connection there is, owner by owner, until fn or ctx gives an error. One entry must not
+// hide the others: one that cannot be decoded is given as nil, and those that storage does not give are passed over and
+// named by an [UnreadError] at the end. A list that fails ends it, for nobody knows whom it would have named; so do
+// [FailuresInARow].
 func (s Store) EachConnection(ctx context.Context, fn func(Key, *Connection) error) error {
+	var unread UnreadError
+	row := 0
 	for _, kind := range []OwnerKind{Org, User} {
 		owners, err := s.Owners(ctx, kind)
 		if err != nil {
@@ -107,20 +148,21 @@ func (s Store) EachConnection(ctx context.Context, fn func(Key, *Connection) err
 				return err
 			}
 			for _, name := range names {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
 				key := Key{owner, name}
-				entry, err := s.storage.Get(ctx, key.storage())
-				if err != nil {
-					return err
+				c, err := s.Connection(ctx, key)
+				if ctx.Err() != nil {
+					return ctx.Err() // and no word on the entry
 				}
-				if entry == nil {
+				if err != nil && !Unusable(err) {
+					if row++; row == FailuresInARow {
+						return err
+					}
+					unread.Add(key, err)
 					continue
 				}
-				c, err := decodeConnection(entry.Value)
-				if err != nil {
-					c = nil
+				row = 0
+				if c == nil && err == nil {
+					continue // deleted since it was listed
 				}
 				if err := fn(key, c); err != nil {
 					return err
@@ -128,7 +170,7 @@ func (s Store) EachConnection(ctx context.Context, fn func(Key, *Connection) err
 			}
 		}
 	}
-	return nil
+	return unread.Err()
 }
 
 // Flow reads one flow.

@@ -9,6 +9,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 )
 
 func TestAbsentIsNothing(t *testing.T) {
@@ -95,6 +97,54 @@ func TestEachConnection(t *testing.T) {
 		assert.Error(t, s.EachConnection(t.Context(), func(Key, *Connection) error { return nil }))
 		fail(false)
 	}
+}
+
+// What storage does not give is named and hides nothing else, until it looks as if storage gave nothing at all.
+func TestEachConnectionThatStorageGives(t *testing.T) {
+	storage := &testenv.Storage{}
+	s := New(storage)
+	keys := make([]Key, 2*FailuresInARow)
+	at := map[string]int{}
+	for i := range keys {
+		keys[i] = Key{Owner{User, "u1"}, fmt.Sprintf("c-%03d", i)}
+		at[keys[i].storage()] = i
+		require.NoError(t, s.PutConnection(t.Context(), keys[i], &Connection{}))
+	}
+	walk := func(ctx context.Context, lost func(int) bool) (given int, err error) {
+		storage.Judge(func(a testenv.Access) error {
+			if a.Op == "get" && lost(at[a.Key]) {
+				return testenv.ErrStorage
+			}
+			return nil
+		})
+		err = s.EachConnection(ctx, func(Key, *Connection) error { given++; return nil })
+		return given, err
+	}
+	var unread *UnreadError
+
+	given, err := walk(t.Context(), func(i int) bool { return i != FailuresInARow-1 && i != len(keys)-1 })
+	assert.Equal(t, 2, given)
+	require.ErrorAs(t, err, &unread)
+	require.ErrorIs(t, err, testenv.ErrStorage)
+	assert.Len(t, unread.Keys, len(keys)-2, "a success in between begins the count anew")
+	assert.NotContains(t, unread.Keys, keys[FailuresInARow-1])
+	assert.ErrorContains(t, err, "198 connections, among them user/u1/c-000, user/u1/c-001, ")
+	assert.Less(t, len(err.Error()), 300)
+
+	given, err = walk(t.Context(), func(i int) bool { return i < FailuresInARow })
+	assert.Zero(t, given)
+	require.NotErrorAs(t, err, &unread)
+	require.ErrorIs(t, err, testenv.ErrStorage)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	given, err = walk(ctx, func(i int) bool {
+		if i == len(keys)-2 {
+			cancel()
+		}
+		return i == len(keys)-2
+	})
+	assert.Equal(t, len(keys)-2, given)
+	assert.Equal(t, context.Canceled, err, "the caller went away, which says nothing of any entry")
 }
 
 func TestOwnersAndNames(t *testing.T) {

@@ -261,7 +261,7 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings at the service"
 	}
 	if id := conn.Grant.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
-		return "the grant was not revoked: another connection rests, or may rest, on the same account at this provider, and many providers would end both"
+		return "the grant was not revoked: another connection rests on the same account at this provider, or one that cannot be read may, and many providers would end both"
 	}
 	if err := revokeGrant(ctx, p, conn.Inputs, conn.Grant); err != nil {
 		return "the connection is deleted, but the grant may live on at the provider (" + err.Error() + "): revoke it in the account's settings at the service"

@@ -9,8 +9,11 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
@@ -27,15 +30,24 @@ type backend struct {
 	process *Process
 	fenced  bool // Options.Paused
 
-	coordinator  *refresh.Coordinator
-	recovered    atomic.Bool // what a crash cut off was tried again
-	uncached     atomic.Bool // Vault was told to cache nothing
-	configWrites sync.Mutex  // held over the read and the write of config and of one provider
-	configs      cache[store.Config]
-	providers    cache[configured] // holds egress settings too: dropped with configs
-	directory    directory
-	flows        flowIndex
-	background   background
+	recovered atomic.Bool // what a crash cut off was tried again
+	uncached  atomic.Bool // Vault was told to cache nothing
+	resting   atomic.Bool // refreshing is paused, or nobody knows whether it is
+
+	configWrites  sync.Mutex // held over the read and the write of config and of one provider
+	configs       cache[store.Config]
+	providers     cache[configured]      // holds egress settings too: dropped with configs
+	providerNames cache[map[string]bool] // all that are configured, under one name
+
+	connections *connections.Repository
+	gate        *gate.Gate
+	tasks       *tasks.Runner
+	refresher   *refresh.Refresher
+	directory   *directory
+	flows       *flowIndex
+	saving      saving
+
+	connectionTasks []connectionTask // what may fall due for a connection
 }
 
 // Options changes what a backend works with. The zero value is what production uses.
@@ -100,13 +112,28 @@ func New(o Options) logical.Factory {
 		if err := b.Setup(ctx, conf); err != nil {
 			return nil, err
 		}
-		b.background.init(b.Logger())
-		b.directory.seen = func(ctx context.Context, k store.Key, c *store.Connection) { b.coordinator.Schedule(ctx, k, c) }
-		b.coordinator = refresh.New(refresh.Options{
-			Store: b.store, Source: b, Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(),
-			Paused: b.paused, Uncached: b.uncached.Load, Changed: b.directory.changed,
-		})
+		b.build()
 		return b, nil
+	}
+}
+
+// build joins the rooms of the house. Calls go from the later ones to the earlier.
+func (b *backend) build() {
+	b.resting.Store(true) // until config was read
+	b.saving.b = b
+	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
+	b.directory, b.flows = newDirectory(b), newFlowIndex(b)
+	b.gate = gate.New(b.now, b.directory.recovered)
+	b.connections = connections.New(connections.Options{
+		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.directory.changed, Unsettled: b.saving.begin,
+	})
+	b.refresher = refresh.New(refresh.Options{
+		Connections: b.connections, Gate: b.gate, Tasks: b.tasks, Source: b,
+		Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(),
+	})
+	b.connectionTasks = []connectionTask{
+		{b.refresher.Due, b.refresher.RunDue},
+		{b.deletionDue, b.runDeletion},
 	}
 }
 

@@ -175,6 +175,16 @@ func (f *fixture) periodic(t *testing.T) {
 	require.NoError(t, err)
 }
 
+// saved lets time pass until nothing is held in memory only.
+func (f *fixture) saved(t *testing.T) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		f.Advance(time.Second)
+		f.periodic(t)
+		return number(f.Read("status", nil).OK(t)["unsaved"]) == 0
+	}, 10*time.Second, 5*time.Millisecond, "what storage refused is saved later")
+}
+
 func query(t *testing.T, raw, name string) string {
 	t.Helper()
 	u, err := url.Parse(raw)

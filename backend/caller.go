@@ -1,8 +1,11 @@
 package backend
 
 import (
+	"time"
+
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
@@ -27,6 +30,16 @@ func (c caller) id() string {
 		return "accessor:" + c.accessor
 	}
 	return ""
+}
+
+// actor is the caller as records of changes name them.
+func (c caller) actor(now time.Time) store.Actor {
+	return store.Actor{EntityID: c.entity, DisplayName: c.display, Time: now}
+}
+
+// act is a change that the caller makes.
+func (c caller) act(verb string, now time.Time) connections.Act {
+	return connections.Act{By: c.actor(now), Verb: verb}
 }
 
 // owns reports whether the connection is under the caller's own entity, whichever way the path was spelled.

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -21,6 +23,7 @@ type write struct {
 	provider *configured
 	kind     providers.Kind
 	known    *store.Connection // as it was when the request was planned; nil: it is to be created
+	replaces bool              // what was there is damaged: it counts as nothing
 
 	keys      map[string]string // key fields named
 	grant     *providers.Grant  // imported or issued
@@ -39,9 +42,10 @@ func (w *write) issues() bool { return w.kind == providers.KindClientCredentials
 func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*write, error) {
 	w := &write{key: k, who: who, now: b.now()}
 	var err error
-	if w.known, err = b.coordinator.Load(ctx, k); err != nil {
+	if w.known, _, err = b.connections.Get(ctx, k); err != nil && !store.Damaged(err) {
 		return nil, err
 	}
+	w.replaces = err != nil
 	name := k.Name
 	if w.known != nil {
 		name = w.known.Provider
@@ -128,6 +132,8 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	case w.known == nil && asked == string(providers.KindClientCredentials):
 		w.kind, err = kindOf(definition, asked, nil)
 		return err
+	case w.replaces:
+		return conflict("the entry of %s is damaged: write a credential, which replaces it, or delete it", w.key)
 	case w.known == nil:
 		return badRequest("nothing to store for %s: write the key fields of %q (see catalog/%s), import a refresh_token, or connect an account with auth-code-url/%s",
 			w.key, w.provider.name, definition.ID, w.key)
@@ -217,9 +223,9 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 	}
 	if v, ok := d.GetOk("disabled"); ok {
 		if v.(bool) {
-			w.edit(func(c *store.Connection) { c.Disable(store.ReasonDisabledByPerson, w.now) })
+			w.edit(func(c *store.Connection) { c.Disable(w.who.actor(w.now)) })
 		} else {
-			w.edit(func(c *store.Connection) { c.Enable(w.now) })
+			w.edit(func(c *store.Connection) { c.Enable(w.who.actor(w.now)) })
 		}
 	}
 	return w.readInputs(d)
@@ -268,7 +274,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		return nil, conflict("connection %s was made by somebody else meanwhile: nothing was written; read it, then write again", w.key)
 	case c == nil:
 		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
-	case c.Reason == store.ReasonDeleting:
+	case !c.Deleting.IsZero():
 		return nil, beingDeleted(w.key)
 	case c.Private && !w.known.Private && !w.who.owns(w.key):
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
@@ -316,16 +322,30 @@ func beingDeleted(k store.Key) error {
 // newConnection is a connection before it has a credential. One that its owner makes is private.
 func newConnection(k store.Key, provider string, kind providers.Kind, who caller, now time.Time) *store.Connection {
 	return &store.Connection{
-		// What was left of a connection that had the name before must not fit this one.
-		Generation: uint64(now.UnixMilli()),
-		Provider:   provider, Kind: kind, Private: who.owns(k), Status: store.StatusActive, Since: now,
-		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
+		Provider: provider, Private: who.owns(k), Created: who.actor(now),
+		Credential: store.Credential{
+			// What was left of a connection that had the name before must not fit this one.
+			Generation: uint64(now.UnixMilli()),
+			Kind:       kind,
+		},
 	}
 }
 
+// store writes what the request brings.
+func (w *write) store(ctx context.Context, b *backend, apply func(*store.Connection) (*store.Connection, error)) (*store.Connection, error) {
+	act := w.who.act("write", w.now)
+	if w.replaces {
+		return b.connections.Replace(ctx, w.key, act, apply)
+	}
+	return b.connections.Update(ctx, w.key, act, apply)
+}
+
+// errSpending is why an import waits: the token that it brings is being spent.
+var errSpending = errors.New("the imported token is being spent")
+
 // importTokens stores what was given first, so that it is not lost, and then tries it out.
 func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection, error) {
-	conn, err := b.coordinator.Update(ctx, w.key, w.apply)
+	conn, err := b.storeImport(ctx, w)
 	if err != nil {
 		return nil, err
 	}
@@ -334,32 +354,61 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 		return conn, nil
 	}
 	if w.grant.AccessToken.IsZero() {
-		a, err := b.coordinator.Refresh(ctx, w.key, w.who.permitFor(w.key))
+		a, err := b.refresher.Refresh(ctx, w.key, w.who.permitFor(w.key))
 		if err != nil {
 			w.warnings = append(w.warnings, "the tokens are stored, and a first refresh failed: "+err.Error())
-			return b.coordinator.Load(ctx, w.key)
+			conn, _, err = b.connections.Get(ctx, w.key)
+			return conn, err
 		}
 		conn = a.Connection
 	}
 	return b.identify(ctx, w, conn)
 }
 
+// storeImport stores the tokens. Should the same refresh token be on its way to the provider already, it waits for what
+// comes of that: adopting the token again would drop the answer.
+func (b *backend) storeImport(ctx context.Context, w *write) (*store.Connection, error) {
+	adopt := func(c *store.Connection) (*store.Connection, error) {
+		if c != nil && c.FromImport(w.grant) && b.connections.Spending(w.key) {
+			return nil, errSpending
+		}
+		return w.apply(c)
+	}
+	for {
+		conn, err := w.store(ctx, b, adopt)
+		if !errors.Is(err, errSpending) {
+			return conn, err
+		}
+		if under := b.tasks.Find(refresh.Name(w.key)); under != nil {
+			if _, _ = under.Wait(ctx); ctx.Err() != nil {
+				return nil, ctx.Err()
+			}
+		}
+	}
+}
+
 // identify learns whose account imported or issued tokens belong to. Not knowing is a warning, not a failure.
 func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection) (*store.Connection, error) {
 	grant := conn.Clone().Grant
-	resolved, err := w.provider.client.Resolve(ctx, w.provider.app, conn.Inputs)
+	pass, err := b.enter(ctx, w.provider.name, w.key, conn)
 	if err == nil {
-		err = w.provider.client.Identify(ctx, w.provider.app, resolved, grant)
+		var resolved providers.Resolved
+		resolved, err = w.provider.client.Resolve(ctx, w.provider.app, conn.Inputs)
+		if err == nil {
+			err = w.provider.client.Identify(ctx, w.provider.app, resolved, grant)
+		}
+		pass.Leave(refresh.OutcomeOf(err))
 	}
 	if err != nil {
-		w.warnings = append(w.warnings, "whose account it is could not be learned: "+err.Error())
+		w.warnings = append(w.warnings, "whose account it is could not be learned: "+warningText(err))
 		return conn, nil
 	}
 	generation := conn.Generation
-	known, err := b.coordinator.Update(ctx, w.key, func(c *store.Connection) (*store.Connection, error) {
+	known, err := b.connections.Update(ctx, w.key, w.who.act("identify", w.now), func(c *store.Connection) (*store.Connection, error) {
 		if c == nil || c.Generation != generation {
 			return nil, nil // it has moved on
 		}
+		c.Identified(grant.Account)
 		c.Grant.Account, c.Grant.Config, c.Grant.SecretConfig = grant.Account, grant.Config, grant.SecretConfig
 		return c, nil
 	})
@@ -369,23 +418,39 @@ func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection
 	return known, nil
 }
 
+// warningText is an error's text for a warning.
+func warningText(err error) string {
+	var shut *gate.Refused
+	if errors.As(err, &shut) {
+		return gateText(shut)
+	}
+	return err.Error()
+}
+
 // issue obtains a grant of the app's own (RFC 6749 section 4.4) and stores it.
 func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error) {
 	var inputs store.Connection
 	for _, change := range w.edits {
 		change(&inputs)
 	}
-	out, err := b.coordinator.Detach(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
+	out, err := b.tasks.Once(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
+		defer b.connections.Pin(w.key)()
+		pass, err := b.enter(ctx, w.provider.name, w.key, w.known)
+		if err != nil {
+			return nil, err
+		}
+		defer pass.Leave(gate.NotSent, 0)
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs.Inputs)
 		if err != nil {
 			return nil, err
 		}
 		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
+		pass.Leave(refresh.OutcomeOf(err))
 		if err != nil {
 			return nil, err
 		}
-		conn, saved, err := b.coordinator.Keep(ctx, w.key, w.known, w.apply)
-		if !saved {
+		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
+		if err == nil && !saved {
 			w.warnings = append(w.warnings, unsavedWarning)
 		}
 		return conn, err

@@ -2,117 +2,131 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"time"
 	"unique"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 )
 
-// directory knows a little of every connection, so that counts and questions across owners need not read them all.
+// directory knows a little of every connection, so that counts and questions across owners need not read them all. What
+// falls due for a connection is kept in the same record.
 type directory struct {
-	mirror mirror[store.Key, summary]
-	seen   func(context.Context, store.Key, *store.Connection) // told of each connection that a fill reads
+	b      *backend
+	mirror *mirror[store.Key, record]
 }
 
-// summary is what the directory keeps of one connection. Of one that cannot be read or decoded it keeps that alone.
-type summary struct {
-	provider   string
-	status     store.Status
-	reason     store.Reason
-	pinned     string
-	account    string // at the provider; empty when unknown
-	failing    bool   // its last refresh failed
-	unreadable bool
-	limit      int64 // when its consent runs out, in Unix seconds; 0: never
+// record is what memory keeps of one connection all the time. It is a [tasks.Task]: what the connection calls for.
+// Guarded by the mirror's mutex, but for the place, which is the index's, and what never changes.
+type record struct {
+	tasks.Place
+	b   *backend  // never changes; nil while nothing was read of the connection
+	key store.Key // never changes
+
+	provider   unique.Handle[string]
+	pinned     unique.Handle[string]
+	account    string       // at the provider; empty when unknown
+	refused    store.Reason // shares its text with all others
+	limit      int64        // when its consent runs out, in Unix seconds; 0: never
+	end        int64        // when it dies and nothing can renew it, in Unix seconds; 0: never
+	deleting   bool
+	disabled   bool
+	failing    bool // its last renewal failed
+	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 }
 
-func summarize(c *store.Connection) summary {
-	s := summary{
-		provider: intern(c.Provider), status: intern(c.Status), reason: intern(c.Reason), pinned: intern(c.Pinned), failing: c.Attempt.Failures > 0,
+func newDirectory(b *backend) *directory {
+	return &directory{b: b, mirror: newMirror[store.Key, record]()}
+}
+
+// summarize notes what a connection is.
+func (r *record) summarize(b *backend, k store.Key, c *store.Connection, renewable bool) {
+	f := c.Facts(renewable)
+	if r.b == nil { // they never change, and are read without the mutex
+		r.b, r.key = b, k
 	}
-	if c.Grant != nil {
-		s.account = c.Grant.Account.ID
-		if limit := c.Grant.HardLimit; !limit.IsZero() {
-			s.limit = limit.Unix()
-		}
-	}
-	return s
+	r.unreadable = false
+	r.provider, r.pinned, r.account = unique.Make(c.Provider), unique.Make(c.Pinned), c.Account.ID
+	r.refused, r.limit, r.end = unique.Make(f.Refused).Value(), unixOf(f.Limit), unixOf(f.End)
+	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
 }
 
-// intern gives the one copy of a text that many connections share: a third of what a summary takes would be repetition.
-func intern[T ~string](text T) T { return unique.Make(text).Value() }
+// facts are the ones that the status depends on.
+func (r *record) facts() store.Facts {
+	return store.Facts{
+		Deleting: r.deleting, Disabled: r.disabled, Pinned: r.pinned.Value(), Refused: r.refused,
+		Limit: timeOf(r.limit), End: timeOf(r.end),
+	}
+}
 
-// changed follows one connection; nil: it is gone.
-func (d *directory) changed(k store.Key, c *store.Connection) {
-	if c == nil {
-		d.mirror.remove(k)
+func unixOf(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.Unix()
+}
+
+func timeOf(unix int64) (t time.Time) {
+	if unix != 0 {
+		t = time.Unix(unix, 0)
+	}
+	return t
+}
+
+// changed follows one connection. It is told under the connection's lock.
+func (d *directory) changed(c connections.Change) {
+	if c.After == nil {
+		d.mirror.remove(c.Key, d.gone)
 		return
 	}
-	d.mirror.set(k, summarize(c))
+	d.mirror.set(c.Key, d.enter(context.Background(), c.Key, c.After))
+}
+
+// gone lets nothing more fall due for a connection.
+func (d *directory) gone(r *record) { d.b.tasks.Set(r, time.Time{}) }
+
+// enter gives what to note of a connection, and when something falls due for it.
+func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection) func(*record) {
+	terms, err := d.b.Terms(ctx, c)
+	due := d.b.now().Add(tasks.LookAgain)
+	if err == nil {
+		due = d.b.dueOf(k, c, terms)
+	}
+	return func(r *record) {
+		r.summarize(d.b, k, c, terms.CanRefresh)
+		d.b.tasks.Set(r, due)
+	}
 }
 
 // forget says that somebody else changed a connection.
-func (d *directory) forget(k store.Key) { d.mirror.forget(k) }
+func (d *directory) forget(keys ...store.Key) { d.mirror.forget(keys...) }
 
-// fill reads what storage has and the directory does not know. What storage does not give is read again by the next fill,
-// and that alone; a [store.UnreadError] names it, and everything else is known.
-func (d *directory) fill(ctx context.Context, s store.Store) error {
-	unread, row := new(store.UnreadError), 0
-	missed := func(k store.Key, err error) (summary, bool, error) {
-		unread.Add(k, err)
-		d.forget(k)
-		return summary{unreadable: true}, true, nil
-	}
-	err := d.mirror.fill(ctx, reader[store.Key, summary]{
-		all: func(ctx context.Context, add func(store.Key, summary)) error {
-			err := s.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
-				add(k, d.read(ctx, k, c))
-				return nil
-			})
-			if some := new(store.UnreadError); errors.As(err, &some) {
-				for _, k := range some.Keys {
-					add(k, summary{unreadable: true})
-					d.forget(k)
-				}
-				unread, err = some, nil
-			}
-			return err
-		},
-		one: func(ctx context.Context, k store.Key) (summary, bool, error) {
-			if row >= store.FailuresInARow { // storage is down, and the others need not try it
-				return missed(k, nil)
-			}
-			c, err := s.Connection(ctx, k)
+// fill reads what storage has and the directory does not know, and names the connections that storage did not give: those
+// alone are read again by the next fill.
+func (d *directory) fill(ctx context.Context) (unread[store.Key], error) {
+	return d.mirror.fill(ctx, source[store.Key, record]{
+		keys: d.b.store.EachKey,
+		read: func(ctx context.Context, k store.Key) (func(*record), error) {
+			c, err := d.b.connections.Look(ctx, k)
 			switch {
-			case ctx.Err() != nil:
-				return summary{}, false, ctx.Err()
-			case err != nil && !store.Unusable(err):
-				row++
-				return missed(k, err)
+			case store.Unusable(err):
+				return unreadable, nil
+			case err != nil || c == nil:
+				return nil, err
 			}
-			row = 0
-			return d.read(ctx, k, c), c != nil || err != nil, nil
+			return d.enter(ctx, k, c), nil
 		},
-	})
-	if err != nil {
-		return err
-	}
-	return unread.Err()
+		unread: unreadable,
+	}, d.gone)
 }
 
-// read takes what a fill found; nil: it cannot be decoded.
-func (d *directory) read(ctx context.Context, k store.Key, c *store.Connection) summary {
-	if c == nil {
-		return summary{unreadable: true}
-	}
-	d.seen(ctx, k, c)
-	return summarize(c)
-}
+func unreadable(r *record) { r.unreadable = true }
 
-// each calls fn with every connection's summary, filling the directory first if need be. fn must not call back.
-func (d *directory) each(ctx context.Context, s store.Store, fn func(store.Key, summary)) error {
-	if err := d.fill(ctx, s); err != nil && !errors.As(err, new(*store.UnreadError)) {
+// each calls fn with every connection's record, reading first what the directory does not know. fn must not call back, nor
+// keep the record.
+func (d *directory) each(ctx context.Context, fn func(store.Key, *record)) error {
+	if _, err := d.fill(ctx); err != nil {
 		return err
 	}
 	d.mirror.each(fn)
@@ -120,27 +134,58 @@ func (d *directory) each(ctx context.Context, s store.Store, fn func(store.Key, 
 }
 
 // count is how many connections satisfy the question, or might: those that cannot be read are among them.
-func (d *directory) count(ctx context.Context, s store.Store, is func(store.Key, summary) bool) (int, error) {
+func (d *directory) count(ctx context.Context, is func(store.Key, *record) bool) (int, error) {
 	n := 0
-	err := d.each(ctx, s, func(k store.Key, sum summary) {
-		if sum.unreadable || is(k, sum) {
+	err := d.each(ctx, func(k store.Key, r *record) {
+		if r.unreadable || is(k, r) {
 			n++
 		}
 	})
 	return n, err
 }
 
-// reconnectBy is when the consent runs out; zero: never.
-func (s summary) reconnectBy() (limit time.Time) {
-	if s.limit != 0 {
-		limit = time.Unix(s.limit, 0)
+// reconsider reads the connections of a provider again, since what falls due for them depends on it.
+func (d *directory) reconsider(ctx context.Context, provider string) error {
+	var keys []store.Key
+	if err := d.each(ctx, func(k store.Key, r *record) {
+		if !r.unreadable && r.provider.Value() == provider {
+			keys = append(keys, k)
+		}
+	}); err != nil {
+		return err
 	}
-	return limit
+	d.forget(keys...)
+	_, err := d.fill(ctx)
+	return err
 }
 
-// statusUnder is [store.Connection.StatusUnder] for a summary.
-func (s summary) statusUnder(fingerprint *string) store.Status {
-	c := store.Connection{Status: s.status, Reason: s.reason, Pinned: s.pinned}
-	status, _ := c.StatusUnder(fingerprint)
-	return status
+// recovered has the connections looked at that failed while their provider was down.
+func (d *directory) recovered(provider string, names []string) {
+	d.b.Logger().Info("a provider answers again", "provider", provider)
+	now := d.b.now()
+	for _, name := range names {
+		if k, err := store.ParseKey(name); err == nil {
+			d.mirror.with(k, func(r *record) {
+				if r.b != nil {
+					d.b.tasks.Sooner(r, now)
+				}
+			})
+		}
+	}
 }
+
+// Lane implements [tasks.Task].
+func (r *record) Lane() tasks.Lane {
+	r.b.directory.mirror.mu.Lock()
+	defer r.b.directory.mirror.mu.Unlock()
+	if r.deleting {
+		return tasks.Lane{Kind: laneDelete, Key: r.provider.Value()}
+	}
+	return tasks.Lane{Kind: laneRefresh, Key: r.provider.Value()}
+}
+
+// Name implements [tasks.Task].
+func (r *record) Name() string { return r.key.String() }
+
+// Run implements [tasks.Task].
+func (r *record) Run(ctx context.Context) time.Time { return r.b.runConnection(ctx, r.key) }

@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -19,22 +18,34 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-func TestSummaryStatus(t *testing.T) {
-	same, other := "p", "q"
-	for name, c := range map[string]struct {
-		is   summary
-		now  *string
-		want store.Status
-	}{
-		"active":           {summary{status: store.StatusActive, pinned: "p"}, &same, store.StatusActive},
-		"provider changed": {summary{status: store.StatusActive, pinned: "p"}, &other, store.StatusNeedsReconnect},
-		"provider gone":    {summary{status: store.StatusActive, pinned: "p"}, nil, store.StatusNeedsReconnect},
-		"disabled":         {summary{status: store.StatusDisabled, pinned: "p"}, &other, store.StatusDisabled},
-	} {
-		assert.Equal(t, c.want, c.is.statusUnder(c.now), name)
+// What the directory keeps tells the status as the connection itself does.
+func TestRecordTellsTheStatus(t *testing.T) {
+	now, same, other := newClock().Now(), "p", "q"
+	grant := func(change func(*providers.Grant)) *providers.Grant {
+		g := &providers.Grant{AccessToken: providers.NewSecret("t"), Issued: now.Add(-time.Hour)}
+		change(g)
+		return g
 	}
-	c := store.Connection{Provider: "acme", Grant: &providers.Grant{Account: providers.Account{ID: "a"}}}
-	assert.Equal(t, summary{provider: "acme", account: "a"}, summarize(&c))
+	whole := grant(func(*providers.Grant) {})
+	for name, c := range map[string]store.Connection{
+		"active":       {Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"a key":        {Credential: store.Credential{Pinned: "p"}},
+		"disabled":     {Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"deleting":     {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"refused":      {Credential: store.Credential{Pinned: "p", Grant: whole, Refused: store.Refusal{Reason: store.ReasonIdleLimit}}},
+		"expired":      {Credential: store.Credential{Pinned: "p", Grant: grant(func(g *providers.Grant) { g.Expires = now })}},
+		"past a limit": {Credential: store.Credential{Pinned: "p", Grant: grant(func(g *providers.Grant) { g.HardLimit = now })}},
+	} {
+		for _, renewable := range []bool{true, false} {
+			for _, fingerprint := range []*string{&same, &other, nil} {
+				var r record
+				r.summarize(nil, store.Key{}, &c, renewable)
+				status, reason := c.Facts(renewable).Status(fingerprint, now)
+				got, why := r.facts().Status(fingerprint, now)
+				assert.Equal(t, []any{status, reason}, []any{got, why}, name)
+			}
+		}
+	}
 }
 
 // Connections come and go while the directory is filled and asked.
@@ -128,7 +139,8 @@ func TestLostEntry(t *testing.T) {
 		assert.Equal(t, []string{lost}, slices.Compact(reads()), "the others are known")
 		f.periodic(t)
 		assert.Eventually(t, func() bool {
-			return f.Logs.Contains("storage did not give 1 connections, among them org/default/lost: " + testenv.ErrStorage.Error())
+			return f.Logs.Contains("storage did not give some connections") && f.Logs.Contains("org/default/lost") &&
+				f.Logs.Contains(testenv.ErrStorage.Error())
 		}, 10*time.Second, 5*time.Millisecond, "the log says which one")
 
 		f.Storage.Judge(nil)
@@ -139,39 +151,6 @@ func TestLostEntry(t *testing.T) {
 		assert.InDelta(t, 2, number(status["connections"]), 0, "nobody knows what another node made of it")
 		assert.InDelta(t, 1, number(status["unreadable"]), 0)
 	})
-}
-
-// When nothing can be read again, not all is tried, and nothing is forgotten.
-func TestDirectoryWhileStorageIsDown(t *testing.T) {
-	storage, scheduled := &testenv.Storage{}, 0
-	s := store.New(storage)
-	d := directory{seen: func(context.Context, store.Key, *store.Connection) { scheduled++ }}
-	for i := range 2 * store.FailuresInARow {
-		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: fmt.Sprint("c", i)}
-		require.NoError(t, s.PutConnection(t.Context(), k, &store.Connection{}))
-	}
-	require.NoError(t, d.fill(t.Context(), s))
-	for k := range d.mirror.entries {
-		d.forget(k)
-	}
-	storage.Judge(func(testenv.Access) error { return testenv.ErrStorage })
-	storage.Forget()
-	var unread *store.UnreadError
-	require.ErrorAs(t, d.fill(t.Context(), s), &unread)
-	assert.Len(t, unread.Keys, 2*store.FailuresInARow)
-	assert.Len(t, storage.History(), store.FailuresInARow)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	cancel()
-	require.ErrorIs(t, d.fill(ctx, s), context.Canceled)
-	storage.Judge(nil)
-	scheduled = 0
-	require.NoError(t, d.fill(t.Context(), s))
-	assert.Equal(t, 2*store.FailuresInARow, scheduled)
-	n, err := d.count(t.Context(), s, func(store.Key, summary) bool { return false })
-	require.NoError(t, err)
-	assert.Zero(t, n, "all are read")
-	assert.Len(t, d.mirror.entries, 2*store.FailuresInARow)
 }
 
 // A connection that cannot be read may rest on any account, and many providers would end its grant too.

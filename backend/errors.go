@@ -9,8 +9,10 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
@@ -55,12 +57,15 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 		status *statusError
 		flight *refresh.Error
 		call   *providers.Error
+		shut   *gate.Refused
 	)
 	switch {
 	case errors.As(err, &status):
 		return coded(status.status, status.text)
 	case errors.As(err, &flight):
 		return coded(problemStatus(flight.Problem), flight.Error())
+	case errors.As(err, &shut):
+		return coded(http.StatusBadGateway, gateText(shut))
 	case errors.As(err, &call):
 		switch call.Class {
 		case providers.Misconfigured, providers.Rejected, providers.Forbidden:
@@ -69,13 +74,29 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 		return coded(http.StatusBadGateway, call.Error()+": try again later")
 	case store.IsReadOnly(err):
 		return nil, logical.ErrReadOnly
-	case errors.Is(err, refresh.ErrClosing):
+	case errors.Is(err, tasks.ErrClosed), errors.Is(err, gate.ErrClosed):
 		return coded(http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return coded(http.StatusServiceUnavailable, "the request ended before its answer was there; what it started goes on: send it again")
 	}
 	b.Logger().Error("a request failed", "operation", string(req.Operation), "error", err)
 	return nil, err
+}
+
+// gateText says why a provider is not called now.
+func gateText(e *gate.Refused) string {
+	why := "it is down, and is probed until it answers"
+	switch e.State {
+	case gate.Resting:
+		why = "it asked to be left alone"
+	case gate.Busy:
+		why = "too many requests wait for it"
+	}
+	text := fmt.Sprintf("provider %q is not called now: %s; nothing was sent or changed", e.Key, why)
+	if e.Until.IsZero() {
+		return text + ": try again later"
+	}
+	return text + ": try again at " + rfc3339(e.Until)
 }
 
 // coded answers with a status. A 400 goes as an error response, which shows its text without ornament.

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/hex"
-	"sync"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -48,15 +47,15 @@ func digest(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// flowIndex knows the flows that are open, so that a connection's metadata can show them and a caller cannot open
-// without end.
+// flowIndex knows the flows there are, so that a connection's metadata can show them and a caller cannot open without end.
 type flowIndex struct {
-	mirror mirror[string, openFlow] // by flow id
+	b      *backend
+	mirror *mirror[string, openFlow] // by flow id
 
-	locks [64]sync.Mutex // of flows, by the first digits of their id; held for storage only, never over the network
+	locks [64]chan struct{} // of flows, by the first digits of their id; held for storage only, never over the network
 }
 
-// openFlow is what the index keeps of one flow.
+// openFlow is what the index keeps of one flow. Guarded by the mirror's mutex.
 type openFlow struct {
 	key      string
 	provider string
@@ -64,69 +63,85 @@ type openFlow struct {
 	started  time.Time
 	expires  time.Time
 	denied   bool
-	ended    bool // there is an outcome, or it is void
+	ended    bool // there is an outcome, or it is void, or it cannot be read
 
 	finishing bool // its code is being spent, unless a crash cut that off
 }
 
-func summarizeFlow(f *store.Flow) openFlow {
-	return openFlow{
+func newFlowIndex(b *backend) *flowIndex {
+	x := &flowIndex{b: b, mirror: newMirror[string, openFlow]()}
+	for i := range x.locks {
+		x.locks[i] = make(chan struct{}, 1)
+	}
+	return x
+}
+
+func (o *openFlow) summarize(f *store.Flow) {
+	*o = openFlow{
 		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
 		denied: f.Parked != nil && f.Parked.Denied != "", ended: f.Outcome != nil || f.Void,
 		finishing: f.Claimed != "" && f.Outcome == nil,
 	}
 }
 
-// lock serialises the changes of one flow. Ids are hashes, so two flows rarely share a lock; one that waits for a
-// stranger waits for storage at most.
-func (x *flowIndex) lock(id string) (unlock func()) {
+// lock serialises the changes of one flow, and waits for that as long as ctx lasts. Ids are hashes, so two flows rarely
+// share a lock; one that waits for a stranger waits for storage at most.
+func (x *flowIndex) lock(ctx context.Context, id string) (unlock func(), err error) {
 	var shard byte
 	if b, err := hex.DecodeString(id[:2]); err == nil {
 		shard = b[0] % byte(len(x.locks))
 	}
-	x.locks[shard].Lock()
-	return x.locks[shard].Unlock
+	held := x.locks[shard]
+	select {
+	case held <- struct{}{}:
+		return func() { <-held }, nil
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
 }
 
-func (x *flowIndex) changed(f *store.Flow) { x.mirror.set(f.ID, summarizeFlow(f)) }
+func (x *flowIndex) changed(f *store.Flow) {
+	x.mirror.set(f.ID, func(o *openFlow) { o.summarize(f) })
+}
 
-func (x *flowIndex) gone(id string) { x.mirror.remove(id) }
+func (x *flowIndex) gone(id string) { x.mirror.remove(id, func(*openFlow) {}) }
 
 // forget says that somebody else changed a flow.
 func (x *flowIndex) forget(id string) { x.mirror.forget(id) }
 
-// each calls fn with every flow, reading first what storage has and the index does not know. fn must not call back.
-func (x *flowIndex) each(ctx context.Context, s store.Store, fn func(id string, f openFlow)) error {
-	one := func(ctx context.Context, id string) (openFlow, bool, error) {
-		f, err := s.Flow(ctx, id)
-		if store.Unusable(err) {
-			return openFlow{}, false, nil
+// each calls fn with every flow, reading first what storage has and the index does not know. A flow that storage does not
+// give, or that cannot be decoded, counts as ended: it hides no other, and nothing of a connection hangs on it. fn must
+// not call back.
+func (x *flowIndex) each(ctx context.Context, fn func(id string, f openFlow)) error {
+	unreadable := func(o *openFlow) {
+		if o.expires.IsZero() { // it is removed when any flow that is open now would be
+			*o = openFlow{ended: true, expires: x.b.now().Add(longestFlow)}
 		}
-		if err != nil || f == nil {
-			return openFlow{}, false, err
-		}
-		return summarizeFlow(f), true, nil
 	}
-	err := x.mirror.fill(ctx, reader[string, openFlow]{one: one, all: func(ctx context.Context, add func(string, openFlow)) error {
-		ids, err := s.Flows(ctx)
-		if err != nil {
+	_, err := x.mirror.fill(ctx, source[string, openFlow]{
+		keys: func(ctx context.Context, fn func(string)) error {
+			ids, err := x.b.store.Flows(ctx)
+			for _, id := range ids {
+				fn(id)
+			}
 			return err
-		}
-		for _, id := range ids {
-			f, found, err := one(ctx, id)
-			if err != nil {
-				return err
+		},
+		read: func(ctx context.Context, id string) (func(*openFlow), error) {
+			f, err := x.b.store.Flow(ctx, id)
+			switch {
+			case store.Unusable(err):
+				return unreadable, nil
+			case err != nil || f == nil:
+				return nil, err
 			}
-			if found {
-				add(id, f)
-			}
-		}
-		return nil
-	}})
+			return func(o *openFlow) { o.summarize(f) }, nil
+		},
+		unread: unreadable,
+	}, func(*openFlow) {})
 	if err != nil {
 		return err
 	}
-	x.mirror.each(fn)
+	x.mirror.each(func(id string, f *openFlow) { fn(id, *f) })
 	return nil
 }
 
@@ -134,7 +149,7 @@ func (x *flowIndex) each(ctx context.Context, s store.Store, fn func(id string, 
 func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
 	var latest *openFlow
 	now, key := b.now(), k.String()
-	err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
+	err := b.flows.each(ctx, func(_ string, f openFlow) {
 		if f.key == key && !f.ended && now.Before(f.expires) && (latest == nil || f.started.After(latest.started)) {
 			latest = &f
 		}
@@ -146,7 +161,7 @@ func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
 // being finished looks for the mark before it connects anything.
 func (b *backend) voidFlows(ctx context.Context, k store.Key) error {
 	var open []string
-	if err := b.flows.each(ctx, b.store, func(id string, f openFlow) {
+	if err := b.flows.each(ctx, func(id string, f openFlow) {
 		if f.key == k.String() && !f.ended {
 			open = append(open, id)
 		}
@@ -162,7 +177,11 @@ func (b *backend) voidFlows(ctx context.Context, k store.Key) error {
 }
 
 func (b *backend) voidFlow(ctx context.Context, id string) error {
-	defer b.flows.lock(id)()
+	unlock, err := b.flows.lock(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	f, err := b.store.Flow(ctx, id)
 	if err != nil || f == nil || f.Outcome != nil {
 		return err
@@ -175,9 +194,7 @@ func (b *backend) voidFlow(ctx context.Context, id string) error {
 // connection's: a deletion marks its flows before it takes that one, so a mark that is not there yet belongs to a deletion
 // that finds the connection. What cannot be read counts as not void, since what the provider gave is not to be lost.
 func (b *backend) voided(ctx context.Context, id string) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), voidedTime)
-	defer cancel()
-	f, err := b.store.Flow(ctx, id)
+	f, err := b.store.Flow(context.WithoutCancel(ctx), id)
 	return err == nil && f != nil && f.Void
 }
 
@@ -191,8 +208,8 @@ func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
 }
 
 const (
-	voidedTime = 5 * time.Second  // for reading a flow's mark: a connection's lock is held meanwhile
-	finishTime = 10 * time.Minute // no exchange takes as long
+	finishTime  = 10 * time.Minute // no exchange takes as long
+	longestFlow = time.Hour        // the most that flow_ttl may be
 )
 
 // tidyFlows removes flows that have expired; one that is being finished later, or the mark of a deletion would go with it.
@@ -200,7 +217,7 @@ const (
 func (b *backend) tidyFlows(ctx context.Context) error {
 	var expired []string
 	now := b.now()
-	err := b.flows.each(ctx, b.store, func(id string, f openFlow) {
+	err := b.flows.each(ctx, func(id string, f openFlow) {
 		end := f.expires
 		if f.finishing {
 			end = end.Add(finishTime)

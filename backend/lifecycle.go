@@ -3,61 +3,82 @@ package backend
 import (
 	"context"
 	"fmt"
-	"runtime/debug"
 	"sync"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
-// drainTime is how long the shutdown of a mount waits for what is in flight. It holds up every mount of the process.
-const drainTime = 10 * time.Second
+const (
+	// drainTime is how long the end of a mount may take in all. It holds up every mount of the process.
+	drainTime = 10 * time.Second
+
+	// landTime is how long work that is under way may go on then. What is left of drainTime is for saving.
+	landTime = 7 * time.Second
+)
 
 // initialize runs when the mount becomes usable on this node. Nothing in it may fail or take long: an error would fail
 // an enable that is already recorded. Its context ends with it.
 func (b *backend) initialize(context.Context, *logical.InitializationRequest) error {
 	b.process.join(b)
-	b.background.run(b.wake)
-	b.background.run(b.coordinator.Work)
+	b.tasks.Go("waking up", b.wake)
+	b.tasks.Work()
 	return nil
 }
 
-// wake does what a new start asks for: refreshes that a crash cut off, then the directory and with it the index of what
-// falls due. Requests are served meanwhile.
+// wake does what a new start asks for: renewals that a crash cut off, then the directory and with it what falls due.
+// Requests are served meanwhile.
 func (b *backend) wake(ctx context.Context) {
 	b.uncached.Store(b.System().CachingDisabled())
+	if _, err := b.config(ctx); err != nil && ctx.Err() == nil {
+		b.Logger().Warn("config could not be read, so nothing is refreshed in the background until it can", "error", err)
+	}
 	if b.WriteSafeReplicationState() {
-		err := b.coordinator.Recover(ctx)
-		b.recovered.Store(err == nil)
-		if err != nil && ctx.Err() == nil {
-			b.Logger().Warn("refreshes that were cut off could not all be tried again; a minute later they are", "error", err)
-		}
+		b.recover(ctx)
 	}
 	b.fillDirectory(ctx)
 }
 
+// recover tries again what a crash cut off.
+func (b *backend) recover(ctx context.Context) {
+	err := b.refresher.Recover(ctx)
+	b.recovered.Store(err == nil)
+	if err != nil && ctx.Err() == nil {
+		b.Logger().Warn("refreshes that were cut off could not all be tried again; a minute later they are", "error", err)
+	}
+}
+
 // fillDirectory reads all connections, and later those that another node changed.
 func (b *backend) fillDirectory(ctx context.Context) {
-	if err := b.directory.fill(ctx, b.store); err != nil && ctx.Err() == nil {
-		b.Logger().Warn("the connections could not all be read, so some are not refreshed in the background yet; a minute later it is tried again", "error", err)
+	missed, err := b.directory.fill(ctx)
+	switch n := len(missed.keys); {
+	case ctx.Err() != nil:
+	case n > 0:
+		b.Logger().Warn("storage did not give some connections, so they are not refreshed in the background yet; a minute later it is tried again",
+			"count", n, "connections", fmt.Sprint(missed.keys[:min(n, 5)]), "error", missed.first)
+	case err != nil:
+		b.Logger().Warn("the connections could not be listed, so they are not refreshed in the background yet; a minute later it is tried again",
+			"error", err)
 	}
 }
 
 // periodic is Vault's heartbeat, once a minute. Vault's state lock is held meanwhile, so it only looks and starts.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
-	b.coordinator.Nudge()
+	b.tasks.Wake() // this node may be the one that writes now
 	if !b.WriteSafeReplicationState() {
 		return nil
 	}
-	b.background.run(b.coordinator.Work) // it runs already, unless it failed
-	if b.recovered.Load() {
-		b.background.run(b.fillDirectory)
-	} else {
-		b.background.run(b.wake)
-	}
+	b.tasks.Work() // it works already, unless it failed
+	b.tasks.Go("heartbeat", func(ctx context.Context) {
+		if !b.recovered.Load() {
+			b.wake(ctx)
+			return
+		}
+		_, _ = b.config(ctx)
+		b.fillDirectory(ctx)
+	})
 	return b.tidyFlows(ctx)
 }
 
@@ -67,11 +88,11 @@ func (b *backend) invalidate(_ context.Context, key string) {
 	switch noun, name := store.Classify(key); noun {
 	case "config", "provider":
 		b.configs.drop()
-		b.providers.drop()
-		b.coordinator.Nudge()
+		b.providersChanged()
+		b.tasks.Wake()
 	case "connection":
 		if k, err := store.ParseKey(name); err == nil {
-			b.coordinator.Invalidate(k)
+			b.connections.Invalidate(k)
 			b.directory.forget(k)
 		}
 	case "flow":
@@ -80,16 +101,47 @@ func (b *backend) invalidate(_ context.Context, key string) {
 }
 
 // clean runs when the mount goes away. Vault replaces the whole process when one of its mounts is reloaded, and the
-// others hear nothing of it; so each mount's flights are waited for, and this one's are refused from now on.
+// others hear nothing of it; so each mount's work is waited for, and this one's is refused from now on.
 func (b *backend) clean(context.Context) {
-	ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+	end, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
-	b.background.stop()
-	b.process.leave(b)
-	var wg sync.WaitGroup
-	wg.Go(func() { b.coordinator.Close(ctx) })
-	b.process.quiesce(ctx)
-	wg.Wait()
+	soft, cancel := context.WithTimeout(end, landTime)
+	defer cancel()
+	others := b.process.leave(b)
+	for _, other := range others {
+		other.tasks.Hold()
+	}
+	b.gate.Close() // who waits there leaves at once
+	left := b.tasks.Close(end, soft, func(ctx context.Context) {
+		b.saveAll(ctx)
+		for _, other := range others {
+			other.tasks.Quiesce(ctx)
+			other.saveAll(ctx)
+		}
+	})
+	if len(left) > 0 {
+		b.Logger().Error("work that did not end in time was abandoned; what it was doing may be unfinished", "work", left)
+	}
+	if n := b.connections.Unsaved(); n > 0 {
+		b.Logger().Error("shutting down with states that storage refused; these connections may need to be reconnected",
+			"count", n, "connections", b.connections.SomeUnsaved(20))
+	}
+}
+
+// saveAll tries to save what storage refused until nothing is left, or ctx ends.
+func (b *backend) saveAll(ctx context.Context) {
+	for wait := firstSaveRetry; b.connections.Unsaved() > 0; wait = min(2*wait, lastSaveRetry) {
+		if b.connections.Flush(ctx); b.connections.Unsaved() == 0 {
+			return
+		}
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-timer.C:
+		}
+	}
 }
 
 // Process is what the mounts of one plugin process know of one another. Main makes one.
@@ -107,63 +159,13 @@ func (p *Process) join(b *backend) {
 	p.mounts[b] = struct{}{}
 }
 
-func (p *Process) leave(b *backend) {
+// leave takes a mount out, and gives the others.
+func (p *Process) leave(b *backend) (others []*backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.mounts, b)
-}
-
-// quiesce waits for what is in flight in every mount there is.
-func (p *Process) quiesce(ctx context.Context) {
-	p.mu.Lock()
-	mounts := make([]*backend, 0, len(p.mounts))
-	for b := range p.mounts {
-		mounts = append(mounts, b)
+	for other := range p.mounts {
+		others = append(others, other)
 	}
-	p.mu.Unlock()
-	var wg sync.WaitGroup
-	for _, b := range mounts {
-		wg.Go(func() { b.coordinator.Quiesce(ctx) })
-	}
-	wg.Wait()
-}
-
-// background is the mount's own goroutines beside the coordinator's flights.
-type background struct {
-	logger hclog.Logger
-	ctx    context.Context
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	mu     sync.Mutex
-	closed bool // guarded by mu
-}
-
-func (g *background) init(logger hclog.Logger) {
-	g.logger = logger
-	g.ctx, g.cancel = context.WithCancel(context.Background())
-}
-
-// run starts work, unless the mount is going away. The work ends when its context does.
-func (g *background) run(work func(context.Context)) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.closed {
-		return
-	}
-	g.wg.Go(func() {
-		defer func() {
-			if r := recover(); r != nil { // one panic would take every mount of the process down
-				g.logger.Error("a background task failed and was stopped", "panic", fmt.Sprintf("%T", r), "stack", string(debug.Stack()))
-			}
-		}()
-		work(g.ctx)
-	})
-}
-
-func (g *background) stop() {
-	g.mu.Lock()
-	g.closed = true
-	g.mu.Unlock()
-	g.cancel()
-	g.wg.Wait()
+	return others
 }

@@ -3,6 +3,9 @@ package backend
 import (
 	"context"
 	"errors"
+	"maps"
+	"slices"
+	"strconv"
 	"sync"
 	"testing"
 
@@ -19,7 +22,7 @@ type disk struct {
 	during  func() // runs once, while storage is read
 }
 
-func (d *disk) reader() reader[string, int] {
+func (d *disk) source() source[string, int] {
 	meanwhile := func() error {
 		if do := d.during; do != nil {
 			d.during = nil
@@ -27,124 +30,194 @@ func (d *disk) reader() reader[string, int] {
 		}
 		return d.failing
 	}
-	return reader[string, int]{
-		all: func(_ context.Context, add func(string, int)) error {
+	return source[string, int]{
+		keys: func(_ context.Context, fn func(string)) error {
 			d.scans++
-			for k, v := range d.values {
-				add(k, v)
+			for k := range d.values {
+				fn(k)
 			}
-			return meanwhile()
+			return d.failing
 		},
-		one: func(_ context.Context, k string) (int, bool, error) {
+		read: func(_ context.Context, k string) (func(*int), error) {
 			d.looks++
-			v, ok := d.values[k]
-			return v, ok, meanwhile()
+			read, there := d.values[k]
+			if err := meanwhile(); err != nil || !there {
+				return nil, err
+			}
+			return becomes(read), nil
 		},
+		unread: becomes(-1),
 	}
 }
+
+func becomes(v int) func(*int) { return func(to *int) { *to = v } }
+
+func nop(*int) {}
 
 // contents fills the mirror from storage, as far as need be, and gives what it knows.
 func contents(t *testing.T, m *mirror[string, int], d *disk) map[string]int {
 	t.Helper()
-	require.NoError(t, m.fill(t.Context(), d.reader()))
+	_, err := m.fill(t.Context(), d.source(), nop)
+	require.NoError(t, err)
 	found := map[string]int{}
-	m.each(func(k string, v int) { found[k] = v })
+	m.each(func(k string, v *int) { found[k] = *v })
 	return found
 }
 
 func TestMirrorFollows(t *testing.T) {
-	var m mirror[string, int]
-	m.set("before", 1) // and stored, or else the fill forgets it
+	m := newMirror[string, int]()
+	m.set("before", becomes(1))
 	d := &disk{values: map[string]int{"a": 1, "before": 1}}
-	assert.Equal(t, map[string]int{"a": 1, "before": 1}, contents(t, &m, d))
-	m.set("b", 2)
-	m.set("a", 3)
-	m.remove("before")
-	assert.Equal(t, map[string]int{"a": 3, "b": 2}, contents(t, &m, d))
-	assert.Equal(t, []int{1, 0}, []int{d.scans, d.looks}, "storage is read once")
+	assert.Equal(t, map[string]int{"a": 1, "before": 1}, contents(t, m, d))
+	m.set("b", becomes(2))
+	m.set("a", becomes(3))
+	m.remove("before", nop)
+	assert.Equal(t, map[string]int{"a": 3, "b": 2}, contents(t, m, d))
+	assert.Equal(t, []int{1, 2}, []int{d.scans, d.looks}, "storage is read once")
 }
 
 // What changes here while storage is read is newer than what was read.
 func TestMirrorChangesDuringAFill(t *testing.T) {
 	for _, at := range []string{"at first", "again"} {
 		t.Run(at, func(t *testing.T) {
-			var m mirror[string, int]
+			m := newMirror[string, int]()
 			d := &disk{values: map[string]int{"changed": 1, "deleted": 1, "same": 1}}
 			if at == "again" {
-				contents(t, &m, d)
-				for _, k := range []string{"changed", "made", "deleted", "same"} {
-					m.forget(k)
-				}
+				contents(t, m, d)
+				m.forget("changed", "made", "deleted", "same")
 			}
 			d.during = func() {
-				m.set("changed", 2)
-				m.set("made", 2)
-				m.remove("deleted")
+				m.set("changed", becomes(2))
+				m.set("made", becomes(2))
+				m.remove("deleted", nop)
 			}
-			assert.Equal(t, map[string]int{"changed": 2, "made": 2, "same": 1}, contents(t, &m, d))
+			assert.Equal(t, map[string]int{"changed": 2, "made": 2, "same": 1}, contents(t, m, d))
 		})
 	}
 }
 
 // However many entries there are, only those that somebody else changed are read again.
 func TestMirrorForgets(t *testing.T) {
-	var m mirror[string, int]
+	m := newMirror[string, int]()
 	d := &disk{values: map[string]int{"a": 1, "gone": 1, "other": 1}}
-	contents(t, &m, d)
+	contents(t, m, d)
+	d.looks = 0
 	d.values = map[string]int{"a": 2, "made": 2, "other": 9}
-	for _, k := range []string{"a", "gone", "made"} {
-		m.forget(k)
-	}
+	m.forget("a", "gone", "made")
 	want := map[string]int{"a": 2, "made": 2, "other": 1}
-	assert.Equal(t, want, contents(t, &m, d))
-	assert.Equal(t, want, contents(t, &m, d))
+	assert.Equal(t, want, contents(t, m, d))
+	assert.Equal(t, want, contents(t, m, d))
 	assert.Equal(t, []int{1, 3}, []int{d.scans, d.looks})
 
 	m.forget("a")
 	d.values["a"] = 3
 	d.during = func() { d.values["a"] = 4; m.forget("a") } // it changes again, after it was read
-	contents(t, &m, d)
-	assert.Equal(t, map[string]int{"a": 4, "made": 2, "other": 1}, contents(t, &m, d), "what was read may be stale, so it is read again")
+	contents(t, m, d)
+	assert.Equal(t, map[string]int{"a": 4, "made": 2, "other": 1}, contents(t, m, d), "what was read may be stale, so it is read again")
 }
 
-// What the first fill could not read is read by the next, and it alone.
-func TestMirrorForgetsDuringTheFirstFill(t *testing.T) {
-	var m mirror[string, int]
-	d := &disk{values: map[string]int{"a": 1, "lost": 0}}
-	d.during = func() { m.forget("lost") }
-	assert.Equal(t, map[string]int{"a": 1, "lost": 0}, contents(t, &m, d))
-	d.values["lost"] = 2
-	assert.Equal(t, map[string]int{"a": 1, "lost": 2}, contents(t, &m, d))
-	assert.Equal(t, []int{1, 1}, []int{d.scans, d.looks})
+// What goes is told of, so that nothing falls due for it any more.
+func TestMirrorTellsWhatIsGone(t *testing.T) {
+	m := newMirror[string, int]()
+	d := &disk{values: map[string]int{"a": 1, "b": 2}}
+	contents(t, m, d)
+	gone := 0
+	m.remove("a", func(v *int) { gone += *v })
+	m.remove("a", func(v *int) { gone += *v })
+	delete(d.values, "b")
+	m.forget("b")
+	_, err := m.fill(t.Context(), d.source(), func(v *int) { gone += 10 * *v })
+	require.NoError(t, err)
+	assert.Equal(t, 21, gone)
 }
 
-func TestMirrorAfterAFailedFill(t *testing.T) {
-	var m mirror[string, int]
+// One entry that storage does not give hides no other. It is named, and read again by the next fill, alone.
+func TestMirrorUnread(t *testing.T) {
+	m := newMirror[string, int]()
+	d := &disk{values: map[string]int{"a": 1, "lost": 2}}
+	from, failing := d.source(), true
+	read := from.read
+	from.read = func(ctx context.Context, k string) (func(*int), error) {
+		if failing && k == "lost" {
+			return nil, errors.New("storage")
+		}
+		return read(ctx, k)
+	}
+	for range 2 {
+		missed, err := m.fill(t.Context(), from, nop)
+		require.NoError(t, err)
+		assert.Equal(t, []string{"lost"}, missed.keys)
+		require.EqualError(t, missed.first, "storage")
+		m.with("lost", func(v *int) { assert.Equal(t, -1, *v) })
+	}
+	failing = false
+	assert.Equal(t, map[string]int{"a": 1, "lost": 2}, contents(t, m, d))
+	assert.Equal(t, []int{1, 2}, []int{d.scans, d.looks})
+}
+
+// When nothing can be read, not all is tried, and nothing is forgotten.
+func TestMirrorWhileStorageIsDown(t *testing.T) {
+	for _, at := range []string{"at first", "again"} {
+		t.Run(at, func(t *testing.T) {
+			m := newMirror[string, int]()
+			d := &disk{values: map[string]int{}}
+			for i := range 2 * failuresInARow {
+				d.values[strconv.Itoa(i)] = i
+			}
+			if at == "again" {
+				m.forget(slices.Collect(maps.Keys(contents(t, m, d)))...)
+			}
+			d.looks = 0
+			down := errors.New("storage")
+			from := d.source()
+			from.read = func(context.Context, string) (func(*int), error) { d.looks++; return nil, down }
+			_, err := m.fill(t.Context(), from, nop)
+			require.ErrorIs(t, err, down)
+			assert.Equal(t, failuresInARow, d.looks)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			_, err = m.fill(ctx, d.source(), nop)
+			require.ErrorIs(t, err, context.Canceled)
+			assert.Equal(t, d.values, contents(t, m, d))
+		})
+	}
+	m := newMirror[string, int]()
 	d := &disk{values: map[string]int{"a": 1}, failing: errors.New("storage")}
-	require.ErrorIs(t, m.fill(t.Context(), d.reader()), d.failing)
+	_, err := m.fill(t.Context(), d.source(), nop)
+	require.ErrorIs(t, err, d.failing, "nobody knows what the list would have named")
 	d.failing = nil
-	assert.Equal(t, map[string]int{"a": 1}, contents(t, &m, d))
-	d.values["a"], d.failing = 2, errors.New("storage")
-	m.forget("a")
-	require.ErrorIs(t, m.fill(t.Context(), d.reader()), d.failing)
-	d.failing = nil
-	assert.Equal(t, map[string]int{"a": 2}, contents(t, &m, d))
+	assert.Equal(t, map[string]int{"a": 1}, contents(t, m, d))
+}
+
+// Whoever waits for a fill leaves when they are told to.
+func TestMirrorWaitForAFillEnds(t *testing.T) {
+	m := newMirror[string, int]()
+	d := &disk{values: map[string]int{"a": 1}}
+	d.during = func() {
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		_, err := m.fill(ctx, d.source(), nop)
+		assert.ErrorIs(t, err, context.Canceled)
+	}
+	contents(t, m, d)
 }
 
 func TestMirrorUnderConcurrency(t *testing.T) {
-	var m mirror[int, int]
+	m := newMirror[int, int]()
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {
-			from := reader[int, int]{
-				all: func(_ context.Context, add func(int, int)) error { add(i, i); return nil },
-				one: func(_ context.Context, k int) (int, bool, error) { return k, true, nil },
+			from := source[int, int]{
+				keys:   func(_ context.Context, fn func(int)) error { fn(i); return nil },
+				read:   func(_ context.Context, k int) (func(*int), error) { return becomes(k), nil },
+				unread: becomes(-1),
 			}
 			for range 50 {
-				m.set(i, i)
-				assert.NoError(t, m.fill(t.Context(), from))
-				m.each(func(k, v int) { assert.Equal(t, k, v) })
-				m.remove(i)
+				m.set(i, becomes(i))
+				_, err := m.fill(t.Context(), from, nop)
+				assert.NoError(t, err)
+				m.each(func(k int, v *int) { assert.Equal(t, k, *v) })
+				m.remove(i, nop)
 				m.forget(i)
 			}
 		})

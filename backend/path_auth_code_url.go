@@ -12,6 +12,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/oauth2"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -97,7 +98,7 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d 
 
 // flowTarget finds the connection that a flow is for, if there is one, and its provider.
 func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*store.Connection, *configured, error) {
-	known, err := b.coordinator.Load(ctx, k)
+	known, _, err := b.connections.Get(ctx, k)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -114,7 +115,7 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *fr
 	switch {
 	case known == nil:
 		err = b.mayCreate(who, k, d.Get("provision").(bool))
-	case known.Reason == store.ReasonDeleting:
+	case !known.Deleting.IsZero():
 		err = beingDeleted(k)
 	default:
 		err = who.permitFor(k)(known)
@@ -129,7 +130,7 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *fr
 // mayOpenFlow bounds what one caller can pile up.
 func (b *backend) mayOpenFlow(ctx context.Context, who caller, config *store.Config) error {
 	open, now, id := 0, b.now(), who.id()
-	if err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
+	if err := b.flows.each(ctx, func(_ string, f openFlow) {
 		if f.caller == id && !f.ended && now.Before(f.expires) {
 			open++
 		}
@@ -179,7 +180,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	if err := b.chooseRedirect(req, d, f, p, config); err != nil {
 		return nil, "", err
 	}
-	if f.Resolved, err = p.client.Resolve(ctx, p.app, f.Inputs); err != nil {
+	if f.Resolved, err = b.resolve(ctx, p, k, f.Inputs); err != nil {
 		return nil, "", asBadRequest(err)
 	}
 	if p.entry.ClientID == "" {
@@ -271,6 +272,9 @@ func asBadRequest(err error) error {
 	var call *providers.Error
 	if errors.As(err, &call) {
 		return badGateway("%s: try again later", call)
+	}
+	if errors.As(err, new(*gate.Refused)) || errors.Is(err, gate.ErrClosed) {
+		return err
 	}
 	return badRequest("%s", err)
 }

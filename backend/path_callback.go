@@ -81,7 +81,11 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 		return neutral, nil
 	}
 	id := store.FlowID(state)
-	defer b.flows.lock(id)()
+	unlock, err := b.flows.lock(ctx, id)
+	if err != nil {
+		return neutral, err
+	}
+	defer unlock()
 	f, err := b.store.Flow(ctx, id)
 	if err != nil {
 		return neutral, err

@@ -104,8 +104,9 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request, d *framew
 		return nil, err
 	}
 	b.configs.drop()
-	b.providers.drop()    // their clients hold the egress settings
-	b.coordinator.Nudge() // it may have been paused
+	b.providers.drop() // their clients hold the egress settings
+	b.resting.Store(c.RefreshPaused || b.fenced)
+	b.tasks.Wake() // it may have been paused
 	resp := &logical.Response{Data: configData(&c)}
 	if strings.HasPrefix(c.PublicURL, "http://") {
 		resp.AddWarning("public_url is plain http: use it on this machine only, codes travel in clear")

@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -55,7 +56,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"name":              required(str("Name of the connection.")),
 	"provider":          required(str("Provider of the connection.")),
 	"kind":              str("How the credential is obtained."),
-	"status":            required(str("active, needs_reconnect, disabled or pending.")),
+	"status":            required(str("active, needs_reconnect, expired, disabled or pending.")),
 	"status_reason":     str("Why it has its status; empty when active."),
 	"status_since":      str("Since when (RFC 3339)."),
 	"label":             str("A name for people."),
@@ -88,7 +89,10 @@ func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d 
 	if err != nil {
 		return true, nil // the handler says what is wrong with the name
 	}
-	conn, err := b.coordinator.Load(ctx, k)
+	conn, _, err := b.connections.Get(ctx, k)
+	if store.Damaged(err) {
+		return true, nil // a write may replace it
+	}
 	return conn != nil, err
 }
 
@@ -97,7 +101,7 @@ func (b *backend) connectionRead(ctx context.Context, req *logical.Request, d *f
 	if err != nil {
 		return nil, err
 	}
-	conn, err := b.coordinator.Load(ctx, k)
+	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -129,14 +133,14 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	if err != nil {
 		return nil, err
 	}
-	var fingerprint *string
-	if p != nil {
-		fingerprint = &p.fingerprint
+	terms, err := b.Terms(ctx, conn)
+	if err != nil {
+		return nil, err
 	}
-	status, reason := conn.StatusUnder(fingerprint)
+	status, reason := conn.Facts(terms.CanRefresh).Status(terms.Fingerprint, b.now())
 	maps.Copy(data, map[string]any{
 		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags), "inputs": orEmpty(conn.Inputs),
-		"private": conn.Private, "status": string(status), "status_reason": string(reason), "status_since": rfc3339(conn.Since),
+		"private": conn.Private, "status": string(status), "status_reason": string(reason), "status_since": rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": list(conn.MissingScopes()),
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh), "next_refresh": rfc3339(conn.Attempt.Next),
 		"last_error": lastError(conn.Attempt), "created_by": conn.Created.DisplayName, "created_time": rfc3339(conn.Created.Time),
@@ -147,9 +151,9 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	}
 	if g := conn.Grant; g != nil {
 		maps.Copy(data, map[string]any{
-			"account": map[string]any{"id": g.Account.ID, "label": g.Account.Label, "email": g.Account.Email},
+			"account": map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
 			"scopes":  list(g.Scopes), "connection_config": orEmpty(g.Config), "expire_time": rfc3339(g.Expires),
-			"reconnect_by": rfc3339(g.HardLimit), "refreshable": p != nil && p.app.CanRefresh(conn.Kind, g),
+			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh,
 		})
 	} else {
 		data["key"] = maskedKey(p, conn)
@@ -209,7 +213,7 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request, d *
 	case w.imports:
 		conn, err = b.importTokens(ctx, w)
 	default:
-		conn, err = b.coordinator.Update(ctx, k, w.apply)
+		conn, err = w.store(ctx, b, w.apply)
 	}
 	if err != nil {
 		return nil, err
@@ -227,15 +231,9 @@ func (b *backend) connectionDelete(ctx context.Context, req *logical.Request, d 
 		return nil, err
 	}
 	// Once begun, a deletion is carried through, whether or not the caller waits.
-	out, err := b.coordinator.Detach(ctx, "delete "+k.String(), func(ctx context.Context) (any, error) {
-		warning := ""
-		if err := b.voidFlows(ctx, k); err != nil {
-			return warning, err
-		}
-		err := b.coordinator.Delete(ctx, k, func(ctx context.Context, conn *store.Connection) {
-			warning = b.revoke(ctx, k, conn)
-		})
-		return warning, err
+	act := callerOf(req).act("delete", b.now())
+	out, err := b.tasks.Once(ctx, deletionName(k), func(ctx context.Context) (any, error) {
+		return b.deleteConnection(ctx, k, act)
 	})
 	if err != nil {
 		return nil, err
@@ -260,11 +258,18 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 	if err != nil || p == nil || p.fingerprint != conn.Pinned {
 		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings at the service"
 	}
-	if id := conn.Grant.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
+	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
 		return "the grant was not revoked: another connection rests on the same account at this provider, or one that cannot be read may, and many providers would end both"
 	}
-	if err := revokeGrant(ctx, p, conn.Inputs, conn.Grant); err != nil {
-		return "the connection is deleted, but the grant may live on at the provider (" + err.Error() + "): revoke it in the account's settings at the service"
+	ctx, cancel := context.WithTimeout(ctx, revokeTime)
+	defer cancel()
+	pass, err := b.enter(ctx, p.name, k, conn)
+	if err == nil {
+		err = revokeGrant(ctx, p, conn.Inputs, conn.Grant)
+		pass.Leave(refresh.OutcomeOf(err))
+	}
+	if err != nil {
+		return "the connection is deleted, but the grant may live on at the provider (" + warningText(err) + "): revoke it in the account's settings at the service"
 	}
 	return ""
 }
@@ -281,8 +286,8 @@ func revokeGrant(ctx context.Context, p *configured, inputs map[string]string, g
 
 // restsOn reports whether any connection but k rests on an account at a provider. When that cannot be known, it does.
 func (b *backend) restsOn(ctx context.Context, provider, account string, k store.Key) bool {
-	others, err := b.directory.count(ctx, b.store, func(other store.Key, s summary) bool {
-		return other != k && s.provider == provider && s.account == account
+	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
+		return other != k && r.account == account && r.provider.Value() == provider
 	})
 	return err != nil || others > 0
 }

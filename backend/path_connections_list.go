@@ -98,7 +98,7 @@ func (b *backend) listOwned(ctx context.Context, req *logical.Request, d *framew
 
 // keyInfo describes a connection in a list; nil: it is gone.
 func (b *backend) keyInfo(ctx context.Context, k store.Key) (map[string]any, error) {
-	conn, err := b.coordinator.Load(ctx, k)
+	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil || conn == nil {
 		return nil, err
 	}
@@ -106,7 +106,7 @@ func (b *backend) keyInfo(ctx context.Context, k store.Key) (map[string]any, err
 	if err != nil {
 		return nil, err
 	}
-	status, _ := conn.StatusUnder(terms.Fingerprint)
+	status, _ := conn.Facts(terms.CanRefresh).Status(terms.Fingerprint, b.now())
 	return map[string]any{"provider": conn.Provider, "status": string(status), "label": conn.Label}, nil
 }
 

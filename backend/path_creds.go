@@ -45,7 +45,7 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framew
 		return nil, err
 	}
 	minTTL := time.Duration(d.Get("min_ttl").(int)) * time.Second
-	a, err := b.coordinator.Get(ctx, k, callerOf(req).permitFor(k), minTTL)
+	a, err := b.refresher.Get(ctx, k, callerOf(req).permitFor(k), minTTL)
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
 	}

@@ -10,6 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -88,7 +90,7 @@ func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request, d *fr
 		return nil, err
 	}
 	// The flight goes by the whole request, so that the same one sent twice joins it and any other is judged by itself.
-	out, err := b.coordinator.Detach(ctx, "exchange "+x.digest, func(ctx context.Context) (any, error) {
+	out, err := b.tasks.Once(ctx, "exchange "+x.digest, func(ctx context.Context) (any, error) {
 		return b.finish(ctx, x)
 	})
 	if err != nil {
@@ -102,7 +104,7 @@ func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request, d *fr
 	if err != nil {
 		return nil, err
 	}
-	conn, err := b.coordinator.Load(ctx, k)
+	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil {
 		return nil, err
 	}
@@ -119,17 +121,54 @@ func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request, d *fr
 // finish judges the request, claims the flow, spends the code and keeps what came of it. It returns the flow with its
 // outcome.
 func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, error) {
+	pass, err := b.enterExchange(ctx, x)
+	if err != nil {
+		return nil, err
+	}
+	if pass != nil {
+		defer pass.Leave(gate.NotSent, 0)
+	}
 	f, p, err := b.claim(ctx, x)
 	if err != nil || f.Outcome != nil {
 		return f, err
 	}
+	if pass == nil { // the flow came to its callback between two looks
+		f.Outcome = failure(f, "the flow changed while it was being finished")
+		b.keepOutcome(ctx, f, true)
+		return f, nil
+	}
 	// From here on the code may be spent: whatever happens becomes the flow's outcome.
-	outcome, saved := b.connect(ctx, x, f, p)
-	defer b.flows.lock(f.ID)()
+	outcome, saved := b.connect(ctx, x, f, p, pass)
 	// It replaces the mark of a deletion: whoever asks again is to hear what became of the code.
+	unlock, err := b.flows.lock(context.WithoutCancel(ctx), f.ID)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	f.Outcome = outcome
-	b.keepOutcome(ctx, f, saved)
+	b.keepOutcome(context.WithoutCancel(ctx), f, saved)
 	return f, nil
+}
+
+// enterExchange waits for a place at the provider before a try is counted or the flow is claimed: who is turned away has
+// lost nothing. A request that cannot lead to a call gets no pass, and the claim says why.
+func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.Pass, error) {
+	f, err := b.store.Flow(ctx, x.flowID)
+	if err != nil || f == nil || f.Claimed != "" || f.Caller != x.who.id() || f.ExpiredAt(b.now()) {
+		return nil, err
+	}
+	if !f.OwnRedirect && (f.Parked == nil || f.Parked.Denied != "") {
+		return nil, nil
+	}
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return nil, err
+	}
+	known, _, err := b.connections.Get(ctx, k)
+	if err != nil {
+		return nil, err
+	}
+	return b.enter(ctx, f.Provider, k, known)
 }
 
 // keepOutcome stores what became of a flow, unless the connection it made lives in memory only: the flow must not say
@@ -148,7 +187,11 @@ func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 // claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome is
 // answered with it.
 func (b *backend) claim(ctx context.Context, x exchangeRequest) (*store.Flow, *configured, error) {
-	defer b.flows.lock(x.flowID)()
+	unlock, err := b.flows.lock(ctx, x.flowID)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer unlock()
 	f, err := b.store.Flow(ctx, x.flowID)
 	if err != nil {
 		return nil, nil, err
@@ -236,7 +279,7 @@ func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest, f *store
 	if err != nil {
 		return nil, nil, err
 	}
-	conn, err := b.coordinator.Load(ctx, k)
+	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -267,12 +310,14 @@ func checkIssuer(x exchangeRequest, f *store.Flow) error {
 }
 
 // connect spends the code, learns whose account it is, and stores the connection. saved is false when storage refused it.
-func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured) (outcome *store.Outcome, saved bool) {
+func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured, pass *gate.Pass,
+) (outcome *store.Outcome, saved bool) {
 	k, err := f.ConnectionKey()
 	if err != nil {
 		return failure(f, "its connection has no valid name"), true
 	}
-	known, err := b.coordinator.Load(ctx, k)
+	defer b.connections.Pin(k)()
+	known, _, err := b.connections.Get(ctx, k)
 	if err != nil {
 		return failure(f, "storage did not answer"), true
 	}
@@ -288,23 +333,29 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI, Scopes: f.Scopes, Callback: callback,
 	})
 	if err != nil {
+		pass.Leave(refresh.OutcomeOf(err))
 		return failure(f, exchangeFailure(p.name, err)), true
 	}
+	defer pass.Leave(gate.Succeeded, 0)
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
-	if known != nil && known.Grant != nil && !x.otherAccount {
-		if why := otherAccount(known.Grant.Account, grant.Account); why != "" {
+	if known != nil && !x.otherAccount {
+		if why := otherAccount(known.Account, grant.Account, p.fingerprint); why != "" {
 			b.discard(ctx, p, f, grant)
 			return failure(f, why), true
 		}
 	}
-	conn, saved, err := b.coordinator.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
+	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known, func(c *store.Connection) (*store.Connection, error) {
 		if b.voided(ctx, f.ID) {
 			return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
 		}
-		return adoptFlow(c, known, k, f, x.who, p, grant, b.now())
+		c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.now())
+		if err == nil && x.otherAccount && grant.Account.ID == "" {
+			c.Account = store.Account{} // it may be anybody's now
+		}
+		return c, err
 	})
 	if err != nil {
 		var status *statusError
@@ -350,12 +401,15 @@ func exchangeFailure(provider string, err error) string {
 }
 
 // otherAccount says why a reconnect may not go on, or nothing.
-func otherAccount(before, now providers.Account) string {
+func otherAccount(before store.Account, now providers.Account, pinned string) string {
 	switch {
 	case before.ID == "" || before.ID == now.ID:
 		return ""
 	case now.ID == "":
 		return "whose account it is could not be learned, so it may be another than before (set allow_account_change=true to accept that)"
+	case before.Pinned != pinned:
+		return "it is another account than before, or the provider, which was changed since, names the same one otherwise " +
+			"(set allow_account_change=true if that is meant)"
 	}
 	return "it is another account than before (set allow_account_change=true if that is meant)"
 }
@@ -371,7 +425,7 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		return nil, deletedMeanwhile(k)
 	case c == nil:
 		c = newConnection(k, f.Provider, f.Kind, who, now)
-	case c.Reason == store.ReasonDeleting:
+	case !c.Deleting.IsZero():
 		return nil, beingDeleted(k)
 	case c.Private && !who.owns(k):
 		return nil, forbidden("connection %s is private", k)

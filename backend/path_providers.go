@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/egress"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -92,6 +93,7 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
+	"circuit":                 object("Whether the provider is left alone now: its state (limited, open), and until when. Empty when it is not. Any write lifts it."),
 }
 
 func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
@@ -153,7 +155,17 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
+		"circuit": b.circuit(name),
 	}}, nil
+}
+
+// circuit tells whether a provider is left alone now.
+func (b *backend) circuit(name string) map[string]any {
+	state, until := b.gate.State(name)
+	if state == gate.Well {
+		return map[string]any{}
+	}
+	return map[string]any{"state": string(state), "until": rfc3339(until)}
 }
 
 func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
@@ -175,18 +187,12 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 	if err != nil {
 		return nil, err
 	}
-	former, err := b.provider(ctx, name)
-	if err != nil {
-		return nil, err
-	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, err
 	}
-	b.providers.drop()
-	if now, err := b.provider(ctx, name); err == nil && now != nil && former != nil && now.fingerprint != former.fingerprint {
-		b.coordinator.Forget(name) // what the former one asked for says nothing about this one
-	}
-	b.background.run(func(ctx context.Context) { b.reconsider(ctx, name) })
+	b.providersChanged()
+	b.gate.Lift(name) // whatever was wrong may be right now
+	b.tasks.Go("looking at the connections of "+name, func(ctx context.Context) { b.reconsider(ctx, name) })
 	resp, err := b.providerAnswer(ctx, req, name, p)
 	if resp != nil {
 		resp.Warnings = append(resp.Warnings, warnings...)
@@ -360,14 +366,17 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
 	}
+	if _, err := b.directory.fill(ctx); err != nil { // which may take long, so no lock is held yet
+		return nil, err
+	}
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
 	n, unreadable := 0, 0
-	err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
+	err := b.directory.each(ctx, func(_ store.Key, r *record) {
 		switch {
-		case s.unreadable:
+		case r.unreadable:
 			unreadable++
-		case s.provider == name:
+		case r.provider.Value() == name:
 			n++
 		}
 	})
@@ -382,8 +391,8 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 	if err := b.store.DeleteProvider(ctx, name); err != nil {
 		return nil, err
 	}
-	b.providers.drop()
-	b.coordinator.Forget(name)
+	b.providersChanged()
+	b.gate.Lift(name)
 	return nil, nil
 }
 

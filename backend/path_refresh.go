@@ -25,7 +25,7 @@ func (b *backend) refreshWrite(ctx context.Context, req *logical.Request, d *fra
 	if err != nil {
 		return nil, err
 	}
-	a, err := b.coordinator.Refresh(ctx, k, callerOf(req).permitFor(k))
+	a, err := b.refresher.Refresh(ctx, k, callerOf(req).permitFor(k))
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
 	}

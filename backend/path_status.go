@@ -23,90 +23,129 @@ func (b *backend) pathStatus() []*framework.Path {
 }
 
 var statusSchema = map[string]*framework.FieldSchema{
-	"version":        required(str("Version of the engine.")),
-	"connections":    required(integer("Connections on this mount.")),
-	"unreadable":     required(integer("Connections and providers beside those that were counted, whose entries cannot be read or decoded.")),
-	"by_status":      required(object("Connections by status.")),
-	"by_provider":    required(object("Connections by provider.")),
-	"providers":      required(integer("Configured providers.")),
-	"open_flows":     required(integer("Flows that are open.")),
-	"scheduled":      required(integer("Connections that are refreshed by themselves.")),
-	"due":            required(integer("Of them, those due now.")),
-	"overdue":        required(integer("Of them, those due for more than a minute.")),
-	"in_flight":      required(integer("Refreshes under way, whoever asked for them.")),
-	"retrying":       required(integer("Connections whose last refresh failed.")),
-	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, whatever is refreshed: see reconnect_by on connections.")),
-	"last_pass":      required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
-	"circuits":       required(object("Providers that are down or limit us: state, and until when they are left alone.")),
-	"unsaved":        required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
-	"refresh_paused": required(boolean("Whether refreshing is paused.")),
-	"writable":       required(boolean("Whether this node may write, and so refresh.")),
+	"version":         required(str("Version of the engine.")),
+	"connections":     required(integer("Connections on this mount.")),
+	"unreadable":      required(integer("Connections and providers beside those that were counted, whose entries cannot be read or decoded.")),
+	"by_status":       required(object("Connections by status.")),
+	"by_provider":     required(object("Connections by provider.")),
+	"providers":       required(integer("Configured providers.")),
+	"open_flows":      required(integer("Flows that are open.")),
+	"scheduled":       required(integer("What falls due by itself: refreshes of connections above all.")),
+	"due":             required(integer("Of them, those due now.")),
+	"overdue":         required(integer("Of them, those due for more than a minute.")),
+	"in_flight":       required(integer("Refreshes under way, whoever asked for them; those that wait for their provider too.")),
+	"calls":           required(integer("Calls to providers under way.")),
+	"calls_waiting":   required(integer("Calls that wait for a place at their provider.")),
+	"longest_wait":    required(integer("Seconds for which the first of those has waited.")),
+	"retrying":        required(integer("Connections whose last refresh failed.")),
+	"reconnect_soon":  required(integer("Connections that serve and whose consent runs out within two weeks, whatever is refreshed: see reconnect_by on connections.")),
+	"last_pass":       required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
+	"circuits":        required(object("Providers that are down or limit us: state, and until when they are left alone.")),
+	"unsaved":         required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
+	"doubtful_writes": required(integer("Connections of which a write failed within the last minute and may still land in storage.")),
+	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
+	"writable":        required(boolean("Whether this node may write, and so refresh.")),
 }
 
 func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+	data := map[string]any{
+		"version": Version, "refresh_paused": b.paused(ctx), "writable": b.WriteSafeReplicationState(),
+		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(), "in_flight": b.refresher.InFlight(),
+	}
 	if _, err := b.config(ctx); err != nil {
 		return nil, err // without settings no provider can be used
 	}
-	names, err := b.store.Providers(ctx)
+	providers, err := b.readProviders(ctx)
 	if err != nil {
 		return nil, err
 	}
-	unreadable, fingerprints, unknown := 0, map[string]*string{}, map[string]bool{}
+	if err := b.countConnections(ctx, providers, data); err != nil {
+		return nil, err
+	}
+	if data["open_flows"], err = b.openFlows(ctx); err != nil {
+		return nil, err
+	}
+	b.describeBackground(data)
+	return &logical.Response{Data: data}, nil
+}
+
+// providerStates is how the configured providers stand, by name.
+type providerStates struct {
+	fingerprints map[string]*string
+	unreadable   map[string]bool
+	count        int
+}
+
+func (b *backend) readProviders(ctx context.Context) (providerStates, error) {
+	names, err := b.store.Providers(ctx)
+	states := providerStates{fingerprints: map[string]*string{}, unreadable: map[string]bool{}, count: len(names)}
 	for _, name := range names {
 		p, err := b.provider(ctx, name)
 		switch {
 		case ctx.Err() != nil:
-			return nil, ctx.Err()
+			return states, ctx.Err()
 		case err != nil:
-			unreadable++
-			unknown[name] = true
+			states.unreadable[name] = true
 		case p != nil:
-			fingerprints[name] = &p.fingerprint
+			states.fingerprints[name] = &p.fingerprint
 		}
 	}
-	now := b.now()
+	return states, err
+}
+
+// countConnections counts the connections by what an operator asks for.
+func (b *backend) countConnections(ctx context.Context, providers providerStates, data map[string]any) error {
+	now, unreadable := b.now(), len(providers.unreadable)
 	total, retrying, soon, byStatus, byProvider := 0, 0, 0, map[string]int{}, map[string]int{}
-	if err := b.directory.each(ctx, b.store, func(_ store.Key, s summary) {
-		if s.unreadable {
+	err := b.directory.each(ctx, func(_ store.Key, r *record) {
+		if r.unreadable {
 			unreadable++
 			return
 		}
 		total++
-		fingerprint := fingerprints[s.provider]
-		if unknown[s.provider] {
-			fingerprint = &s.pinned // nobody can tell whether the provider changed: it did not, as far as we know
+		name, facts := r.provider.Value(), r.facts()
+		fingerprint := providers.fingerprints[name]
+		if providers.unreadable[name] {
+			fingerprint = &facts.Pinned // nobody can tell whether the provider changed: it did not, as far as we know
 		}
-		status := s.statusUnder(fingerprint)
+		status, _ := facts.Status(fingerprint, now)
 		byStatus[string(status)]++
-		byProvider[s.provider]++
-		if s.failing {
+		byProvider[name]++
+		if r.failing {
 			retrying++
 		}
-		if status == store.StatusActive && refresh.EndsSoon(s.reconnectBy(), now) {
+		if status == store.StatusActive && refresh.EndsSoon(facts.Limit, now) {
 			soon++
 		}
-	}); err != nil {
-		return nil, err
-	}
-	open := 0
-	if err := b.flows.each(ctx, b.store, func(_ string, f openFlow) {
+	})
+	data["connections"], data["unreadable"], data["providers"] = total, unreadable, providers.count
+	data["by_status"], data["by_provider"] = byStatus, byProvider
+	data["retrying"], data["reconnect_soon"] = retrying, soon
+	return err
+}
+
+func (b *backend) openFlows(ctx context.Context) (open int, err error) {
+	now := b.now()
+	err = b.flows.each(ctx, func(_ string, f openFlow) {
 		if !f.ended && !f.denied && now.Before(f.expires) {
 			open++
 		}
-	}); err != nil {
-		return nil, err
-	}
-	health := b.coordinator.Health()
+	})
+	return open, err
+}
+
+// describeBackground tells what falls due, and how the providers let us in.
+func (b *backend) describeBackground(data map[string]any) {
+	background, doors := b.tasks.Report(), b.gate.Report()
+	data["scheduled"], data["due"], data["overdue"] = background.Scheduled, background.Due, background.Overdue
+	data["last_pass"] = rfc3339(background.LastDue)
+	data["calls"], data["calls_waiting"] = doors.Inside, doors.Waiting
+	data["longest_wait"] = int(doors.LongestWait.Seconds())
 	circuits := map[string]any{}
-	for provider, c := range health.Circuits {
-		circuits[provider] = map[string]any{"state": c.State, "until": rfc3339(c.Until)}
+	for provider, c := range doors.Unwell {
+		circuits[provider] = map[string]any{"state": string(c.State), "until": rfc3339(c.Until)}
 	}
-	return &logical.Response{Data: map[string]any{
-		"version": Version, "connections": total, "unreadable": unreadable, "by_status": byStatus, "by_provider": byProvider, "providers": len(names),
-		"open_flows": open, "unsaved": b.coordinator.Unsaved(), "refresh_paused": b.paused(ctx), "writable": b.WriteSafeReplicationState(),
-		"scheduled": health.Scheduled, "due": health.Due, "overdue": health.Overdue, "in_flight": health.InFlight,
-		"retrying": retrying, "reconnect_soon": soon, "last_pass": rfc3339(health.LastPass), "circuits": circuits,
-	}}, nil
+	data["circuits"] = circuits
 }
 
 const statusHelp = `

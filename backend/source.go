@@ -21,19 +21,27 @@ type configured struct {
 
 // config is the mount's settings. Nobody may change the value: write a copy.
 func (b *backend) config(ctx context.Context) (*store.Config, error) {
-	return b.configs.get(ctx, "config", b.store.Config)
+	return b.configs.get(ctx, "config", func(ctx context.Context) (*store.Config, error) {
+		c, err := b.store.Config(ctx)
+		b.resting.Store(err != nil || c.RefreshPaused || b.fenced) // what cannot be read may say so
+		return c, err
+	})
 }
 
 // provider is the configured provider of that name, nil when there is none that could be used.
 func (b *backend) provider(ctx context.Context, name string) (*configured, error) {
 	return b.providers.get(ctx, name, func(ctx context.Context) (*configured, error) {
+		if there, err := b.providerThere(ctx, name); err != nil || !there {
+			return nil, err
+		}
 		entry, err := b.store.Provider(ctx, name)
 		if err != nil || entry == nil {
 			return nil, err
 		}
 		definition, ok := b.catalog.Get(entry.Definition)
 		if !ok { // as after a downgrade: to its connections the provider is missing, and comes back with the release
-			b.Logger().Warn("a provider uses a definition that this release does not have", "provider", name, "definition", entry.Definition)
+			b.Logger().Warn("a provider uses a definition that this release does not have",
+				"provider", name, "definition", entry.Definition)
 			return nil, nil
 		}
 		config, err := b.config(ctx)
@@ -42,6 +50,26 @@ func (b *backend) provider(ctx context.Context, name string) (*configured, error
 		}
 		return b.configure(name, entry, definition, config)
 	})
+}
+
+// providerThere reports whether a provider of that name is configured. It remembers all names there are, so that asking for
+// others, which callback/ lets anybody do, costs no storage.
+func (b *backend) providerThere(ctx context.Context, name string) (bool, error) {
+	names, err := b.providerNames.get(ctx, "names", func(ctx context.Context) (*map[string]bool, error) {
+		list, err := b.store.Providers(ctx)
+		names := make(map[string]bool, len(list))
+		for _, name := range list {
+			names[name] = true
+		}
+		return &names, err
+	})
+	return err == nil && (*names)[name], err
+}
+
+// providersChanged forgets what is remembered of providers, and of how config has them reached.
+func (b *backend) providersChanged() {
+	b.providerNames.drop()
+	b.providers.drop()
 }
 
 // knownProvider is provider for callers who named it: an unknown one is their mistake.
@@ -102,16 +130,11 @@ func (b *backend) paused(ctx context.Context) bool {
 
 // reconsider looks again at the connections of a provider that was changed: what rested because of it need not any more.
 func (b *backend) reconsider(ctx context.Context, provider string) {
-	var keys []store.Key
-	err := b.directory.each(ctx, b.store, func(k store.Key, s summary) {
-		if s.provider == provider {
-			keys = append(keys, k)
-		}
-	})
-	if err != nil {
-		b.Logger().Warn("the connections of a changed provider could not be listed; they are refreshed when they are read", "provider", provider, "error", err)
+	if err := b.directory.reconsider(ctx, provider); err != nil && ctx.Err() == nil {
+		b.Logger().Warn("the connections of a changed provider could not all be looked at; they are refreshed when they are read",
+			"provider", provider, "error", err)
 	}
-	b.coordinator.Reconsider(keys)
+	b.tasks.Wake()
 }
 
 // Refresh implements [refresh.Source].

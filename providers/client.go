@@ -4,8 +4,6 @@ import (
 	"net/http"
 	"sync"
 	"time"
-
-	"golang.org/x/sync/singleflight"
 )
 
 // App is a definition as one operator configured it. Zero values mean "as the definition says".
@@ -37,9 +35,9 @@ type Client struct {
 	now       func() time.Time
 	userAgent string
 
-	mu      sync.Mutex // guards issuers; never held during a call
-	issuers map[string]*metadata
-	flights singleflight.Group // one discovery request per issuer
+	mu       sync.Mutex           // never held during a call
+	issuers  map[string]*metadata // guarded by mu
+	fetching map[string]*fetching // guarded by mu; one discovery request per issuer
 }
 
 // NewClient returns a client that sends through http and reads the time from now. An *http.Client is copied so that it
@@ -50,7 +48,7 @@ func NewClient(doer Doer, now func() time.Time, userAgent string) *Client {
 		still.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 		doer = &still
 	}
-	return &Client{http: doer, now: now, userAgent: userAgent, issuers: map[string]*metadata{}}
+	return &Client{http: doer, now: now, userAgent: userAgent, issuers: map[string]*metadata{}, fetching: map[string]*fetching{}}
 }
 
 // Resolved is a definition with every placeholder that is known before the first call filled in: where each step

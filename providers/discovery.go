@@ -51,26 +51,63 @@ func (c *Client) discover(ctx context.Context, issuer, address string) (*metadat
 		address = strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
 	}
 	key := issuer + " " + address
-	c.mu.Lock()
-	known := c.issuers[key]
-	c.mu.Unlock()
-	if known != nil && c.now().Before(known.due) {
-		return known, nil
-	}
-	// The request must outlive the caller that happened to come first, since others wait for it too.
-	shared := c.flights.DoChan(key, func() (any, error) {
-		m, err := c.fetchMetadata(context.WithoutCancel(ctx), issuer, address)
-		return c.keepMetadata(key, m, err)
-	})
-	select {
-	case <-ctx.Done():
-		return nil, unanswered(StepDiscovery, ctx.Err(), false)
-	case result := <-shared:
-		if result.Err != nil {
-			return nil, result.Err
+	for {
+		known, ask, busy := c.knownMetadata(key)
+		switch {
+		case known != nil:
+			return known, nil
+		case ask:
+			return c.askMetadata(ctx, key, issuer, address, busy)
 		}
-		return result.Val.(*metadata), nil
+		select {
+		case <-busy.done:
+			if busy.err == nil || busy.left == nil { // else whoever asked has left: the next one asks
+				return busy.found, busy.err
+			}
+		case <-ctx.Done():
+			return nil, unanswered(StepDiscovery, ctx.Err(), false)
+		}
 	}
+}
+
+// fetching is one request for an issuer's document, which others wait for.
+type fetching struct {
+	done  chan struct{}
+	found *metadata // these are set before done is closed
+	err   error
+	left  error // the end of the one who asked, if that is why there is nothing
+}
+
+// knownMetadata gives what is known and fresh, or else the request that is under way. ask tells the caller to make it.
+func (c *Client) knownMetadata(key string) (known *metadata, ask bool, busy *fetching) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if known = c.issuers[key]; known != nil && c.now().Before(known.due) {
+		return known, false, nil
+	}
+	if busy = c.fetching[key]; busy != nil {
+		return nil, false, busy
+	}
+	busy = &fetching{done: make(chan struct{}), err: &Error{Class: Transient, Step: StepDiscovery, Reason: ReasonDiscoveryRefused}}
+	c.fetching[key] = busy
+	return nil, true, busy
+}
+
+// askMetadata makes the request that busy stands for.
+func (c *Client) askMetadata(ctx context.Context, key, issuer, address string, busy *fetching) (*metadata, error) {
+	defer func() {
+		c.mu.Lock()
+		delete(c.fetching, key)
+		c.mu.Unlock()
+		close(busy.done)
+	}()
+	m, err := c.fetchMetadata(ctx, issuer, address)
+	if busy.left = ctx.Err(); err != nil && busy.left != nil {
+		busy.err = unanswered(StepDiscovery, busy.left, false) // it says nothing of the issuer
+		return nil, busy.err
+	}
+	busy.found, busy.err = c.keepMetadata(key, m, err)
+	return busy.found, busy.err
 }
 
 // keepMetadata takes the outcome of a fetch. Instead of what could not be had or used, an older document goes on for a

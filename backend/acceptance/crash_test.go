@@ -49,10 +49,20 @@ func TestPluginKilledDuringRefreshes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			e := mountOn(t, v)
-			server := e.newOIDC(t, "idp", "basic", stack.OIDCOptions{RotateRefreshToken: "always"})
+			server := e.newOIDC(t, "idp0", "basic", stack.OIDCOptions{RotateRefreshToken: "always", RedirectURIs: []string{
+				e.callback("idp1"), e.callback("idp2"), e.callback("idp3"), e.callback("idp4"),
+			}})
+			// One provider would be asked for a dozen at once.
+			app := e.read(t, "providers/idp0")
+			for i := range 4 {
+				e.write(t, fmt.Sprintf("providers/idp%d", i+1), map[string]any{
+					"definition": app["definition"], "client_id": app["client_id"], "issuer": app["issuer"], "client_secret": appSecret,
+					"client_auth": app["client_auth"], "scopes": app["scopes"], "authorize_params": app["authorize_params"],
+				})
+			}
 			former := make([]string, crowd)
 			for i := range former {
-				e.connect(t, fmt.Sprintf("account%d", i), "idp")
+				e.connect(t, fmt.Sprintf("account%d", i), fmt.Sprintf("idp%d", i%5))
 				former[i] = e.token(t, fmt.Sprintf("account%d", i))
 			}
 			// No answer leaves before the plugin is dead.

@@ -53,6 +53,10 @@ func TestProviderFaults(t *testing.T) {
 			s := e.newService(t, strings.ToLower(notInPaths.ReplaceAllString(name, "-")))
 			account := s.provider
 			former := s.adopt(t, account)
+			var other string
+			if c.class == "rate_limited" {
+				other = s.adopt(t, account+"-2")
+			}
 			s.Next("refresh", c.script...)
 
 			asked := time.Now()
@@ -91,7 +95,6 @@ func TestProviderFaults(t *testing.T) {
 			case c.reason != "": // a person consents again
 				assert.True(t, s.Alive(s.adopt(t, account)))
 			case c.class == "rate_limited": // it holds for all of the provider
-				other := s.adopt(t, account+"-2")
 				token, warnings, err := e.renew(t.Context(), account+"-2")
 				require.NoError(t, err)
 				assert.Equal(t, other, token)

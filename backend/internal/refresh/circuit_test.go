@@ -58,12 +58,12 @@ func TestProbes(t *testing.T) {
 		require.NoError(t, b.read(others[1]))
 	})
 	bubble(t, "one that was not sent is given back", func(t *testing.T) {
-		b, _, others := downed(t, 1)
+		b, _, others := downed(t, 2)
 		time.Sleep(untilProbe)
 		b.source.before = func(int) error { return errNotSent }
 		require.ErrorIs(t, b.read(others[0]), errNotSent)
 		b.source.before = nil
-		require.NoError(t, b.read(others[0]))
+		require.NoError(t, b.read(others[1]))
 	})
 	bubble(t, "one whose intent storage refused is given back", func(t *testing.T) {
 		b, _, others := downed(t, 1)
@@ -173,7 +173,7 @@ func TestExcuses(t *testing.T) {
 		b, _, others := downed(t, 2)
 		c := b.stored(t)
 		c.Attempt = store.Attempt{Failures: 1, Class: providers.Misconfigured, Last: time.Now(), ProviderSerial: 1}
-		require.NoError(t, b.store.PutConnection(context.Background(), others[1], c))
+		require.NoError(t, putConnection(context.Background(), b.store, others[1], c))
 		over(t, b, others[0])
 		require.Equal(t, refresh.AppRefused, problem(t, b.read(others[1])))
 	})
@@ -211,6 +211,7 @@ func TestRetryAfterOfSeveral(t *testing.T) {
 	limited := func(t *testing.T) *bench {
 		t.Helper()
 		b := given(t, -time.Second)
+		others := b.others(t, 2)
 		both, long := make(chan struct{}), make(chan struct{})
 		b.source.before = func(call int) error {
 			wait := time.Hour
@@ -228,7 +229,7 @@ func TestRetryAfterOfSeveral(t *testing.T) {
 			close(long)
 		}()
 		synctest.Wait()
-		_ = b.read(b.others(t, 1)[0])
+		_ = b.read(others[0])
 		time.Sleep(time.Minute)
 		return b
 	}
@@ -236,12 +237,19 @@ func TestRetryAfterOfSeveral(t *testing.T) {
 		b := limited(t)
 		require.Equal(t, "limited", b.Health().Circuits["slack"].State)
 	})
-	bubble(t, "not for a provider that went elsewhere", func(t *testing.T) {
+	bubble(t, "a write of the provider lifts the rest, but not for the connection that was told to wait", func(t *testing.T) {
 		b := limited(t)
+		third := store.Key{Owner: key.Owner, Name: "other-1"}
 		b.Forget("slack")
 		require.Empty(t, b.Health().Circuits)
 		b.source.before = nil
-		_, err := b.Refresh(context.Background(), key, anybody)
+		_, err := b.Refresh(context.Background(), third, anybody)
+		require.NoError(t, err)
+		_, err = b.Refresh(context.Background(), key, anybody)
+		require.Equal(t, refresh.Unavailable, problem(t, err))
+		b.source.window = true // the other one used up what they share
+		time.Sleep(time.Hour)
+		_, err = b.Refresh(context.Background(), key, anybody)
 		require.NoError(t, err)
 	})
 }

@@ -9,7 +9,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
@@ -29,7 +28,7 @@ var jumps = map[string]time.Duration{"an hour forward": time.Hour, "an hour back
 // Only what a clock on the wall says can be staged. What is never stored, such as a circuit, goes by the monotonic clock
 // outside of tests and is not moved by a jump.
 type node struct {
-	*refresh.Coordinator
+	*engine
 	store    store.Store
 	provider *source
 	skew     atomic.Int64
@@ -46,9 +45,8 @@ func startNode(t *testing.T, storage *testenv.Storage, provider *source, skew ti
 	t.Helper()
 	n = &node{store: store.New(storage), provider: provider}
 	n.set(skew)
-	n.Coordinator = refresh.New(refresh.Options{
-		Store: n.store, Source: n, Writable: func() bool { return true }, Now: n.now, Logger: hclog.NewNullLogger(),
-		Paused: func(context.Context) bool { return false }, Uncached: func() bool { return false }, Changed: func(store.Key, *store.Connection) {},
+	n.engine = newEngine(options{
+		Store: n.store, Source: n, Writable: func() bool { return true }, Now: n.now, Paused: func() bool { return false }, Uncached: func() bool { return false }, Changed: func(store.Key, *store.Connection) {},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	worked, beaten := make(chan struct{}), make(chan struct{})
@@ -65,16 +63,15 @@ func startNode(t *testing.T, storage *testenv.Storage, provider *source, skew ti
 			}
 		}
 	}()
-	require.NoError(t, n.store.EachConnection(ctx, func(k store.Key, c *store.Connection) error {
+	require.NoError(t, eachConnection(ctx, n.store, func(k store.Key, c *store.Connection) {
 		n.Schedule(ctx, k, c)
-		return nil
 	}))
 	n.Nudge()
 	return n, func() {
 		cancel()
 		<-worked
 		<-beaten
-		end, cancel := context.WithTimeout(context.Background(), time.Minute)
+		end, cancel := context.WithTimeout(context.Background(), 24*time.Hour)
 		defer cancel()
 		n.Close(end)
 	}
@@ -155,7 +152,7 @@ func (n *node) pass(t *testing.T, d time.Duration, reading bool) {
 		synctest.Wait()
 		c, err := n.Load(context.Background(), key)
 		require.NoError(t, err)
-		require.Equal(t, store.StatusActive, c.Status)
+		require.Equal(t, store.StatusActive, statusOf(c))
 		due := c.Grant.Expires.Add(-10 * time.Minute)
 		require.False(t, n.now().After(due.Add(time.Minute)), "due since %s", n.now().Sub(due))
 	}
@@ -192,7 +189,7 @@ func TestClockJumps(t *testing.T) {
 			release := make(chan struct{})
 			n.atCalls(func() error { <-release; return nil })
 			answered := make(chan error)
-			go func() { _, err := n.Coordinator.Refresh(context.Background(), key, anybody); answered <- err }()
+			go func() { _, err := n.engine.Refresh(context.Background(), key, anybody); answered <- err }()
 			synctest.Wait()
 			n.set(jump)
 			time.Sleep(10 * time.Second)
@@ -206,10 +203,10 @@ func TestClockJumps(t *testing.T) {
 		bubble(t, name+" after a success: refresh is not held up by it", func(t *testing.T) {
 			n := runNode(t, 30*time.Minute)
 			n.set(-jump)
-			_, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+			_, err := n.engine.Refresh(context.Background(), key, anybody)
 			require.NoError(t, err)
 			n.set(0)
-			_, err = n.Coordinator.Refresh(context.Background(), key, anybody)
+			_, err = n.engine.Refresh(context.Background(), key, anybody)
 			require.NoError(t, err)
 			require.EqualValues(t, 2, n.calls.Load())
 			require.Equal(t, "access-2", n.read(t).Connection.Grant.AccessToken.Reveal())
@@ -218,7 +215,7 @@ func TestClockJumps(t *testing.T) {
 	bubble(t, "an hour forward after a failure: it is tried again, and no more than once", func(t *testing.T) {
 		n := runNode(t, 30*time.Minute)
 		n.atCalls(down)
-		_, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+		_, err := n.engine.Refresh(context.Background(), key, anybody)
 		require.Equal(t, refresh.Unavailable, problem(t, err))
 		n.set(time.Hour)
 		for range 10 {
@@ -236,7 +233,7 @@ func TestClockJumps(t *testing.T) {
 		n := runNode(t, left)
 		n.set(time.Hour)
 		n.atCalls(down)
-		_, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+		_, err := n.engine.Refresh(context.Background(), key, anybody)
 		require.Equal(t, refresh.Unavailable, problem(t, err))
 		n.onCall.Store(nil)
 		n.set(0)
@@ -248,7 +245,7 @@ func TestClockJumps(t *testing.T) {
 	})
 	bubble(t, "an hour back after a failure: refresh is not held up by it", func(t *testing.T) {
 		n := failedAhead(t, 30*time.Minute)
-		_, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+		_, err := n.engine.Refresh(context.Background(), key, anybody)
 		require.NoError(t, err)
 	})
 	bubble(t, "an hour back between two looks of the worker: it does not turn round and round", func(t *testing.T) {
@@ -292,7 +289,7 @@ func TestClockJumpsWhileAnIntentIsOpen(t *testing.T) {
 				}
 				crashed, quit := startNode(t, b.storage, b.source, 0)
 				t.Cleanup(func() { close(never); quit() })
-				go func() { _, _ = crashed.Coordinator.Refresh(context.Background(), key, anybody) }()
+				go func() { _, _ = crashed.engine.Refresh(context.Background(), key, anybody) }()
 				synctest.Wait()
 				b.storage.Judge(nil)
 
@@ -304,10 +301,10 @@ func TestClockJumpsWhileAnIntentIsOpen(t *testing.T) {
 				require.EqualValues(t, 2, b.source.calls.Load())
 				c := b.stored(t)
 				if !window {
-					require.Equal(t, store.ReasonOutcomeUnknown, c.Reason)
+					require.Equal(t, store.ReasonOutcomeUnknown, reasonOf(c))
 					return
 				}
-				require.Equal(t, store.StatusActive, c.Status)
+				require.Equal(t, store.StatusActive, statusOf(c))
 				require.Equal(t, "access-2", n.read(t).Connection.Grant.AccessToken.Reveal())
 				n.set(0)
 				n.pass(t, 3*time.Hour, true)
@@ -325,7 +322,7 @@ func TestEntryFromAClockAhead(t *testing.T) {
 		then := time.Now().Add(time.Hour).Round(0)
 		c := b.stored(t)
 		change(c, then)
-		require.NoError(t, b.store.PutConnection(context.Background(), key, c))
+		require.NoError(t, putConnection(context.Background(), b.store, key, c))
 		n, quit := startNode(t, b.storage, b.source, 0)
 		t.Cleanup(quit)
 		return n
@@ -337,7 +334,7 @@ func TestEntryFromAClockAhead(t *testing.T) {
 	}
 	bubble(t, "its success does not hold up a demand to refresh", func(t *testing.T) {
 		n := ahead(t, refreshed)
-		a, err := n.Coordinator.Refresh(context.Background(), key, anybody)
+		a, err := n.engine.Refresh(context.Background(), key, anybody)
 		require.NoError(t, err)
 		require.Equal(t, "access-1", a.Connection.Grant.AccessToken.Reveal())
 		require.WithinDuration(t, n.now().Add(life), a.Connection.Grant.Expires, 0)

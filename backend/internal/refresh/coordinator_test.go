@@ -10,12 +10,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -78,7 +78,7 @@ func (s *source) Refresh(ctx context.Context, c *store.Connection) (*providers.G
 
 // bench is a coordinator over failing storage and a scripted provider, with one connection.
 type bench struct {
-	*refresh.Coordinator
+	*engine
 	storage  *testenv.Storage
 	store    store.Store
 	source   *source
@@ -97,9 +97,8 @@ func newBench(t *testing.T, storage *testenv.Storage, src *source) *bench {
 
 // begin makes the bench's coordinator, over storage as that sees it.
 func (b *bench) begin(seen logical.Storage) {
-	b.Coordinator = refresh.New(refresh.Options{
-		Store: store.New(seen), Source: b.source, Writable: b.writable.Load, Now: time.Now, Logger: hclog.NewNullLogger(),
-		Paused:   func(context.Context) bool { return false },
+	b.engine = newEngine(options{
+		Store: store.New(seen), Source: b.source, Writable: b.writable.Load, Now: time.Now, Paused: func() bool { return false },
 		Uncached: b.uncached.Load, Changed: func(_ store.Key, c *store.Connection) { b.told.Store(c) },
 	})
 }
@@ -108,13 +107,13 @@ func (b *bench) begin(seen logical.Storage) {
 func given(t *testing.T, left time.Duration) *bench {
 	t.Helper()
 	b := newBench(t, &testenv.Storage{}, &source{current: "refresh-0", life: time.Hour})
-	c := &store.Connection{Provider: "slack", Kind: providers.KindAuthorizationCode, Status: store.StatusActive}
+	c := &store.Connection{Provider: "slack", Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"}}
 	now := time.Now()
 	c.Adopt(&providers.Grant{
 		AccessToken: providers.NewSecret("access-0"), RefreshToken: providers.NewSecret("refresh-0"),
 		Issued: now.Add(left - time.Hour), Expires: now.Add(left),
 	}, fingerprint, now.Add(left-time.Hour))
-	require.NoError(t, b.store.PutConnection(context.Background(), key, c))
+	require.NoError(t, putConnection(context.Background(), b.store, key, c))
 	b.storage.Forget()
 	t.Cleanup(func() {
 		end, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -129,7 +128,7 @@ func (b *bench) others(t *testing.T, n int) (keys []store.Key) {
 	t.Helper()
 	for i := range n {
 		k := store.Key{Owner: key.Owner, Name: fmt.Sprint("other-", i)}
-		require.NoError(t, b.store.PutConnection(context.Background(), k, b.stored(t)))
+		require.NoError(t, putConnection(context.Background(), b.store, k, b.stored(t)))
 		keys = append(keys, k)
 	}
 	return keys
@@ -329,7 +328,7 @@ func TestStorageRefuses(t *testing.T) {
 		time.Sleep(time.Minute)
 		require.Zero(t, b.Unsaved())
 		require.Equal(t, "refresh-1", b.stored(t).Grant.RefreshToken.Reveal())
-		intents, err := b.store.Intents(context.Background())
+		intents, err := intentsOf(context.Background(), b.store)
 		require.NoError(t, err)
 		require.Empty(t, intents)
 	})
@@ -378,12 +377,17 @@ func TestStorageRefuses(t *testing.T) {
 }
 
 func TestStandby(t *testing.T) {
-	bubble(t, "a living token is served, a dead one is read-only before any call", func(t *testing.T) {
-		b := given(t, time.Second)
+	bubble(t, "a living token is served, and what asks for a new one is read-only before any call", func(t *testing.T) {
+		b := given(t, 8*time.Minute)
 		b.writable.Store(false)
 		token, _, err := b.get(t)
 		require.NoError(t, err)
-		require.Equal(t, "access-0", token)
+		require.Equal(t, "access-0", token, "inside its margin, too")
+		_, err = b.Get(context.Background(), key, anybody, 30*time.Minute)
+		require.Equal(t, logical.ErrReadOnly, err, "the active node can give one that lives so long")
+		time.Sleep(8*time.Minute - time.Second)
+		_, _, err = b.get(t)
+		require.Equal(t, logical.ErrReadOnly, err, "in its last seconds")
 		time.Sleep(2 * time.Second)
 		_, _, err = b.get(t)
 		require.Equal(t, logical.ErrReadOnly, err)
@@ -409,8 +413,8 @@ func TestFailures(t *testing.T) {
 			time.Sleep(time.Hour)
 		}
 		require.EqualValues(t, 1, b.source.calls.Load())
-		require.Equal(t, store.StatusNeedsReconnect, b.stored(t).Status)
-		require.Equal(t, store.ReasonGrantRefused, b.stored(t).Reason)
+		require.Equal(t, store.StatusNeedsReconnect, statusOf(b.stored(t)))
+		require.Equal(t, store.ReasonGrantRefused, reasonOf(b.stored(t)))
 	})
 	bubble(t, "a living token of a refused grant goes out with a warning", func(t *testing.T) {
 		b := given(t, 5*time.Minute)
@@ -431,7 +435,7 @@ func TestFailures(t *testing.T) {
 				require.Error(t, err)
 				time.Sleep(time.Second)
 			}
-			require.Equal(t, store.StatusActive, b.stored(t).Status)
+			require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
 			require.LessOrEqual(t, b.source.calls.Load(), int32(22), "ten minutes of reading each second")
 			if class == providers.Misconfigured {
 				require.EqualValues(t, 1, b.source.calls.Load(), "it rests until the provider changes")
@@ -478,7 +482,7 @@ func TestFailures(t *testing.T) {
 		b := given(t, time.Hour)
 		b.edit(t, func(c *store.Connection) {
 			c.AdoptKey(nil, fingerprint, time.Now())
-			c.Status = store.StatusFailedValidation
+			c.Refused.Reason = store.ReasonGrantRefused
 		})
 		_, _, err := b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
@@ -492,7 +496,7 @@ func TestFailures(t *testing.T) {
 		require.NoError(t, err)
 		_, _, err = b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
-		require.Equal(t, store.ReasonHardLimit, b.stored(t).Reason)
+		require.Equal(t, store.ReasonHardLimit, reasonOf(b.stored(t)))
 		require.Zero(t, b.source.calls.Load())
 	})
 }
@@ -518,7 +522,7 @@ func TestLostAnswer(t *testing.T) {
 		b.source.after = lost
 		_, _, err := b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
-		require.Equal(t, store.ReasonOutcomeUnknown, b.stored(t).Reason)
+		require.Equal(t, store.ReasonOutcomeUnknown, reasonOf(b.stored(t)))
 		require.EqualValues(t, 2, b.source.calls.Load())
 	})
 	// A crash: the first coordinator never hears the answer, a second starts over the same storage.
@@ -549,7 +553,7 @@ func TestLostAnswer(t *testing.T) {
 		require.NoError(t, b.Recover(context.Background()))
 		synctest.Wait()
 		require.Equal(t, "access-2", b.stored(t).Grant.AccessToken.Reveal())
-		intents, err := b.store.Intents(context.Background())
+		intents, err := intentsOf(context.Background(), b.store)
 		require.NoError(t, err)
 		require.Empty(t, intents)
 	})
@@ -557,21 +561,21 @@ func TestLostAnswer(t *testing.T) {
 		b := crash(t, false)
 		require.NoError(t, b.Recover(context.Background()))
 		synctest.Wait()
-		require.Equal(t, store.ReasonOutcomeUnknown, b.stored(t).Reason)
+		require.Equal(t, store.ReasonOutcomeUnknown, reasonOf(b.stored(t)))
 		require.EqualValues(t, 2, b.source.calls.Load())
 	})
 	bubble(t, "a reader who is faster than the recovery learns the same", func(t *testing.T) {
 		b := crash(t, false)
 		_, _, err := b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
-		require.Equal(t, store.ReasonOutcomeUnknown, b.stored(t).Reason)
+		require.Equal(t, store.ReasonOutcomeUnknown, reasonOf(b.stored(t)))
 	})
 	bubble(t, "an intent whose answer was saved is dropped without a call", func(t *testing.T) {
 		b := given(t, time.Minute)
 		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{Key: key.String(), Generation: 0}))
 		require.NoError(t, b.Recover(context.Background()))
 		synctest.Wait()
-		intents, err := b.store.Intents(context.Background())
+		intents, err := intentsOf(context.Background(), b.store)
 		require.NoError(t, err)
 		require.Empty(t, intents)
 		require.Zero(t, b.source.calls.Load())
@@ -616,7 +620,7 @@ func TestMeanwhile(t *testing.T) {
 	bubble(t, "disabling: the token is kept, and not served", func(t *testing.T) {
 		b := during(t, func(b *bench) {
 			_, err := b.Update(context.Background(), key, func(c *store.Connection) (*store.Connection, error) {
-				c.Disable(store.ReasonDisabledByPerson, time.Now())
+				c.Disable(store.Actor{Time: time.Now()})
 				return c, nil
 			})
 			require.NoError(t, err)
@@ -649,7 +653,7 @@ func TestClose(t *testing.T) {
 		require.Equal(t, "refresh-1", b.stored(t).Grant.RefreshToken.Reveal())
 		time.Sleep(2 * time.Hour)
 		_, _, err := b.get(t)
-		require.ErrorIs(t, err, refresh.ErrClosing)
+		require.ErrorIs(t, err, tasks.ErrClosed)
 	})
 	bubble(t, "what is unsaved is saved", func(t *testing.T) {
 		b := given(t, -time.Second)
@@ -676,7 +680,7 @@ func TestClose(t *testing.T) {
 		synctest.Wait()
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
 		defer cancel()
-		b.Coordinator.Quiesce(ctx)
+		b.engine.Quiesce(ctx)
 		require.Error(t, ctx.Err())
 		close(hang)
 		synctest.Wait()

@@ -1,35 +1,28 @@
-// Package refresh owns the spending of grants: it decides when a token is replaced, makes every call to a token endpoint
-// happen at most once at a time, and never lets go of what a provider answered.
+// Package refresh owns the renewal of credentials: it decides when one is renewed, spends grants for it, and judges what
+// came of that.
 //
-// Where to look:
-//
-//	coordinator.go  what callers ask: the credential, a refresh now, a deletion, a recovery
-//	fly.go          one refresh, from the first look to the last write
-//	save.go         every write of a connection, and what storage refused
-//	schedule.go     when: margins, due times, backoff, ttl; no state
-//	index.go        what falls due next
-//	worker.go       the background: bounded, fair between providers, asleep while nothing is due
-//	circuit.go      providers that are down or asked to be left alone
-//	cached.go       connections read last
-//	flights.go      work that outlives its caller; the only place where goroutines start
-//	locks.go        a lock for each connection
-//	errors.go       why a credential cannot be given, in terms of what helps
+//	refresher.go  what callers ask: the credential, or a renewal now
+//	verdict.go    what a reader found, judged: serve it, renew it, or say why not
+//	renew.go      one renewal, from the first look to the last write; read this first
+//	due.go        the background: what falls due, and what a crash cut off
+//	schedule.go   when: margins, due times, backoff, ttl; pure
+//	errors.go     why a credential cannot be given, in terms of what helps
 //
 // What must hold:
 //
-//   - At most one flight for a connection, on the backend's own context. A caller may hang up at any time; the flight
-//     goes on and its result is saved.
-//   - Before a token that may rotate is spent, an intent is stored. A node that may no longer write cannot store it, so
-//     it cannot spend. An intent found later tells that an answer may have been lost; so it ends with the write that says
-//     what came of it, and stands while that lives in memory only.
-//   - After the provider answered, the answer is saved or held in memory and saved later. What is held is the changes
-//     that made it: should storage turn out to hold something newer, they are made again of that. Reads are served from
-//     what is held, and say so.
-//   - A reader of a living token takes no lock that is held over storage or the network.
-//   - An idle engine does nothing: the worker sleeps until the earliest due time.
+//   - There is at most one renewal of a connection at a time, on the engine's own context. A caller may hang up at any
+//     time; the renewal goes on and what it brings is saved. Whoever waited for a renewal of another generation asks
+//     again for that of the present one.
+//   - Before a grant that may rotate is spent, an intent is stored. A node that may no longer write cannot store it, so
+//     it cannot spend. An intent that a process finds at its start tells that an answer may have been lost.
+//   - What the provider answered is saved, or held in memory and saved later; the intent ends after that.
+//   - A reader of a living token waits for nobody.
+//   - What a renewal brings is judged as what a reader found: it may be dead, or disabled meanwhile.
 //
-// The tests stage these one by one on a clock of their own; TestModel lets all of them happen at random.
+// If the plugin is killed between two lines of renew: before the intent, nothing was sent and nothing is known of it.
+// Between intent and answer, the intent tells the next process, which asks again at once, since many providers take a
+// spent token for a short while. Between answer and save likewise, and the answer is lost. Between save and the end of the
+// intent, the next process finds a newer generation than the intent's, and removes it.
 //
-// Lock order: the lock of one connection; then the mutexes of coordinator and worker; then those of flights, index,
-// circuits and cache, which are leaves. None is held while a provider is called; only the connection's lock is held while storage is.
+// Calls go one way: paths ask refresh, refresh asks tasks, gate and connections. No lock is held while one of them waits.
 package refresh

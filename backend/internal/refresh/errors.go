@@ -104,7 +104,7 @@ func fromAttempt(k store.Key, c *store.Connection) *Error {
 	case providers.Misconfigured:
 		e.Problem = AppRefused
 	case providers.Rejected:
-		e.Problem, e.Reason = NeedsReconnect, c.Reason
+		e.Problem, e.Reason = NeedsReconnect, c.Refused.Reason
 	}
 	return e
 }

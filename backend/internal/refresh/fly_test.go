@@ -36,10 +36,10 @@ func TestLastLook(t *testing.T) {
 		err     error
 	}{
 		"disabled": {1, func(t *testing.T, b *bench, _ *refresh.Terms) {
-			b.edit(t, func(c *store.Connection) { c.Disable(store.ReasonDisabledByPerson, time.Now()) })
+			b.edit(t, func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) })
 		}, refresh.Disabled, nil},
 		"failed validation": {1, func(t *testing.T, b *bench, _ *refresh.Terms) {
-			b.edit(t, func(c *store.Connection) { c.Status = store.StatusFailedValidation })
+			b.edit(t, func(c *store.Connection) { c.Refused.Reason = store.ReasonGrantRefused })
 		}, refresh.NeedsReconnect, nil},
 		"a failure that another recorded": {1, func(t *testing.T, b *bench, _ *refresh.Terms) {
 			b.edit(t, func(c *store.Connection) {
@@ -98,7 +98,7 @@ func TestIntents(t *testing.T) {
 		b.source.current = "another"
 		_, _, err := b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
-		require.Equal(t, store.ReasonGrantRefused, b.stored(t).Reason)
+		require.Equal(t, store.ReasonGrantRefused, reasonOf(b.stored(t)))
 	})
 	bubble(t, "one that a crash left outlasts a refresh that was never sent", func(t *testing.T) {
 		b := given(t, -time.Second)
@@ -224,8 +224,8 @@ func TestRefreshRefuses(t *testing.T) {
 		terms   func(*refresh.Terms)
 		problem refresh.Problem
 	}{
-		"a disabled one":     {change: func(c *store.Connection) { c.Disable(store.ReasonDisabledByPerson, time.Now()) }, problem: refresh.Disabled},
-		"one to reconnect":   {change: func(c *store.Connection) { c.HardLimitReached(time.Now()) }, problem: refresh.NeedsReconnect},
+		"a disabled one":     {change: func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) }, problem: refresh.Disabled},
+		"one to reconnect":   {change: func(c *store.Connection) { c.Grant.HardLimit = time.Now() }, problem: refresh.NeedsReconnect},
 		"a key":              {change: func(c *store.Connection) { c.AdoptKey(nil, fingerprint, time.Now()) }, problem: refresh.NotRefreshable},
 		"no refresh token":   {terms: func(t *refresh.Terms) { t.CanRefresh = false }, problem: refresh.NotRefreshable},
 		"while it is paused": {terms: func(t *refresh.Terms) { t.Paused = true }, problem: refresh.Paused},

@@ -53,7 +53,7 @@ func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
 			require.NoError(t, next.Recover(context.Background()))
 			time.Sleep(time.Second)
 			require.EqualValues(t, rotations+1, b.source.calls.Load(), "within a reuse window it would have helped")
-			require.Equal(t, store.ReasonOutcomeUnknown, next.stored(t).Reason)
+			require.Equal(t, store.ReasonOutcomeUnknown, reasonOf(next.stored(t)))
 			require.Nil(t, next.intent(t))
 		})
 	}
@@ -85,7 +85,7 @@ func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
 		b.source.before = nil
 		require.NoError(t, next.Recover(context.Background()))
 		time.Sleep(time.Second)
-		require.Equal(t, store.ReasonOutcomeUnknown, next.stored(t).Reason)
+		require.Equal(t, store.ReasonOutcomeUnknown, reasonOf(next.stored(t)))
 
 		b.storage.Judge(nil) // had the former lived, it would have gone on with what it holds
 		b.source.current = "another"

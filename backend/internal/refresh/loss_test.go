@@ -51,8 +51,11 @@ func TestNoTokenLost(t *testing.T) {
 
 		b.source.before, b.source.current = nil, "another" // the person revoked it
 		_, _, err = b.get(t)
+		require.Equal(t, refresh.Unavailable, problem(t, err), "it is not tried again at once")
+		time.Sleep(time.Minute)
+		_, _, err = b.get(t)
 		require.Equal(t, refresh.NeedsReconnect, problem(t, err))
-		require.Equal(t, store.Reason("grant_refused"), b.stored(t).Reason)
+		require.Equal(t, store.Reason("grant_refused"), reasonOf(b.stored(t)))
 	})
 	bubble(t, "recovery leaves the intent of a later refresh alone", func(t *testing.T) {
 		b := given(t, -time.Second)
@@ -107,13 +110,13 @@ func TestNoTokenLost(t *testing.T) {
 		require.NoError(t, b.store.PutIntent(ctx, key, &store.Intent{Key: key.String(), Generation: 1, Time: time.Now()}))
 		require.NoError(t, b.Recover(ctx))
 		synctest.Wait()
-		require.Equal(t, store.ReasonHardLimit, b.stored(t).Reason)
+		require.Equal(t, store.ReasonHardLimit, reasonOf(b.stored(t)))
 		require.Nil(t, b.intent(t))
 		require.Zero(t, b.source.calls.Load())
 	})
 	bubble(t, "an answer that comes with the end of the drain is saved", func(t *testing.T) {
 		b := given(t, -time.Second)
-		b.source.before = func(int) error { time.Sleep(9 * time.Second); return nil }
+		b.source.before = func(int) error { time.Sleep(6 * time.Second); return nil }
 		b.storage.Judge(func(a testenv.Access) error {
 			if a.Write() && !isIntent(a) {
 				time.Sleep(2 * time.Second)
@@ -138,7 +141,7 @@ func TestNoTokenLost(t *testing.T) {
 			}
 			return nil
 		})
-		_, _, err := b.get(t)
+		a, err := b.Get(ctx, key, anybody, 0)
 		require.NoError(t, err)
 		time.Sleep(2 * time.Hour) // that one is dead, too
 		_, _, err = b.get(t)
@@ -146,8 +149,8 @@ func TestNoTokenLost(t *testing.T) {
 		require.EqualValues(t, 2, b.source.calls.Load())
 
 		b.storage.Judge(nil)
-		first.Refreshed(&providers.Grant{RefreshToken: providers.NewSecret("refresh-1")}, time.Now())
-		require.NoError(t, b.store.PutConnection(ctx, key, first))
+		first.Credential = a.Connection.Credential
+		require.NoError(t, putConnection(ctx, b.store, key, first))
 		time.Sleep(time.Minute)
 		require.Equal(t, "refresh-2", b.stored(t).Grant.RefreshToken.Reveal())
 		require.Zero(t, b.Unsaved())

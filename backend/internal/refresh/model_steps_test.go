@@ -43,8 +43,10 @@ func (w *world) step() {
 		w.label(p, k)
 	case what < 53:
 		w.able(p, k, yes)
-	case what < 57:
+	case what < 56:
 		w.callers.Go(func() { w.reconnect(p, k) })
+	case what < 57:
+		w.bring(p, k)
 	case what < 60:
 		w.delete(p, k)
 	case what < 63:
@@ -152,6 +154,14 @@ func (w *world) judge(p *process, k store.Key, former mark, a refresh.Answer, er
 	}
 	now := w.stateOf(a.Connection).mark
 	w.note("%s: read %s: %v", p, k.Name, now)
+	switch token := w.access[a.Connection.Grant.AccessToken.Reveal()]; {
+	case token == nil:
+		w.complain("%s: %s: what was handed out is no token", p, k.Name)
+	case token.of.key != k:
+		w.complain("%s: %s: the token handed out is of %s", p, k.Name, token.of.key.Name)
+	case !w.steps && time.Since(token.until) > time.Second:
+		w.complain("%s: %s: the token handed out is dead since %s", p, k.Name, time.Since(token.until))
+	}
 	if now.before(former) && !p.deposed { // who was deposed may have heard what it cannot keep
 		w.complain("%s: %s: served %v after %v", p, k.Name, now, former)
 	}
@@ -165,7 +175,7 @@ var errNot = errors.New("this cannot be done to it")
 // edit is a change that a person makes.
 func (w *world) edit(p *process, k store.Key, change func(*store.Connection)) error {
 	_, err := p.Update(context.Background(), k, func(c *store.Connection) (*store.Connection, error) {
-		if c == nil || c.Reason == store.ReasonDeleting {
+		if c == nil || !c.Deleting.IsZero() {
 			return nil, errNot
 		}
 		change(c)
@@ -193,9 +203,9 @@ func (w *world) label(p *process, k store.Key) {
 func (w *world) able(p *process, k store.Key, disabled bool) {
 	err := w.edit(p, k, func(c *store.Connection) {
 		if disabled {
-			c.Disable(store.ReasonDisabledByPerson, time.Now())
+			c.Disable(store.Actor{Time: time.Now()})
 		} else {
-			c.Enable(time.Now())
+			c.Enable(store.Actor{Time: time.Now()})
 		}
 	})
 	w.mu.Lock()
@@ -238,7 +248,7 @@ func (w *world) reconnect(p *process, k store.Key) {
 		w.mu.Unlock()
 		_, saved, err := p.Keep(ctx, k, known, func(c *store.Connection) (*store.Connection, error) {
 			switch {
-			case c == nil && known != nil, c != nil && c.Reason == store.ReasonDeleting:
+			case c == nil && known != nil, c != nil && !c.Deleting.IsZero():
 				w.mu.Lock()
 				defer w.mu.Unlock()
 				if p.received[k].mark == m {
@@ -246,7 +256,7 @@ func (w *world) reconnect(p *process, k store.Key) {
 				}
 				return nil, errNot
 			case c == nil:
-				c = &store.Connection{Provider: s.name, Kind: providers.KindAuthorizationCode, Status: store.StatusActive}
+				c = &store.Connection{Provider: s.name, Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"}}
 			}
 			c.Adopt(g, fingerprint, p.w.now())
 			return c, nil
@@ -254,6 +264,23 @@ func (w *world) reconnect(p *process, k store.Key) {
 		w.set(fmt.Sprintf("%s: %s: %v is saved: %v, %v", p, k.Name, m, saved, err), func() {})
 		return nil, err
 	})
+}
+
+// bring is a person who imports a refresh token alone, obtained elsewhere. There is nothing to hand out until it is spent.
+func (w *world) bring(p *process, k store.Key) {
+	w.mu.Lock()
+	w.demands[k]++
+	g := w.consentTo(w.services[k.Owner.ID], k)
+	m := w.access[g.AccessToken.Reveal()].mark
+	w.mu.Unlock()
+	g.AccessToken, g.Expires = providers.Secret{}, g.Issued
+	err := w.edit(p, k, func(c *store.Connection) { c.AdoptImport(g, fingerprint, w.now()) })
+	w.set(fmt.Sprintf("%s: %s: a person brings %v: %v", p, k.Name, m, err), func() {
+		if err == nil {
+			p.receive(k, m)
+		}
+	})
+	w.callers.Go(func() { w.refresh(p, k) })
 }
 
 func (w *world) now() time.Time {

@@ -66,7 +66,46 @@ func (v view) List(ctx context.Context, prefix string) (names []string, err erro
 	return names, err
 }
 
+// landsLate makes a write hang: the caller's time runs out, and storage makes it later, over whatever it has by then. A
+// process that ended, or no longer leads, has no such writes: Vault's own fence is not the engine's.
+func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs bool, err error) {
+	v.mu.Lock()
+	hangs = !v.p.deposed && !v.p.standby && v.chance(v.faults.trouble/20)
+	after := v.upTo(50 * time.Second)
+	v.mu.Unlock()
+	if !hangs {
+		return false, nil
+	}
+	err = sleep(ctx, time.Hour)
+	v.set(v.p.String()+": storage hangs with "+key, func() {})
+	v.late.Go(func() {
+		time.Sleep(after)
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		if v.p.gone || v.p.deposed {
+			return
+		}
+		v.note("%s: storage makes %s late", v.p, key)
+		_ = do()
+		name, isConnection := strings.CutPrefix(key, "connection/")
+		k, err := store.ParseKey(name)
+		if !isConnection || err != nil {
+			return
+		}
+		held := state{denied: true}
+		if c, err := store.New(&v.disk).Connection(context.Background(), k); err == nil && c != nil {
+			held = v.stateOf(c)
+			held.denied = true
+		}
+		v.onDisk[k] = held
+	})
+	return true, err
+}
+
 func (v view) Put(ctx context.Context, e *logical.StorageEntry) error {
+	if hangs, err := v.landsLate(ctx, e.Key, func() error { return v.disk.Put(context.Background(), e) }); hangs {
+		return err
+	}
 	err := v.access(ctx, true, e.Key, func() error {
 		if err := v.disk.Put(context.Background(), e); err != nil {
 			return err
@@ -83,6 +122,9 @@ func (v view) Put(ctx context.Context, e *logical.StorageEntry) error {
 }
 
 func (v view) Delete(ctx context.Context, key string) error {
+	if hangs, err := v.landsLate(ctx, key, func() error { return v.disk.Delete(context.Background(), key) }); hangs {
+		return err
+	}
 	err := v.access(ctx, true, key, func() error {
 		if err := v.disk.Delete(context.Background(), key); err != nil {
 			return err
@@ -147,44 +189,48 @@ func (w *world) written(p *process, key string) {
 		return
 	}
 	before, now := w.onDisk[k], w.stateOf(c)
-	w.note("%s: %s is stored: serial %d, generation %d, %s %s, consent %d, token %d", p, k.Name, now.serial, now.generation, c.Status, c.Reason, now.mark.consent, now.mark.token)
+	w.note("%s: %s is stored: serial %d, generation %d, %s %s, consent %d, token %d", p, k.Name, now.serial, now.generation, statusOf(c), reasonOf(c), now.mark.consent, now.mark.token)
 	if now.mark.before(before.mark) {
 		w.complain("%s: %s: an older token %v over a newer %v", p, k.Name, now.mark, before.mark)
 	}
-	if before.serial > 0 && !before.denied && (now.serial != before.serial+1 || now.generation < before.generation) {
+	if before.serial > 0 && !before.denied && (now.serial <= before.serial || now.generation < before.generation) {
 		w.complain("%s: %s: serial %d and generation %d over %d and %d", p, k.Name, now.serial, now.generation, before.serial, before.generation)
 	}
 	w.onDisk[k] = now
 }
 
 func (w *world) stateOf(c *store.Connection) state {
-	return state{serial: c.Serial, generation: c.Generation, mark: w.access[c.Grant.AccessToken.Reveal()].mark, token: w.tokens[c.Grant.RefreshToken.Reveal()]}
+	s := state{serial: c.Serial, generation: c.Generation, token: w.tokens[c.Grant.RefreshToken.Reveal()]}
+	if s.mark = s.token.mark; !c.Grant.AccessToken.IsZero() {
+		s.mark = w.access[c.Grant.AccessToken.Reveal()].mark
+	}
+	return s
 }
 
 // changed judges each new state of a connection, stored or not. It is what the coordinator tells the backend.
 func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c == nil || p.gone || p.deposed || c.Status != store.StatusNeedsReconnect { // what a deposed process thinks is stored nowhere
+	if c == nil || p.gone || p.deposed || statusOf(c) != store.StatusNeedsReconnect { // what a deposed process thinks is stored nowhere
 		return
 	}
 	tok := w.tokens[c.Grant.RefreshToken.Reveal()]
 	now := time.Now().Add(w.skew)
 	switch {
-	case c.Reason == store.ReasonHardLimit:
+	case reasonOf(c) == store.ReasonHardLimit:
 		if limit := c.Grant.HardLimit; !w.steps && (limit.IsZero() || now.Before(limit)) {
 			w.complain("%s: %s: its consent lasts until %s, and is said to be over", p, k.Name, limit)
 		}
 	case !tok.refuses():
-		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, c.Reason, tok.value)
-	case c.Reason == store.ReasonGrantRefused && tok.lost:
+		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, reasonOf(c), tok.value)
+	case reasonOf(c) == store.ReasonGrantRefused && tok.lost:
 		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
-	case c.Reason == store.ReasonOutcomeUnknown && !tok.doubt:
+	case reasonOf(c) == store.ReasonOutcomeUnknown && !tok.doubt:
 		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)
-	case c.Reason == store.ReasonIdleLimit && !w.steps && now.Sub(c.Grant.Issued) < tok.consent.service.idle:
+	case reasonOf(c) == store.ReasonIdleLimit && !w.steps && now.Sub(c.Grant.Issued) < tok.consent.service.idle:
 		w.complain("%s: %s: it was used %s ago, and is said to have lain idle", p, k.Name, now.Sub(c.Grant.Issued))
-	case c.Reason == store.ReasonIdleLimit && tok.consent.service.idle > 0:
-	case c.Reason != store.ReasonGrantRefused && c.Reason != store.ReasonOutcomeUnknown:
-		w.complain("%s: %s: status %s", p, k.Name, c.Reason)
+	case reasonOf(c) == store.ReasonIdleLimit && tok.consent.service.idle > 0:
+	case reasonOf(c) != store.ReasonGrantRefused && reasonOf(c) != store.ReasonOutcomeUnknown:
+		w.complain("%s: %s: status %s", p, k.Name, reasonOf(c))
 	}
 }

@@ -12,8 +12,6 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/hashicorp/go-hclog"
-	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
@@ -72,7 +70,11 @@ func newWorld(t *testing.T, seed uint64) *world {
 		}
 		w.services[name].omits = w.services[name].omits && !w.services[name].rotates
 	}
-	for i := range 1 + w.rng.IntN(5) {
+	crowd := 5
+	if w.chance(0.02) {
+		crowd = 60
+	}
+	for i := range 1 + w.rng.IntN(crowd) {
 		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: names[i%2]}, Name: fmt.Sprintf("c%d", i)}
 		w.keys, w.wants[k] = append(w.keys, k), &want{labels: map[string]bool{"": true}, disabled: map[bool]bool{false: true}}
 	}
@@ -87,7 +89,7 @@ type want struct {
 
 // process is one plugin process with its coordinator.
 type process struct {
-	*refresh.Coordinator
+	*engine
 	name string
 	w    *world
 	stop context.CancelFunc
@@ -126,15 +128,14 @@ func (w *world) launch() {
 	w.processes = append(w.processes, p)
 	w.note("%s starts", p)
 	w.mu.Unlock()
-	p.Coordinator = refresh.New(refresh.Options{
-		Store: store.New(view{w, p}), Source: line{w, p}, Logger: hclog.NewNullLogger(),
-		Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.skew) },
+	p.engine = newEngine(options{
+		Store: store.New(view{w, p}), Source: line{w, p}, Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.skew) },
 		Writable: func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
 			return !p.gone && !p.standby && (!p.deposed || time.Now().Before(p.unaware))
 		},
-		Paused:   func(context.Context) bool { w.mu.Lock(); defer w.mu.Unlock(); return w.paused },
+		Paused:   func() bool { w.mu.Lock(); defer w.mu.Unlock(); return w.paused },
 		Uncached: func() bool { return w.seed%5 == 0 },
 		Changed:  func(k store.Key, c *store.Connection) { w.changed(p, k, c) },
 	})
@@ -155,11 +156,7 @@ func (p *process) heartbeat(ctx context.Context) {
 	}
 	p.waking = true
 	p.done.Go(func() {
-		err := p.Recover(ctx)
-		err = errors.Join(err, store.New(view{p.w, p}).EachConnection(ctx, func(k store.Key, c *store.Connection) error {
-			p.Schedule(ctx, k, c)
-			return nil
-		}))
+		err := errors.Join(p.Recover(ctx), p.fill(ctx))
 		p.w.mu.Lock()
 		defer p.w.mu.Unlock()
 		p.awake, p.waking = err == nil, false
@@ -259,6 +256,7 @@ func (w *world) end() {
 	}
 	w.mu.Unlock()
 	w.callers.Wait()
+	w.late.Wait()
 	p.Reconsider(w.keys)
 	p.Nudge()
 	time.Sleep(time.Minute)
@@ -286,7 +284,7 @@ func (w *world) end() {
 	w.callers.Wait()
 	time.Sleep(time.Minute)
 	w.active.quit(10 * time.Second)
-	intents, err := store.New(&w.disk).Intents(ctx)
+	intents, err := intentsOf(ctx, store.New(&w.disk))
 	w.expect(err == nil, "intents: %v", err)
 	for _, i := range intents {
 		w.expect(false, "an intent is left for %s, generation %d", i.Key, i.Generation)
@@ -301,15 +299,13 @@ func (w *world) asWanted(k store.Key) {
 	if c == nil {
 		return
 	}
-	if c.Reason == store.ReasonDeleting {
-		err := w.active.Delete(context.Background(), k, nil)
-		w.expect(err == nil, "%s: %v", k.Name, err)
-		return
+	if !c.Deleting.IsZero() {
+		return // the background carries it through
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if want := w.wants[k]; !want.labels[c.Label] || !want.disabled[c.Status == store.StatusDisabled] {
-		w.complain("%s: label %q and status %s, and people set %v and %v", k.Name, c.Label, c.Status, want.labels, want.disabled)
+	if want := w.wants[k]; !want.labels[c.Label] || !want.disabled[statusOf(c) == store.StatusDisabled] {
+		w.complain("%s: label %q and status %s, and people set %v and %v", k.Name, c.Label, statusOf(c), want.labels, want.disabled)
 	}
 }
 
@@ -335,6 +331,9 @@ func (w *world) works(p *process, k store.Key) {
 	if c == nil {
 		return
 	}
+	if !c.Deleting.IsZero() {
+		w.complain("%s: its deletion was cut off, and nobody carried it through", k.Name)
+	}
 	tok := w.stateOf(c).token
 	if until := tok.consent.until; !until.IsZero() && time.Since(until).Abs() < 2*time.Minute {
 		return // it ended as we looked
@@ -342,8 +341,8 @@ func (w *world) works(p *process, k store.Key) {
 	good := !tok.refuses()
 	switch {
 	case w.steps && !tok.consent.until.IsZero(): // by its clock of then, the end is not when it is
-	case !good && c.Status != store.StatusNeedsReconnect:
-		w.complain("%s: its grant is refused, and its status is %s", k.Name, c.Status)
+	case !good && statusOf(c) != store.StatusNeedsReconnect:
+		w.complain("%s: its grant is refused, and its status is %s", k.Name, statusOf(c))
 	case good && err != nil:
 		w.complain("%s: its grant is good, and reading it fails: %v", k.Name, err)
 	case good:

@@ -52,6 +52,7 @@ type world struct {
 	processes []*process
 	active    *process
 	callers   sync.WaitGroup
+	late      sync.WaitGroup // writes that storage makes late
 	leaving   sync.WaitGroup
 }
 
@@ -244,6 +245,15 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 		if other.token.consent == tok.consent && !l.p.deposed && !other.by.gone && !other.by.deposed {
 			l.complain("%s spends %s while %s spends %s", l.p, tok.value, other.by, other.token.value)
 		}
+	}
+	atOnce := 0
+	for other := range l.calls {
+		if other.by == l.p && other.token.consent.service == s {
+			atOnce++
+		}
+	}
+	if atOnce >= 16 {
+		l.complain("%s makes %d calls to %s at once", l.p, atOnce+1, s.name)
 	}
 	here := &call{l.p, tok}
 	l.calls[here] = true

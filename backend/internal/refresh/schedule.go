@@ -25,7 +25,10 @@ const (
 	minInterval = 30 * time.Second
 
 	firstBackoff = 2 * time.Second
-	maxBackoff   = 10 * time.Minute
+	maxBackoff   = 10 * time.Minute // jitter included
+
+	// maxRetrySpread is how far the background spreads the retries of a crowd that was told the same time.
+	maxRetrySpread = time.Minute
 
 	// maxSkew is how far the clocks of two nodes may differ before what one wrote means nothing to the other.
 	maxSkew = time.Minute
@@ -49,13 +52,13 @@ func recent(at, now time.Time, within time.Duration) bool {
 // ahead reports whether the token is from a clock that was ahead of this one: when it expires is not known then.
 func ahead(g *providers.Grant, now time.Time) bool { return g.Issued.After(now.Add(maxSkew)) }
 
-// phase is how a credential stands at one moment.
-type phase int
+// stage is how a credential stands at one moment.
+type stage int
 
 const (
-	fresh phase = iota // serve it
+	fresh stage = iota // serve it
 	due                // alive, and inside the margin: serve it and replace it
-	dead               // expired
+	dead               // expired, or not there yet
 )
 
 // Margin is how long before expiry a token is replaced: a fifth of its life, at most limit.
@@ -70,10 +73,12 @@ func ending(g *providers.Grant, now time.Time) bool {
 	return !now.Before(g.Expires.Add(-last))
 }
 
-// phaseOf places the connection's credential at now. Keys and tokens without expiry are always fresh.
-func phaseOf(c *store.Connection, limit time.Duration, now time.Time) phase {
+// stageOf places the connection's credential at now. Keys and tokens without expiry are always fresh.
+func stageOf(c *store.Connection, limit time.Duration, now time.Time) stage {
 	g := c.Grant
 	switch {
+	case g != nil && g.AccessToken.IsZero():
+		return dead
 	case g == nil || g.Expires.IsZero():
 		return fresh
 	case !now.Before(g.Expires):
@@ -104,7 +109,7 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 		handOver = now
 	}
 	switch next := a.Connection.Attempt.Next; {
-	case !a.renewable(): // something newer comes when a person does something: nobody knows when
+	case !a.renewable(now): // something newer comes when a person does something: nobody knows when
 		handOver = now.Add(a.Terms.Poll)
 	case next.After(handOver) && !mayTry(a.Connection.Attempt, a.Terms.Serial, now): // nothing newer before the next try
 		handOver = next
@@ -117,34 +122,43 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 }
 
 // renewable reports whether the engine will renew the token by itself.
-func (a Answer) renewable() bool {
-	status, _ := a.Connection.StatusUnder(a.Terms.Fingerprint)
-	return status == store.StatusActive && a.Terms.CanRefresh && a.Connection.Attempt.Class != providers.Misconfigured
+func (a Answer) renewable(now time.Time) bool {
+	status, _ := a.Status(now)
+	return status == store.StatusActive && a.Terms.CanRefresh && !a.Terms.Paused &&
+		a.Connection.Attempt.Class != providers.Misconfigured
 }
 
-// dueAt is when the worker is to refresh the connection; zero: never, unless something changes. What it is spread by
-// makes it earlier than a reader's ttl told, never later.
-func dueAt(k store.Key, c *store.Connection, t Terms, now time.Time) time.Time {
-	status, _ := c.StatusUnder(t.Fingerprint)
-	g := c.Grant
-	if g == nil || status != store.StatusActive {
+// dueAt is when the background is to renew the connection; zero: never, unless something changes. interrupted tells that
+// a crash cut a renewal off. What a due time is spread by makes it earlier than a reader's ttl told, never later; a retry
+// after a failure is spread to later.
+func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time.Time) time.Time {
+	status, _ := c.Facts(t.CanRefresh).Status(t.Fingerprint, now)
+	g, at := c.Grant, c.Attempt
+	if g == nil || status != store.StatusActive || !t.CanRefresh {
 		return time.Time{}
-	}
-	if limit := g.HardLimit; !t.CanRefresh || !limit.IsZero() && !now.Before(limit) {
-		return limit // to say so: nobody is asked any more
 	}
 	due := renewAt(k, g, t)
 	if !due.IsZero() && ahead(g, now) && !tooYoung(g, t, now) {
 		due = earlier(due, now)
 	}
-	switch {
-	case due.IsZero() || mayTry(c.Attempt, t.Serial, now):
-	case c.Attempt.Next.IsZero():
-		due = time.Time{}
-	case c.Attempt.Next.After(due):
-		due = c.Attempt.Next
+	if interrupted {
+		due = now
 	}
-	return earlier(due, g.HardLimit)
+	if due.IsZero() || mayTry(at, t.Serial, now) || interrupted && at.Class != providers.RateLimited {
+		return due
+	}
+	if at.Next.IsZero() {
+		return time.Time{}
+	}
+	retry := at.Next.Add(spread(k, min(at.Next.Sub(at.Last)/10, maxRetrySpread)))
+	if retry.After(due) {
+		return retry
+	}
+	return due
+}
+
+func limitPassed(c *store.Connection, now time.Time) bool {
+	return c.Grant != nil && !c.Grant.HardLimit.IsZero() && !now.Before(c.Grant.HardLimit)
 }
 
 // renewAt is when the token is to be renewed if nothing fails; zero: when somebody asks.
@@ -201,17 +215,13 @@ func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
 	return !now.Before(a.Next) || now.Before(a.Last) // a failure that is yet to come is from a clock that was wrong
 }
 
-// nextTry is when the refresh after this failure may be made. Jitter keeps a crowd from coming back in step; it never
-// brings a retry before what the provider asked for.
+// nextTry is when the renewal after this failure may be made. Jitter keeps a crowd from coming back in step; it only adds,
+// and what the provider asked for stands to the second.
 func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
 	switch e.Class {
 	case providers.Rejected, providers.Misconfigured:
 		return time.Time{}
 	}
-	wait := maxBackoff
-	if failures < 9 {
-		wait = firstBackoff << failures
-	}
-	wait = wait*3/4 + rand.N(wait/2)
-	return now.Add(max(wait, e.RetryAfter))
+	wait := min(firstBackoff<<min(failures, 9), maxBackoff*2/3)
+	return now.Add(max(wait+rand.N(wait/2), e.RetryAfter))
 }

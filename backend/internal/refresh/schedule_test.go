@@ -26,14 +26,15 @@ func TestTTL(t *testing.T) {
 		"a failing refresh: until the next try":            {left: 8 * time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: 3 * time.Minute, period: 50 * time.Minute},
 		"but not beyond the token's life":                  {left: time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: time.Minute, period: 50 * time.Minute},
 		"a try that is past is no reason to wait":          {left: 8 * time.Minute, change: failing(now.Add(-time.Minute)), ttl: refresh.MinTTL, period: 50 * time.Minute},
-		"needs a person: the poll interval":                {left: 30 * time.Minute, change: func(c *store.Connection, _ *refresh.Terms) { c.Status = store.StatusNeedsReconnect }, ttl: 5 * time.Minute, period: 50 * time.Minute},
+		"needs a person: the poll interval":                {left: 30 * time.Minute, change: func(c *store.Connection, _ *refresh.Terms) { c.Refused.Reason = store.ReasonGrantRefused }, ttl: 5 * time.Minute, period: 50 * time.Minute},
 		"no refresh token: the poll interval, or its life": {left: 2 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.CanRefresh = false }, ttl: 2 * time.Minute, period: 50 * time.Minute},
+		"paused: the poll interval":                        {left: 8 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Paused = true }, ttl: 5 * time.Minute, period: 50 * time.Minute},
 		"the provider changed: the poll interval":          {left: 30 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Fingerprint = nil }, ttl: 5 * time.Minute, period: 50 * time.Minute},
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := fingerprint
 			terms := refresh.Terms{Fingerprint: &same, CanRefresh: true, Margin: 10 * time.Minute, Poll: 5 * time.Minute}
-			conn := &store.Connection{Status: store.StatusActive, Pinned: fingerprint, Grant: &providers.Grant{}}
+			conn := &store.Connection{Credential: store.Credential{Pinned: fingerprint, Grant: &providers.Grant{AccessToken: providers.NewSecret("token")}}}
 			if c.left >= 0 {
 				conn.Grant.Expires = now.Add(c.left)
 				conn.Grant.Issued = conn.Grant.Expires.Add(-time.Hour)

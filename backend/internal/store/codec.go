@@ -1,17 +1,30 @@
 package store
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
+	"reflect"
+	"strings"
+	"sync"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// entryVersion is the version of every encoding below. Raise it with the first change an older release cannot read, and
-// add the upgrade to the decoder of that entry.
-const entryVersion = 1
+// Each kind of entry has a version of its own. What an older release must not ignore raises that of its kind alone, with
+// an upgrade in the decoder; what it may ignore is added as a field at the top of the entry, and an older release writes
+// it back as it found it.
+const (
+	configVersion     = 1
+	providerVersion   = 1
+	connectionVersion = 2 // 1 stored the status; 2 stores the facts that it is derived from
+	flowVersion       = 1
+	intentVersion     = 1
+)
 
 // header is common to all entries.
 type header struct {
@@ -19,15 +32,20 @@ type header struct {
 }
 
 // check refuses what a newer release wrote: reading half of it and writing that back would lose the rest.
-func (h header) check(noun string) error {
+func (h header) check(noun string, known int) error {
 	switch {
-	case h.Version > entryVersion:
-		return unusable("this %s was written by a newer release of the engine (format %d, this one knows %d): run that release again", noun, h.Version, entryVersion)
+	case h.Version > known:
+		return &unusableError{newer: true, text: fmt.Sprintf(
+			"this %s was written by a newer release of the engine (format %d, this one knows %d): run that release again",
+			noun, h.Version, known)}
 	case h.Version < 1:
-		return unusable("this %s has no format version: the entry is damaged; restore it from a snapshot", noun)
+		return damaged("this %s has no format version: the entry is damaged; restore it from a snapshot", noun)
 	}
 	return nil
 }
+
+// unknownFields are the fields of an entry that this release does not know, kept to be written back.
+type unknownFields map[string]json.RawMessage
 
 // The records below are the entries as they are encoded. Secrets are revealed here and nowhere else in this package.
 
@@ -62,9 +80,11 @@ type grantRecord struct {
 	HardLimit      time.Time         `json:"hard_limit,omitzero"`
 	Config         map[string]string `json:"config,omitempty"`
 	SecretConfig   map[string]string `json:"secret_config,omitempty"`
-	AccountID      string            `json:"account_id,omitempty"`
-	AccountLabel   string            `json:"account_label,omitempty"`
-	AccountEmail   string            `json:"account_email,omitempty"`
+
+	// Version 1 kept the account with the grant.
+	AccountID    string `json:"account_id,omitempty"`
+	AccountLabel string `json:"account_label,omitempty"`
+	AccountEmail string `json:"account_email,omitempty"`
 }
 
 type flowRecord struct {
@@ -81,115 +101,242 @@ type intentRecord struct {
 }
 
 func encodeConfig(c *Config) ([]byte, error) {
-	return json.Marshal(configRecord{header{entryVersion}, *c})
+	return encode(configRecord{header{configVersion}, *c}, c.unknown)
 }
 
 func decodeConfig(b []byte) (*Config, error) {
 	r := configRecord{Config: *DefaultConfig()}
-	if err := decode(b, &r); err != nil {
+	unknown, err := decode(b, &r)
+	if err != nil {
 		return nil, err
 	}
-	return &r.Config, r.check("config")
+	r.Config.unknown = unknown
+	return &r.Config, r.check("config", configVersion)
 }
 
 func encodeProvider(p *Provider) ([]byte, error) {
-	return json.Marshal(providerRecord{
-		header{entryVersion}, *p, p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
-	})
+	return encode(providerRecord{
+		header{providerVersion}, *p, p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
+	}, p.unknown)
 }
 
 func decodeProvider(b []byte) (*Provider, error) {
 	var r providerRecord
-	if err := decode(b, &r); err != nil {
+	unknown, err := decode(b, &r)
+	if err != nil {
 		return nil, err
 	}
 	p := r.Provider
-	p.ClientSecret, p.FormerSecret, p.Keys = providers.NewSecret(r.ClientSecret), providers.NewSecret(r.FormerSecret), conceal(r.Keys)
-	return &p, r.check("provider")
+	p.ClientSecret, p.FormerSecret = providers.NewSecret(r.ClientSecret), providers.NewSecret(r.FormerSecret)
+	p.Keys, p.unknown = conceal(r.Keys), unknown
+	return &p, r.check("provider", providerVersion)
 }
 
 func encodeConnection(c *Connection) ([]byte, error) {
-	r := connectionRecord{header: header{entryVersion}, Connection: *c, Key: reveal(c.Key)}
+	r := connectionRecord{header: header{connectionVersion}, Connection: *c, Key: reveal(c.Key)}
 	if g := c.Grant; g != nil {
 		r.Grant = &grantRecord{
 			AccessToken: g.AccessToken.Reveal(), RefreshToken: g.RefreshToken.Reveal(), TokenType: g.TokenType,
-			Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires, RefreshExpires: g.RefreshExpires, HardLimit: g.HardLimit,
-			Config: g.Config, SecretConfig: reveal(g.SecretConfig),
-			AccountID: g.Account.ID, AccountLabel: g.Account.Label, AccountEmail: g.Account.Email,
+			Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires, RefreshExpires: g.RefreshExpires,
+			HardLimit: g.HardLimit, Config: g.Config, SecretConfig: reveal(g.SecretConfig),
 		}
 	}
-	return json.Marshal(r)
+	return encode(r, c.unknown)
 }
 
 func decodeConnection(b []byte) (*Connection, error) {
+	var v header
+	if json.Unmarshal(b, &v) == nil && v.Version == 1 {
+		return decodeFirstConnection(b)
+	}
 	var r connectionRecord
-	if err := decode(b, &r); err != nil {
+	unknown, err := decode(b, &r)
+	if err != nil {
 		return nil, err
 	}
+	c := r.connection()
+	c.unknown = unknown
+	return c, r.check("connection", connectionVersion)
+}
+
+// connection takes the secrets out of the record.
+func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
 	c.Key = conceal(r.Key)
 	if g := r.Grant; g != nil {
 		c.Grant = &providers.Grant{
-			AccessToken: providers.NewSecret(g.AccessToken), RefreshToken: providers.NewSecret(g.RefreshToken), TokenType: g.TokenType,
-			Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires, RefreshExpires: g.RefreshExpires, HardLimit: g.HardLimit,
+			AccessToken: providers.NewSecret(g.AccessToken), RefreshToken: providers.NewSecret(g.RefreshToken),
+			TokenType: g.TokenType, Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires,
+			RefreshExpires: g.RefreshExpires, HardLimit: g.HardLimit,
 			Config: g.Config, SecretConfig: conceal(g.SecretConfig),
-			Account: providers.Account{ID: g.AccountID, Label: g.AccountLabel, Email: g.AccountEmail},
+		}
+		if c.Account.Pinned == c.Pinned { // else a refresh would pass it on as learnt from this provider
+			c.Grant.Account = providers.Account{ID: c.Account.ID, Label: c.Account.Label, Email: c.Account.Email}
 		}
 	}
-	return &c, r.check("connection")
+	return &c
+}
+
+// firstConnection is a connection as the first release stored it: with its status, and what enabling went back to.
+type firstConnection struct {
+	connectionRecord
+	Status       Status    `json:"status"`
+	Reason       Reason    `json:"status_reason,omitempty"`
+	Since        time.Time `json:"status_since"`
+	DisabledFrom Status    `json:"disabled_from,omitempty"`
+	FormerReason Reason    `json:"former_reason,omitempty"`
+}
+
+func decodeFirstConnection(b []byte) (*Connection, error) {
+	var r firstConnection
+	unknown, err := decode(b, &r)
+	if err != nil {
+		return nil, err
+	}
+	if g := r.Grant; g != nil {
+		r.Account = Account{ID: g.AccountID, Label: g.AccountLabel, Email: g.AccountEmail}
+		if r.Account != (Account{}) {
+			r.Account.Pinned = r.Pinned
+		}
+	}
+	c := r.connection()
+	c.unknown = unknown
+	status, reason := r.Status, r.Reason
+	if status == StatusDisabled {
+		if reason == ReasonDeleting {
+			c.Deleting = r.Since
+		} else {
+			c.Disabled = Disabled{On: true, By: Actor{Time: r.Since}}
+		}
+		status, reason = r.DisabledFrom, r.FormerReason
+	}
+	if status == StatusNeedsReconnect {
+		c.Refused = Refusal{reason, r.Since}
+	} else {
+		c.Serving = r.Since
+	}
+	return c, nil
 }
 
 func encodeFlow(f *Flow) ([]byte, error) {
-	r := flowRecord{header: header{entryVersion}, Flow: *f, Verifier: f.Verifier.Reveal()}
+	r := flowRecord{header: header{flowVersion}, Flow: *f, Verifier: f.Verifier.Reveal()}
 	if f.Parked != nil {
 		r.Code, r.ConfirmationCode = f.Parked.Code.Reveal(), f.Parked.ConfirmationCode.Reveal()
 	}
-	return json.Marshal(r)
+	return encode(r, f.unknown)
 }
 
 func decodeFlow(b []byte) (*Flow, error) {
 	var r flowRecord
-	if err := decode(b, &r); err != nil {
+	unknown, err := decode(b, &r)
+	if err != nil {
 		return nil, err
 	}
 	f := r.Flow
-	f.Verifier = providers.NewSecret(r.Verifier)
+	f.Verifier, f.unknown = providers.NewSecret(r.Verifier), unknown
 	if f.Parked != nil {
 		f.Parked.Code, f.Parked.ConfirmationCode = providers.NewSecret(r.Code), providers.NewSecret(r.ConfirmationCode)
 	}
-	return &f, r.check("flow")
+	return &f, r.check("flow", flowVersion)
 }
 
 func encodeIntent(i *Intent) ([]byte, error) {
-	return json.Marshal(intentRecord{header{entryVersion}, *i})
+	return encode(intentRecord{header{intentVersion}, *i}, nil) // an intent is written anew each time
 }
 
 func decodeIntent(b []byte) (*Intent, error) {
 	var r intentRecord
-	if err := decode(b, &r); err != nil {
+	if _, err := decode(b, &r); err != nil {
 		return nil, err
 	}
-	return &r.Intent, r.check("intent")
+	return &r.Intent, r.check("intent", intentVersion)
 }
 
-// decode hides what the JSON decoder would quote of an entry.
-func decode(b []byte, into any) error {
-	if err := json.Unmarshal(b, into); err != nil {
-		return unusable("the stored entry is damaged (%T): restore it from a snapshot", err)
+// encode writes a record, with the fields that this release does not know beside those it does.
+func encode(record any, unknown unknownFields) ([]byte, error) {
+	b, err := json.Marshal(record)
+	if err != nil || len(unknown) == 0 {
+		return b, err
 	}
-	return nil
+	fields := maps.Clone(unknown)
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return nil, err
+	}
+	return json.Marshal(fields)
+}
+
+// decode reads a record and gives the fields that it has no place for. It hides what the JSON decoder would quote of
+// the entry.
+func decode(b []byte, record any) (unknownFields, error) {
+	strict := json.NewDecoder(bytes.NewReader(b))
+	strict.DisallowUnknownFields()
+	if strict.Decode(record) == nil {
+		if _, err := strict.Token(); errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+	}
+	if err := json.Unmarshal(b, record); err != nil {
+		return nil, damaged("the stored entry is damaged (%T): restore it from a snapshot", err)
+	}
+	var all unknownFields
+	if err := json.Unmarshal(b, &all); err != nil {
+		return nil, damaged("the stored entry is damaged (%T): restore it from a snapshot", err)
+	}
+	known := fieldNames(reflect.TypeOf(record).Elem())
+	maps.DeleteFunc(all, func(name string, _ json.RawMessage) bool {
+		for field := range known {
+			if strings.EqualFold(field, name) { // as the JSON decoder compares them
+				return true
+			}
+		}
+		return false
+	})
+	return all, nil
+}
+
+var namesOf sync.Map // of reflect.Type: the names of its fields in JSON, which never change
+
+// fieldNames are the names of a record's fields in JSON, embedded ones too.
+func fieldNames(record reflect.Type) map[string]bool {
+	if names, ok := namesOf.Load(record); ok {
+		return names.(map[string]bool)
+	}
+	names := map[string]bool{}
+	for i := range record.NumField() {
+		f := record.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case f.Anonymous && name == "":
+			maps.Copy(names, fieldNames(f.Type))
+		case name != "" && name != "-":
+			names[name] = true
+		}
+	}
+	namesOf.Store(record, names)
+	return names
 }
 
 // unusableError is what reading an entry gives that is there and cannot be decoded.
-type unusableError struct{ text string }
+type unusableError struct {
+	text  string
+	newer bool
+}
 
 func (e *unusableError) Error() string { return e.text }
 
-func unusable(format string, args ...any) error { return &unusableError{fmt.Sprintf(format, args...)} }
+func damaged(format string, args ...any) error {
+	return &unusableError{text: fmt.Sprintf(format, args...)}
+}
 
-// Unusable reports whether an entry could be read and not decoded: it is damaged, or of a newer release. Whoever goes over
-// many entries passes over it, or it would hide the others.
+// Unusable reports whether an entry could be read and not decoded: it is damaged, or of a newer release. Whoever goes
+// over many entries passes over it, or it would hide the others.
 func Unusable(err error) bool { return errors.As(err, new(*unusableError)) }
+
+// Damaged is Unusable for entries that no release can decode: nothing is lost by replacing or deleting one.
+func Damaged(err error) bool {
+	var e *unusableError
+	return errors.As(err, &e) && !e.newer
+}
 
 func reveal(m map[string]providers.Secret) map[string]string {
 	if m == nil {

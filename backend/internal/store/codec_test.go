@@ -1,10 +1,16 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -13,164 +19,456 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// The entries that testdata/v1 holds. A release that changes an encoding adds a folder and leaves this one alone.
+// What the files below testdata hold, each in the folder of its version. Nobody changes such a file: a release that
+// changes an encoding adds one in a new folder.
 var (
-	firstConfig = Config{
-		PublicURL: "https://vault.example.com", DefaultOrg: "acme", EgressAllow: []string{"10.0.0.0/8"}, EndpointHosts: []string{"*.example.com"},
-		ProxyURL: "http://proxy.example.com:3128", RefreshPaused: true, RefreshMargin: time.Minute, PollInterval: 2 * time.Minute,
-		RequestTimeout: 3 * time.Second, FlowTTL: 4 * time.Minute, MaxOpenFlows: 5,
+	storedConfig = Config{
+		PublicURL: "https://vault.example.com", DefaultOrg: "acme", EgressAllow: []string{"10.0.0.0/8"},
+		EndpointHosts: []string{"*.example.com"}, ProxyURL: "http://proxy.example.com:3128", RefreshPaused: true,
+		RefreshMargin: time.Minute, PollInterval: 2 * time.Minute, RequestTimeout: 3 * time.Second,
+		FlowTTL: 4 * time.Minute, MaxOpenFlows: 5,
 	}
-	firstActor    = Actor{EntityID: "e-1", DisplayName: "userpass-ann", Time: noon}
-	firstProvider = Provider{
+	ann            = Actor{EntityID: "e-1", DisplayName: "userpass-ann", Time: noon}
+	bob            = Actor{EntityID: "e-2", DisplayName: "userpass-bob", Time: noon.Add(6 * time.Hour)}
+	storedProvider = Provider{
 		Serial: 3, Definition: "oauth2", ClientID: "client-1", ClientSecret: providers.NewSecret("client secret"),
-		FormerSecret: providers.NewSecret("former secret"), Keys: map[string]providers.Secret{"app_key": providers.NewSecret("app key")},
-		Scopes: []string{"a"}, AllowedScopes: []string{"a", "b"}, Inputs: map[string]string{"host": "example.com"},
+		FormerSecret: providers.NewSecret("former secret"),
+		Keys:         map[string]providers.Secret{"app_key": providers.NewSecret("app key")},
+		Scopes:       []string{"a"}, AllowedScopes: []string{"a", "b"}, Inputs: map[string]string{"host": "example.com"},
 		Endpoints: map[string]string{"token": "https://id.example.com/token"}, Issuer: "https://id.example.com",
-		AuthorizeParams: map[string]string{"prompt": "consent"}, TokenParams: map[string]string{"audience": "x"}, ClientAuth: "post",
-		RedirectURIs: []string{"https://app.example.com/cb"}, ReturnURLs: []string{"https://app.example.com/"}, Confirm: true,
-		RequireSessionBinding: true, AssumedTTL: time.Hour, CAPEM: "pem", Created: firstActor, Updated: noon.Add(time.Hour),
+		AuthorizeParams: map[string]string{"prompt": "consent"}, TokenParams: map[string]string{"audience": "x"},
+		ClientAuth: "post", RedirectURIs: []string{"https://app.example.com/cb"},
+		ReturnURLs: []string{"https://app.example.com/"}, Confirm: true, RequireSessionBinding: true,
+		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
 	}
-	firstConnection = Connection{
-		Serial: 4, Generation: 2, Provider: "acme", Kind: providers.KindAuthorizationCode, Label: "Sales", Tags: map[string]string{"team": "sales"},
-		Inputs: map[string]string{"shop": "one"}, RequiredScopes: []string{"a"}, Private: true, Created: firstActor, Pinned: "pin", FlowID: "flow",
-		Status: StatusDisabled, Reason: ReasonDisabledByPerson, Since: noon, DisabledFrom: StatusNeedsReconnect, FormerReason: ReasonGrantRefused,
-		Grant: &providers.Grant{
-			AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"), TokenType: "Bearer",
-			Scopes: []string{"a"}, Issued: noon, Expires: noon.Add(time.Hour), RefreshExpires: noon.Add(24 * time.Hour), HardLimit: noon.Add(48 * time.Hour),
-			Config: map[string]string{"instance": "one"}, SecretConfig: map[string]providers.Secret{"session": providers.NewSecret("secret config")},
-			Account: providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"},
-		},
-		Rotated: noon, LastRefresh: noon.Add(time.Minute),
-		Attempt: Attempt{
-			Failures: 2, Last: noon, Next: noon.Add(time.Minute), Class: providers.Transient, Code: "c", Why: "server_error", Unknown: true, ProviderSerial: 3,
-		},
-	}
-	firstKey = Connection{
-		Serial: 1, Generation: 1, Provider: "openai", Kind: providers.KindAPIKey, Created: firstActor, Pinned: "pin", Status: StatusActive, Since: noon,
-		Key: map[string]providers.Secret{"api_key": providers.NewSecret("the key"), "organization": providers.NewSecret("org-1")}, Rotated: noon,
-	}
-	firstImport = Connection{
-		Serial: 1, Generation: 3, Provider: "acme", Kind: providers.KindAuthorizationCode, Created: firstActor, Pinned: "pin", Status: StatusActive, Since: noon,
-		Imported: Import{Digest: digest(providers.NewSecret("imported token")), Generation: 2},
-		Grant:    &providers.Grant{AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"), Issued: noon}, Rotated: noon,
-	}
-	firstFlow = Flow{
-		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin", Created: firstActor,
-		Caller: "entity:e-1", Expires: noon.Add(10 * time.Minute),
+	storedFlow = Flow{
+		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
+		Created: ann, Caller: "entity:e-1", Expires: noon.Add(10 * time.Minute),
 		Resolved: providers.Resolved{
-			Endpoints: map[providers.Step]string{"token": "https://id.example.com/token"}, Inputs: map[string]string{"shop": "one"},
-			Issuer: "https://id.example.com", IssAlways: true, ClientAuth: "post", OpenID: true, JWKS: "https://id.example.com/jwks", SigningAlgs: []string{"ES256"},
+			Endpoints: map[providers.Step]string{"token": "https://id.example.com/token"},
+			Inputs:    map[string]string{"shop": "one"}, Issuer: "https://id.example.com", IssAlways: true,
+			ClientAuth: "post", OpenID: true, JWKS: "https://id.example.com/jwks", SigningAlgs: []string{"ES256"},
 		},
-		Scopes: []string{"a"}, RequiredScopes: []string{"b"}, Inputs: map[string]string{"shop": "one"}, RedirectURI: "https://vault.example.com/cb",
-		OwnRedirect: true, ReturnURL: "https://app.example.com/", Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
+		Scopes: []string{"a"}, RequiredScopes: []string{"b"}, Inputs: map[string]string{"shop": "one"},
+		RedirectURI: "https://vault.example.com/cb", OwnRedirect: true, ReturnURL: "https://app.example.com/",
+		Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
 		Parked: &Parked{
-			Time: noon, Denied: "access_denied", Issuer: "https://id.example.com", Callback: map[string]string{"shop": "one"},
-			Code: providers.NewSecret("code"), ConfirmationCode: providers.NewSecret("ABCDEFGH"),
+			Time: noon, Denied: "access_denied", Issuer: "https://id.example.com",
+			Callback: map[string]string{"shop": "one"}, Code: providers.NewSecret("code"),
+			ConfirmationCode: providers.NewSecret("ABCDEFGH"),
 		},
-		Tries: 2, Void: true, Claimed: "digest", Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
+		Tries: 2, Void: true, Claimed: "digest",
+		Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
 	}
-	firstIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
+	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
+
+	// storedConnection has something in each field but Key.
+	storedConnection = Connection{
+		Serial: 4, Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true, Created: ann,
+		Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
+		Credential: Credential{
+			Generation: 2, Kind: providers.KindAuthorizationCode, Inputs: map[string]string{"shop": "one"},
+			RequiredScopes: []string{"a"}, Pinned: "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
+			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
+			Grant: &providers.Grant{
+				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"),
+				TokenType: "Bearer", Scopes: []string{"a"}, Issued: noon, Expires: noon.Add(time.Hour),
+				RefreshExpires: noon.Add(24 * time.Hour), HardLimit: noon.Add(48 * time.Hour),
+				Config:       map[string]string{"instance": "one"},
+				SecretConfig: map[string]providers.Secret{"session": providers.NewSecret("secret config")},
+				Account:      providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"},
+			},
+			Rotated: noon, LastRefresh: noon.Add(time.Minute), Serving: noon.Add(-time.Hour),
+			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)},
+			Attempt: Attempt{
+				Failures: 2, Last: noon.Add(2 * time.Hour), Next: noon.Add(3 * time.Hour), Class: providers.Rejected,
+				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3,
+			},
+		},
+	}
+	storedKey = Connection{
+		Serial: 1, Provider: "openai", Created: ann, Disabled: Disabled{By: bob}, // switched on again
+		Credential: Credential{
+			Generation: 1, Kind: providers.KindAPIKey, Pinned: "pin",
+			Key: map[string]providers.Secret{
+				"api_key": providers.NewSecret("the key"), "organization": providers.NewSecret("org-1"),
+			},
+			Rotated: noon, Serving: noon,
+		},
+	}
+	// storedReconnected was connected at another provider before, which named the same account otherwise.
+	storedReconnected = Connection{
+		Serial: 9, Provider: "acme", Created: ann,
+		Credential: Credential{
+			Generation: 7, Kind: providers.KindAuthorizationCode, Pinned: "pin", FlowID: "flow",
+			Account: Account{ID: "ann", Pinned: "former pin"},
+			Grant: &providers.Grant{
+				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"), Issued: noon,
+			},
+			Rotated: noon, Serving: noon,
+		},
+	}
 )
 
-// entry is one kind of entry: where it lies, and how it is read and written.
+// first is what the first release wrote in connection_*.json, as this one sees it: refreshed once, at one o'clock.
+func first(change func(*Connection)) *Connection {
+	at := noon.Add(time.Hour)
+	c := &Connection{
+		Serial: 2, Provider: "acme", Created: ann,
+		Credential: Credential{
+			Generation: 2, Kind: providers.KindAuthorizationCode, Pinned: "pin", FlowID: "flow",
+			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
+			Grant: &providers.Grant{
+				AccessToken: providers.NewSecret("access two"), RefreshToken: providers.NewSecret("refresh two"),
+				Issued: at, Expires: at.Add(time.Hour), HardLimit: at.Add(time.Hour),
+				Account: providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"},
+			},
+			Rotated: at, LastRefresh: at,
+		},
+	}
+	change(c)
+	return c
+}
+
+// entry is one file below testdata: where storage has it, how it is read and written, and what it says.
 type entry struct {
 	key   string
 	read  func(context.Context, Store) (any, error)
-	write func(context.Context, Store) error
+	write func(context.Context, Store, any) error
 	want  any
 }
 
+var slack = Key{Owner{Org, "acme"}, "slack"}
+
+func connectionEntry(c *Connection) entry {
+	return entry{
+		slack.storage(), func(ctx context.Context, s Store) (any, error) { return s.Connection(ctx, slack) },
+		func(ctx context.Context, s Store, v any) error { return s.PutConnection(ctx, slack, v.(*Connection)) }, c,
+	}
+}
+
+// entries are the files that hold what this release writes, by their names.
 func entries() map[string]entry {
-	slack := Key{Owner{Org, "acme"}, "slack"}
-	connection := func(c *Connection) entry {
-		return entry{
-			slack.storage(), func(ctx context.Context, s Store) (any, error) { return s.Connection(ctx, slack) },
-			func(ctx context.Context, s Store) error {
-				former := c.Clone()
-				former.Serial--
-				return s.PutConnection(ctx, slack, former)
-			}, c,
+	return map[string]entry{
+		"v1/config": {
+			configKey, func(ctx context.Context, s Store) (any, error) { return s.Config(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutConfig(ctx, v.(*Config)) }, &storedConfig,
+		},
+		"v1/provider": {
+			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
+			func(ctx context.Context, s Store, v any) error {
+				former := *v.(*Provider)
+				former.Serial-- // each write raises it
+				return s.PutProvider(ctx, "acme", &former)
+			}, &storedProvider,
+		},
+		"v2/connection":             connectionEntry(&storedConnection),
+		"v2/connection_key":         connectionEntry(&storedKey),
+		"v2/connection_reconnected": connectionEntry(&storedReconnected),
+		"v1/flow": {
+			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
+			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedFlow,
+		},
+		"v1/intent": {
+			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
+			func(ctx context.Context, s Store, v any) error { return s.PutIntent(ctx, slack, v.(*Intent)) }, &storedIntent,
+		},
+	}
+}
+
+// upgraded are the connections that the first release wrote, with what they are now.
+func upgraded() map[string]struct {
+	want   *Connection
+	status Status
+	reason Reason
+	since  time.Time
+} {
+	refusal := func(r Reason) func(*Connection) {
+		return func(c *Connection) { c.Refused = Refusal{r, noon.Add(2 * time.Hour)} }
+	}
+	failed := func(c *Connection, failures int, unknown bool) {
+		c.Attempt = Attempt{
+			Failures: failures, Last: noon.Add(2 * time.Hour), Class: providers.Rejected, Code: "invalid_grant",
+			Why: "grant_refused", Unknown: unknown, ProviderSerial: 3,
 		}
 	}
-	return map[string]entry{
-		"config": {
-			configKey, func(ctx context.Context, s Store) (any, error) { return s.Config(ctx) },
-			func(ctx context.Context, s Store) error { return s.PutConfig(ctx, &firstConfig) }, &firstConfig,
+	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
+
+	sales := storedConnection.Clone()
+	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
+	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
+	sales.Attempt = Attempt{
+		Failures: 2, Last: noon, Next: noon.Add(time.Minute), Class: providers.Transient, Code: "c", Why: "server_error",
+		Unknown: true, ProviderSerial: 3,
+	}
+	theKey := storedKey.Clone()
+	theKey.Disabled = Disabled{}
+	imported := &Connection{
+		Serial: 1, Provider: "acme", Created: ann,
+		Credential: Credential{
+			Generation: 3, Kind: providers.KindAuthorizationCode, Pinned: "pin",
+			Imported: Import{Digest: digest(providers.NewSecret("imported token")), Generation: 2},
+			Grant: &providers.Grant{
+				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"), Issued: noon,
+			},
+			Rotated: noon, Serving: noon,
 		},
-		"provider": {
-			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
-			func(ctx context.Context, s Store) error {
-				former := firstProvider
-				former.Serial--
-				return s.PutProvider(ctx, "acme", &former)
-			}, &firstProvider,
+	}
+	return map[string]struct {
+		want   *Connection
+		status Status
+		reason Reason
+		since  time.Time
+	}{
+		"connection": {sales, StatusDisabled, ReasonDisabledByPerson, noon},
+		"key":        {theKey, StatusActive, "", noon},
+		"import":     {imported, StatusActive, "", noon},
+
+		"connection_active": {first(func(c *Connection) { c.Serving = noon }), StatusActive, "", noon},
+		"connection_grant_refused": {
+			first(func(c *Connection) { refusal(ReasonGrantRefused)(c); failed(c, 1, false) }),
+			StatusNeedsReconnect, ReasonGrantRefused, noon.Add(2 * time.Hour),
 		},
-		"connection": connection(&firstConnection),
-		"key":        connection(&firstKey),
-		"import":     connection(&firstImport),
-		"flow": {
-			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
-			func(ctx context.Context, s Store) error { return s.PutFlow(ctx, &firstFlow) }, &firstFlow,
+		"connection_outcome_unknown": {
+			first(func(c *Connection) { refusal(ReasonOutcomeUnknown)(c); failed(c, 2, true) }),
+			StatusNeedsReconnect, ReasonOutcomeUnknown, noon.Add(2 * time.Hour),
 		},
-		"intent": {
-			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
-			func(ctx context.Context, s Store) error { return s.PutIntent(ctx, slack, &firstIntent) }, &firstIntent,
+		"connection_idle_limit": {
+			first(func(c *Connection) { refusal(ReasonIdleLimit)(c); failed(c, 1, false) }),
+			StatusNeedsReconnect, ReasonIdleLimit, noon.Add(2 * time.Hour),
+		},
+		"connection_hard_limit": {
+			first(refusal(ReasonHardLimit)), StatusNeedsReconnect, ReasonHardLimit, noon.Add(2 * time.Hour),
+		},
+		"connection_disabled": {
+			first(func(c *Connection) { disabled(c); c.Serving = noon.Add(3 * time.Hour) }),
+			StatusDisabled, ReasonDisabledByPerson, noon.Add(3 * time.Hour),
+		},
+		"connection_disabled_hard_limit": {
+			first(func(c *Connection) { disabled(c); c.Refused = Refusal{ReasonHardLimit, noon.Add(3 * time.Hour)} }),
+			StatusDisabled, ReasonDisabledByPerson, noon.Add(3 * time.Hour),
+		},
+		"connection_deleting": {
+			first(func(c *Connection) { c.Deleting, c.Serving = noon.Add(4*time.Hour), noon.Add(4*time.Hour) }),
+			StatusDisabled, ReasonDeleting, noon.Add(4 * time.Hour),
+		},
+		// The first release forgot that a person had switched it off when it was deleted.
+		"connection_deleting_disabled": {
+			first(func(c *Connection) {
+				c.Deleting, c.Refused = noon.Add(3*time.Hour), Refusal{ReasonGrantRefused, noon.Add(3 * time.Hour)}
+				failed(c, 1, false)
+			}),
+			StatusDisabled, ReasonDeleting, noon.Add(3 * time.Hour),
 		},
 	}
 }
 
-func stored(t *testing.T, name string) []byte {
+// stored reads a file below testdata, without the line's end that the encoder does not write.
+func stored(t testing.TB, name string) []byte {
 	t.Helper()
-	b, err := os.ReadFile(filepath.Join("testdata", "v1", name+".json"))
+	b, err := os.ReadFile(filepath.Join("testdata", name+".json"))
 	require.NoError(t, err)
-	return b
+	return bytes.TrimSuffix(b, []byte("\n"))
 }
 
-// An engine that is upgraded finds what the first release wrote.
-func TestUpgradeFromTheFirstRelease(t *testing.T) {
-	for name, e := range entries() {
-		t.Run(name, func(t *testing.T) {
-			storage := &logical.InmemStorage{}
-			require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: e.key, Value: stored(t, name)}))
-			got, err := e.read(t.Context(), New(storage))
-			require.NoError(t, err)
-			assert.Equal(t, e.want, got)
-		})
-	}
+// holding gives storage that has one entry.
+func holding(t *testing.T, key string, value []byte) *logical.InmemStorage {
+	t.Helper()
+	storage := &logical.InmemStorage{}
+	require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: key, Value: value}))
+	return storage
+}
+
+func inStorage(t *testing.T, s logical.Storage, key string) string {
+	t.Helper()
+	e, err := s.Get(t.Context(), key)
+	require.NoError(t, err)
+	require.NotNil(t, e)
+	return string(e.Value)
 }
 
 func TestEntriesComeBackWhole(t *testing.T) {
 	for name, e := range entries() {
-		t.Run(name, func(t *testing.T) {
-			storage := &logical.InmemStorage{}
-			s := New(storage)
-			require.NoError(t, e.write(t.Context(), s))
-			got, err := e.read(t.Context(), s)
+		t.Run(name+" is read as it was meant", func(t *testing.T) {
+			got, err := e.read(t.Context(), New(holding(t, e.key, stored(t, name))))
 			require.NoError(t, err)
 			assert.Equal(t, e.want, got)
-			raw, err := storage.Get(t.Context(), e.key)
-			require.NoError(t, err)
-			assert.JSONEq(t, string(stored(t, name)), string(raw.Value), "this release writes what the first one did")
+		})
+		t.Run(name+" is written byte for byte", func(t *testing.T) {
+			storage := &logical.InmemStorage{}
+			require.NoError(t, e.write(t.Context(), New(storage), e.want))
+			assert.Equal(t, string(stored(t, name)), inStorage(t, storage, e.key))
 		})
 	}
 }
 
-// What a newer release wrote is refused, and stays as it is.
+// A field without a value would be in no file, so that losing it would be noticed by nobody.
+func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
+	c := reflect.ValueOf(storedConnection)
+	for _, v := range []reflect.Value{
+		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Disabled), reflect.ValueOf(storedConnection.Refused),
+		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
+		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Grant),
+	} {
+		for i := range v.NumField() {
+			if f := v.Type().Field(i); f.IsExported() && f.Name != "Key" {
+				assert.False(t, v.Field(i).IsZero(), "%s.%s", v.Type().Name(), f.Name)
+			}
+		}
+	}
+}
+
+// An engine that is upgraded finds the connections of the first release as they were.
+func TestUpgradeFromTheFirstRelease(t *testing.T) {
+	files, err := filepath.Glob(filepath.Join("testdata", "v1", "connection*.json"))
+	require.NoError(t, err)
+	for _, file := range files {
+		assert.Contains(t, upgraded(), strings.TrimSuffix(filepath.Base(file), ".json"), "a file that nobody reads")
+	}
+	for name, u := range upgraded() {
+		t.Run(name+" has the facts that its status was made of", func(t *testing.T) {
+			storage := holding(t, slack.storage(), stored(t, "v1/"+name))
+			s := New(storage)
+			got, err := s.Connection(t.Context(), slack)
+			require.NoError(t, err)
+			assert.Equal(t, u.want, got)
+
+			// None of the files is looked at after its hard limit, which would be a reason of its own.
+			status, reason := got.Facts(true).Status(&got.Pinned, noon)
+			assert.Equal(t, []any{u.status, u.reason}, []any{status, reason})
+			assert.Equal(t, u.since, got.Since(status, reason))
+
+			assert.Equal(t, string(stored(t, "v1/"+name)), inStorage(t, storage, slack.storage()), "reading writes nothing")
+			require.NoError(t, s.PutConnection(t.Context(), slack, got))
+			again, err := s.Connection(t.Context(), slack)
+			require.NoError(t, err)
+			assert.Equal(t, got, again)
+			assert.Contains(t, inStorage(t, storage, slack.storage()), `{"version":2,`)
+		})
+	}
+}
+
+// later are fields of a release to come, one with a number that no float holds; lateNames is what they are called.
+const later = `"later":{"a":[1,"x"],"b":12345678901234567890.50},"later_too":null`
+
+var lateNames = []string{"later", "later_too"}
+
+// withLater adds them to an entry.
+func withLater(entry []byte) []byte {
+	return append(append([]byte("{"), later+","...), entry[1:]...)
+}
+
+// fieldsOf gives what stands at the top of an entry, each value as it is spelled.
+func fieldsOf(t *testing.T, entry string) map[string]string {
+	t.Helper()
+	var raw map[string]json.RawMessage
+	require.NoError(t, json.Unmarshal([]byte(entry), &raw))
+	fields := map[string]string{}
+	for name, value := range raw {
+		fields[name] = string(value)
+	}
+	return fields
+}
+
+// What a newer release may leave to this one to ignore must be there when it comes back.
+func TestFieldsOfALaterReleaseSurvive(t *testing.T) {
+	for name, e := range entries() {
+		if name == "v1/intent" {
+			continue // nobody writes an intent again that was read
+		}
+		t.Run(name+" is written back with what is not known of it", func(t *testing.T) {
+			storage := holding(t, e.key, withLater(stored(t, name)))
+			v, err := e.read(t.Context(), New(storage))
+			require.NoError(t, err)
+			require.NoError(t, e.write(t.Context(), New(storage), v))
+			want := fieldsOf(t, string(withLater(stored(t, name))))
+			assert.Equal(t, want, fieldsOf(t, inStorage(t, storage, e.key)))
+		})
+	}
+	for name := range upgraded() {
+		t.Run("the first release's "+name+" loses what only that release knew, and nothing else", func(t *testing.T) {
+			e := connectionEntry(nil)
+			plain, odd := holding(t, e.key, stored(t, "v1/"+name)), holding(t, e.key, withLater(stored(t, "v1/"+name)))
+			for _, storage := range []*logical.InmemStorage{plain, odd} {
+				c, err := e.read(t.Context(), New(storage))
+				require.NoError(t, err)
+				require.NoError(t, e.write(t.Context(), New(storage), c))
+			}
+			got := fieldsOf(t, inStorage(t, odd, e.key))
+			for _, stale := range []string{"status", "status_reason", "status_since", "disabled_from", "former_reason"} {
+				assert.NotContains(t, got, stale)
+			}
+			want := fieldsOf(t, inStorage(t, plain, e.key))
+			maps.Copy(want, fieldsOf(t, "{"+later+"}"))
+			assert.Equal(t, want, got)
+		})
+	}
+	t.Run("a change is written beside them", func(t *testing.T) {
+		storage := holding(t, slack.storage(), withLater(stored(t, "v2/connection")))
+		s := New(storage)
+		c, err := s.Connection(t.Context(), slack)
+		require.NoError(t, err)
+		cred := Credential{Pinned: "another pin"}
+		for how, changed := range map[string]*Connection{"a copy": c.Clone(), "another credential": c.Over(cred)} {
+			changed.Label = "changed"
+			require.NoError(t, s.PutConnection(t.Context(), slack, changed))
+			got := fieldsOf(t, inStorage(t, storage, slack.storage()))
+			assert.Equal(t, `"changed"`, got["label"], how)
+			for _, name := range lateNames {
+				assert.Contains(t, got, name, how)
+			}
+		}
+	})
+	t.Run("a known field in another spelling is not kept beside itself", func(t *testing.T) {
+		// JSON's decoder takes either for the label, and the long s of the other would come last when read again.
+		right := string(withLater(stored(t, "v2/connection")))
+		odd := strings.Replace(right, `"serial":4`, `"ſerial":3,"LABEL":"shouted"`, 1)
+		storage := holding(t, slack.storage(), []byte(odd))
+		s := New(storage)
+		c, err := s.Connection(t.Context(), slack)
+		require.NoError(t, err)
+		c.Serial = 4
+		require.NoError(t, s.PutConnection(t.Context(), slack, c))
+		got := slices.Collect(maps.Keys(fieldsOf(t, inStorage(t, storage, slack.storage()))))
+		assert.ElementsMatch(t, slices.Collect(maps.Keys(fieldsOf(t, right))), got)
+		c, err = s.Connection(t.Context(), slack)
+		require.NoError(t, err)
+		assert.Equal(t, uint64(4), c.Serial)
+	})
+}
+
+var versionOf = regexp.MustCompile(`"version":\d`)
+
+// What a newer release wrote is refused, and stays as it is. Each kind of entry is newer by its own version.
 func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
-		t.Run(name, func(t *testing.T) {
-			storage := &logical.InmemStorage{}
-			newer := []byte(strings.Replace(string(stored(t, name)), `"version":1`, `"version":2,"new_in_two":true`, 1))
-			require.Contains(t, string(newer), "new_in_two")
-			require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: e.key, Value: newer}))
-			_, err := e.read(t.Context(), New(storage))
+		known := map[string]int{
+			"v1/config": configVersion, "v1/provider": providerVersion, "v1/flow": flowVersion, "v1/intent": intentVersion,
+			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
+			"v2/connection_reconnected": connectionVersion,
+		}[name]
+		t.Run(name+" of the next version is refused, and told from damage", func(t *testing.T) {
+			newer := versionOf.ReplaceAll(stored(t, name), fmt.Appendf(nil, `"version":%d,"of_that_one":true`, known+1))
+			require.NotEqual(t, stored(t, name), newer)
+			storage := holding(t, e.key, newer)
+			v, err := e.read(t.Context(), New(storage))
+			assert.Nil(t, v, "half of it is worse than nothing")
+			noun, _ := Classify(e.key)
+			assert.ErrorContains(t, err, fmt.Sprintf(
+				"this %s was written by a newer release of the engine (format %d, this one knows %d)", noun, known+1, known))
+			assert.True(t, Unusable(err))
+			assert.False(t, Damaged(err))
+			assert.Equal(t, string(newer), inStorage(t, storage, e.key))
+		})
+		t.Run(name+" of a version far ahead is refused too", func(t *testing.T) {
+			newer := versionOf.ReplaceAll(stored(t, name), []byte(`"version":99`))
+			_, err := e.read(t.Context(), New(holding(t, e.key, newer)))
 			assert.ErrorContains(t, err, "newer release")
-			after, err := storage.Get(t.Context(), e.key)
-			require.NoError(t, err)
-			assert.Equal(t, newer, after.Value)
+			assert.False(t, Damaged(err))
 		})
 	}
 }
@@ -178,26 +476,59 @@ func TestNewerVersionIsRefused(t *testing.T) {
 // An entry that cannot be read says so, and quotes nothing of what may be a secret.
 func TestDamagedEntries(t *testing.T) {
 	for name, e := range entries() {
-		for _, damaged := range []string{
-			`{"version":1,"access_token":planted`, `{"version":"planted"}`, `["planted"]`, `{"verifier":"planted"}`, `{"version":-1,"client_secret":"planted"}`, ``,
+		for what, damaged := range map[string]string{
+			"broken off":                    `{"version":1,"access_token":planted`,
+			"broken off in what is unknown": `{"version":1,"planted":{"planted`,
+			"of a version that is a text":   `{"version":"planted"}`,
+			"of a version with a fraction":  `{"version":1.5,"client_secret":"planted"}`,
+			"a list":                        `["planted"]`,
+			"without a version":             `{"verifier":"planted","planted":1}`,
+			"of a negative version":         `{"version":-1,"client_secret":"planted"}`,
+			"followed by something":         `{"version":1} planted`,
+			"two entries":                   `{"version":1}{"version":1,"planted":1}`,
+			"nothing":                       ``,
+			"null":                          `null`,
 		} {
-			storage := &logical.InmemStorage{}
-			require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: e.key, Value: []byte(damaged)}))
-			_, err := e.read(t.Context(), New(storage))
-			require.ErrorContains(t, err, "damaged", "%s: %s", name, damaged)
-			assert.NotContains(t, err.Error(), "planted")
+			t.Run(name+" that is "+what+" is damaged", func(t *testing.T) {
+				_, err := e.read(t.Context(), New(holding(t, e.key, []byte(damaged))))
+				require.ErrorContains(t, err, "damaged")
+				assert.NotContains(t, err.Error(), "planted")
+				assert.True(t, Unusable(err))
+				assert.True(t, Damaged(err))
+			})
 		}
 	}
+	t.Run("a text where the first release wrote a time is damage", func(t *testing.T) {
+		entry := strings.Replace(string(stored(t, "v1/connection_active")), `"status_since":"`, `"status_since":"planted`, 1)
+		_, err := New(holding(t, slack.storage(), []byte(entry))).Connection(t.Context(), slack)
+		assert.True(t, Damaged(err))
+		assert.NotContains(t, err.Error(), "planted")
+	})
+}
+
+// Whether an entry may be replaced must not be concluded from what says nothing of it.
+func TestOtherErrorsAreNeitherUnusableNorDamaged(t *testing.T) {
+	storage := &testenv.Storage{}
+	storage.Judge(func(testenv.Access) error { return testenv.ErrStorage })
+	_, silent := New(storage).Connection(t.Context(), slack)
+	require.ErrorIs(t, silent, testenv.ErrStorage)
+	for _, err := range []error{nil, silent, context.DeadlineExceeded} {
+		assert.False(t, Unusable(err))
+		assert.False(t, Damaged(err))
+	}
+	wrapped := fmt.Errorf("org/acme/slack: %w", damaged("broken"))
+	assert.True(t, Unusable(wrapped))
+	assert.True(t, Damaged(wrapped))
 }
 
 // An entry holds its secrets in the open, or they would be lost: each is there, and none as a redaction.
 func TestSecretsAreStored(t *testing.T) {
 	for name, secrets := range map[string][]string{
-		"provider": {"client secret", "former secret", "app key"}, "connection": {"access token", "refresh token", "secret config"},
-		"key": {"the key", "org-1"}, "flow": {"verifier", "code", "ABCDEFGH"},
+		"v1/provider":       {"client secret", "former secret", "app key"},
+		"v2/connection":     {"access token", "refresh token", "secret config"},
+		"v2/connection_key": {"the key", "org-1"},
+		"v1/flow":           {"verifier", "code", "ABCDEFGH"},
 	} {
-		var doc any
-		require.NoError(t, json.Unmarshal(stored(t, name), &doc))
 		for _, secret := range secrets {
 			assert.Contains(t, string(stored(t, name)), `"`+secret+`"`)
 		}

@@ -15,6 +15,8 @@ type Config struct {
 	RequestTimeout time.Duration `json:"request_timeout"`
 	FlowTTL        time.Duration `json:"flow_ttl"`
 	MaxOpenFlows   int           `json:"max_open_flows"`
+
+	unknown unknownFields
 }
 
 // DefaultConfig is what a mount does before anybody configured it.

@@ -10,70 +10,74 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// Status says whether a connection can serve.
-type Status string
-
-// The states of a connection. StatusPending is never stored: it is how an open flow without a connection looks.
-const (
-	StatusActive           Status = "active"
-	StatusNeedsReconnect   Status = "needs_reconnect"
-	StatusFailedValidation Status = "failed_validation"
-	StatusDisabled         Status = "disabled"
-	StatusPending          Status = "pending"
-)
-
-// Reason says why a connection has its status.
-type Reason string
-
-// The reasons; the empty one goes with StatusActive.
-const (
-	ReasonFlowOpen         Reason = "flow_open"
-	ReasonDenied           Reason = "denied"
-	ReasonGrantRefused     Reason = "grant_refused"
-	ReasonOutcomeUnknown   Reason = "refresh_outcome_unknown"
-	ReasonIdleLimit        Reason = "idle_limit"
-	ReasonHardLimit        Reason = "hard_limit"
-	ReasonProviderChanged  Reason = "provider_changed"
-	ReasonProviderMissing  Reason = "provider_missing"
-	ReasonDisabledByPerson Reason = "disabled_by_person"
-	ReasonDeleting         Reason = "deleting"
-)
-
 // Connection is one account at one provider. Change it through its methods: each leaves all related fields right.
+//
+// It has two halves. Metadata is what people write about the connection; [Credential] is what a provider or an import
+// brought, with what became of it. The halves change independently: a credential that storage refused is laid over
+// whatever metadata storage holds by the time it takes it.
 type Connection struct {
-	Serial     uint64 `json:"serial"`     // +1 with every write
-	Generation uint64 `json:"generation"` // +1 with every change of the credential; a result for a lower one is stale
+	Serial uint64 `json:"serial"` // higher with every write; see package connections
 
-	Provider       string            `json:"provider"`
+	Provider string            `json:"provider"`
+	Label    string            `json:"label,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	Private  bool              `json:"private,omitempty"` // for the owner's own entity alone
+	Created  Actor             `json:"created"`
+
+	Disabled Disabled  `json:"disabled,omitzero"`
+	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
+
+	Credential
+
+	unknown unknownFields // written by a newer release that lets this one ignore them
+}
+
+// Credential is the half of a connection that says what is handed out and how it is kept fresh.
+type Credential struct {
+	// Generation is higher with every change of what is handed out. What came of spending a lower one is stale.
+	Generation uint64 `json:"generation"`
+
 	Kind           providers.Kind    `json:"kind"`
-	Label          string            `json:"label,omitempty"`
-	Tags           map[string]string `json:"tags,omitempty"`
-	Inputs         map[string]string `json:"inputs,omitempty"`
+	Inputs         map[string]string `json:"inputs,omitempty"` // where it belongs, such as a shop
 	RequiredScopes []string          `json:"required_scopes,omitempty"`
-	Private        bool              `json:"private,omitempty"` // for the owner's own entity alone
-	Created        Actor             `json:"created"`
-
-	Pinned string `json:"pinned"`            // fingerprint of the provider the credential belongs to
-	FlowID string `json:"flow_id,omitempty"` // the flow that brought the grant
-
-	Imported Import `json:"imported,omitzero"` // where the grant comes from, if a refresh token was imported
-
-	Status       Status    `json:"status"`
-	Reason       Reason    `json:"status_reason,omitempty"`
-	Since        time.Time `json:"status_since"`
-	DisabledFrom Status    `json:"disabled_from,omitempty"` // what enabling goes back to
-	FormerReason Reason    `json:"former_reason,omitempty"`
+	Pinned         string            `json:"pinned"`            // fingerprint of the provider it belongs to
+	FlowID         string            `json:"flow_id,omitempty"` // the flow that brought the grant
+	Imported       Import            `json:"imported,omitzero"` // where the grant comes from, if a refresh token was imported
+	Account        Account           `json:"account,omitzero"`
 
 	Grant *providers.Grant            `json:"-"` // nil for keys
 	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants
 
-	Rotated     time.Time `json:"rotated"`               // when the credential last changed
+	Rotated     time.Time `json:"rotated"`               // when what is handed out last changed
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
-	Attempt     Attempt   `json:"attempt"`
+	Serving     time.Time `json:"serving,omitzero"`      // since when the provider takes it, as far as is known
+	Refused     Refusal   `json:"refused,omitzero"`      // the provider takes it no more
+	Attempt     Attempt   `json:"attempt,omitzero"`
 }
 
-// Import remembers a refresh token that was obtained elsewhere, so that the same import sent again is known for what it is:
-// by then the token may be spent.
+// Disabled says whether a person switched the connection off, and who did so last, or switched it on again.
+type Disabled struct {
+	On bool  `json:"on,omitempty"`
+	By Actor `json:"by,omitzero"`
+}
+
+// Refusal is the provider's last word on a grant. The zero value is none.
+type Refusal struct {
+	Reason Reason    `json:"reason"`
+	Time   time.Time `json:"time"`
+}
+
+// Account is whose account at the provider a connection is. It outlives the grant that it was learnt with, so that a
+// reconnect can be compared with it; another pin may name the same account otherwise.
+type Account struct {
+	ID     string `json:"id,omitempty"`
+	Label  string `json:"label,omitempty"`
+	Email  string `json:"email,omitempty"`
+	Pinned string `json:"pinned,omitempty"` // fingerprint of the provider under which it was learnt
+}
+
+// Import remembers a refresh token that was obtained elsewhere, so that the same import sent again is known for what
+// it is: by then the token may be spent.
 type Import struct {
 	Digest     string `json:"digest"`     // SHA-256 of the refresh token
 	Generation uint64 `json:"generation"` // of the credential then; a higher one came of refreshing it
@@ -84,12 +88,12 @@ type Import struct {
 type Attempt struct {
 	Failures       int             `json:"failures,omitempty"`
 	Last           time.Time       `json:"last,omitzero"`
-	Next           time.Time       `json:"next,omitzero"` // not before; zero with a resting class: not until something changes
+	Next           time.Time       `json:"next,omitzero"` // not before; zero: not until the provider or the grant changes
 	Class          providers.Class `json:"class,omitempty"`
 	Code           string          `json:"code,omitempty"`
 	Why            string          `json:"why,omitempty"`             // one of the engine's own words
-	Unknown        bool            `json:"unknown,omitempty"`         // a request left and no answer came: the token may be spent
-	ProviderSerial uint64          `json:"provider_serial,omitempty"` // of the provider that failed; a newer one lifts the rest
+	Unknown        bool            `json:"unknown,omitempty"`         // a request was sent and no answer came: the token may be spent
+	ProviderSerial uint64          `json:"provider_serial,omitempty"` // of the provider that failed; a newer one is worth a try
 }
 
 // Clone returns a copy that shares nothing a caller may change. Secrets are immutable and shared.
@@ -98,43 +102,60 @@ func (c *Connection) Clone() *Connection {
 		return nil
 	}
 	out := *c
-	out.Tags, out.Inputs, out.Key = maps.Clone(c.Tags), maps.Clone(c.Inputs), maps.Clone(c.Key)
-	out.RequiredScopes = slices.Clone(c.RequiredScopes)
-	if c.Grant != nil {
-		g := *c.Grant
-		g.Scopes, g.Config, g.SecretConfig = slices.Clone(g.Scopes), maps.Clone(g.Config), maps.Clone(g.SecretConfig)
-		out.Grant = &g
-	}
+	out.Tags = maps.Clone(c.Tags)
+	out.Credential = c.Credential.clone()
 	return &out
 }
 
-// Adopt makes g the connection's grant after a consent, an issue, or an import without a refresh token.
-func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
-	c.Grant, c.Key, c.Pinned, c.Imported = g, nil, pinned, Import{}
-	c.credentialChanged(now)
-	c.recover(now)
+func (c Credential) clone() Credential {
+	c.Inputs, c.Key, c.RequiredScopes = maps.Clone(c.Inputs), maps.Clone(c.Key), slices.Clone(c.RequiredScopes)
+	if c.Grant != nil {
+		g := *c.Grant
+		g.Scopes, g.Config, g.SecretConfig = slices.Clone(g.Scopes), maps.Clone(g.Config), maps.Clone(g.SecretConfig)
+		c.Grant = &g
+	}
+	return c
 }
 
-// AdoptImport is Adopt for tokens obtained elsewhere.
+// Adopt makes g the connection's grant after a consent or an issue. An account that g does not tell stays what it was
+// known to be.
+func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
+	c.replaced(pinned, now)
+	c.Grant, c.Key, c.Pinned, c.Imported = g, nil, pinned, Import{}
+	c.Identified(g.Account)
+	c.credentialChanged(now)
+}
+
+// AdoptImport is Adopt for tokens obtained elsewhere: they may be anybody's.
 func (c *Connection) AdoptImport(g *providers.Grant, pinned string, now time.Time) {
+	c.Account = Account{}
 	c.Adopt(g, pinned, now)
 	if !g.RefreshToken.IsZero() {
 		c.Imported = Import{Digest: digest(g.RefreshToken), Generation: c.Generation}
 	}
 }
 
-// HasImport reports whether the grant comes from this very import and still serves, or will once it is enabled: adopting g
-// again could only lose what is newer. refreshed tells that something is. Until then another access token is a correction.
-func (c *Connection) HasImport(g *providers.Grant, pinned string) (has, refreshed bool) {
-	status := c.Status
-	if status == StatusDisabled {
-		status = c.DisabledFrom
+// Identified records whose account the grant belongs to. Not knowing changes nothing.
+func (c *Connection) Identified(a providers.Account) {
+	if a.ID != "" || a.Label != "" || a.Email != "" {
+		c.Account = Account{ID: a.ID, Label: a.Label, Email: a.Email, Pinned: c.Pinned}
 	}
-	if g.RefreshToken.IsZero() || c.Imported.Digest != digest(g.RefreshToken) || c.Pinned != pinned || status != StatusActive {
+}
+
+// HasImport reports whether the grant comes from this very import and still serves, or will once it is enabled:
+// adopting g again could only lose what is newer. refreshed tells that something is. Until then another access token is
+// a correction.
+func (c *Connection) HasImport(g *providers.Grant, pinned string) (has, refreshed bool) {
+	if !c.FromImport(g) || c.Pinned != pinned || c.Refused.Reason != "" {
 		return false, false
 	}
 	refreshed = c.Generation > c.Imported.Generation
 	return refreshed || g.AccessToken.IsZero() || g.AccessToken.Equal(c.Grant.AccessToken), refreshed
+}
+
+// FromImport reports whether the grant goes back to an import of this refresh token.
+func (c *Connection) FromImport(g *providers.Grant) bool {
+	return !g.RefreshToken.IsZero() && c.Imported.Digest == digest(g.RefreshToken)
 }
 
 func digest(s providers.Secret) string {
@@ -142,31 +163,56 @@ func digest(s providers.Secret) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// AdoptKey makes values the connection's key.
+// AdoptKey makes values the connection's key. Whose account it opens is not known.
 func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string, now time.Time) {
-	c.Grant, c.Key, c.Pinned, c.Imported = nil, values, pinned, Import{}
+	c.replaced(pinned, now)
+	c.Grant, c.Key, c.Pinned, c.Imported, c.Account = nil, values, pinned, Import{}, Account{}
 	c.credentialChanged(now)
-	c.recover(now)
 }
 
 // Refreshed replaces the grant by what a refresh brought.
 func (c *Connection) Refreshed(g *providers.Grant, now time.Time) {
 	c.Grant, c.LastRefresh = g, now
+	c.Identified(g.Account)
 	c.credentialChanged(now)
-	c.recover(now)
+}
+
+// replaced is told before another credential takes the place of what there is. If that belonged elsewhere or had run
+// out, serving begins anew. Whether it could have been renewed, only its refresh token tells here.
+func (c *Connection) replaced(pinned string, now time.Time) {
+	g := c.Grant
+	ranOut := g != nil && (reached(g.HardLimit, now) || g.RefreshToken.IsZero() && reached(g.Expires, now))
+	if c.Pinned != pinned || ranOut {
+		c.Serving = now
+	}
+}
+
+// credentialChanged marks what is handed out as new, and as taken by the provider.
+func (c *Connection) credentialChanged(now time.Time) {
+	if c.Serving.IsZero() || c.Refused.Reason != "" {
+		c.Serving = now
+	}
+	c.Generation++
+	c.Rotated, c.Attempt, c.Refused = now, Attempt{}, Refusal{}
+}
+
+// Worked reports whether this connection ever had a success at its provider. A failure of one that had none says
+// little about the provider.
+func (c *Connection) Worked() bool {
+	return !c.LastRefresh.IsZero() || c.FlowID != "" || c.Kind == providers.KindClientCredentials && c.Grant != nil
 }
 
 // Failure is what came of a refresh that brought nothing.
 type Failure struct {
 	*providers.Error
 	Lost           bool          // an answer may have been lost on the way, with a token that was spent for it
-	Next           time.Time     // when the next may be made; zero lets a resting class rest until the provider changes
+	Next           time.Time     // when the next may be made; zero lets it rest until something changes
 	ProviderSerial uint64        // of the provider as it was
 	Idle           time.Duration // how long the provider lets a grant lie unused; zero: for ever
 }
 
-// RefreshFailed records one failed refresh. Only a rejection changes the status, and it says so when an earlier request
-// may have spent the token unseen, or when the grant lay idle for too long.
+// RefreshFailed records one failed refresh. Only a rejection makes the provider's refusal of the grant, and it says so
+// when an earlier request may have spent the token unseen, or when the grant lay idle for too long.
 func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 	unknown := c.Attempt.Unknown || f.Lost
 	c.Attempt = Attempt{
@@ -181,7 +227,7 @@ func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 		case c.lainIdle(f.Idle, now):
 			reason = ReasonIdleLimit
 		}
-		c.setStatus(StatusNeedsReconnect, reason, now)
+		c.Refused = Refusal{reason, now}
 	}
 }
 
@@ -191,60 +237,32 @@ func (c *Connection) lainIdle(limit time.Duration, now time.Time) bool {
 	return g != nil && (limit > 0 && now.Sub(g.Issued) >= limit || !g.RefreshExpires.IsZero() && !now.Before(g.RefreshExpires))
 }
 
-// HardLimitReached records that the person must consent again whatever is refreshed.
-func (c *Connection) HardLimitReached(now time.Time) {
-	c.setStatus(StatusNeedsReconnect, ReasonHardLimit, now)
-}
-
-// Disable stops the connection from serving, until Enable.
-func (c *Connection) Disable(reason Reason, now time.Time) {
-	if c.Status != StatusDisabled {
-		c.DisabledFrom, c.FormerReason = c.Status, c.Reason
-		c.Status, c.Since = StatusDisabled, now
-	}
-	c.Reason = reason
-}
-
-// Enable goes back to what Disable left.
-func (c *Connection) Enable(now time.Time) {
-	if c.Status != StatusDisabled {
-		return
-	}
-	c.Status, c.Reason, c.Since = c.DisabledFrom, c.FormerReason, now
-	c.DisabledFrom, c.FormerReason = "", ""
-}
-
-// credentialChanged marks what is handed out as new.
-func (c *Connection) credentialChanged(now time.Time) {
-	c.Generation++
-	c.Rotated = now
-	c.Attempt = Attempt{}
-}
-
-// recover makes the connection active, or lets it become so once it is enabled.
-func (c *Connection) recover(now time.Time) { c.setStatus(StatusActive, "", now) }
-
-func (c *Connection) setStatus(s Status, r Reason, now time.Time) {
-	if c.Status == StatusDisabled {
-		c.DisabledFrom, c.FormerReason = s, r
-		return
-	}
-	if c.Status != s || c.Reason != r {
-		c.Status, c.Reason, c.Since = s, r, now
+// Disable stops the connection from serving, until Enable. Nothing else about it changes.
+func (c *Connection) Disable(by Actor) {
+	if !c.Disabled.On {
+		c.Disabled = Disabled{On: true, By: by}
 	}
 }
 
-// StatusUnder is the status in the light of the provider as it is now: nil when it is gone, else its fingerprint. It
-// changes nothing, so that an operator who takes a mistaken change back finds every connection as it was.
-func (c *Connection) StatusUnder(fingerprint *string) (Status, Reason) {
-	switch {
-	case c.Status == StatusDisabled:
-	case fingerprint == nil:
-		return StatusNeedsReconnect, ReasonProviderMissing
-	case *fingerprint != c.Pinned:
-		return StatusNeedsReconnect, ReasonProviderChanged
+// Enable takes Disable back.
+func (c *Connection) Enable(by Actor) {
+	if c.Disabled.On {
+		c.Disabled = Disabled{By: by}
 	}
-	return c.Status, c.Reason
+}
+
+// Delete marks the connection as being deleted, for good.
+func (c *Connection) Delete(now time.Time) {
+	if c.Deleting.IsZero() {
+		c.Deleting = now
+	}
+}
+
+// Over is the connection as it is once cred has become its credential.
+func (c *Connection) Over(cred Credential) *Connection {
+	out := *c
+	out.Tags, out.Credential = maps.Clone(c.Tags), cred.clone()
+	return &out
 }
 
 // MissingScopes are those required and not granted.

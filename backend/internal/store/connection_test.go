@@ -12,19 +12,34 @@ import (
 
 var noon = time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 
+func grantOf(access, refresh string) *providers.Grant {
+	return &providers.Grant{AccessToken: providers.NewSecret(access), RefreshToken: providers.NewSecret(refresh)}
+}
+
 func connected() *Connection {
-	c := &Connection{Provider: "acme", Status: StatusActive, Since: noon}
-	c.Adopt(&providers.Grant{AccessToken: providers.NewSecret("a"), RefreshToken: providers.NewSecret("r")}, "pin", noon)
+	c := &Connection{Provider: "acme"}
+	c.Adopt(grantOf("a", "r"), "pin", noon)
 	return c
+}
+
+var (
+	rejected  = Failure{Error: &providers.Error{Class: providers.Rejected}}
+	transient = Failure{Error: &providers.Error{Class: providers.Transient}}
+)
+
+// status is that of a connection whose provider is as it was.
+func status(c *Connection, now time.Time) Status {
+	s, _ := c.Facts(true).Status(&c.Pinned, now)
+	return s
 }
 
 func TestAdopt(t *testing.T) {
 	c := connected()
-	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: time.Time{}}, noon)
-	require.Equal(t, StatusNeedsReconnect, c.Status)
+	c.RefreshFailed(rejected, noon)
+	require.Equal(t, StatusNeedsReconnect, status(c, noon))
 	c.Adopt(&providers.Grant{}, "pin2", noon.Add(time.Hour))
-	assert.Equal(t, StatusActive, c.Status)
-	assert.Empty(t, c.Reason)
+	assert.Equal(t, StatusActive, status(c, noon))
+	assert.Equal(t, Refusal{}, c.Refused)
 	assert.Equal(t, Attempt{}, c.Attempt)
 	assert.Equal(t, "pin2", c.Pinned)
 	assert.Equal(t, uint64(2), c.Generation)
@@ -39,41 +54,46 @@ func TestAdopt(t *testing.T) {
 
 // An import that is sent again must not put a spent refresh token in the place of a newer one.
 func TestImportSentAgain(t *testing.T) {
-	grant := func(access, refresh string) *providers.Grant {
-		return &providers.Grant{AccessToken: providers.NewSecret(access), RefreshToken: providers.NewSecret(refresh)}
-	}
-	refresh := func(c *Connection) { c.Refreshed(grant("a2", "r2"), noon) }
+	refresh := func(c *Connection) { c.Refreshed(grantOf("a2", "r2"), noon) }
 	refuse := func(c *Connection) {
 		refresh(c)
-		c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}}, noon)
+		c.RefreshFailed(rejected, noon)
 	}
+	reuse := func(c *Connection) { c.Refreshed(grantOf("a2", "r"), noon) }
+	consent := func(c *Connection) { c.Adopt(grantOf("a2", "r2"), "pin", noon) }
+	disable := func(c *Connection) { c.Disable(ann) }
+	same := grantOf("a", "r")
 	for name, c := range map[string]struct {
 		since          func(*Connection)
 		again          *providers.Grant
 		pinned         string
 		has, refreshed bool
 	}{
-		"at once":                       {func(*Connection) {}, grant("a", "r"), "pin", true, false},
-		"at once, the refresh token":    {func(*Connection) {}, grant("", "r"), "pin", true, false},
-		"with another access token":     {func(*Connection) {}, grant("b", "r"), "pin", false, false},
-		"refreshed":                     {refresh, grant("a", "r"), "pin", true, true},
-		"refreshed, another access":     {refresh, grant("b", "r"), "pin", true, true},
-		"refreshed, no new token of it": {func(c *Connection) { c.Refreshed(grant("a2", "r"), noon) }, grant("a", "r"), "pin", true, true},
-		"another refresh token":         {refresh, grant("a", "another"), "pin", false, false},
-		"the newest one":                {refresh, grant("a2", "r2"), "pin", false, false},
-		"no refresh token":              {refresh, grant("a", ""), "pin", false, false},
-		"provider changed":              {refresh, grant("a", "r"), "pin2", false, false},
-		"refused":                       {refuse, grant("a", "r"), "pin", false, false},
-		"disabled":                      {func(c *Connection) { refresh(c); c.Disable(ReasonDisabledByPerson, noon) }, grant("a", "r"), "pin", true, true},
-		"refused and disabled":          {func(c *Connection) { refuse(c); c.Disable(ReasonDisabledByPerson, noon) }, grant("a", "r"), "pin", false, false},
-		"connected anew":                {func(c *Connection) { c.Adopt(grant("a2", "r2"), "pin", noon) }, grant("a", "r"), "pin", false, false},
-		"a key since":                   {func(c *Connection) { c.AdoptKey(nil, "pin", noon) }, grant("a", "r"), "pin", false, false},
-		"another import since":          {func(c *Connection) { c.AdoptImport(grant("", "r2"), "pin", noon) }, grant("a", "r"), "pin", false, false},
-		"an access token since":         {func(c *Connection) { c.AdoptImport(grant("a2", ""), "pin", noon) }, grant("a", "r"), "pin", false, false},
+		"at once":                       {func(*Connection) {}, same, "pin", true, false},
+		"at once, the refresh token":    {func(*Connection) {}, grantOf("", "r"), "pin", true, false},
+		"with another access token":     {func(*Connection) {}, grantOf("b", "r"), "pin", false, false},
+		"refreshed":                     {refresh, same, "pin", true, true},
+		"refreshed, another access":     {refresh, grantOf("b", "r"), "pin", true, true},
+		"refreshed, no new token of it": {reuse, same, "pin", true, true},
+		"another refresh token":         {refresh, grantOf("a", "another"), "pin", false, false},
+		"the newest one":                {refresh, grantOf("a2", "r2"), "pin", false, false},
+		"no refresh token":              {refresh, grantOf("a", ""), "pin", false, false},
+		"provider changed":              {refresh, same, "pin2", false, false},
+		"refused":                       {refuse, same, "pin", false, false},
+		"disabled":                      {func(c *Connection) { refresh(c); disable(c) }, same, "pin", true, true},
+		"refused and disabled":          {func(c *Connection) { refuse(c); disable(c) }, same, "pin", false, false},
+		"connected anew":                {consent, same, "pin", false, false},
+		"a key since":                   {func(c *Connection) { c.AdoptKey(nil, "pin", noon) }, same, "pin", false, false},
+		"another import since": {
+			func(c *Connection) { c.AdoptImport(grantOf("", "r2"), "pin", noon) }, same, "pin", false, false,
+		},
+		"an access token since": {
+			func(c *Connection) { c.AdoptImport(grantOf("a2", ""), "pin", noon) }, same, "pin", false, false,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			conn := &Connection{Provider: "acme", Status: StatusActive, Since: noon}
-			conn.AdoptImport(grant("a", "r"), "pin", noon)
+			conn := &Connection{Provider: "acme"}
+			conn.AdoptImport(grantOf("a", "r"), "pin", noon)
 			c.since(conn)
 			has, refreshed := conn.HasImport(c.again, c.pinned)
 			assert.Equal(t, c.has, has)
@@ -82,47 +102,70 @@ func TestImportSentAgain(t *testing.T) {
 	}
 }
 
+// An import is known for what it is also when it serves no more.
+func TestFromImport(t *testing.T) {
+	c := &Connection{}
+	assert.False(t, c.FromImport(grantOf("a", "")), "no token is not the token of no import")
+	c.AdoptImport(grantOf("a", "r"), "pin", noon)
+	c.Refreshed(grantOf("a2", "r2"), noon)
+	c.RefreshFailed(rejected, noon)
+	assert.True(t, c.FromImport(grantOf("", "r")))
+	assert.False(t, c.FromImport(grantOf("a", "")))
+	assert.False(t, c.FromImport(grantOf("a2", "r2")))
+	c.Adopt(grantOf("a3", "r3"), "pin", noon)
+	assert.False(t, c.FromImport(grantOf("", "r")))
+}
+
 func TestRefreshFailed(t *testing.T) {
 	next := noon.Add(time.Minute)
-	for class, status := range map[providers.Class]Status{
-		providers.Transient: StatusActive, providers.Unknown: StatusActive, providers.RateLimited: StatusActive,
-		providers.Misconfigured: StatusActive, providers.Expired: StatusActive, providers.Forbidden: StatusActive,
-		providers.Rejected: StatusNeedsReconnect,
+	for class, want := range map[providers.Class]Refusal{
+		providers.Transient: {}, providers.Unknown: {}, providers.RateLimited: {}, providers.Misconfigured: {},
+		providers.Expired: {}, providers.Forbidden: {}, providers.Rejected: {ReasonGrantRefused, noon},
 	} {
-		c := connected()
-		c.RefreshFailed(Failure{Error: &providers.Error{Class: class, Code: "code", Reason: "why"}, Lost: class == providers.Unknown, Next: next, ProviderSerial: 7}, noon)
-		assert.Equal(t, status, c.Status, class)
-		assert.Equal(t, Attempt{
-			Failures: 1, Last: noon, Next: next, Class: class, Code: "code", Why: "why", ProviderSerial: 7, Unknown: class == providers.Unknown,
-		}, c.Attempt)
-		assert.Equal(t, uint64(1), c.Generation, "the credential is the same")
+		t.Run("a failure of class "+string(class)+" is recorded, and refuses only if the provider did", func(t *testing.T) {
+			c := connected()
+			c.RefreshFailed(Failure{
+				Error: &providers.Error{Class: class, Code: "code", Reason: "why"}, Lost: class == providers.Unknown,
+				Next: next, ProviderSerial: 7,
+			}, noon)
+			assert.Equal(t, want, c.Refused)
+			assert.Equal(t, Attempt{
+				Failures: 1, Last: noon, Next: next, Class: class, Code: "code", Why: "why", ProviderSerial: 7,
+				Unknown: class == providers.Unknown,
+			}, c.Attempt)
+			assert.Equal(t, uint64(1), c.Generation, "the credential is the same")
+		})
 	}
-	c := connected()
-	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: next}, noon)
-	assert.Equal(t, ReasonGrantRefused, c.Reason)
+	t.Run("a later failure does not take a refusal back", func(t *testing.T) {
+		c := connected()
+		c.RefreshFailed(rejected, noon)
+		c.RefreshFailed(transient, noon.Add(time.Hour))
+		assert.Equal(t, Refusal{ReasonGrantRefused, noon}, c.Refused)
+	})
 }
 
 func TestRefusalAfterTheIdleLimit(t *testing.T) {
 	const limit = 24 * time.Hour
-	refused := &providers.Error{Class: providers.Rejected}
 	for name, c := range map[string]struct {
 		grant  providers.Grant
 		idle   time.Duration
 		lost   bool
 		reason Reason
 	}{
-		"within it":               {providers.Grant{Issued: noon.Add(time.Second - limit)}, limit, false, ReasonGrantRefused},
-		"reached":                 {providers.Grant{Issued: noon.Add(-limit)}, limit, false, ReasonIdleLimit},
-		"the provider has none":   {providers.Grant{Issued: noon.Add(-limit)}, 0, false, ReasonGrantRefused},
-		"the refresh token lives": {providers.Grant{Issued: noon, RefreshExpires: noon.Add(time.Second)}, 0, false, ReasonGrantRefused},
+		"within it":             {providers.Grant{Issued: noon.Add(time.Second - limit)}, limit, false, ReasonGrantRefused},
+		"reached":               {providers.Grant{Issued: noon.Add(-limit)}, limit, false, ReasonIdleLimit},
+		"the provider has none": {providers.Grant{Issued: noon.Add(-limit)}, 0, false, ReasonGrantRefused},
+		"the refresh token lives": {
+			providers.Grant{Issued: noon, RefreshExpires: noon.Add(time.Second)}, 0, false, ReasonGrantRefused,
+		},
 		"the refresh token's end": {providers.Grant{Issued: noon, RefreshExpires: noon}, 0, false, ReasonIdleLimit},
 		"but an answer was lost":  {providers.Grant{Issued: noon.Add(-limit)}, limit, true, ReasonOutcomeUnknown},
 	} {
 		t.Run(name, func(t *testing.T) {
 			conn := connected()
 			conn.Grant, conn.Attempt.Unknown = &c.grant, c.lost
-			conn.RefreshFailed(Failure{Error: refused, Idle: c.idle}, noon)
-			assert.Equal(t, c.reason, conn.Reason)
+			conn.RefreshFailed(Failure{Error: rejected.Error, Idle: c.idle}, noon)
+			assert.Equal(t, Refusal{c.reason, noon}, conn.Refused)
 		})
 	}
 }
@@ -131,63 +174,138 @@ func TestRefusalAfterTheIdleLimit(t *testing.T) {
 func TestRefusalAfterALostAnswer(t *testing.T) {
 	c := connected()
 	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Unknown}, Lost: true, Next: noon}, noon)
-	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Transient}, Next: noon}, noon)
-	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: noon}, noon)
-	assert.Equal(t, ReasonOutcomeUnknown, c.Reason)
+	c.RefreshFailed(transient, noon)
+	c.RefreshFailed(rejected, noon)
+	assert.Equal(t, ReasonOutcomeUnknown, c.Refused.Reason)
 	assert.Equal(t, 3, c.Attempt.Failures)
 	c.Refreshed(&providers.Grant{}, noon)
 	assert.Equal(t, Attempt{}, c.Attempt)
+	assert.Equal(t, Refusal{}, c.Refused)
 	assert.Equal(t, noon, c.LastRefresh)
-	assert.Equal(t, StatusActive, c.Status)
+	assert.Equal(t, uint64(2), c.Generation)
 }
 
-// What happens to a disabled connection shows when it is enabled.
-func TestDisableAndEnable(t *testing.T) {
-	c := connected()
-	c.Enable(noon)
-	assert.Equal(t, StatusActive, c.Status)
-	c.Disable(ReasonDisabledByPerson, noon.Add(time.Minute))
-	assert.Equal(t, StatusDisabled, c.Status)
-	assert.Equal(t, noon.Add(time.Minute), c.Since)
-	c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Rejected}, Next: noon}, noon)
-	assert.Equal(t, StatusDisabled, c.Status)
-	c.Disable(ReasonDeleting, noon.Add(time.Hour))
-	assert.Equal(t, ReasonDeleting, c.Reason)
-	assert.Equal(t, noon.Add(time.Minute), c.Since)
-	c.Enable(noon.Add(2 * time.Hour))
-	assert.Equal(t, StatusNeedsReconnect, c.Status)
-	assert.Equal(t, ReasonGrantRefused, c.Reason)
-	assert.Empty(t, c.DisabledFrom)
-
-	c.Disable(ReasonDisabledByPerson, noon)
-	c.Adopt(&providers.Grant{}, "pin", noon)
-	assert.Equal(t, StatusDisabled, c.Status, "a reconnect does not enable")
-	c.Enable(noon)
-	assert.Equal(t, StatusActive, c.Status)
-}
-
-func TestStatusUnder(t *testing.T) {
-	same, other := "pin", "other"
-	for name, c := range map[string]struct {
-		change func(*Connection)
-		now    *string
-		status Status
-		reason Reason
-	}{
-		"as it is":         {func(*Connection) {}, &same, StatusActive, ""},
-		"provider changed": {func(*Connection) {}, &other, StatusNeedsReconnect, ReasonProviderChanged},
-		"provider gone":    {func(*Connection) {}, nil, StatusNeedsReconnect, ReasonProviderMissing},
-		"disabled":         {func(c *Connection) { c.Disable(ReasonDisabledByPerson, noon) }, &other, StatusDisabled, ReasonDisabledByPerson},
-		"hard limit":       {func(c *Connection) { c.HardLimitReached(noon) }, &same, StatusNeedsReconnect, ReasonHardLimit},
-	} {
-		conn := connected()
-		c.change(conn)
-		before := *conn
-		status, reason := conn.StatusUnder(c.now)
-		assert.Equal(t, c.status, status, name)
-		assert.Equal(t, c.reason, reason, name)
-		assert.Equal(t, before, *conn, "it changes nothing")
+// Whose account it is outlives the grants it is known by, for a reconnect to be compared with it.
+func TestAccount(t *testing.T) {
+	adopted := func(id, pinned string) func(*Connection) {
+		return func(c *Connection) { c.Adopt(&providers.Grant{Account: providers.Account{ID: id}}, pinned, noon) }
 	}
+	told := func(a providers.Account) func(*Connection) { return func(c *Connection) { c.Identified(a) } }
+	known := Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"}
+	for name, c := range map[string]struct {
+		event func(*Connection)
+		want  Account
+	}{
+		"a refresh that does not tell it keeps it": {func(c *Connection) { c.Refreshed(grantOf("a2", "r2"), noon) }, known},
+		"a refresh that tells another replaces it": {
+			func(c *Connection) { c.Refreshed(&providers.Grant{Account: providers.Account{ID: "2"}}, noon) },
+			Account{ID: "2", Pinned: "pin"},
+		},
+		"a refusal keeps it": {func(c *Connection) { c.RefreshFailed(rejected, noon) }, known},
+		"a failure keeps it": {
+			func(c *Connection) {
+				c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Transient}}, noon)
+			}, known,
+		},
+		"switching off and on keeps it":            {func(c *Connection) { c.Disable(ann); c.Enable(ann) }, known},
+		"a consent that does not tell it keeps it": {adopted("", "pin"), known},
+		"a consent that tells it replaces it":      {adopted("2", "pin"), Account{ID: "2", Pinned: "pin"}},
+		"a silent consent elsewhere keeps its pin": {adopted("", "pin2"), known},
+		"a consent elsewhere that tells it pins":   {adopted("1", "pin2"), Account{ID: "1", Pinned: "pin2"}},
+		"not being told it later keeps it":         {told(providers.Account{}), known},
+		"being told a label is enough":             {told(providers.Account{Label: "A"}), Account{Label: "A", Pinned: "pin"}},
+		"being told an address is enough":          {told(providers.Account{Email: "e"}), Account{Email: "e", Pinned: "pin"}},
+		"a key may be anybody's":                   {func(c *Connection) { c.AdoptKey(nil, "pin", noon) }, Account{}},
+		"an import may be anybody's": {
+			func(c *Connection) { c.AdoptImport(grantOf("a2", "r2"), "pin", noon) }, Account{},
+		},
+		"an import that tells it replaces it": {
+			func(c *Connection) { c.AdoptImport(&providers.Grant{Account: providers.Account{ID: "3"}}, "pin", noon) },
+			Account{ID: "3", Pinned: "pin"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := &Connection{}
+			g := grantOf("a", "r")
+			g.Account = providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"}
+			conn.Adopt(g, "pin", noon)
+			require.Equal(t, known, conn.Account)
+			c.event(conn)
+			assert.Equal(t, c.want, conn.Account)
+		})
+	}
+	t.Run("one learnt elsewhere is not taken for this provider's after it was stored", func(t *testing.T) {
+		c := storedReconnected.Clone()
+		b, err := encodeConnection(c)
+		require.NoError(t, err)
+		c, err = decodeConnection(b)
+		require.NoError(t, err)
+		renewed := *c.Grant // a refresh passes on what the grant was known by
+		c.Refreshed(&renewed, noon)
+		assert.Equal(t, Account{ID: "ann", Pinned: "former pin"}, c.Account)
+	})
+}
+
+func TestWorked(t *testing.T) {
+	c := connected()
+	assert.False(t, c.Worked(), "an import may never have worked")
+	c.RefreshFailed(rejected, noon)
+	assert.False(t, c.Worked())
+	c.Refreshed(grantOf("a", "r"), noon)
+	assert.True(t, c.Worked())
+	c = connected()
+	c.FlowID = "flow"
+	assert.True(t, c.Worked(), "its consent brought the grant")
+	c = connected()
+	c.Kind = providers.KindClientCredentials
+	assert.True(t, c.Worked(), "the provider gave it the grant")
+	c.Grant = nil
+	assert.False(t, c.Worked())
+}
+
+// A person's two switches change nothing but themselves, and each keeps its first time.
+func TestDisableEnableDelete(t *testing.T) {
+	t.Run("switching off notes who did so first, and switching on who did that", func(t *testing.T) {
+		c := connected()
+		before := c.Clone()
+		c.Enable(ann)
+		assert.Equal(t, before, c, "what is on is not switched on")
+		c.Disable(ann)
+		c.Disable(bob)
+		assert.Equal(t, Disabled{On: true, By: ann}, c.Disabled)
+		c.Enable(bob)
+		c.Enable(ann)
+		assert.Equal(t, Disabled{By: bob}, c.Disabled)
+		c.Disabled = Disabled{}
+		assert.Equal(t, before, c)
+	})
+	t.Run("a reconnect does not switch on", func(t *testing.T) {
+		c := connected()
+		c.Disable(ann)
+		c.Adopt(&providers.Grant{}, "pin", noon)
+		assert.Equal(t, StatusDisabled, status(c, noon))
+		c.Enable(ann)
+		assert.Equal(t, StatusActive, status(c, noon))
+	})
+	t.Run("what happens while it is off shows when it is on again", func(t *testing.T) {
+		c := connected()
+		c.Disable(ann)
+		c.RefreshFailed(rejected, noon)
+		assert.Equal(t, StatusDisabled, status(c, noon))
+		c.Enable(ann)
+		assert.Equal(t, StatusNeedsReconnect, status(c, noon))
+	})
+	t.Run("nothing takes a deletion back", func(t *testing.T) {
+		c := connected()
+		c.Disable(ann)
+		c.Delete(noon)
+		c.Delete(noon.Add(time.Hour))
+		c.Enable(ann)
+		c.Adopt(&providers.Grant{}, "pin", noon)
+		assert.Equal(t, noon, c.Deleting)
+		s, reason := c.Facts(true).Status(&c.Pinned, noon)
+		assert.Equal(t, []any{StatusDisabled, ReasonDeleting}, []any{s, reason})
+	})
 }
 
 func TestMissingScopes(t *testing.T) {
@@ -198,22 +316,58 @@ func TestMissingScopes(t *testing.T) {
 	assert.Empty(t, c.MissingScopes())
 }
 
-func TestCloneSharesNothing(t *testing.T) {
-	assert.Nil(t, (*Connection)(nil).Clone())
+// whole has something in everything that a copy could share.
+func whole() *Connection {
 	c := connected()
 	c.Tags, c.Inputs, c.RequiredScopes = map[string]string{"a": "1"}, map[string]string{"a": "1"}, []string{"a"}
 	c.Grant.Scopes, c.Grant.Config = []string{"a"}, map[string]string{"a": "1"}
 	c.Grant.SecretConfig = map[string]providers.Secret{"a": providers.NewSecret("1")}
-	out := c.Clone()
-	require.Equal(t, c, out)
-	out.Tags["a"], out.Inputs["a"], out.RequiredScopes[0] = "2", "2", "2"
-	out.Grant.Scopes[0], out.Grant.Config["a"] = "2", "2"
-	delete(out.Grant.SecretConfig, "a")
-	out.Grant.AccessToken = providers.NewSecret("2")
-	for _, got := range []string{c.Tags["a"], c.Inputs["a"], c.Grant.Config["a"], c.Grant.SecretConfig["a"].Reveal()} {
-		assert.Equal(t, "1", got)
-	}
-	assert.Equal(t, "a", c.RequiredScopes[0])
-	assert.Equal(t, "a", c.Grant.Scopes[0])
-	assert.Equal(t, "a", c.Grant.AccessToken.Reveal())
+	c.Key = map[string]providers.Secret{"a": providers.NewSecret("1")}
+	return c
+}
+
+func spoil(c *Connection) {
+	c.Tags["a"], c.Inputs["a"], c.RequiredScopes[0] = "2", "2", "2"
+	c.Grant.Scopes[0], c.Grant.Config["a"] = "2", "2"
+	delete(c.Grant.SecretConfig, "a")
+	delete(c.Key, "a")
+	c.Grant.AccessToken = providers.NewSecret("2")
+}
+
+func TestCopiesShareNothing(t *testing.T) {
+	t.Run("no connection has no copy", func(t *testing.T) {
+		assert.Nil(t, (*Connection)(nil).Clone())
+	})
+	t.Run("a clone shares nothing with the original", func(t *testing.T) {
+		c := whole()
+		out := c.Clone()
+		require.Equal(t, c, out)
+		spoil(out)
+		assert.Equal(t, whole(), c)
+	})
+	t.Run("a credential laid over a connection shares nothing with either", func(t *testing.T) {
+		c, other := whole(), whole()
+		out := c.Over(other.Credential)
+		require.Equal(t, whole(), out)
+		spoil(out)
+		assert.Equal(t, whole(), c)
+		assert.Equal(t, whole(), other)
+	})
+}
+
+// What people wrote meanwhile stays under a credential that comes late.
+func TestOver(t *testing.T) {
+	c := connected()
+	c.Serial, c.Label, c.Private = 7, "renamed", true
+	c.Tags = map[string]string{"team": "sales"}
+	c.Disable(ann)
+	c.Delete(noon)
+	late := connected()
+	late.Label, late.Tags = "as it was", nil
+	late.Refreshed(grantOf("a2", "r2"), noon.Add(time.Hour))
+	late.RefreshFailed(rejected, noon.Add(2*time.Hour))
+
+	want := c.Clone()
+	want.Credential = late.Clone().Credential
+	assert.Equal(t, want, c.Over(late.Credential))
 }

@@ -43,6 +43,8 @@ type Flow struct {
 	Void    bool     `json:"void,omitempty"`
 	Claimed string   `json:"claimed,omitempty"` // fingerprint of the request that spends the code
 	Outcome *Outcome `json:"outcome,omitempty"`
+
+	unknown unknownFields
 }
 
 // Parked is what the browser brought to our callback.
@@ -64,11 +66,6 @@ type Outcome struct {
 
 // ExpiredAt reports whether the flow is over at now.
 func (f *Flow) ExpiredAt(now time.Time) bool { return f.Void || !now.Before(f.Expires) }
-
-// Open reports whether the flow may still connect something.
-func (f *Flow) Open(now time.Time) bool {
-	return !f.ExpiredAt(now) && f.Outcome == nil && (f.Parked == nil || f.Parked.Denied == "")
-}
 
 // Park keeps what the browser brought. Only the first one counts.
 func (f *Flow) Park(p *Parked) { f.Parked = p }

@@ -35,6 +35,8 @@ type Provider struct {
 
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
+
+	unknown unknownFields
 }
 
 // App joins the definition with what the operator set.

@@ -3,15 +3,20 @@ package store
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
+const (
+	callTime = 5 * time.Second  // for one read or write of an entry; whoever waits may hold a lock
+	listTime = 30 * time.Second // for one list, which may be long
+)
+
 // Store reads and writes entries. It is a thin, stateless view of one storage. A read of
 // what is absent gives nil and no error. Errors of storage are returned as they are, since Vault recognises some of
-// them only unwrapped.
+// them only unwrapped. Every call has a time-out of its own: storage that hangs must not hold a lock for ever.
 type Store struct{ storage logical.Storage }
 
 // New makes a view of s.
@@ -49,12 +54,12 @@ func (s Store) PutProvider(ctx context.Context, name string, p *Provider) error 
 
 // DeleteProvider removes one provider; absent is fine.
 func (s Store) DeleteProvider(ctx context.Context, name string) error {
-	return s.storage.Delete(ctx, providerPrefix+name)
+	return s.remove(ctx, providerPrefix+name)
 }
 
 // Providers lists the names of all providers, sorted by storage.
 func (s Store) Providers(ctx context.Context) ([]string, error) {
-	return s.storage.List(ctx, providerPrefix)
+	return s.list(ctx, providerPrefix)
 }
 
 // Connection reads one connection.
@@ -62,26 +67,19 @@ func (s Store) Connection(ctx context.Context, k Key) (*Connection, error) {
 	return get(ctx, s.storage, k.storage(), decodeConnection)
 }
 
-// PutConnection writes one connection with a serial one above the one it came with. c is changed only when the write
-// succeeded, so that a failed write can be made again.
+// PutConnection writes one connection as it is. Which serial it must have, package connections knows.
 func (s Store) PutConnection(ctx context.Context, k Key, c *Connection) error {
-	next := *c
-	next.Serial++
-	if err := put(ctx, s.storage, k.storage(), &next, encodeConnection); err != nil {
-		return err
-	}
-	c.Serial = next.Serial
-	return nil
+	return put(ctx, s.storage, k.storage(), c, encodeConnection)
 }
 
 // DeleteConnection removes one connection; absent is fine.
 func (s Store) DeleteConnection(ctx context.Context, k Key) error {
-	return s.storage.Delete(ctx, k.storage())
+	return s.remove(ctx, k.storage())
 }
 
 // Owners lists the ids of the owners of one kind that have connections.
 func (s Store) Owners(ctx context.Context, kind OwnerKind) ([]string, error) {
-	ids, err := s.storage.List(ctx, connectionPrefix+string(kind)+"/")
+	ids, err := s.list(ctx, connectionPrefix+string(kind)+"/")
 	for i := range ids {
 		ids[i] = strings.TrimSuffix(ids[i], "/")
 	}
@@ -90,52 +88,12 @@ func (s Store) Owners(ctx context.Context, kind OwnerKind) ([]string, error) {
 
 // Connections lists the names of an owner's connections.
 func (s Store) Connections(ctx context.Context, o Owner) ([]string, error) {
-	return s.storage.List(ctx, connectionPrefix+o.String()+"/")
+	return s.list(ctx, connectionPrefix+o.String()+"/")
 }
 
-// FailuresInARow is how many reads may fail one after the other before storage itself is taken to be down.
-const FailuresInARow = 100
-
-// UnreadError names the connections that storage did not give when all others were read.
-type UnreadError struct {
-	Keys  []Key
-	first error
-}
-
-// Add notes one more.
-func (e *UnreadError) Add(k Key, err error) {
-	if e.Keys = append(e.Keys, k); e.first == nil {
-		e.first = err
-	}
-}
-
-// Err is nil as long as nothing was noted.
-func (e *UnreadError) Err() error {
-	if len(e.Keys) == 0 {
-		return nil
-	}
-	return e
-}
-
-// Error names a few of them only: there may be very many.
-func (e *UnreadError) Error() string {
-	var names []string
-	for _, k := range e.Keys[:min(len(e.Keys), 5)] {
-		names = append(names, k.String())
-	}
-	return fmt.Sprintf("storage did not give %d connections, among them %s: %s", len(e.Keys), strings.Join(names, ", "), e.first)
-}
-
-// Unwrap gives what storage said of the first.
-func (e *UnreadError) Unwrap() error { return e.first }
-
-// EachConnection calls fn with every connection there is, owner by owner, until fn or ctx gives an error. One entry must not
-// hide the others: one that cannot be decoded is given as nil, and those that storage does not give are passed over and
-// named by an [UnreadError] at the end. A list that fails ends it, for nobody knows whom it would have named; so do
-// [FailuresInARow].
-func (s Store) EachConnection(ctx context.Context, fn func(Key, *Connection) error) error {
-	var unread UnreadError
-	row := 0
+// EachKey calls fn with the key of every connection there is, owner by owner. A list that fails ends it, for nobody knows
+// whom it would have named.
+func (s Store) EachKey(ctx context.Context, fn func(Key)) error {
 	for _, kind := range []OwnerKind{Org, User} {
 		owners, err := s.Owners(ctx, kind)
 		if err != nil {
@@ -148,29 +106,11 @@ func (s Store) EachConnection(ctx context.Context, fn func(Key, *Connection) err
 				return err
 			}
 			for _, name := range names {
-				key := Key{owner, name}
-				c, err := s.Connection(ctx, key)
-				if ctx.Err() != nil {
-					return ctx.Err() // and no word on the entry
-				}
-				if err != nil && !Unusable(err) {
-					if row++; row == FailuresInARow {
-						return err
-					}
-					unread.Add(key, err)
-					continue
-				}
-				row = 0
-				if c == nil && err == nil {
-					continue // deleted since it was listed
-				}
-				if err := fn(key, c); err != nil {
-					return err
-				}
+				fn(Key{owner, name})
 			}
 		}
 	}
-	return unread.Err()
+	return nil
 }
 
 // Flow reads one flow.
@@ -185,11 +125,11 @@ func (s Store) PutFlow(ctx context.Context, f *Flow) error {
 
 // DeleteFlow removes one flow; absent is fine.
 func (s Store) DeleteFlow(ctx context.Context, id string) error {
-	return s.storage.Delete(ctx, flowPrefix+id)
+	return s.remove(ctx, flowPrefix+id)
 }
 
 // Flows lists the ids of all flows.
-func (s Store) Flows(ctx context.Context) ([]string, error) { return s.storage.List(ctx, flowPrefix) }
+func (s Store) Flows(ctx context.Context) ([]string, error) { return s.list(ctx, flowPrefix) }
 
 // PutIntent records that a connection's grant is about to be spent. There is at most one for a connection.
 func (s Store) PutIntent(ctx context.Context, k Key, i *Intent) error {
@@ -203,31 +143,20 @@ func (s Store) Intent(ctx context.Context, k Key) (*Intent, error) {
 
 // DeleteIntent removes a connection's intent; absent is fine.
 func (s Store) DeleteIntent(ctx context.Context, k Key) error {
-	return s.storage.Delete(ctx, intentPrefix+k.hash())
+	return s.remove(ctx, intentPrefix+k.hash())
 }
 
-// Intents reads all open intents. One that cannot be read does not hide the others: the error goes along with them.
-func (s Store) Intents(ctx context.Context) ([]*Intent, error) {
-	ids, err := s.storage.List(ctx, intentPrefix)
-	if err != nil {
-		return nil, err
-	}
-	var (
-		all    []*Intent
-		failed error
-	)
-	for _, id := range ids {
-		i, err := get(ctx, s.storage, intentPrefix+id, decodeIntent)
-		if err != nil {
-			failed = errors.Join(failed, err)
-		} else if i != nil {
-			all = append(all, i)
-		}
-	}
-	return all, failed
+// Intents lists the ids of all open intents, for IntentByID.
+func (s Store) Intents(ctx context.Context) ([]string, error) { return s.list(ctx, intentPrefix) }
+
+// IntentByID reads the intent that Intents listed under id.
+func (s Store) IntentByID(ctx context.Context, id string) (*Intent, error) {
+	return get(ctx, s.storage, intentPrefix+id, decodeIntent)
 }
 
 func get[T any](ctx context.Context, s logical.Storage, key string, decode func([]byte) (*T, error)) (*T, error) {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	entry, err := s.Get(ctx, key)
 	if err != nil || entry == nil {
 		return nil, err
@@ -244,5 +173,19 @@ func put[T any](ctx context.Context, s logical.Storage, key string, v *T, encode
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
 	return s.Put(ctx, &logical.StorageEntry{Key: key, Value: b})
+}
+
+func (s Store) remove(ctx context.Context, key string) error {
+	ctx, cancel := context.WithTimeout(ctx, callTime)
+	defer cancel()
+	return s.storage.Delete(ctx, key)
+}
+
+func (s Store) list(ctx context.Context, prefix string) ([]string, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
+	return s.storage.List(ctx, prefix)
 }

@@ -2,9 +2,11 @@ package store
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"reflect"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -15,24 +17,40 @@ import (
 
 func TestAbsentIsNothing(t *testing.T) {
 	s := New(&logical.InmemStorage{})
-	k := Key{Owner{Org, "acme"}, "slack"}
 	config, err := s.Config(t.Context())
 	require.NoError(t, err)
 	assert.Equal(t, DefaultConfig(), config)
 	p, err := s.Provider(t.Context(), "acme")
 	require.NoError(t, err)
 	assert.Nil(t, p)
-	c, err := s.Connection(t.Context(), k)
+	c, err := s.Connection(t.Context(), slack)
 	require.NoError(t, err)
 	assert.Nil(t, c)
 	f, err := s.Flow(t.Context(), "id")
 	require.NoError(t, err)
 	assert.Nil(t, f)
-	i, err := s.Intent(t.Context(), k)
-	require.NoError(t, err)
-	assert.Nil(t, i)
+	for _, read := range []func() (*Intent, error){
+		func() (*Intent, error) { return s.Intent(t.Context(), slack) },
+		func() (*Intent, error) { return s.IntentByID(t.Context(), slack.hash()) },
+	} {
+		i, err := read()
+		require.NoError(t, err)
+		assert.Nil(t, i)
+	}
+	for _, list := range []func() ([]string, error){
+		func() ([]string, error) { return s.Providers(t.Context()) },
+		func() ([]string, error) { return s.Owners(t.Context(), Org) },
+		func() ([]string, error) { return s.Connections(t.Context(), slack.Owner) },
+		func() ([]string, error) { return s.Flows(t.Context()) },
+		func() ([]string, error) { return s.Intents(t.Context()) },
+	} {
+		ids, err := list()
+		require.NoError(t, err)
+		assert.Empty(t, ids)
+	}
 	for _, del := range []error{
-		s.DeleteProvider(t.Context(), "acme"), s.DeleteConnection(t.Context(), k), s.DeleteFlow(t.Context(), "id"), s.DeleteIntent(t.Context(), k),
+		s.DeleteProvider(t.Context(), "acme"), s.DeleteConnection(t.Context(), slack), s.DeleteFlow(t.Context(), "id"),
+		s.DeleteIntent(t.Context(), slack),
 	} {
 		assert.NoError(t, del)
 	}
@@ -40,111 +58,84 @@ func TestAbsentIsNothing(t *testing.T) {
 
 // A setting that an older entry does not name has its default.
 func TestConfigDefaultsUnderAnOlderEntry(t *testing.T) {
-	storage := &logical.InmemStorage{}
-	require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: configKey, Value: []byte(`{"version":1,"default_org":"acme"}`)}))
-	c, err := New(storage).Config(t.Context())
+	c, err := New(holding(t, configKey, []byte(`{"version":1,"default_org":"acme"}`))).Config(t.Context())
 	require.NoError(t, err)
 	want := DefaultConfig()
 	want.DefaultOrg = "acme"
 	assert.Equal(t, want, c)
 }
 
-func TestSerial(t *testing.T) {
-	storage := &logical.InmemStorage{}
-	s := New(storage)
-	k := Key{Owner{User, "U1"}, "slack"}
-	c := &Connection{Provider: "acme"}
-	require.NoError(t, s.PutConnection(t.Context(), k, c))
-	require.NoError(t, s.PutConnection(t.Context(), k, c))
-	assert.Equal(t, uint64(2), c.Serial)
-	storage.Underlying().FailPut(true)
-	require.Error(t, s.PutConnection(t.Context(), k, c))
-	assert.Equal(t, uint64(2), c.Serial, "a write that failed can be made again")
-	storage.Underlying().FailPut(false)
-	got, err := s.Connection(t.Context(), k)
-	require.NoError(t, err)
-	assert.Equal(t, c, got)
+func TestSerials(t *testing.T) {
+	t.Run("a connection is written with the serial it has", func(t *testing.T) {
+		storage := &logical.InmemStorage{}
+		s := New(storage)
+		for _, serial := range []uint64{7, 7, 3} {
+			c := &Connection{Provider: "acme", Serial: serial}
+			require.NoError(t, s.PutConnection(t.Context(), slack, c))
+			assert.Equal(t, serial, c.Serial)
+			got, err := s.Connection(t.Context(), slack)
+			require.NoError(t, err)
+			assert.Equal(t, serial, got.Serial)
+		}
+		storage.Underlying().FailPut(true)
+		c := &Connection{Provider: "acme", Serial: 8}
+		require.Error(t, s.PutConnection(t.Context(), slack, c))
+		assert.Equal(t, uint64(8), c.Serial)
+	})
+	t.Run("each write of a provider raises its serial", func(t *testing.T) {
+		s := New(&logical.InmemStorage{})
+		p := &Provider{Definition: "oauth2"}
+		for want := range uint64(3) {
+			require.NoError(t, s.PutProvider(t.Context(), "acme", p))
+			got, err := s.Provider(t.Context(), "acme")
+			require.NoError(t, err)
+			assert.Equal(t, want+1, got.Serial)
+		}
+	})
 }
 
-func TestEachConnection(t *testing.T) {
-	storage := &logical.InmemStorage{}
+func TestEachKey(t *testing.T) {
+	storage := &testenv.Storage{}
 	s := New(storage)
-	for _, path := range []string{"org/acme/a", "org/acme/b", "org/other/a", "user/U1/a"} {
+	paths := []string{"org/acme/a", "org/acme/b", "org/other/a", "user/U1/a"}
+	for _, path := range paths {
 		k, err := ParseKey(path)
 		require.NoError(t, err)
 		require.NoError(t, s.PutConnection(t.Context(), k, &Connection{Provider: path}))
 	}
-	require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: "connection/user/U1/damaged", Value: []byte("{")}))
-	found := map[string]string{}
-	require.NoError(t, s.EachConnection(t.Context(), func(k Key, c *Connection) error {
-		if found[k.String()] = "damaged"; c != nil {
-			found[k.String()] = c.Provider
-		}
-		return nil
+	require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{
+		Key: "connection/user/U1/damaged", Value: []byte("{"),
 	}))
-	assert.Equal(t, map[string]string{
-		"org/acme/a": "org/acme/a", "org/acme/b": "org/acme/b", "org/other/a": "org/other/a", "user/U1/a": "user/U1/a", "user/U1/damaged": "damaged",
-	}, found)
-
-	stop := errors.New("enough")
-	assert.ErrorIs(t, s.EachConnection(t.Context(), func(Key, *Connection) error { return stop }), stop)
-	ctx, cancel := context.WithCancel(t.Context())
-	n := 0
-	assert.ErrorIs(t, s.EachConnection(ctx, func(Key, *Connection) error { n++; cancel(); return nil }), context.Canceled)
-	assert.Equal(t, 1, n)
-	for _, fail := range []func(bool){storage.Underlying().FailList, storage.Underlying().FailGet} {
-		fail(true)
-		assert.Error(t, s.EachConnection(t.Context(), func(Key, *Connection) error { return nil }))
-		fail(false)
+	walk := func() (found []string, err error) {
+		err = s.EachKey(t.Context(), func(k Key) { found = append(found, k.String()) })
+		return found, err
 	}
-}
-
-// What storage does not give is named and hides nothing else, until it looks as if storage gave nothing at all.
-func TestEachConnectionThatStorageGives(t *testing.T) {
-	storage := &testenv.Storage{}
-	s := New(storage)
-	keys := make([]Key, 2*FailuresInARow)
-	at := map[string]int{}
-	for i := range keys {
-		keys[i] = Key{Owner{User, "u1"}, fmt.Sprintf("c-%03d", i)}
-		at[keys[i].storage()] = i
-		require.NoError(t, s.PutConnection(t.Context(), keys[i], &Connection{}))
-	}
-	walk := func(ctx context.Context, lost func(int) bool) (given int, err error) {
-		storage.Judge(func(a testenv.Access) error {
-			if a.Op == "get" && lost(at[a.Key]) {
-				return testenv.ErrStorage
-			}
-			return nil
-		})
-		err = s.EachConnection(ctx, func(Key, *Connection) error { given++; return nil })
-		return given, err
-	}
-	var unread *UnreadError
-
-	given, err := walk(t.Context(), func(i int) bool { return i != FailuresInARow-1 && i != len(keys)-1 })
-	assert.Equal(t, 2, given)
-	require.ErrorAs(t, err, &unread)
-	require.ErrorIs(t, err, testenv.ErrStorage)
-	assert.Len(t, unread.Keys, len(keys)-2, "a success in between begins the count anew")
-	assert.NotContains(t, unread.Keys, keys[FailuresInARow-1])
-	assert.ErrorContains(t, err, "198 connections, among them user/u1/c-000, user/u1/c-001, ")
-	assert.Less(t, len(err.Error()), 300)
-
-	given, err = walk(t.Context(), func(i int) bool { return i < FailuresInARow })
-	assert.Zero(t, given)
-	require.NotErrorAs(t, err, &unread)
-	require.ErrorIs(t, err, testenv.ErrStorage)
-
-	ctx, cancel := context.WithCancel(t.Context())
-	given, err = walk(ctx, func(i int) bool {
-		if i == len(keys)-2 {
-			cancel()
+	t.Run("it names every connection once, owner by owner, and reads none", func(t *testing.T) {
+		storage.Forget()
+		found, err := walk()
+		require.NoError(t, err)
+		assert.Equal(t, append(paths, "user/U1/damaged"), found)
+		for _, a := range storage.History() {
+			assert.Equal(t, "list", a.Op)
 		}
-		return i == len(keys)-2
 	})
-	assert.Equal(t, len(keys)-2, given)
-	assert.Equal(t, context.Canceled, err, "the caller went away, which says nothing of any entry")
+	for list, named := range map[string][]string{
+		"connection/org/": nil, "connection/org/acme/": nil, "connection/org/other/": paths[:2],
+		"connection/user/": paths[:3], "connection/user/U1/": paths[:3],
+	} {
+		t.Run("it ends at the list "+list+", which storage refuses", func(t *testing.T) {
+			storage.Judge(func(a testenv.Access) error {
+				if a.Key == list {
+					return testenv.ErrStorage
+				}
+				return nil
+			})
+			defer storage.Judge(nil)
+			found, err := walk()
+			assert.Equal(t, testenv.ErrStorage, err, "as it is")
+			assert.Equal(t, named, found)
+		})
+	}
 }
 
 func TestOwnersAndNames(t *testing.T) {
@@ -166,16 +157,112 @@ func TestOwnersAndNames(t *testing.T) {
 }
 
 func TestIntents(t *testing.T) {
-	s := New(&logical.InmemStorage{})
-	k := Key{Owner{Org, "acme"}, "slack"}
-	require.NoError(t, s.PutIntent(t.Context(), k, &Intent{Key: k.String(), Generation: 1}))
-	require.NoError(t, s.PutIntent(t.Context(), k, &Intent{Key: k.String(), Generation: 2}))
-	all, err := s.Intents(t.Context())
+	storage := &logical.InmemStorage{}
+	s := New(storage)
+	require.NoError(t, s.PutIntent(t.Context(), slack, &Intent{Key: slack.String(), Generation: 1}))
+	require.NoError(t, s.PutIntent(t.Context(), slack, &Intent{Key: slack.String(), Generation: 2}))
+	ids, err := s.Intents(t.Context())
 	require.NoError(t, err)
-	require.Len(t, all, 1, "at most one for a connection")
-	assert.Equal(t, uint64(2), all[0].Generation)
-	require.NoError(t, s.DeleteIntent(t.Context(), k))
-	all, err = s.Intents(t.Context())
+	require.Len(t, ids, 1, "at most one for a connection")
+	listed, err := s.IntentByID(t.Context(), ids[0])
 	require.NoError(t, err)
-	assert.Empty(t, all)
+	assert.Equal(t, &Intent{Key: slack.String(), Generation: 2}, listed)
+	named, err := s.Intent(t.Context(), slack)
+	require.NoError(t, err)
+	assert.Equal(t, listed, named)
+
+	require.NoError(t, storage.Put(t.Context(), &logical.StorageEntry{Key: intentPrefix + "broken", Value: []byte("{")}))
+	ids, err = s.Intents(t.Context())
+	require.NoError(t, err)
+	assert.Len(t, ids, 2, "one that cannot be read does not hide the others")
+	_, err = s.IntentByID(t.Context(), "broken")
+	assert.True(t, Damaged(err))
+
+	require.NoError(t, s.DeleteIntent(t.Context(), slack))
+	listed, err = s.IntentByID(t.Context(), slack.hash())
+	require.NoError(t, err)
+	assert.Nil(t, listed)
+}
+
+// hanging is storage that answers nothing. It gives up when the caller does.
+type hanging struct{}
+
+func (hanging) hang(ctx context.Context) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
+func (h hanging) List(ctx context.Context, _ string) ([]string, error) { return nil, h.hang(ctx) }
+
+func (h hanging) Get(ctx context.Context, _ string) (*logical.StorageEntry, error) {
+	return nil, h.hang(ctx)
+}
+
+func (h hanging) Put(ctx context.Context, _ *logical.StorageEntry) error { return h.hang(ctx) }
+
+func (h hanging) Delete(ctx context.Context, _ string) error { return h.hang(ctx) }
+
+// Whoever calls may hold a lock that others wait for.
+func TestStorageThatHangs(t *testing.T) {
+	s := New(hanging{})
+	acme := slack.Owner
+	calls := map[string]struct {
+		limit time.Duration
+		call  func(context.Context) error
+	}{
+		"Config":           {callTime, func(ctx context.Context) error { _, err := s.Config(ctx); return err }},
+		"PutConfig":        {callTime, func(ctx context.Context) error { return s.PutConfig(ctx, DefaultConfig()) }},
+		"Provider":         {callTime, func(ctx context.Context) error { _, err := s.Provider(ctx, "acme"); return err }},
+		"PutProvider":      {callTime, func(ctx context.Context) error { return s.PutProvider(ctx, "acme", &Provider{}) }},
+		"DeleteProvider":   {callTime, func(ctx context.Context) error { return s.DeleteProvider(ctx, "acme") }},
+		"Providers":        {listTime, func(ctx context.Context) error { _, err := s.Providers(ctx); return err }},
+		"Connection":       {callTime, func(ctx context.Context) error { _, err := s.Connection(ctx, slack); return err }},
+		"PutConnection":    {callTime, func(ctx context.Context) error { return s.PutConnection(ctx, slack, &Connection{}) }},
+		"DeleteConnection": {callTime, func(ctx context.Context) error { return s.DeleteConnection(ctx, slack) }},
+		"Owners":           {listTime, func(ctx context.Context) error { _, err := s.Owners(ctx, Org); return err }},
+		"Connections":      {listTime, func(ctx context.Context) error { _, err := s.Connections(ctx, acme); return err }},
+		"EachKey":          {listTime, func(ctx context.Context) error { return s.EachKey(ctx, func(Key) {}) }},
+		"Flow":             {callTime, func(ctx context.Context) error { _, err := s.Flow(ctx, "id"); return err }},
+		"PutFlow":          {callTime, func(ctx context.Context) error { return s.PutFlow(ctx, &Flow{ID: "id"}) }},
+		"DeleteFlow":       {callTime, func(ctx context.Context) error { return s.DeleteFlow(ctx, "id") }},
+		"Flows":            {listTime, func(ctx context.Context) error { _, err := s.Flows(ctx); return err }},
+		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
+		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
+		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},
+		"Intents":          {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
+		"IntentByID":       {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
+	}
+	for m := range reflect.TypeFor[Store]().Methods() {
+		assert.Contains(t, calls, m.Name, "a method that may hang for ever")
+	}
+	for name, c := range calls {
+		t.Run(name+" gives up by itself", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				// A caller without a deadline, whom a time-out that is missing would let wait.
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				start := time.Now()
+				err := c.call(ctx)
+				assert.Equal(t, context.DeadlineExceeded, err)
+				assert.Equal(t, c.limit, time.Since(start))
+			})
+		})
+		t.Run(name+" gives up when its caller does", func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				defer cancel()
+				start := time.Now()
+				assert.Error(t, c.call(ctx))
+				assert.Equal(t, time.Second, time.Since(start))
+			})
+		})
+	}
+}
+
+func TestIsReadOnly(t *testing.T) {
+	assert.True(t, IsReadOnly(logical.ErrReadOnly))
+	assert.True(t, IsReadOnly(fmt.Errorf("rpc error: %s", logical.ErrReadOnly)), "gRPC leaves the text alone")
+	assert.True(t, IsReadOnly(fmt.Errorf("wrapped: %w", logical.ErrReadOnly)))
+	assert.False(t, IsReadOnly(testenv.ErrStorage))
+	assert.False(t, IsReadOnly(nil))
 }

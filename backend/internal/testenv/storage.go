@@ -1,8 +1,10 @@
 package testenv
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"sync"
 
 	"github.com/hashicorp/vault/sdk/logical"
@@ -20,12 +22,33 @@ type Access struct {
 // Write reports whether the access changes something.
 func (a Access) Write() bool { return a.Op == "put" || a.Op == "delete" }
 
-// Storage is memory that can be told to fail. It is safe for concurrent use.
+// Under reports whether the key lies below a prefix, such as "connection/" or "wal/".
+func (a Access) Under(prefix string) bool { return strings.HasPrefix(a.Key, prefix) }
+
+// Nth picks the n-th of the accesses that these picks, counted from 1 and from now, and no other.
+func Nth(n int, these func(Access) bool) func(Access) bool {
+	var mu sync.Mutex
+	seen := 0
+	return func(a Access) bool {
+		if !these(a) {
+			return false
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		seen++
+		return seen == n
+	}
+}
+
+// Storage is memory that can be told to fail, and to hang. It is safe for concurrent use.
 type Storage struct {
 	inner logical.InmemStorage
 
 	mu      sync.Mutex
 	judge   func(Access) error
+	hangs   func(Access) bool
+	until   func(Access)
+	deaf    bool // what hangs does so whatever becomes of its context
 	history []Access
 }
 
@@ -36,6 +59,21 @@ func (s *Storage) Judge(f func(Access) error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.judge = f
+}
+
+// Hang lets the accesses hang that these picks, from now on; nil ends that. Such a call waits until its context ends
+// and fails with that error. If it is a write it is made all the same, with the value it carried, once until returns,
+// which is called after the call has failed: so does Vault to a plugin that gave up waiting. until blocks as long as
+// the test wants, on a channel or asleep. In a bubble of testing/synctest it must return, or the bubble cannot end.
+func (s *Storage) Hang(these func(Access) bool, until func(Access)) { s.hang(these, until, false) }
+
+// Block is Hang for calls that do not heed their context: each waits for until and is made then, and succeeds.
+func (s *Storage) Block(these func(Access) bool, until func(Access)) { s.hang(these, until, true) }
+
+func (s *Storage) hang(these func(Access) bool, until func(Access), deaf bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.hangs, s.until, s.deaf = these, until, deaf
 }
 
 // FailWrites refuses every write.
@@ -50,15 +88,9 @@ func (s *Storage) FailWrites() {
 
 // FailWrite refuses the n-th write from now, counted from 1, and no other.
 func (s *Storage) FailWrite(n int) {
-	var mu sync.Mutex
-	seen := 0
+	picked := Nth(n, Access.Write)
 	s.Judge(func(a Access) error {
-		if !a.Write() {
-			return nil
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		if seen++; seen == n {
+		if picked(a) {
 			return ErrStorage
 		}
 		return nil
@@ -90,46 +122,60 @@ func (s *Storage) Forget() {
 	s.history = nil
 }
 
-func (s *Storage) access(op, key string) error {
+// access makes one access as the test wants it made. It gives ctx to do, but where that no longer counts.
+func (s *Storage) access(ctx context.Context, a Access, do func(context.Context) error) error {
 	s.mu.Lock()
-	a := Access{op, key}
 	s.history = append(s.history, a)
-	judge := s.judge
+	judge, hangs, until, deaf := s.judge, s.hangs, s.until, s.deaf
 	s.mu.Unlock()
-	if judge == nil {
-		return nil
+	if judge != nil {
+		if err := judge(a); err != nil {
+			return err
+		}
 	}
-	return judge(a)
+	switch {
+	case hangs == nil || !hangs(a):
+		return do(ctx)
+	case deaf:
+		until(a)
+		return do(context.WithoutCancel(ctx))
+	}
+	<-ctx.Done()
+	if a.Write() {
+		go func() {
+			until(a)
+			_ = do(context.WithoutCancel(ctx)) // nobody is there to hear of it
+		}()
+	}
+	return ctx.Err()
 }
 
 // Get implements [logical.Storage].
-func (s *Storage) Get(ctx context.Context, key string) (*logical.StorageEntry, error) {
-	if err := s.access("get", key); err != nil {
-		return nil, err
-	}
-	return s.inner.Get(ctx, key)
+func (s *Storage) Get(ctx context.Context, key string) (e *logical.StorageEntry, err error) {
+	err = s.access(ctx, Access{"get", key}, func(ctx context.Context) (err error) {
+		e, err = s.inner.Get(ctx, key)
+		return err
+	})
+	return e, err
 }
 
 // Put implements [logical.Storage].
 func (s *Storage) Put(ctx context.Context, e *logical.StorageEntry) error {
-	if err := s.access("put", e.Key); err != nil {
-		return err
-	}
-	return s.inner.Put(ctx, e)
+	own := *e
+	own.Value = bytes.Clone(e.Value) // the caller has it back before a late write is made
+	return s.access(ctx, Access{"put", e.Key}, func(ctx context.Context) error { return s.inner.Put(ctx, &own) })
 }
 
 // Delete implements [logical.Storage].
 func (s *Storage) Delete(ctx context.Context, key string) error {
-	if err := s.access("delete", key); err != nil {
-		return err
-	}
-	return s.inner.Delete(ctx, key)
+	return s.access(ctx, Access{"delete", key}, func(ctx context.Context) error { return s.inner.Delete(ctx, key) })
 }
 
 // List implements [logical.Storage].
-func (s *Storage) List(ctx context.Context, prefix string) ([]string, error) {
-	if err := s.access("list", prefix); err != nil {
-		return nil, err
-	}
-	return s.inner.List(ctx, prefix)
+func (s *Storage) List(ctx context.Context, prefix string) (names []string, err error) {
+	err = s.access(ctx, Access{"list", prefix}, func(ctx context.Context) (err error) {
+		names, err = s.inner.List(ctx, prefix)
+		return err
+	})
+	return names, err
 }

@@ -1,0 +1,139 @@
+package backend
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// The kinds of lanes: what is done in the background, each for one provider or for the mount.
+const (
+	laneRefresh = "refresh"
+	laneDelete  = "delete"
+	laneSave    = "save"
+)
+
+// connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time say
+// when. run does it, if it is still due, and says when to look again. One due time is kept for a connection, the earliest
+// of all kinds.
+type connectionTask struct {
+	due func(store.Key, *store.Connection, refresh.Terms) time.Time
+	run func(context.Context, store.Key) time.Time
+}
+
+// dueOf is when something is to be done for a connection; zero: never, unless something changes.
+func (b *backend) dueOf(k store.Key, c *store.Connection, t refresh.Terms) (due time.Time) {
+	for _, kind := range b.connectionTasks {
+		due = earlier(due, kind.due(k, c, t))
+	}
+	return due
+}
+
+// runConnection does what is due for a connection, and says when to look again.
+func (b *backend) runConnection(ctx context.Context, k store.Key) (next time.Time) {
+	c, err := b.connections.Look(ctx, k)
+	if err != nil {
+		return b.now().Add(tasks.LookAgain)
+	}
+	if c == nil {
+		return next
+	}
+	terms, err := b.Terms(ctx, c)
+	if err != nil {
+		return b.now().Add(tasks.LookAgain)
+	}
+	for _, kind := range b.connectionTasks {
+		due := kind.due(k, c, terms)
+		if !due.IsZero() && !due.After(b.now()) {
+			due = kind.run(ctx, k)
+		}
+		next = earlier(next, due)
+	}
+	return next
+}
+
+// earlier is the earlier of two times, where the zero time is never.
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || !b.IsZero() && b.Before(a) {
+		return b
+	}
+	return a
+}
+
+// room tells how many tasks of a lane may run now. Nothing is refreshed where nothing may be written, or while it is
+// paused: what is due waits, and costs nothing meanwhile.
+func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
+	switch {
+	case lane.Kind == laneSave:
+		return 1, until
+	case !b.WriteSafeReplicationState(), lane.Kind == laneRefresh && b.resting.Load():
+		return 0, b.now().Add(tasks.LookAgain)
+	}
+	return b.gate.Room(lane.Key)
+}
+
+// saving is the mount's task to save what storage refused, and to look after writes that failed. It is derived from what
+// package connections holds.
+type saving struct {
+	tasks.Place
+	b *backend
+
+	mu   sync.Mutex
+	wait time.Duration // guarded by mu; after the next failure
+}
+
+const (
+	firstSaveRetry = 100 * time.Millisecond
+	maxSaveRetry   = 15 * time.Second
+	lastSaveRetry  = 250 * time.Millisecond // while the mount ends
+)
+
+// begin is told that there is something to save.
+func (s *saving) begin() { s.b.tasks.Sooner(s, s.b.now().Add(firstSaveRetry)) }
+
+// Lane implements [tasks.Task].
+func (s *saving) Lane() tasks.Lane { return tasks.Lane{Kind: laneSave} }
+
+// Name implements [tasks.Task].
+func (s *saving) Name() string { return "what storage refused" }
+
+// Run implements [tasks.Task].
+func (s *saving) Run(ctx context.Context) (next time.Time) {
+	left := s.b.connections.Flush(ctx)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if left == 0 {
+		s.wait = 0
+		return next
+	}
+	s.wait = min(max(2*s.wait, firstSaveRetry), maxSaveRetry)
+	return s.b.now().Add(s.wait)
+}
+
+// resolve fills in what is known of a provider before the first call of a flow. Where that asks for a discovery document, it
+// is a call like any other, to somebody who need not be the one that gives tokens.
+func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, inputs map[string]string) (providers.Resolved, error) {
+	if p.app.Definition.Discovery == nil {
+		return p.client.Resolve(ctx, p.app, inputs)
+	}
+	pass, err := b.enter(ctx, p.name+" discovery", k, nil)
+	if err != nil {
+		return providers.Resolved{}, err
+	}
+	resolved, err := p.client.Resolve(ctx, p.app, inputs)
+	pass.Leave(refresh.OutcomeOf(err))
+	return resolved, err
+}
+
+// enter lets a call to a provider pass that a person asked for, or tells why not: nothing was sent then.
+func (b *backend) enter(ctx context.Context, provider string, k store.Key, c *store.Connection) (*gate.Pass, error) {
+	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: gate.Person}
+	v.Worked = c != nil && c.Worked()
+	return b.gate.Enter(ctx, v)
+}

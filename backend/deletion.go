@@ -1,0 +1,80 @@
+package backend
+
+import (
+	"context"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+)
+
+// finishDeletion is how long after a deletion began the background carries it through, if it was cut off.
+const finishDeletion = time.Minute
+
+const damagedWarning = "the entry was damaged: it is deleted, and whatever it held was not revoked; revoke it in the account's settings at the service"
+
+// deleteConnection ends a connection for good, and says what did not go as it should. It is marked first and gone at the
+// end: a crash between the two leaves a mark, and the background carries on.
+func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connections.Act) (warning string, err error) {
+	if err := b.voidFlows(ctx, k); err != nil {
+		return "", err
+	}
+	marked, err := b.connections.Update(ctx, k, act, func(c *store.Connection) (*store.Connection, error) {
+		if c != nil {
+			c.Delete(b.now())
+		}
+		return c, nil
+	})
+	switch {
+	case store.Damaged(err):
+		return damagedWarning, b.connections.Delete(ctx, k, act)
+	case err != nil || marked == nil:
+		return "", err
+	}
+	return b.endConnection(ctx, k, act)
+}
+
+// endConnection carries a marked deletion through. A renewal under way lands first, so that what is revoked is the newest
+// there is.
+func (b *backend) endConnection(ctx context.Context, k store.Key, act connections.Act) (warning string, err error) {
+	if under := b.tasks.Find(refresh.Name(k)); under != nil {
+		if _, _ = under.Wait(ctx); ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+	}
+	c, _, err := b.connections.Get(ctx, k)
+	if err != nil || c == nil {
+		return "", err
+	}
+	if c.Deleting.IsZero() {
+		return "", nil // it was made anew
+	}
+	warning = b.revoke(ctx, k, c)
+	return warning, b.connections.Delete(ctx, k, act)
+}
+
+// deletionName is the name of a connection's deletion among the tasks: there is one at a time.
+func deletionName(k store.Key) string { return "delete " + k.String() }
+
+// deletionDue is when the background is to carry a deletion through.
+func (b *backend) deletionDue(_ store.Key, c *store.Connection, _ refresh.Terms) (due time.Time) {
+	if !c.Deleting.IsZero() {
+		due = c.Deleting.Add(finishDeletion)
+	}
+	return due
+}
+
+// runDeletion carries a deletion through that was cut off.
+func (b *backend) runDeletion(ctx context.Context, k store.Key) time.Time {
+	_, err := b.tasks.Once(ctx, deletionName(k), func(ctx context.Context) (any, error) {
+		return b.endConnection(ctx, k, connections.Act{Verb: "delete"})
+	})
+	if err != nil {
+		b.Logger().Warn("a deletion that was cut off could not be finished yet", "connection", k.String(), "error", err)
+		return b.now().Add(tasks.LookAgain)
+	}
+	b.Logger().Info("finished a deletion that was cut off", "connection", k.String())
+	return time.Time{}
+}

@@ -1,0 +1,230 @@
+package refresh
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// Terms is what decides about a connection beside the connection itself.
+type Terms struct {
+	Fingerprint *string // of the provider as it is now; nil when it is gone
+	Serial      uint64  // of the provider
+	CanRefresh  bool    // there is something to refresh with
+	MayRotate   bool    // the provider may replace what is spent: an intent is needed
+	Paused      bool
+	Idle        time.Duration // the grant must be used so often, though nobody reads; zero: need not
+	MinAge      time.Duration // the provider renews no token that is younger
+	OnDemand    bool          // nothing tells when a token should be replaced: people do
+	Margin      time.Duration // the most that a token is replaced before its expiry
+	Poll        time.Duration // what readers of credentials without expiry are told
+}
+
+// Source speaks to providers. The backend implements it; tests use one that fails on demand.
+type Source interface {
+	// Terms reads how things stand for c, from storage, without a call to the provider.
+	Terms(ctx context.Context, c *store.Connection) (Terms, error)
+	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means that
+	// nothing was sent.
+	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
+}
+
+// Options is what a Refresher works with. All of it is required.
+type Options struct {
+	Connections *connections.Repository
+	Gate        *gate.Gate
+	Tasks       *tasks.Runner
+	Source      Source
+	Writable    func() bool // whether this node may write to the mount's storage
+	Now         func() time.Time
+	Logger      hclog.Logger
+}
+
+// Refresher is the only one that spends grants.
+type Refresher struct {
+	Options
+
+	noIntents atomic.Bool // storage refused the last one
+}
+
+// New makes a refresher that does nothing until it is asked.
+func New(o Options) *Refresher { return &Refresher{Options: o} }
+
+// Answer is a credential and how it stands.
+type Answer struct {
+	Connection *store.Connection
+	Terms      Terms
+	Warnings   []string
+}
+
+// Permit says whether the caller may use a connection. It is asked before anything is set in motion.
+type Permit func(*store.Connection) error
+
+// askAgain is how often a caller waits for another renewal, because the one they waited for was of another generation.
+const askAgain = 2
+
+// Get answers the connection's credential. While it lives Get waits for nobody, unless it is about to expire or minTTL asks
+// for one that lives longer: inside the margin it answers the living token and has it renewed meanwhile. Callers who need
+// a new one share one renewal. More than a new token would live is answered with what there is.
+func (r *Refresher) Get(ctx context.Context, k store.Key, permit Permit, minTTL time.Duration) (Answer, error) {
+	a, err := r.look(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	for again := 0; ; again++ {
+		if err := permit(a.Connection); err != nil {
+			return Answer{}, err
+		}
+		need, why, err := a.judge(k, minTTL, r.Now())
+		if err != nil {
+			return Answer{}, err
+		}
+		if need == renewSoon {
+			r.renewMeanwhile(k, a)
+			a.warnOfFailures()
+		}
+		if need == nothing || need == renewSoon {
+			a.warnOfLimit(r.Now())
+			return a, nil
+		}
+		done, err := r.await(ctx, k, a, renewal{seen: a.Connection.Generation, class: gate.Reader})
+		switch {
+		case store.IsReadOnly(err):
+			return Answer{}, logical.ErrReadOnly // another node can do it
+		case done.of(a) && done.brought && (again == askAgain || !done.answer.diedWaiting(r.Now())):
+			return r.renewed(k, done.answer, permit)
+		case again < askAgain && done.asksAgain(a, err):
+			if a = done.answer; err != nil {
+				a, err = r.look(ctx, k)
+			}
+			if err != nil {
+				return Answer{}, err
+			}
+			continue
+		case err == nil:
+			err = keepsChanging(k, a)
+		}
+		if need == renewFirst && stageOf(a.Connection, a.Terms.Margin, r.Now()) != dead { // it may have died meanwhile
+			a.warn(why + ": " + r.inOurWords(k, err))
+			return a, nil
+		}
+		return Answer{}, err
+	}
+}
+
+// Refresh renews the credential now, whatever the backoff says, but for a Retry-After of its own. A success within the
+// last ten seconds answers it, a failure within the last five, and a renewal that is under way.
+func (r *Refresher) Refresh(ctx context.Context, k store.Key, permit Permit) (Answer, error) {
+	for again := 0; ; again++ {
+		a, err := r.look(ctx, k)
+		if err != nil {
+			return Answer{}, err
+		}
+		if err := permit(a.Connection); err != nil {
+			return Answer{}, err
+		}
+		if answered, err := r.mayDemand(k, a); answered || err != nil {
+			return a, err
+		}
+		done, err := r.await(ctx, k, a, renewal{seen: a.Connection.Generation, forced: true, class: gate.Person})
+		switch {
+		case done.of(a) && done.brought && (again == askAgain || !done.answer.diedWaiting(r.Now())):
+			return r.renewed(k, done.answer, permit)
+		case again < askAgain && (done.asksAgain(a, err) || done.under && !done.forced): // the backoff may have refused it
+			continue
+		case err == nil:
+			err = keepsChanging(k, a)
+		}
+		return Answer{}, err
+	}
+}
+
+func keepsChanging(k store.Key, a Answer) error {
+	return &Error{Problem: Unavailable, Key: k, Provider: a.Connection.Provider, Class: providers.Transient,
+		Why: "its credential was changed again and again meanwhile"}
+}
+
+// mayDemand says why a demand to renew is refused, or that what there is answers it.
+func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) {
+	now, conn := r.Now(), a.Connection
+	status, reason := a.Status(now)
+	alive := stageOf(conn, 0, now) != dead
+	switch {
+	case status == store.StatusDisabled:
+		return false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	case status == store.StatusNeedsReconnect:
+		return false, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason}
+	case conn.Grant == nil:
+		return false, &Error{Problem: NotRefreshable, Key: k, Why: "it holds a key; write a new one to connections/" + k.String()}
+	case !a.Terms.CanRefresh:
+		return false, &Error{Problem: NotRefreshable, Key: k, Why: "the provider gave no refresh token"}
+	case tooYoung(conn.Grant, a.Terms, now) && alive:
+		return false, &Error{Problem: NotRefreshable, Key: k,
+			Why: "the provider renews no token younger than " + a.Terms.MinAge.String()}
+	case recent(conn.Rotated, now, recentSuccess) && alive && !a.Terms.Paused && r.Writable():
+		return true, nil
+	case a.Terms.Serial == conn.Attempt.ProviderSerial && recent(conn.Attempt.Last, now, recentFailure):
+		return false, fromAttempt(k, conn)
+	}
+	return false, nil
+}
+
+// renewed is the answer for whoever waited for a renewal. It is judged as what a reader found: a person may have disabled
+// the connection meanwhile, or changed whom it serves.
+func (r *Refresher) renewed(k store.Key, a Answer, permit Permit) (Answer, error) {
+	if err := permit(a.Connection); err != nil {
+		return Answer{}, err
+	}
+	now := r.Now()
+	need, _, err := a.judge(k, 0, now)
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case need == renewNow:
+		return Answer{}, &Error{Problem: Unavailable, Key: k, Provider: a.Connection.Provider,
+			Class: providers.Transient, Why: "it gave a token that is dead already"}
+	}
+	a.warnOfLimit(now)
+	return a, nil
+}
+
+// look reads the connection and its terms.
+func (r *Refresher) look(ctx context.Context, k store.Key) (Answer, error) {
+	conn, unsaved, err := r.Connections.Get(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	if conn == nil {
+		return Answer{}, &Error{Problem: NotFound, Key: k}
+	}
+	terms, err := r.Source.Terms(ctx, conn)
+	if err != nil {
+		return Answer{}, err
+	}
+	a := Answer{Connection: conn, Terms: terms}
+	if unsaved {
+		a.warn("storage refuses to save this connection's newest state; it is served from memory and would be lost " +
+			"with this process: check Vault's storage")
+	}
+	return a, nil
+}
+
+// inOurWords is the text of an error for a warning. What storage says goes to the log: it may name files.
+func (r *Refresher) inOurWords(k store.Key, err error) string {
+	var known *Error
+	if errors.As(err, &known) || errors.Is(err, tasks.ErrClosed) {
+		return err.Error()
+	}
+	r.Logger.Warn("a token could not be refreshed", "connection", k.String(), "error", err)
+	return "this node could not refresh it, and its log says why"
+}

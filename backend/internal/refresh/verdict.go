@@ -1,0 +1,92 @@
+package refresh
+
+import (
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+// need is what a credential needs before it is handed out.
+type need int
+
+const (
+	nothing    need = iota
+	renewSoon       // it lives, and is inside the margin: hand it out and renew it meanwhile
+	renewFirst      // it lives, and something speaks for a new one first; if that fails it will do
+	renewNow        // it is dead
+)
+
+// Status is how the connection stands at now.
+func (a Answer) Status(now time.Time) (store.Status, store.Reason) {
+	return a.Connection.Facts(a.Terms.CanRefresh).Status(a.Terms.Fingerprint, now)
+}
+
+// judge says what the credential needs, or why it is not handed out. why goes with renewFirst. It adds the warnings that
+// go out with the credential.
+func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need, why string, err error) {
+	conn := a.Connection
+	status, reason := a.Status(now)
+	at := stageOf(conn, a.Terms.Margin, now)
+	switch status {
+	case store.StatusDisabled:
+		return nothing, "", &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	case store.StatusExpired:
+		return nothing, "", &Error{Problem: Expired, Key: k, Provider: conn.Provider}
+	case store.StatusNeedsReconnect:
+		err := &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil}
+		if at == dead || conn.Grant == nil {
+			return nothing, "", err
+		}
+		a.warn(err.Error() + "; until then this token may still work")
+		return nothing, "", nil
+	}
+	g := conn.Grant
+	switch {
+	case at == dead:
+		return renewNow, "", nil
+	case g == nil || g.Expires.IsZero():
+		return nothing, "", nil
+	case tooYoung(g, a.Terms, now):
+		if now.Add(minTTL).After(g.Expires) {
+			a.warn("the provider renews no token younger than " + a.Terms.MinAge.String() +
+				", so none that lives as long as min_ttl can be had now")
+		}
+		return nothing, "", nil
+	case minTTL > g.Lifetime(), now.Add(minTTL).After(g.Expires) && recent(conn.LastRefresh, now, recentSuccess):
+		// The next one would live as long: asking for it would make each such read a request to the provider.
+		a.warn("tokens of this provider live " + g.Lifetime().String() +
+			", which is not enough for min_ttl; this is the newest there is")
+	case now.Add(minTTL).After(g.Expires):
+		return renewFirst, "no token that lives as long as min_ttl can be had now", nil
+	case at == due && ending(g, now):
+		return renewFirst, "the token is about to expire", nil
+	}
+	if at == due {
+		return renewSoon, "", nil
+	}
+	return nothing, "", nil
+}
+
+// diedWaiting reports whether the token is dead though it was meant to live: it took long to come, or a clock was set. One
+// that lives for seconds only would be no better the next time.
+func (a Answer) diedWaiting(now time.Time) bool {
+	g := a.Connection.Grant
+	return stageOf(a.Connection, 0, now) == dead && g != nil && g.Lifetime() >= MinTTL
+}
+
+func (a *Answer) warn(text string) { a.Warnings = append(a.Warnings, text) }
+
+func (a *Answer) warnOfFailures() {
+	if at := a.Connection.Attempt; at.Failures > 0 {
+		a.warn("refreshing this token has failed (" + string(at.Class) + ": " + detail(at.Why, at.Code) + "); it is served while it lives")
+	}
+}
+
+// warnOfLimit tells ahead of time that a person will be needed.
+func (a *Answer) warnOfLimit(now time.Time) {
+	status, _ := a.Status(now)
+	if g := a.Connection.Grant; g != nil && status == store.StatusActive && EndsSoon(g.HardLimit, now) {
+		a.warn("the consent runs out at " + g.HardLimit.UTC().Format(time.RFC3339) +
+			" whatever is refreshed: have the account reconnected before")
+	}
+}

@@ -1,0 +1,102 @@
+package store
+
+import "time"
+
+// Status says whether a connection can serve. It is never stored: [Standing] derives it from facts.
+type Status string
+
+// The states of a connection. StatusPending is how an open flow without a connection looks.
+const (
+	StatusActive         Status = "active"
+	StatusNeedsReconnect Status = "needs_reconnect"
+	StatusExpired        Status = "expired"
+	StatusDisabled       Status = "disabled"
+	StatusPending        Status = "pending"
+)
+
+// Reason says why a connection has its status.
+type Reason string
+
+// The reasons; the empty one goes with StatusActive and StatusExpired.
+const (
+	ReasonFlowOpen         Reason = "flow_open"
+	ReasonDenied           Reason = "denied"
+	ReasonGrantRefused     Reason = "grant_refused"
+	ReasonOutcomeUnknown   Reason = "refresh_outcome_unknown"
+	ReasonIdleLimit        Reason = "idle_limit"
+	ReasonHardLimit        Reason = "hard_limit"
+	ReasonProviderChanged  Reason = "provider_changed"
+	ReasonProviderMissing  Reason = "provider_missing"
+	ReasonDisabledByPerson Reason = "disabled_by_person"
+	ReasonDeleting         Reason = "deleting"
+)
+
+// Facts are all that a connection's status depends on. Each is stored where it belongs and none wipes another: what is
+// switched on again, or points to its provider again, is found as it was.
+type Facts struct {
+	Deleting bool
+	Disabled bool
+	Pinned   string    // the provider that the credential belongs to
+	Refused  Reason    // the provider's refusal of the grant
+	Limit    time.Time // when the consent runs out whatever is refreshed; zero: never
+	End      time.Time // when what is handed out dies and nothing can renew it; zero: never
+}
+
+// Facts gives the connection's own. renewable tells whether the engine could renew the credential.
+func (c *Connection) Facts(renewable bool) Facts {
+	f := Facts{Deleting: !c.Deleting.IsZero(), Disabled: c.Disabled.On, Pinned: c.Pinned, Refused: c.Refused.Reason}
+	if g := c.Grant; g != nil {
+		f.Limit = g.HardLimit
+		if !renewable {
+			f.End = g.Expires
+		}
+	}
+	return f
+}
+
+// Status derives the word. fingerprint is that of the provider as it is now, nil when it is gone. What a person decided
+// goes first, then where the credential belongs, then what the provider said of it, then what time did to it.
+func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
+	switch {
+	case f.Deleting:
+		return StatusDisabled, ReasonDeleting
+	case f.Disabled:
+		return StatusDisabled, ReasonDisabledByPerson
+	case fingerprint == nil:
+		return StatusNeedsReconnect, ReasonProviderMissing
+	case *fingerprint != f.Pinned:
+		return StatusNeedsReconnect, ReasonProviderChanged
+	case f.Refused != "":
+		return StatusNeedsReconnect, f.Refused
+	case reached(f.Limit, now):
+		return StatusNeedsReconnect, ReasonHardLimit
+	case reached(f.End, now):
+		return StatusExpired, ""
+	}
+	return StatusActive, ""
+}
+
+func reached(limit, now time.Time) bool { return !limit.IsZero() && !now.Before(limit) }
+
+// Since is when the connection came to have this status, as far as its own facts tell: when its provider changed they do
+// not, and the answer is zero.
+func (c *Connection) Since(s Status, r Reason) time.Time {
+	switch {
+	case r == ReasonDeleting:
+		return c.Deleting
+	case s == StatusDisabled:
+		return c.Disabled.By.Time
+	case r == ReasonProviderChanged, r == ReasonProviderMissing:
+		return time.Time{}
+	case r == ReasonHardLimit && c.Refused.Reason == "":
+		return c.Grant.HardLimit
+	case s == StatusNeedsReconnect:
+		return c.Refused.Time
+	case s == StatusExpired:
+		return c.Grant.Expires
+	}
+	if on := c.Disabled.By.Time; on.After(c.Serving) {
+		return on
+	}
+	return c.Serving
+}

@@ -116,13 +116,22 @@ func (s *saving) Run(ctx context.Context) (next time.Time) {
 	return s.b.now().Add(s.wait)
 }
 
+// discovery ends the gate's key for the calls that ask a provider's issuer.
+const discovery = " discovery"
+
+// lift forgets that a provider was unwell: an operator has changed it.
+func (b *backend) lift(provider string) {
+	b.gate.Lift(provider)
+	b.gate.Lift(provider + discovery)
+}
+
 // resolve fills in what is known of a provider before the first call of a flow. Where that asks for a discovery document, it
 // is a call like any other, to somebody who need not be the one that gives tokens.
 func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, inputs map[string]string) (providers.Resolved, error) {
 	if p.app.Definition.Discovery == nil {
 		return p.client.Resolve(ctx, p.app, inputs)
 	}
-	pass, err := b.enter(ctx, p.name+" discovery", k, nil)
+	pass, err := b.enter(ctx, p.name+discovery, k, nil)
 	if err != nil {
 		return providers.Resolved{}, err
 	}

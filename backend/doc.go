@@ -8,7 +8,7 @@
 //	catalog/[:definition]     path_catalog.go           what can be connected
 //	providers/[:provider]     path_providers.go         definitions as the operator configured them
 //	connections/O/            path_connections_list.go  names, at every level
-//	connections/O/:name       path_connections.go       masked metadata; keys and imports (connection_write.go)
+//	connections/O/:name       path_connections.go       masked metadata; keys and imports (connection_write.go), deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow
@@ -17,32 +17,60 @@
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //
+// # Rooms
+//
+// Each concern has one, and calls go from the upper ones to the lower, never back. What is told upwards is told by a
+// function that was handed in, and whoever is told neither waits nor calls back.
+//
+//	backend               what a request may do; joins the rooms (build in backend.go, background.go, lifecycle.go)
+//	internal/refresh      when a credential is renewed, how a grant is spent for it, what came of that
+//	internal/tasks        what falls due, and every goroutine
+//	internal/gate         who may call a provider now
+//	internal/connections  the state of each connection, in storage and in memory; the only writer of connections and intents
+//	internal/store        entries, keys and encodings
+//	internal/egress       the HTTP client
+//	providers             what a service is, and how it is spoken to
+//
 // # Where what rests
 //
-// Storage is described in package store. In memory there are: what of config and providers was read (cache.go), a
-// summary of each connection (directory.go), the open flows (flows.go), and with the coordinator (package refresh) the
-// connections read last, the flights and what storage refused.
+// Storage is described in package store. In memory there are:
+//
+//	what of config and providers was read                    cache.go
+//	a record of each connection: a summary, and what is due  directory.go
+//	a summary of each flow                                   flows.go
+//	connections read last, and what storage refused          package connections
+//	how providers fare                                       package gate
+//	what is under way                                        package tasks
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
-// writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a node
-// that begins to write, as one whose storage was restored, has its mounts made anew, with nothing in memory.
+// writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a
+// node that begins to write, as one whose storage was restored, has its mounts made anew, with nothing in memory. Where a
+// write failed, storage is asked (package connections).
 //
 // # Locks
 //
-// In this order, and none of them is held while a provider is called:
+// In this order, and with none of them held anybody waits for the gate, for a task, for a provider or for Vault's system
+// view. Every call to storage has a time-out of its own.
 //
 //  1. configWrites, over the read and write of config or of one provider
 //  2. a flow's lock (flowIndex.lock)
-//  3. a connection's lock (inside the coordinator)
+//  3. a connection's lock (inside package connections)
 //  4. a mirror's filling (directory.go, flows.go), over reads of storage
-//  5. the mutexes of caches and mirrors: leaves, held for a map access
+//  5. the mutexes of caches, mirrors, gate, tasks and slots: leaves, held for a few instructions
+//
+// # To add background work
+//
+// What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter both
+// in connectionTasks (build in backend.go); a refresh and the end of a deletion are there. For entries of another kind,
+// keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever the entry changes.
 //
 // # What must hold
 //
 // The rules of refreshing stand in package refresh. Those of this package:
 //
 //   - A handler validates everything before it changes anything: bad input leaves no trace.
-//   - Whatever spends a code or a grant, or deletes, runs on the coordinator's context, not on the caller's.
+//   - Whatever spends a code or a grant, or deletes, runs as a task, not on the caller's context.
+//   - Every call to a provider has passed the gate, before anything is claimed or counted for it.
 //   - Who the caller is comes from the Vault token (caller.go), never from a parameter.
 //   - Errors become Vault's in one place (errors.go). Nothing that a provider wrote is in them.
 //

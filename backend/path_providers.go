@@ -191,7 +191,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 		return nil, err
 	}
 	b.providersChanged()
-	b.gate.Lift(name) // whatever was wrong may be right now
+	b.lift(name)
 	b.tasks.Go("looking at the connections of "+name, func(ctx context.Context) { b.reconsider(ctx, name) })
 	resp, err := b.providerAnswer(ctx, req, name, p)
 	if resp != nil {
@@ -201,10 +201,47 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 }
 
 // mergeProvider lays what the request names over what is stored, and validates the whole. It touches no storage.
-func (b *backend) mergeProvider(name string, stored *store.Provider, config *store.Config, who caller, d *framework.FieldData) (*store.Provider, []string, error) {
+func (b *backend) mergeProvider(name string, stored *store.Provider, config *store.Config, who caller, d *framework.FieldData,
+) (p *store.Provider, warnings []string, err error) {
+	p, definition, err := b.beginProvider(name, stored, who, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := refuseUndeclared(d, func(field string) bool {
+		f, ok := definition.KeyField(field)
+		return ok && f.SetBy == "provider"
+	}); err != nil {
+		return nil, nil, err
+	}
+	before := p.App(definition).Fingerprint()
+	setSettings(d, p)
+	if stored != nil && p.App(definition).Fingerprint() != before {
+		warnings = movedWarnings(p)
+		p.ClearSecrets()
+	}
+	if v, ok := d.GetOk("client_secret"); ok {
+		p.SetClientSecret(providers.NewSecret(v.(string)))
+	}
+	if err := setKeys(d, definition, p); err != nil {
+		return nil, nil, err
+	}
+	p.Updated = b.now()
+	if err := checkProvider(p, definition, config); err != nil {
+		return nil, nil, err
+	}
+	if !p.Confirm {
+		warnings = append(warnings, "confirm=false: whoever starts a flow can have another person's account connected to it; "+
+			"use it only where one person does both")
+	}
+	return p, warnings, nil
+}
+
+// beginProvider gives the provider as it was, or a new one, with its definition.
+func (b *backend) beginProvider(name string, stored *store.Provider, who caller, d *framework.FieldData,
+) (*store.Provider, *providers.Definition, error) {
 	p := &store.Provider{
 		// A provider that is made anew under an old name must not pass for the one that failed before.
-		Serial: uint64(b.now().UnixMilli()), Confirm: true, Definition: name, Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: b.now()},
+		Serial: uint64(b.now().UnixMilli()), Confirm: true, Definition: name, Created: who.actor(b.now()),
 	}
 	if stored != nil {
 		clone := *stored
@@ -218,16 +255,14 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	definition, ok := b.catalog.Get(p.Definition)
 	if !ok {
-		return nil, nil, badRequest("no definition %q in the catalogue: name one with definition=; 'vault list' on catalog shows them", clipText(p.Definition))
+		return nil, nil, badRequest("no definition %q in the catalogue: name one with definition=; 'vault list' on catalog shows them",
+			clipText(p.Definition))
 	}
-	if err := refuseUndeclared(d, func(field string) bool {
-		f, ok := definition.KeyField(field)
-		return ok && f.SetBy == "provider"
-	}); err != nil {
-		return nil, nil, err
-	}
-	before := p.App(definition).Fingerprint()
+	return p, definition, nil
+}
 
+// setSettings takes the fields that hold no secret.
+func setSettings(d *framework.FieldData, p *store.Provider) {
 	setString(d, "client_id", &p.ClientID)
 	setString(d, "issuer", &p.Issuer)
 	setString(d, "client_auth", &p.ClientAuth)
@@ -249,29 +284,15 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if v, ok := d.GetOk("assumed_ttl"); ok {
 		p.AssumedTTL = time.Duration(v.(int)) * time.Second
 	}
+}
 
-	var warnings []string
-	if stored != nil && p.App(definition).Fingerprint() != before {
-		if !p.ClientSecret.IsZero() || len(p.Keys) > 0 {
-			warnings = append(warnings, "the provider now points elsewhere: its stored secrets were cleared, so that they are sent nowhere new; write them again")
-		}
-		warnings = append(warnings, "open flows are void, and connections made before need to be reconnected (provider_changed)")
-		p.ClearSecrets()
+// movedWarnings says what it means that a provider points elsewhere now.
+func movedWarnings(p *store.Provider) (warnings []string) {
+	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 {
+		warnings = append(warnings, "the provider now points elsewhere: its stored secrets were cleared, so that they are sent "+
+			"nowhere new; write them again")
 	}
-	if v, ok := d.GetOk("client_secret"); ok {
-		p.SetClientSecret(providers.NewSecret(v.(string)))
-	}
-	if err := setKeys(d, definition, p); err != nil {
-		return nil, nil, err
-	}
-	p.Updated = b.now()
-	if err := checkProvider(p, definition, config); err != nil {
-		return nil, nil, err
-	}
-	if !p.Confirm {
-		warnings = append(warnings, "confirm=false: whoever starts a flow can have another person's account connected to it; use it only where one person does both")
-	}
-	return p, warnings, nil
+	return append(warnings, "open flows are void, and connections made before need to be reconnected (provider_changed)")
 }
 
 func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.Provider) error {
@@ -392,7 +413,7 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 		return nil, err
 	}
 	b.providersChanged()
-	b.gate.Lift(name)
+	b.lift(name)
 	return nil, nil
 }
 

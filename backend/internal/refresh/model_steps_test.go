@@ -224,6 +224,7 @@ func (w *world) able(p *process, k store.Key, disabled bool) {
 func (w *world) reconnect(p *process, k store.Key) {
 	s := w.services[k.Owner.ID]
 	_, _ = p.Detach(context.Background(), "exchange "+k.String(), func(ctx context.Context) (any, error) {
+		defer p.Pin(k)()
 		known, err := p.Load(ctx, k)
 		if err != nil {
 			return nil, err

@@ -86,13 +86,18 @@ func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs
 			return
 		}
 		v.note("%s: storage makes %s late", v.p, key)
-		_ = do()
 		name, isConnection := strings.CutPrefix(key, "connection/")
 		k, err := store.ParseKey(name)
 		if !isConnection || err != nil {
+			_ = do()
 			return
 		}
+		before, err := store.New(&v.disk).Connection(context.Background(), k)
+		_ = do()
 		held := state{denied: true}
+		if after, _ := v.disk.Get(context.Background(), key); after == nil && err == nil && before != nil && !before.Deleting.IsZero() {
+			delete(v.p.received, k) // as somebody wanted
+		}
 		if c, err := store.New(&v.disk).Connection(context.Background(), k); err == nil && c != nil {
 			held = v.stateOf(c)
 			held.denied = true

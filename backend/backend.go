@@ -32,7 +32,7 @@ type backend struct {
 
 	recovered atomic.Bool // what a crash cut off was tried again
 	uncached  atomic.Bool // Vault was told to cache nothing
-	resting   atomic.Bool // refreshing is paused, or nobody knows whether it is
+	paused    atomic.Bool // refreshing is paused, or nobody knows whether it is
 
 	configWrites  sync.Mutex // held over the read and the write of config and of one provider
 	configs       cache[store.Config]
@@ -119,7 +119,7 @@ func New(o Options) logical.Factory {
 
 // build joins the rooms of the house. Calls go from the later ones to the earlier.
 func (b *backend) build() {
-	b.resting.Store(true) // until config was read
+	b.paused.Store(true) // until config was read
 	b.saving.b = b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows = newDirectory(b), newFlowIndex(b)

@@ -72,7 +72,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 	switch {
 	case lane.Kind == laneSave:
 		return 1, until
-	case !b.WriteSafeReplicationState(), lane.Kind == laneRefresh && b.resting.Load():
+	case !b.WriteSafeReplicationState(), lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
 	}
 	return b.gate.Room(lane.Key)

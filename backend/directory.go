@@ -26,10 +26,10 @@ type record struct {
 
 	provider   unique.Handle[string]
 	pinned     unique.Handle[string]
-	account    string       // at the provider; empty when unknown
-	refused    store.Reason // shares its text with all others
-	limit      int64        // when its consent runs out, in Unix seconds; 0: never
-	end        int64        // when it dies and nothing can renew it, in Unix seconds; 0: never
+	account    string // at the provider; empty when unknown
+	refused    unique.Handle[store.Reason]
+	limit      int64 // when its consent runs out, in Unix seconds; 0: never
+	end        int64 // when it dies and nothing can renew it, in Unix seconds; 0: never
 	deleting   bool
 	disabled   bool
 	failing    bool // its last renewal failed
@@ -48,14 +48,14 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, renewab
 	}
 	r.unreadable = false
 	r.provider, r.pinned, r.account = unique.Make(c.Provider), unique.Make(c.Pinned), c.Account.ID
-	r.refused, r.limit, r.end = unique.Make(f.Refused).Value(), unixOf(f.Limit), unixOf(f.End)
+	r.refused, r.limit, r.end = unique.Make(f.Refused), unixOf(f.Limit), unixOf(f.End)
 	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
 }
 
 // facts are the ones that the status depends on.
 func (r *record) facts() store.Facts {
 	return store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled, Pinned: r.pinned.Value(), Refused: r.refused,
+		Deleting: r.deleting, Disabled: r.disabled, Pinned: r.pinned.Value(), Refused: r.refused.Value(),
 		Limit: timeOf(r.limit), End: timeOf(r.end),
 	}
 }

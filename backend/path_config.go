@@ -105,7 +105,7 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request, d *framew
 	}
 	b.configs.drop()
 	b.providers.drop() // their clients hold the egress settings
-	b.resting.Store(c.RefreshPaused || b.fenced)
+	b.paused.Store(c.RefreshPaused || b.fenced)
 	b.tasks.Wake() // it may have been paused
 	resp := &logical.Response{Data: configData(&c)}
 	if strings.HasPrefix(c.PublicURL, "http://") {

@@ -49,7 +49,7 @@ var statusSchema = map[string]*framework.FieldSchema{
 
 func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
 	data := map[string]any{
-		"version": Version, "refresh_paused": b.paused(ctx), "writable": b.WriteSafeReplicationState(),
+		"version": Version, "refresh_paused": b.isPaused(ctx), "writable": b.WriteSafeReplicationState(),
 		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(), "in_flight": b.refresher.InFlight(),
 	}
 	if _, err := b.config(ctx); err != nil {

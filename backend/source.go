@@ -23,7 +23,7 @@ type configured struct {
 func (b *backend) config(ctx context.Context) (*store.Config, error) {
 	return b.configs.get(ctx, "config", func(ctx context.Context) (*store.Config, error) {
 		c, err := b.store.Config(ctx)
-		b.resting.Store(err != nil || c.RefreshPaused || b.fenced) // what cannot be read may say so
+		b.paused.Store(err != nil || c.RefreshPaused || b.fenced) // what cannot be read may say so
 		return c, err
 	})
 }
@@ -122,8 +122,8 @@ func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms
 	return terms, nil
 }
 
-// paused reports whether the operator stopped refreshing. When that cannot be read, nothing is refreshed.
-func (b *backend) paused(ctx context.Context) bool {
+// isPaused reports whether the operator stopped refreshing. When that cannot be read, nothing is refreshed.
+func (b *backend) isPaused(ctx context.Context) bool {
 	config, err := b.config(ctx)
 	return err != nil || config.RefreshPaused || b.fenced
 }

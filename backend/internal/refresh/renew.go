@@ -102,9 +102,9 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 		return err
 	}
 
-	g, unheard, err := r.spend(ctx, k, a)
+	g, unanswered, err := r.spend(ctx, k, a)
 
-	doubt = doubt || unheard
+	doubt = doubt || unanswered
 	var failure *providers.Error
 	switch {
 	case err == nil:
@@ -214,8 +214,8 @@ func (r *Refresher) intend(ctx context.Context, k store.Key, a Answer) (doubt bo
 }
 
 // spend asks the provider, and once more when no answer came: the token may be spent, and providers that forgive that do so
-// for seconds. unheard tells that there was such a first request.
-func (r *Refresher) spend(ctx context.Context, k store.Key, a Answer) (g *providers.Grant, unheard bool, err error) {
+// for seconds. unanswered tells that there was such a first request.
+func (r *Refresher) spend(ctx context.Context, k store.Key, a Answer) (g *providers.Grant, unanswered bool, err error) {
 	g, err = r.Source.Refresh(ctx, a.Connection)
 	var failure *providers.Error
 	if !errors.As(err, &failure) || failure.Class != providers.Unknown || !r.mayRepeat(ctx, k, a) {
@@ -387,11 +387,15 @@ func (r *Refresher) notNow(k store.Key, provider string, err error) error {
 	case !errors.As(err, &refused):
 		return tasks.ErrClosed // the renewal's own context, or the gate, ended with the mount
 	case refused.State == gate.Resting:
-		return &Error{Problem: Unavailable, Key: k, Provider: provider, Class: providers.RateLimited,
-			Why: "the provider asked to be left alone", Next: refused.Until}
+		return &Error{
+			Problem: Unavailable, Key: k, Provider: provider, Class: providers.RateLimited,
+			Why: "the provider asked to be left alone", Next: refused.Until,
+		}
 	case refused.State == gate.Down:
-		return &Error{Problem: Unavailable, Key: k, Provider: provider, Class: providers.Transient,
-			Why: "the provider is down", Next: refused.Until}
+		return &Error{
+			Problem: Unavailable, Key: k, Provider: provider, Class: providers.Transient,
+			Why: "the provider is down", Next: refused.Until,
+		}
 	}
 	return &Error{Problem: Unavailable, Key: k, Provider: provider, Class: providers.Transient, Why: "too many requests wait for the provider"}
 }

@@ -3,6 +3,7 @@ package tasks
 import (
 	"container/heap"
 	"context"
+	"math"
 	"sync"
 	"time"
 )
@@ -28,13 +29,38 @@ type Lane struct {
 
 // Place is a task's place in the index. The zero value is none.
 type Place struct {
-	due     time.Time // guarded by index.mu; zero: it is not entered
-	changes uint32    // guarded by index.mu; higher with each Set
-	pos     int32     // guarded by index.mu; in the heap, when it is there
-	state   state     // guarded by index.mu
+	due     moment // guarded by index.mu; never: it is not entered
+	changes uint32 // guarded by index.mu; higher with each Set
+	pos     int32  // guarded by index.mu; in the heap, when it is there
+	state   state  // guarded by index.mu
 }
 
+// moment is a time in Unix nanoseconds, a third of a [time.Time] for each of very many.
+type moment int64
+
+const (
+	never   moment = 0
+	farAway moment = math.MaxInt64
+)
+
+func momentOf(t time.Time) moment {
+	switch {
+	case t.IsZero():
+		return never
+	case t.Year() > 2200:
+		return farAway
+	case t.Year() < 1971: // long past, and not never
+		return 1
+	}
+	return moment(t.UnixNano())
+}
+
+func (m moment) time() time.Time { return time.Unix(0, int64(m)) }
+
 func (p *Place) place() *Place { return p }
+
+// Whoever embeds a Place has this half of [Task], and nobody in this package does.
+var _ interface{ place() *Place } = (*Place)(nil)
 
 // state is where a task is.
 type state uint8
@@ -59,7 +85,7 @@ func (r *Runner) Set(t Task, due time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	t.place().changes++
-	x.put(t, due)
+	x.put(t, momentOf(due))
 }
 
 // Sooner moves a task to an earlier time, and never to a later.
@@ -67,25 +93,26 @@ func (r *Runner) Sooner(t Task, due time.Time) {
 	x := &r.index
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if p := t.place(); p.state != waiting && (p.due.IsZero() || due.Before(p.due)) {
-		x.put(t, due)
+	at := momentOf(due)
+	if p := t.place(); at != never && p.state != waiting && (p.due == never || at < p.due) {
+		x.put(t, at)
 	}
 }
 
 // put enters a task, moves it, or takes it out. One that waits or runs is entered when it has run. It is called under mu.
-func (x *index) put(t Task, due time.Time) {
+func (x *index) put(t Task, due moment) {
 	p := t.place()
 	was := p.due
 	p.due = due
 	switch {
 	case p.state != idle:
 		return
-	case due.IsZero() && was.IsZero():
+	case due == never && was == never:
 		return
-	case due.IsZero():
+	case due == never:
 		heap.Remove(&x.tasks, int(p.pos))
 		return
-	case was.IsZero():
+	case was == never:
 		heap.Push(&x.tasks, t)
 	default:
 		heap.Fix(&x.tasks, int(p.pos))
@@ -107,7 +134,7 @@ func (x *index) signal() {
 func (x *index) pop(now time.Time) (Task, bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	if len(x.tasks) == 0 || x.tasks[0].place().due.After(now) {
+	if len(x.tasks) == 0 || x.tasks[0].place().due > momentOf(now) {
 		return nil, false
 	}
 	t := heap.Pop(&x.tasks).(Task)
@@ -120,23 +147,23 @@ func (x *index) begin(t Task) (changes uint32) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	p := t.place()
-	p.state, p.due = running, time.Time{}
+	p.state, p.due = running, never
 	return p.changes
 }
 
 // finish enters a task anew: when it was Set since it began, by that; else at next, or Sooner.
-func (x *index) finish(t Task, changes uint32, next time.Time) {
+func (x *index) finish(t Task, changes uint32, again time.Time) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	p := t.place()
+	p, next := t.place(), momentOf(again)
 	p.state = idle
 	switch {
 	case p.changes != changes: // p.due is what it was Set to
 		next = p.due
-	case !p.due.IsZero() && (next.IsZero() || p.due.Before(next)): // it was moved
+	case p.due != never && (next == never || p.due < next): // it was moved
 		next = p.due
 	}
-	p.due = time.Time{}
+	p.due = never
 	x.put(t, next)
 }
 
@@ -147,14 +174,14 @@ func (x *index) first() (time.Time, bool) {
 	if len(x.tasks) == 0 {
 		return time.Time{}, false
 	}
-	return x.tasks[0].place().due, true
+	return x.tasks[0].place().due.time(), true
 }
 
 // taskHeap implements [heap.Interface], earliest first.
 type taskHeap []Task
 
 func (h taskHeap) Len() int           { return len(h) }
-func (h taskHeap) Less(i, j int) bool { return h[i].place().due.Before(h[j].place().due) }
+func (h taskHeap) Less(i, j int) bool { return h[i].place().due < h[j].place().due }
 func (h taskHeap) Swap(i, j int) {
 	h[i], h[j] = h[j], h[i]
 	h[i].place().pos, h[j].place().pos = int32(i), int32(j)

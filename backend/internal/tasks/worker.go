@@ -212,7 +212,7 @@ func (r *Runner) Report() Report {
 	r.index.mu.Lock()
 	report.Scheduled = len(r.index.tasks)
 	for _, t := range r.index.tasks {
-		due := t.place().due
+		due := t.place().due.time()
 		if !due.After(now) {
 			report.Due++
 		}

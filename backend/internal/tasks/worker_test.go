@@ -134,7 +134,7 @@ func TestWorkerSleeps(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, before, looks.Load())
 		require.Zero(t, countRun(all))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, 1, countRun(all))
 	})
 	bubble(t, "for five seconds while it did not say so", func(t *testing.T) {
@@ -145,7 +145,7 @@ func TestWorkerSleeps(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 2*11, looks.Load()-before)
 		m.places.Store(2)
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, 2, countRun(all))
 	})
 	bubble(t, "at least a second, whatever it was told", func(t *testing.T) {
@@ -300,7 +300,7 @@ func TestHold(t *testing.T) {
 		require.Equal(t, 1, countRun(running))
 		require.Zero(t, countRun(waiting))
 		require.Empty(t, later.runs())
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.False(t, r.Held())
 		require.Equal(t, 1, countRun(waiting))
 		require.Equal(t, seconds(15), later.runs())
@@ -313,7 +313,7 @@ func TestHold(t *testing.T) {
 		r.Hold()
 		time.Sleep(15*time.Second - 1)
 		require.Zero(t, countRun(all))
-		time.Sleep(1)
+		time.Sleep(time.Nanosecond)
 		require.Equal(t, 1, countRun(all))
 	})
 	bubble(t, "it holds up nobody who asks", func(t *testing.T) {

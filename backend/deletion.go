@@ -68,13 +68,17 @@ func (b *backend) deletionDue(_ store.Key, c *store.Connection, _ refresh.Terms)
 
 // runDeletion carries a deletion through that was cut off.
 func (b *backend) runDeletion(ctx context.Context, k store.Key) time.Time {
-	_, err := b.tasks.Once(ctx, deletionName(k), func(ctx context.Context) (any, error) {
+	out, err := b.tasks.Once(ctx, deletionName(k), func(ctx context.Context) (any, error) {
 		return b.endConnection(ctx, k, connections.Act{Verb: "delete"})
 	})
 	if err != nil {
 		b.Logger().Warn("a deletion that was cut off could not be finished yet", "connection", k.String(), "error", err)
 		return b.now().Add(tasks.LookAgain)
 	}
-	b.Logger().Info("finished a deletion that was cut off", "connection", k.String())
+	if warning, _ := out.(string); warning != "" { // whoever asked for it is gone
+		b.Logger().Warn("finished a deletion that was cut off", "connection", k.String(), "warning", warning)
+	} else {
+		b.Logger().Info("finished a deletion that was cut off", "connection", k.String())
+	}
 	return time.Time{}
 }

@@ -27,7 +27,11 @@ func main() {
 }
 
 func run(ctx context.Context, once bool) error {
-	tools, err := stack.Locate(ctx, os.Stderr)
+	locate := stack.LocateInstalled
+	if once {
+		locate = stack.Locate // it is a test
+	}
+	tools, err := locate(ctx, os.Stderr)
 	if err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const PluginName = "vault-plugin-secrets-connectors"
 
 // Tools are the paths of what a stack is made of.
 type Tools struct {
-	VaultBin   string // the Vault that scripts/vault pins
+	VaultBin   string // the Vault that scripts/vault pins, unless another was asked for
 	Node       string // 22.15 or newer
 	ServersDir string // its node_modules holds the authorization servers
 	PluginBin  string // the engine under test
@@ -26,12 +26,20 @@ type Tools struct {
 // Locate finds the tools, makes those that are missing, and tells progress what it makes. The environment variables
 // VAULT_BIN, NODE and PLUGIN_BIN name files to take instead. The first run on a machine compiles Vault, for minutes.
 func Locate(ctx context.Context, progress io.Writer) (Tools, error) {
+	return locate(ctx, progress, "")
+}
+
+// locate is Locate with a Vault that was found already, if any.
+func locate(ctx context.Context, progress io.Writer, vault string) (Tools, error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return Tools{}, err
 	}
-	var t Tools
+	t := Tools{VaultBin: vault}
 	for name, path := range map[string]*string{"vault": &t.VaultBin, "node": &t.Node, "servers": &t.ServersDir} {
+		if *path != "" {
+			continue
+		}
 		cmd := exec.CommandContext(ctx, filepath.Join(root, "scripts", "tool.sh"), name)
 		cmd.Stderr = progress
 		out, err := cmd.Output()

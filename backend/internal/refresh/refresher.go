@@ -150,8 +150,10 @@ func (r *Refresher) Refresh(ctx context.Context, k store.Key, permit Permit) (An
 }
 
 func keepsChanging(k store.Key, a Answer) error {
-	return &Error{Problem: Unavailable, Key: k, Provider: a.Connection.Provider, Class: providers.Transient,
-		Why: "its credential was changed again and again meanwhile"}
+	return &Error{
+		Problem: Unavailable, Key: k, Provider: a.Connection.Provider, Class: providers.Transient,
+		Why: "its credential was changed again and again meanwhile",
+	}
 }
 
 // mayDemand says why a demand to renew is refused, or that what there is answers it.
@@ -169,8 +171,10 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	case !a.Terms.CanRefresh:
 		return false, &Error{Problem: NotRefreshable, Key: k, Why: "the provider gave no refresh token"}
 	case tooYoung(conn.Grant, a.Terms, now) && alive:
-		return false, &Error{Problem: NotRefreshable, Key: k,
-			Why: "the provider renews no token younger than " + a.Terms.MinAge.String()}
+		return false, &Error{
+			Problem: NotRefreshable, Key: k,
+			Why: "the provider renews no token younger than " + a.Terms.MinAge.String(),
+		}
 	case recent(conn.Rotated, now, recentSuccess) && alive && !a.Terms.Paused && r.Writable():
 		return true, nil
 	case a.Terms.Serial == conn.Attempt.ProviderSerial && recent(conn.Attempt.Last, now, recentFailure):
@@ -191,8 +195,10 @@ func (r *Refresher) renewed(k store.Key, a Answer, permit Permit) (Answer, error
 	case err != nil:
 		return Answer{}, err
 	case need == renewNow:
-		return Answer{}, &Error{Problem: Unavailable, Key: k, Provider: a.Connection.Provider,
-			Class: providers.Transient, Why: "it gave a token that is dead already"}
+		return Answer{}, &Error{
+			Problem: Unavailable, Key: k, Provider: a.Connection.Provider,
+			Class: providers.Transient, Why: "it gave a token that is dead already",
+		}
 	}
 	a.warnOfLimit(now)
 	return a, nil

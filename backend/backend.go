@@ -32,6 +32,7 @@ type backend struct {
 
 	recovered atomic.Bool // what a crash cut off was tried again
 	uncached  atomic.Bool // Vault was told to cache nothing
+	writable  atomic.Bool // whether this node may write, by Vault's last answer
 	paused    atomic.Bool // refreshing is paused, or nobody knows whether it is
 
 	configWrites  sync.Mutex // held over the read and the write of config and of one provider
@@ -129,7 +130,7 @@ func (b *backend) build() {
 	})
 	b.refresher = refresh.New(refresh.Options{
 		Connections: b.connections, Gate: b.gate, Tasks: b.tasks, Source: b,
-		Writable: b.WriteSafeReplicationState, Now: b.now, Logger: b.Logger(),
+		Writable: b.mayWrite, Now: b.now, Logger: b.Logger(),
 	})
 	b.connectionTasks = []connectionTask{
 		{b.refresher.Due, b.refresher.RunDue},

@@ -11,10 +11,12 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -85,7 +87,13 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 	t.Helper()
 	c := newClock()
 	o.Now = c.Now
-	f := &fixture{clock: c, mount: func(tb testing.TB, s *testenv.Storage) *testenv.Env { return mount(tb, New(o), s) }}
+	f := &fixture{clock: c, mount: func(tb testing.TB, s *testenv.Storage) *testenv.Env {
+		e := mount(tb, New(o), s)
+		tb.Cleanup(func() {
+			assert.NotContains(tb, e.Logs.String(), "error=<nil>", "a line of the log tells of no error")
+		})
+		return e
+	}}
 	f.Env = f.mount(t, &testenv.Storage{})
 	f.provider = providertest.New(t, append([]providertest.Option{providertest.WithClock(c.Now)}, options...)...)
 	f.Write("config", map[string]any{"public_url": "https://vault.example.com", "egress_allow": "127.0.0.1"}).OK(t)
@@ -279,3 +287,37 @@ func sha256Of(value string) string {
 
 // flowOfState is the public name of the flow with this state.
 func flowOfState(state string) string { return store.FlowID(state) }
+
+// undecodable is an entry of storage that nobody can read.
+func (f *fixture) undecodable(t *testing.T, key string) {
+	t.Helper()
+	entry := &logical.StorageEntry{Key: key, Value: []byte(`{"version":1,"key":`)}
+	require.NoError(t, f.Storage.Put(t.Context(), entry))
+}
+
+// stored lists what storage has below a prefix.
+func (f *fixture) stored(t *testing.T, prefix string) []string {
+	t.Helper()
+	names, err := f.Storage.List(t.Context(), prefix)
+	require.NoError(t, err)
+	return names
+}
+
+// bubbled runs a test in process on a clock of its own, with the provider "openai" configured. Nothing in it may go over
+// a network: that clock stands still meanwhile.
+func bubbled(t *testing.T, name string, test func(*testing.T, *testenv.Env)) {
+	t.Helper()
+	t.Run(name, func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			t.Cleanup(func() { time.Sleep(2 * time.Hour) }) // whatever hangs ends some time
+			e := testenv.InProcess(t, New(Options{}), &testenv.Storage{})
+			e.Write("providers/openai", nil).OK(t)
+			test(t, e)
+		})
+	})
+}
+
+// aKey is the key of a connection of the default organization.
+func aKey(name string) store.Key {
+	return store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: name}
+}

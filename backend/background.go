@@ -72,10 +72,18 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 	switch {
 	case lane.Kind == laneSave:
 		return 1, until
-	case !b.WriteSafeReplicationState(), lane.Kind == laneRefresh && b.paused.Load():
+	case !b.writable.Load(), b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
 	}
 	return b.gate.Room(lane.Key)
+}
+
+// mayWrite asks Vault whether this node may write to the mount's storage. Room goes by the last answer, since it is asked
+// under a mutex.
+func (b *backend) mayWrite() bool {
+	may := b.WriteSafeReplicationState()
+	b.writable.Store(may)
+	return may
 }
 
 // saving is the mount's task to save what storage refused, and to look after writes that failed. It is derived from what
@@ -142,7 +150,21 @@ func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, input
 
 // enter lets a call to a provider pass that a person asked for, or tells why not: nothing was sent then.
 func (b *backend) enter(ctx context.Context, provider string, k store.Key, c *store.Connection) (*gate.Pass, error) {
-	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: gate.Person}
+	return b.enterAs(ctx, gate.Person, provider, k, c)
+}
+
+// aside is what came of a call beside those to the token endpoint, which says nothing of that: it may not even have one. Only
+// a request to be left alone concerns both.
+func aside(err error) (gate.Outcome, time.Duration) {
+	if o, after := refresh.OutcomeOf(err); o == gate.Limited {
+		return o, after
+	}
+	return gate.NotSent, 0
+}
+
+func (b *backend) enterAs(ctx context.Context, class gate.Class, provider string, k store.Key, c *store.Connection,
+) (*gate.Pass, error) {
+	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: class}
 	v.Worked = c != nil && c.Worked()
 	return b.gate.Enter(ctx, v)
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
@@ -65,7 +66,13 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 	}
 	if w.provider, err = b.knownProvider(ctx, name); err != nil {
 		var gone *statusError
-		if w.known == nil || !errors.As(err, &gone) {
+		_, named := d.GetOk("provider")
+		switch {
+		case !errors.As(err, &gone):
+			return nil, err
+		case w.replaces && !named: // its provider is not known any more, and need not have its name
+			return nil, damagedEntry(k)
+		case w.known == nil:
 			return nil, err
 		}
 		w.provider = nil // its metadata can still be changed
@@ -133,7 +140,7 @@ func (w *write) readCredential(d *framework.FieldData) error {
 		w.kind, err = kindOf(definition, asked, nil)
 		return err
 	case w.replaces:
-		return conflict("the entry of %s is damaged: write a credential, which replaces it, or delete it", w.key)
+		return damagedEntry(w.key)
 	case w.known == nil:
 		return badRequest("nothing to store for %s: write the key fields of %q (see catalog/%s), import a refresh_token, or connect an account with auth-code-url/%s",
 			w.key, w.provider.name, definition.ID, w.key)
@@ -314,6 +321,12 @@ func (w *write) sentAgain(c *store.Connection) bool {
 	return has
 }
 
+// damagedEntry refuses to change what cannot be read.
+func damagedEntry(k store.Key) error {
+	return conflict("the entry of %s is damaged: write a credential with its provider, which replaces it, or delete it",
+		k)
+}
+
 // beingDeleted refuses to bring back what a person deletes: the end of the deletion would take the new credential along.
 func beingDeleted(k store.Key) error {
 	return conflict("connection %s is being deleted: delete it again if that does not end, then make it anew", k)
@@ -356,7 +369,7 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 	if w.grant.AccessToken.IsZero() {
 		a, err := b.refresher.Refresh(ctx, w.key, w.who.permitFor(w.key))
 		if err != nil {
-			w.warnings = append(w.warnings, "the tokens are stored, and a first refresh failed: "+err.Error())
+			w.warnings = append(w.warnings, "the tokens are stored, and a first refresh failed: "+b.warningText(err))
 			conn, _, err = b.connections.Get(ctx, w.key)
 			return conn, err
 		}
@@ -374,17 +387,19 @@ func (b *backend) storeImport(ctx context.Context, w *write) (*store.Connection,
 		}
 		return w.apply(c)
 	}
-	for {
+	for range 3 {
 		conn, err := w.store(ctx, b, adopt)
 		if !errors.Is(err, errSpending) {
 			return conn, err
 		}
 		if under := b.tasks.Find(refresh.Name(w.key)); under != nil {
+			b.promote(ctx, w.key)
 			if _, _ = under.Wait(ctx); ctx.Err() != nil {
 				return nil, ctx.Err()
 			}
 		}
 	}
+	return nil, conflict("the refresh token of %s is being spent again and again: nothing was written; send this again", w.key)
 }
 
 // identify learns whose account imported or issued tokens belong to. Not knowing is a warning, not a failure.
@@ -397,10 +412,10 @@ func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection
 		if err == nil {
 			err = w.provider.client.Identify(ctx, w.provider.app, resolved, grant)
 		}
-		pass.Leave(refresh.OutcomeOf(err))
+		pass.Leave(aside(err))
 	}
 	if err != nil {
-		w.warnings = append(w.warnings, "whose account it is could not be learned: "+warningText(err))
+		w.warnings = append(w.warnings, "whose account it is could not be learned: "+b.warningText(err))
 		return conn, nil
 	}
 	generation := conn.Generation
@@ -418,13 +433,22 @@ func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection
 	return known, nil
 }
 
-// warningText is an error's text for a warning.
-func warningText(err error) string {
-	var shut *gate.Refused
-	if errors.As(err, &shut) {
+// warningText is an error's text for a warning. What storage says goes to the log: it may name files.
+func (b *backend) warningText(err error) string {
+	var (
+		shut   *gate.Refused
+		call   *providers.Error
+		flight *refresh.Error
+		status *statusError
+	)
+	switch {
+	case errors.As(err, &shut):
 		return gateText(shut)
+	case errors.As(err, &call), errors.As(err, &flight), errors.As(err, &status), errors.Is(err, tasks.ErrClosed):
+		return err.Error()
 	}
-	return err.Error()
+	b.Logger().Warn("something was not done for a request that succeeded", "error", err)
+	return "this node could not, and its log says why"
 }
 
 // issue obtains a grant of the app's own (RFC 6749 section 4.4) and stores it.

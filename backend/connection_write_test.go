@@ -11,6 +11,7 @@ import (
 	"testing/fstest"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -236,5 +237,89 @@ func TestClientCredentials(t *testing.T) {
 		f.Write("connections/m2", another).Refused(t, http.StatusConflict, "invalid_client", "providers/")
 		f.Write("connections/m2", another).Refused(t, http.StatusBadGateway, "try again")
 		f.Write("connections/m2", another).OK(t)
+	})
+}
+
+// An import that replaces a grant which is being renewed waits for a renewal of its own: what the other brings is not
+// its.
+func TestImportDuringARefresh(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		another := f.elsewhere(t)
+		f.Advance(time.Hour)
+		begun, release := f.blocked()
+		answers := make(chan testenv.Result, 9)
+		go func() { answers <- f.Read("creds/slack", nil) }()
+		<-begun
+		imported := make(chan testenv.Result, 1)
+		go func() { imported <- f.Write("connections/slack", map[string]any{"refresh_token": another}) }()
+		require.Eventually(t, func() bool {
+			return f.Read("connections/slack", nil).OK(t)["last_rotation"] == "2026-03-01T13:00:00Z"
+		}, 10*time.Second, time.Millisecond, "the import is stored")
+		for range cap(answers) - 1 {
+			go func() { answers <- f.Read("creds/slack", nil) }()
+		}
+		close(release)
+		r := <-imported
+		assert.Equal(t, "active", r.OK(t)["status"])
+		assert.Empty(t, r.Warnings)
+		assert.Equal(t, "2026-03-01T14:00:00Z", r.Data["expire_time"], "it has a token by now")
+		for range cap(answers) {
+			token, _ := (<-answers).OK(t)["access_token"].(string)
+			assert.NotEmpty(t, token)
+			assert.True(t, f.provider.Alive(token))
+		}
+		sent := f.provider.Requests(providers.StepRefresh)
+		require.Len(t, sent, 2)
+		assert.Equal(t, another, sent[1].Form.Get("refresh_token"))
+	})
+}
+
+// An entry that no release can decode is lost, and must not be in the way for ever.
+func TestDamagedConnection(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/openai", nil).OK(t)
+		for _, name := range []string{"openai", "old", "slack", "bad"} {
+			f.undecodable(t, "connection/org/default/"+name)
+			f.Read("creds/"+name, nil).Refused(t, http.StatusInternalServerError, "damaged")
+			f.Write("connections/"+name, map[string]any{"label": "x"}).
+				Refused(t, http.StatusConflict, "damaged", "write a credential", "delete it")
+		}
+		f.Write("connections/openai", map[string]any{"api_key": openaiKey, "label": "new"}).OK(t)
+		assert.Equal(t, openaiKey, f.Read("creds/openai", nil).OK(t)["api_key"])
+		f.Write("connections/old", map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}).OK(t)
+		f.Write("connections/slack", map[string]any{"provider": "acme", "kind": "client_credentials"}).OK(t)
+		for _, name := range []string{"old", "slack"} {
+			serves(name)(t, f)
+		}
+
+		r := f.Delete("connections/bad", nil)
+		r.OK(t)
+		require.Len(t, r.Warnings, 1)
+		assert.Contains(t, r.Warnings[0], "not revoked")
+		f.Read("creds/bad", nil).Refused(t, http.StatusBadRequest, "no connection")
+		assert.Equal(t, []string{"old", "openai", "slack"}, f.stored(t, "connection/org/default/"))
+		assert.EqualValues(t, 0, number(f.Read("status", nil).OK(t)["unreadable"]))
+	})
+}
+
+// What a newer release wrote is whole, and that release may be back tomorrow.
+func TestConnectionOfANewerRelease(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/openai", nil).OK(t)
+		newer := &logical.StorageEntry{
+			Key: "connection/org/default/openai", Value: []byte(`{"version":9,"provider":"openai"}`),
+		}
+		require.NoError(t, f.Storage.Put(t.Context(), newer))
+		f.Storage.Forget()
+		for _, r := range []testenv.Result{
+			f.Read("creds/openai", nil), f.Read("connections/openai", nil),
+			f.Write("connections/openai", map[string]any{"api_key": openaiKey}),
+			f.Write("connections/openai", map[string]any{"label": "x"}),
+			f.Delete("connections/openai", nil),
+		} {
+			r.Refused(t, http.StatusInternalServerError, "written by a newer release", "run that release again")
+		}
+		assert.Zero(t, f.Storage.Writes())
 	})
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
@@ -33,13 +34,14 @@ func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connect
 	case err != nil || marked == nil:
 		return "", err
 	}
-	return b.endConnection(ctx, k, act)
+	return b.endConnection(ctx, k, act, gate.Person)
 }
 
 // endConnection carries a marked deletion through. A renewal under way lands first, so that what is revoked is the newest
 // there is.
-func (b *backend) endConnection(ctx context.Context, k store.Key, act connections.Act) (warning string, err error) {
+func (b *backend) endConnection(ctx context.Context, k store.Key, act connections.Act, class gate.Class) (warning string, err error) {
 	if under := b.tasks.Find(refresh.Name(k)); under != nil {
+		b.promote(ctx, k)
 		if _, _ = under.Wait(ctx); ctx.Err() != nil {
 			return "", ctx.Err()
 		}
@@ -51,8 +53,17 @@ func (b *backend) endConnection(ctx context.Context, k store.Key, act connection
 	if c.Deleting.IsZero() {
 		return "", nil // it was made anew
 	}
-	warning = b.revoke(ctx, k, c)
+	if warning, err = b.revoke(ctx, k, c, class); err != nil {
+		return "", err // the mark stays, and the next process carries on
+	}
 	return warning, b.connections.Delete(ctx, k, act)
+}
+
+// promote lets the renewal of a connection that waits for its provider go as a person's, since a person waits for it now.
+func (b *backend) promote(ctx context.Context, k store.Key) {
+	if c, _, err := b.connections.Get(ctx, k); err == nil && c != nil {
+		b.gate.Promote(gate.Visit{Key: c.Provider, Connection: k.String(), Class: gate.Person})
+	}
 }
 
 // deletionName is the name of a connection's deletion among the tasks: there is one at a time.
@@ -69,7 +80,7 @@ func (b *backend) deletionDue(_ store.Key, c *store.Connection, _ refresh.Terms)
 // runDeletion carries a deletion through that was cut off.
 func (b *backend) runDeletion(ctx context.Context, k store.Key) time.Time {
 	out, err := b.tasks.Once(ctx, deletionName(k), func(ctx context.Context) (any, error) {
-		return b.endConnection(ctx, k, connections.Act{Verb: "delete"})
+		return b.endConnection(ctx, k, connections.Act{Verb: "delete"}, gate.Background)
 	})
 	if err != nil {
 		b.Logger().Warn("a deletion that was cut off could not be finished yet", "connection", k.String(), "error", err)

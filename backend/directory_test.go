@@ -203,3 +203,67 @@ func TestOneEntryIsReadAgain(t *testing.T) {
 		assert.LessOrEqual(t, reads, 2, "the worker may have looked at it too")
 	})
 }
+
+// What was read before something changed must not undo what the change entered: a connection would never be refreshed
+// again.
+func TestLookThatIsOld(t *testing.T) {
+	const entry = "connection/org/default/slack"
+	slow := func(t *testing.T, f *fixture) (looking, answer chan struct{}) {
+		t.Helper()
+		looking, answer = make(chan struct{}), make(chan struct{})
+		read := func(a testenv.Access) bool { return a.Op == "get" && a.Key == entry }
+		f.Storage.Delay(testenv.Nth(1, read), func(testenv.Access) {
+			close(looking)
+			<-answer
+		})
+		return looking, answer
+	}
+	// change makes storage hold the connection as it is disabled, unseen.
+	change := func(t *testing.T, f *fixture) (behind func()) {
+		t.Helper()
+		f.Write("connections/slack", map[string]any{"disabled": true}).OK(t)
+		disabled, err := f.Storage.Get(t.Context(), entry)
+		require.NoError(t, err)
+		f.Write("connections/slack", map[string]any{"disabled": false}).OK(t)
+		return func() { require.NoError(t, f.Storage.Put(t.Context(), disabled)) }
+	}
+	enabled := func(t *testing.T, f *fixture, answer chan struct{}) {
+		t.Helper()
+		f.Write("connections/slack", map[string]any{"disabled": false}).OK(t)
+		close(answer)
+		f.Advance(time.Hour)
+		require.Eventually(t, func() bool {
+			f.periodic(t)
+			return f.provider.Count(providers.StepRefresh) > 0
+		}, 10*time.Second, 5*time.Millisecond, "it is refreshed, though nobody reads")
+	}
+	for name, test := range map[string]func(*testing.T, *fixture){
+		"of the first scan": func(t *testing.T, f *fixture) {
+			change(t, f)()
+			looking, answer := slow(t, f)
+			f.restart(t)
+			<-looking
+			enabled(t, f, answer)
+		},
+		"of the background, at what is due": func(t *testing.T, f *fixture) {
+			behind := change(t, f)
+			f.restart(t)
+			require.Eventually(t, func() bool {
+				return number(f.Read("status", nil).OK(t)["scheduled"]) == 1
+			}, 10*time.Second, time.Millisecond)
+			behind()
+			looking, answer := slow(t, f)
+			f.Advance(55 * time.Minute)
+			f.periodic(t)
+			<-looking
+			enabled(t, f, answer)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.connect(t, "slack")
+				test(t, f)
+			})
+		})
+	}
+}

@@ -52,7 +52,8 @@ type flowIndex struct {
 	b      *backend
 	mirror *mirror[string, openFlow] // by flow id
 
-	locks [64]chan struct{} // of flows, by the first digits of their id; held for storage only, never over the network
+	starting chan struct{}     // holds a token while a flow is counted and stored, so that no more are open than may be
+	locks    [64]chan struct{} // of flows, by the first digits of their id; held for storage only, never over the network
 }
 
 // openFlow is what the index keeps of one flow. Guarded by the mirror's mutex.
@@ -69,7 +70,7 @@ type openFlow struct {
 }
 
 func newFlowIndex(b *backend) *flowIndex {
-	x := &flowIndex{b: b, mirror: newMirror[string, openFlow]()}
+	x := &flowIndex{b: b, mirror: newMirror[string, openFlow](), starting: make(chan struct{}, 1)}
 	for i := range x.locks {
 		x.locks[i] = make(chan struct{}, 1)
 	}

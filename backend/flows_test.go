@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -101,5 +102,42 @@ func TestFlowTTL(t *testing.T) {
 		assert.Equal(t, "2026-03-01T12:02:00Z", f.start(t, "x", nil)["expire_time"])
 		assert.Equal(t, "2026-03-01T12:10:00Z", before["expire_time"])
 		assert.True(t, strings.HasPrefix(before["url"].(string), f.provider.URL))
+	})
+}
+
+// A flow that storage does not give concerns nobody but who started it.
+func TestLostFlow(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		lost := f.start(t, "slack", nil)
+		f.start(t, "open", nil)
+		f.loses("flow/" + lost["flow_id"].(string))
+		f.restart(t)
+		assert.Equal(t, "active", f.Read("connections/slack", nil).OK(t)["status"])
+		assert.Equal(t, "pending", f.Read("connections/open", nil).OK(t)["status"], "nor does it hide others")
+		assert.InDelta(t, 1, number(f.Read("status", nil).OK(t)["open_flows"]), 0)
+		f.List("connections/").OK(t)
+		f.Read("creds/slack", nil).OK(t)
+		f.Read("creds/none", nil).Refused(t, http.StatusBadRequest, "no connection")
+		f.Advance(time.Minute)
+		assert.Equal(t, "active", f.Write("refresh/slack", nil).OK(t)["status"])
+		f.Write("connections/slack", map[string]any{"label": "new"}).OK(t)
+		f.connect(t, "another")
+		f.Delete("connections/slack", nil).OK(t)
+		f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "no connection")
+	})
+}
+
+// What cannot be decoded does not say when it ends, so it goes when any flow would that is open now.
+func TestUndecodableFlowsAreTidied(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.start(t, "open", nil)
+		f.undecodable(t, "flow/"+strings.Repeat("ab", 32))
+		f.restart(t)
+		f.periodic(t)
+		assert.Len(t, f.stored(t, "flow/"), 2)
+		f.Advance(time.Hour + 10*time.Minute)
+		f.periodic(t)
+		assert.Empty(t, f.stored(t, "flow/"))
 	})
 }

@@ -35,7 +35,7 @@ func (b *backend) wake(ctx context.Context) {
 	if _, err := b.config(ctx); err != nil && ctx.Err() == nil {
 		b.Logger().Warn("config could not be read, so nothing is refreshed in the background until it can", "error", err)
 	}
-	if b.WriteSafeReplicationState() {
+	if b.mayWrite() {
 		b.recover(ctx)
 	}
 	b.fillDirectory(ctx)
@@ -67,7 +67,7 @@ func (b *backend) fillDirectory(ctx context.Context) {
 // periodic is Vault's heartbeat, once a minute. Vault's state lock is held meanwhile, so it only looks and starts.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	b.tasks.Wake() // this node may be the one that writes now
-	if !b.WriteSafeReplicationState() {
+	if !b.mayWrite() {
 		return nil
 	}
 	b.tasks.Work() // it works already, unless it failed
@@ -107,18 +107,17 @@ func (b *backend) clean(context.Context) {
 	defer cancel()
 	soft, cancel := context.WithTimeout(end, landTime)
 	defer cancel()
-	others := b.process.leave(b)
-	for _, other := range others {
+	last := []func(context.Context){b.saveAll}
+	for _, other := range b.process.leave(b) {
 		other.tasks.Hold()
-	}
-	b.gate.Close() // who waits there leaves at once
-	left := b.tasks.Close(end, soft, func(ctx context.Context) {
-		b.saveAll(ctx)
-		for _, other := range others {
+		last = append(last, func(ctx context.Context) {
+			other.saveAll(ctx) // what it holds need not wait for what it does
 			other.tasks.Quiesce(ctx)
 			other.saveAll(ctx)
-		}
-	})
+		})
+	}
+	b.gate.Close() // who waits there leaves at once
+	left := b.tasks.Close(end, soft, last...)
 	if len(left) > 0 {
 		b.Logger().Error("work that did not end in time was abandoned; what it was doing may be unfinished", "work", left)
 	}
@@ -159,10 +158,14 @@ func (p *Process) join(b *backend) {
 	p.mounts[b] = struct{}{}
 }
 
-// leave takes a mount out, and gives the others.
+// leave takes a mount out, and gives the others. One that Vault made only to ask for its metadata never joined, and its end
+// concerns nobody.
 func (p *Process) leave(b *backend) (others []*backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	if _, joined := p.mounts[b]; !joined {
+		return nil
+	}
 	delete(p.mounts, b)
 	for other := range p.mounts {
 		others = append(others, other)

@@ -187,3 +187,80 @@ func TestCutOffRefreshThatWasSpent(t *testing.T) {
 		assert.Equal(t, "refresh_outcome_unknown", f.Read("connections/slack", nil).OK(t)["status_reason"], "it does not say that a person revoked it")
 	})
 }
+
+// What the provider asked for outlasts a crash: recovering is no reason to ask again.
+func TestCutOffRefreshObeysTheProvider(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Advance(time.Minute)
+		f.Storage.Judge(func(a testenv.Access) error { // so that an intent is left, as by a crash
+			if a.Op == "delete" && a.Under("wal/") {
+				return testenv.ErrStorage
+			}
+			return nil
+		})
+		limited := providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "3600")
+		f.provider.Next(providers.StepRefresh, limited)
+		f.Write("refresh/slack", nil).Refused(t, http.StatusBadGateway)
+		f.restart(t)
+		f.Storage.Judge(nil)
+		require.Len(t, f.stored(t, "wal/"), 1)
+		scanned := func() bool {
+			return slices.Contains(f.Storage.History(), testenv.Access{Op: "list", Key: "connection/user/"})
+		}
+		f.Storage.Forget()
+		f.restart(t)
+		require.Eventually(t, scanned, 10*time.Second, time.Millisecond, "it looks for connections once it has recovered")
+		for range 3 {
+			f.Advance(19 * time.Minute)
+			f.periodic(t)
+			require.Eventually(t, func() bool {
+				return number(f.Read("status", nil).OK(t)["in_flight"]) == 0
+			}, 10*time.Second, time.Millisecond)
+			assert.Equal(t, 1, f.provider.Count(providers.StepRefresh))
+		}
+		f.Advance(5 * time.Minute)
+		require.Eventually(t, func() bool {
+			f.periodic(t)
+			return f.provider.Count(providers.StepRefresh) == 2 && len(f.stored(t, "wal/")) == 0
+		}, 10*time.Second, 5*time.Millisecond, "then it does")
+	})
+}
+
+// One intent that storage does not give is read again each minute. The others are not, nor is their work done again.
+func TestIntentThatCannotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Advance(time.Minute)
+		begun, release := f.blocked()
+		crashed, answered := f.Env, make(chan struct{})
+		go func() { defer close(answered); crashed.Write("refresh/slack", nil) }()
+		<-begun
+		f.undecodable(t, "wal/lost")
+		f.loses("wal/lost")
+		f.Storage.Forget()
+		f.restart(t)
+		count := func(a testenv.Access) (n int) {
+			for _, made := range f.Storage.History() {
+				if made == a {
+					n++
+				}
+			}
+			return n
+		}
+		lost, list := testenv.Access{Op: "get", Key: "wal/lost"}, testenv.Access{Op: "list", Key: "wal/"}
+		require.Eventually(t, func() bool {
+			return count(lost) == 1 && f.provider.Count(providers.StepRefresh) == 2
+		}, 10*time.Second, time.Millisecond)
+		for tries := range 5 {
+			f.Advance(time.Minute)
+			f.periodic(t)
+			again := func() bool { return count(lost) > tries+1 }
+			require.Eventually(t, again, 10*time.Second, time.Millisecond, "it is tried again")
+		}
+		assert.Equal(t, 1, count(list), "what was read need not be read again")
+		assert.Equal(t, 2, f.provider.Count(providers.StepRefresh))
+		close(release)
+		<-answered
+	}, providertest.WithReusableRefreshTokens())
+}

@@ -111,3 +111,38 @@ func TestLogTellsOfChanges(t *testing.T) {
 		assert.Equal(t, 1, lines(f, "[INFO]", "storage takes connections again"))
 	})
 }
+
+// Storage that neither reads nor writes is one line in the log, and that tells what storage said.
+func TestLogTellsWhatStorageSaid(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Advance(time.Hour)
+		begun, release := f.blocked()
+		answer := make(chan testenv.Result, 1)
+		go func() { answer <- f.Read("creds/slack", nil) }()
+		<-begun
+		f.Storage.Judge(func(a testenv.Access) error {
+			if a.Under("connection/") {
+				return testenv.ErrStorage
+			}
+			return nil
+		})
+		// Nothing is known of it from now on but what was asked with.
+		f.Backend.InvalidateKey(t.Context(), "connection/org/default/slack")
+		close(release)
+		r := <-answer
+		assert.True(t, f.provider.Alive(r.OK(t)["access_token"].(string)))
+		assert.NotEmpty(t, r.Warnings)
+		var lines []string
+		for line := range strings.Lines(f.Logs.String()) {
+			if strings.Contains(line, "storage refuses a connection") {
+				lines = append(lines, line)
+			}
+		}
+		require.Len(t, lines, 1)
+		assert.Contains(t, lines[0], testenv.ErrStorage.Error())
+		assert.Contains(t, lines[0], "org/default/slack")
+		f.Storage.Judge(nil)
+		f.saved(t)
+	})
+}

@@ -83,7 +83,7 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d 
 	if err != nil {
 		return nil, badRequest("%s", err)
 	}
-	if err := b.putFlow(ctx, f); err != nil {
+	if err := b.openFlow(ctx, who, config, f); err != nil {
 		return nil, err
 	}
 	resp := &logical.Response{Data: map[string]any{
@@ -141,6 +141,20 @@ func (b *backend) mayOpenFlow(ctx context.Context, who caller, config *store.Con
 		return conflict("you have %d flows open, as many as max_open_flows on config allows: finish some, or wait until they expire", open)
 	}
 	return nil
+}
+
+// openFlow stores a flow, unless the caller has opened as many as they may meanwhile.
+func (b *backend) openFlow(ctx context.Context, who caller, config *store.Config, f *store.Flow) error {
+	select {
+	case b.flows.starting <- struct{}{}:
+		defer func() { <-b.flows.starting }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := b.mayOpenFlow(ctx, who, config); err != nil {
+		return err
+	}
+	return b.putFlow(ctx, f)
 }
 
 // newFlow validates what the caller asks for and freezes the flow. It stores nothing.

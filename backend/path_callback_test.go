@@ -186,3 +186,29 @@ func TestPageGoesAsBytes(t *testing.T) {
 	_, err := base64.StdEncoding.DecodeString(text)
 	assert.NoError(t, err)
 }
+
+// Anybody may call callback/ for any name, without a token: that must not keep storage busy.
+func TestCallbackOfUnknownProviders(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		query := map[string]string{"state": strings.Repeat("x", 43), "code": "c"}
+		assert.Equal(t, neutral(t), f.callback(t, "later", query))
+		f.Storage.Forget()
+		for _, name := range []string{"later", "later", "another", "third"} {
+			assert.Equal(t, neutral(t), f.callback(t, name, query))
+		}
+		assert.Empty(t, f.Storage.History())
+
+		f.Write("providers/later", f.acme()).OK(t)
+		id, _, code := f.parked(t, "slack", map[string]any{"provider": "later"})
+		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}).OK(t)
+
+		here := f.Env
+		f.restart(t) // another node
+		f.Write("providers/third", f.acme()).OK(t)
+		back := f.provider.Consent(t, f.start(t, "two", map[string]any{"provider": "third"})["url"].(string))
+		here.Backend.InvalidateKey(t.Context(), "provider/third")
+		f.Env = here
+		f.System.SetReplication(0) // it leads again
+		assert.NotEqual(t, neutral(t), f.callback(t, "third", back))
+	})
+}

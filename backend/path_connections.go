@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -10,7 +11,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -90,8 +91,8 @@ func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d 
 		return true, nil // the handler says what is wrong with the name
 	}
 	conn, _, err := b.connections.Get(ctx, k)
-	if store.Damaged(err) {
-		return true, nil // a write may replace it
+	if store.Unusable(err) {
+		return true, nil // the handler replaces it, or says why not: of an error here Vault tells nothing
 	}
 	return conn != nil, err
 }
@@ -249,29 +250,36 @@ func (b *backend) connectionDelete(ctx context.Context, req *logical.Request, d 
 // revokeTime is how long a deletion waits for the provider.
 const revokeTime = 15 * time.Second
 
-// revoke asks the provider to forget the grant, and says how that went; empty when it did.
-func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection) string {
+// revoke asks the provider to forget the grant, and says how that went; empty when it did. The error is that of the mount's
+// end: then nothing was asked.
+func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection, class gate.Class) (warning string, err error) {
 	if conn.Grant == nil {
-		return "" // keys are made and ended at the provider by people
+		return "", nil // keys are made and ended at the provider by people
 	}
 	p, err := b.provider(ctx, conn.Provider)
 	if err != nil || p == nil || p.fingerprint != conn.Pinned {
-		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings at the service"
+		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings " +
+			"at the service", nil
 	}
 	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
-		return "the grant was not revoked: another connection rests on the same account at this provider, or one that cannot be read may, and many providers would end both"
+		return "the grant was not revoked: another connection rests on the same account at this provider, or one that " +
+			"cannot be read may, and many providers would end both", nil
 	}
-	ctx, cancel := context.WithTimeout(ctx, revokeTime)
+	revoking, cancel := context.WithTimeout(ctx, revokeTime)
 	defer cancel()
-	pass, err := b.enter(ctx, p.name, k, conn)
-	if err == nil {
-		err = revokeGrant(ctx, p, conn.Inputs, conn.Grant)
-		pass.Leave(refresh.OutcomeOf(err))
+	pass, err := b.enterAs(revoking, class, p.name, k, conn)
+	switch {
+	case errors.Is(err, gate.ErrClosed), ctx.Err() != nil:
+		return "", gate.ErrClosed
+	case err == nil:
+		err = revokeGrant(revoking, p, conn.Inputs, conn.Grant)
+		pass.Leave(aside(err))
 	}
 	if err != nil {
-		return "the connection is deleted, but the grant may live on at the provider (" + warningText(err) + "): revoke it in the account's settings at the service"
+		return "the connection is deleted, but the grant may live on at the provider (" + b.warningText(err) +
+			"): revoke it in the account's settings at the service", nil
 	}
-	return ""
+	return "", nil
 }
 
 func revokeGrant(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) error {
@@ -287,7 +295,7 @@ func revokeGrant(ctx context.Context, p *configured, inputs map[string]string, g
 // restsOn reports whether any connection but k rests on an account at a provider. When that cannot be known, it does.
 func (b *backend) restsOn(ctx context.Context, provider, account string, k store.Key) bool {
 	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
-		return other != k && r.account == account && r.provider.Value() == provider
+		return other != k && !r.deleting && r.account == account && r.provider.Value() == provider
 	})
 	return err != nil || others > 0
 }

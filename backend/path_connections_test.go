@@ -357,3 +357,83 @@ func TestOpenFlowBesideAConnection(t *testing.T) {
 		assert.Equal(t, flow["expire_time"], f.Read("connections/slack", nil).OK(t)["open_flow_until"])
 	})
 }
+
+// Whoever switched a connection off was told that it failed. What storage made of it nevertheless is what holds.
+func TestDisablingThatLandsLate(t *testing.T) {
+	for name, reading := range map[string]bool{"while nobody reads": false, "while somebody reads": true} {
+		bubbled(t, name, func(t *testing.T, e *testenv.Env) {
+			e.Write("connections/key", map[string]any{"provider": "openai", "api_key": openaiKey}).OK(t)
+			e.Read("creds/key", nil).OK(t)
+			const late = 20 * time.Second
+			write := func(a testenv.Access) bool { return a.Write() && a.Under("connection/") }
+			e.Storage.Hang(testenv.Nth(1, write), func(testenv.Access) { time.Sleep(late) })
+			assert.GreaterOrEqual(t, e.Write("connections/key", map[string]any{"disabled": true}).Status, 500)
+			for range 90 {
+				time.Sleep(time.Second)
+				if reading {
+					e.Read("creds/key", nil)
+				}
+			}
+			e.Read("creds/key", nil).Refused(t, http.StatusForbidden, "disabled_by_person")
+			assert.Equal(t, "disabled", e.Read("connections/key", nil).OK(t)["status"])
+			assert.EqualValues(t, 1, members(t, e.Read("status", nil).OK(t)["by_status"])["disabled"])
+			e.Write("connections/key", map[string]any{"disabled": false}).OK(t)
+			time.Sleep(24 * time.Hour)
+			e.Read("creds/key", nil).OK(t)
+		})
+	}
+}
+
+// A deletion that was begun ends without anybody's help, whatever became of the process that began it.
+func TestDeletionThatWasCutOff(t *testing.T) {
+	for name, cut := range map[string]func(*testing.T, *fixture) (end func()){
+		"by storage": func(t *testing.T, f *fixture) func() {
+			f.Storage.Judge(func(a testenv.Access) error {
+				if a.Op == "delete" && a.Under("connection/") {
+					return testenv.ErrStorage
+				}
+				return nil
+			})
+			assert.Equal(t, http.StatusInternalServerError, f.Delete("connections/slack", nil).Status)
+			f.Storage.Judge(nil)
+			return func() {}
+		},
+		"while the provider revoked": func(t *testing.T, f *fixture) func() {
+			asked, release, answered := make(chan struct{}), make(chan struct{}), make(chan struct{})
+			f.provider.Next(providers.StepRevoke, func(
+				s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+			) {
+				close(asked)
+				providertest.HangUntil(release)(s, w, r, behave)
+			})
+			crashed := f.Env
+			go func() {
+				defer close(answered)
+				crashed.Delete("connections/slack", nil)
+			}()
+			<-asked
+			return func() { close(release); <-answered }
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.connect(t, "slack")
+				token := f.Read("creds/slack", nil).OK(t)["access_token"].(string)
+				end := cut(t, f)
+				f.restart(t)
+				f.Read("creds/slack", nil).Refused(t, http.StatusForbidden, "deleting")
+				require.Eventually(t, func() bool {
+					f.Advance(time.Second)
+					f.periodic(t)
+					return len(f.stored(t, "connection/org/default/")) == 0
+				}, 10*time.Second, 5*time.Millisecond, "the next process carries it through")
+				assert.Empty(t, f.stored(t, "wal/"))
+				assert.False(t, f.provider.Alive(token))
+				f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "no connection")
+				end()
+				f.connect(t, "slack")
+				assert.Equal(t, "active", f.Read("connections/slack", nil).OK(t)["status"])
+			})
+		})
+	}
+}

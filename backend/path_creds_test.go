@@ -290,3 +290,76 @@ func TestStandby(t *testing.T) {
 		})
 	}
 }
+
+// A token that nothing renews ends by itself, and everything that tells of its connection says so.
+func TestTokenThatExpires(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		imported := map[string]any{"provider": "acme", "access_token": "unknown there", "expires_in": 600}
+		f.Write("connections/x", imported).OK(t)
+		f.connect(t, "slack")
+		for _, c := range []struct {
+			passed                  time.Duration
+			status                  string
+			code, expired, answered int
+		}{
+			{9 * time.Minute, "active", http.StatusOK, 0, http.StatusOK},
+			{time.Minute, "expired", http.StatusConflict, 1, http.StatusConflict},
+		} {
+			f.Advance(c.passed)
+			for range 2 {
+				view := f.Read("connections/x", nil).OK(t)
+				assert.Equal(t, []any{c.status, ""}, []any{view["status"], view["status_reason"]})
+				assert.Equal(t, c.code, f.Read("creds/x", nil).Status)
+				by := members(t, f.Read("status", nil).OK(t)["by_status"])
+				assert.EqualValues(t, 2-c.expired, by["active"])
+				if c.expired > 0 {
+					assert.EqualValues(t, c.expired, by["expired"])
+				}
+				info := members(t, members(t, f.List("connections/").OK(t)["key_info"])["x"])
+				assert.Equal(t, c.status, info["status"])
+				f.restart(t) // and so does what was read from storage
+			}
+		}
+		assert.Equal(t, "2026-03-01T12:10:00Z", f.Read("connections/x", nil).OK(t)["status_since"])
+		f.Read("creds/x", nil).Refused(t, http.StatusConflict, "expired", "auth-code-url/org/default/x")
+	})
+}
+
+// What cannot be had here, the active node may give: readers of what would do are not sent there.
+func TestStandbyOfATokenThatWouldDo(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.System.SetReplication(consts.ReplicationPerformanceStandby)
+		f.Storage.Forget()
+		bare := func(data map[string]any) {
+			t.Helper()
+			r := f.Read("creds/slack", data)
+			assert.EqualError(t, r.Err, logical.ErrReadOnly.Error(), "bare, or Vault does not know it")
+		}
+		f.Advance(20 * time.Minute)
+		f.Read("creds/slack", map[string]any{"min_ttl": "40m"}).OK(t)
+		bare(map[string]any{"min_ttl": "41m"})
+		f.Advance(35 * time.Minute)
+		r := f.Read("creds/slack", nil)
+		assert.True(t, f.provider.Alive(r.OK(t)["access_token"].(string)), "in its margin it lives")
+		assert.Empty(t, r.Warnings)
+		f.Advance(5*time.Minute - 2*time.Second)
+		bare(nil)
+		f.Advance(2 * time.Second)
+		bare(nil)
+		assert.Zero(t, f.provider.Count(providers.StepRefresh))
+		assert.Zero(t, f.Storage.Writes())
+	})
+}
+
+func TestRefreshPausedTellsWhenToComeBack(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Write("config", map[string]any{"refresh_paused": true}).OK(t)
+		f.Advance(52 * time.Minute)
+		data := f.Read("creds/slack", nil).OK(t)
+		assert.Equal(t, 300, whole(t, data, "ttl"), "nothing newer comes before somebody ends that")
+		f.Advance(6 * time.Minute)
+		assert.Equal(t, 120, whole(t, f.Read("creds/slack", nil).OK(t), "ttl"), "it lives no longer")
+	})
+}

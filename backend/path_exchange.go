@@ -125,17 +125,18 @@ func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, e
 	if err != nil {
 		return nil, err
 	}
+	f, p, err := b.claim(ctx, x, pass != nil)
+	if pass == nil && errors.Is(err, errNoPass) { // the browser came between two looks
+		if pass, err = b.enterExchange(ctx, x); err != nil {
+			return nil, err
+		}
+		f, p, err = b.claim(ctx, x, pass != nil)
+	}
 	if pass != nil {
 		defer pass.Leave(gate.NotSent, 0)
 	}
-	f, p, err := b.claim(ctx, x)
 	if err != nil || f.Outcome != nil {
 		return f, err
-	}
-	if pass == nil { // the flow came to its callback between two looks
-		f.Outcome = failure(f, "the flow changed while it was being finished")
-		b.keepOutcome(ctx, f, true)
-		return f, nil
 	}
 	// From here on the code may be spent: whatever happens becomes the flow's outcome.
 	outcome, saved := b.connect(ctx, x, f, p, pass)
@@ -150,15 +151,20 @@ func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, e
 	return f, nil
 }
 
+// errNoPass is why a flow is not claimed that may lead to a call, which has no place at its provider.
+var errNoPass = conflict("the flow changed while this request was looked at: send it again")
+
+// callable reports whether finishing the flow may lead to a call to its provider.
+func callable(f *store.Flow) bool {
+	return f.Claimed == "" && (f.OwnRedirect || f.Parked != nil && f.Parked.Denied == "")
+}
+
 // enterExchange waits for a place at the provider before a try is counted or the flow is claimed: who is turned away has
 // lost nothing. A request that cannot lead to a call gets no pass, and the claim says why.
 func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.Pass, error) {
 	f, err := b.store.Flow(ctx, x.flowID)
-	if err != nil || f == nil || f.Claimed != "" || f.Caller != x.who.id() || f.ExpiredAt(b.now()) {
+	if err != nil || f == nil || !callable(f) || f.Caller != x.who.id() || f.ExpiredAt(b.now()) {
 		return nil, err
-	}
-	if !f.OwnRedirect && (f.Parked == nil || f.Parked.Denied != "") {
-		return nil, nil
 	}
 	k, err := f.ConnectionKey()
 	if err != nil {
@@ -186,7 +192,7 @@ func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 
 // claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome is
 // answered with it.
-func (b *backend) claim(ctx context.Context, x exchangeRequest) (*store.Flow, *configured, error) {
+func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*store.Flow, *configured, error) {
 	unlock, err := b.flows.lock(ctx, x.flowID)
 	if err != nil {
 		return nil, nil, err
@@ -207,6 +213,9 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest) (*store.Flow, *c
 			return nil, nil, badRequest("this flow ends at the application's own redirect URI: finish it with state and code")
 		}
 		return nil, nil, badRequest("this flow ends at Vault's callback: finish it with flow_id and the confirmation code that the page shows")
+	}
+	if !passed && callable(f) {
+		return nil, nil, errNoPass // before a try is counted
 	}
 	if err := b.proveBrowser(ctx, x, f); err != nil {
 		return nil, nil, err
@@ -336,7 +345,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		pass.Leave(refresh.OutcomeOf(err))
 		return failure(f, exchangeFailure(p.name, err)), true
 	}
-	defer pass.Leave(gate.Succeeded, 0)
+	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())

@@ -361,3 +361,89 @@ func TestMissingScopes(t *testing.T) {
 		assert.Contains(t, all, "no refresh token")
 	})
 }
+
+// Who is turned away at the provider's door has lost nothing: no try, and no code.
+func TestExchangeWhileTheProviderRests(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		own := f.own(t, "two", nil)
+		id, _, code := f.parked(t, "three", nil)
+		confirmed := map[string]any{"flow_id": id, "confirmation_code": code}
+		wrong := with(confirmed, map[string]any{"confirmation_code": "AAAAAAAA"})
+		f.rests(t, "slack")
+		f.Storage.Forget()
+		for range 6 {
+			for _, data := range []map[string]any{wrong, confirmed, own} {
+				f.Write("exchange", data).
+					Refused(t, http.StatusBadGateway, "left alone", "nothing was sent or changed", "12:02:00")
+			}
+		}
+		assert.Zero(t, f.Storage.Writes())
+		assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+		f.Advance(time.Minute)
+		f.Write("exchange", wrong).Refused(t, http.StatusBadRequest, "1 of 5")
+		f.Write("exchange", confirmed).OK(t)
+		f.Write("exchange", own).OK(t)
+	})
+}
+
+// down lets the provider fail for connections of several accounts, and gives their names.
+func (f *fixture) down(t *testing.T) []string {
+	t.Helper()
+	names := []string{"a", "b", "c"}
+	for _, name := range names {
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"account of `+name+`"}`))
+		f.connect(t, name)
+	}
+	f.Advance(time.Minute)
+	for _, name := range names {
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusServiceUnavailable, ""))
+		f.Write("refresh/"+name, nil).Refused(t, http.StatusBadGateway)
+	}
+	return names
+}
+
+// A person who has consented is the best probe there is: the code would be worth nothing later.
+func TestExchangeWhileTheProviderIsDown(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		own := f.own(t, "mine", nil)
+		names := f.down(t)
+		circuits := func() map[string]any { return members(t, f.Read("status", nil).OK(t)["circuits"]) }
+		require.Contains(t, circuits(), "acme")
+		f.Write("exchange", own).OK(t)
+		assert.Empty(t, circuits())
+		f.Write("refresh/"+names[0], nil).Refused(t, http.StatusBadGateway) // a failure a moment ago answers
+		f.Advance(5 * time.Second)
+		f.Write("refresh/"+names[0], nil).OK(t)
+	})
+}
+
+// Whose account it was is known though its grant is worth nothing any more: a stranger must not take its place.
+func TestReconnectAfterARefusalRefusesAnotherAccount(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		stranger := providertest.Respond(http.StatusOK, `{"sub":"account-2","name":"Mallory"}`)
+		refused := func(says ...string) {
+			t.Helper()
+			f.provider.Next(providers.StepIdentity, stranger)
+			f.Write("exchange", f.own(t, "slack", nil)).Refused(t, http.StatusConflict, says...)
+			assert.Equal(t, "account-1", members(t, f.Read("connections/slack", nil).OK(t)["account"])["id"])
+		}
+		f.connect(t, "slack")
+		f.provider.RevokeAll()
+		f.Advance(time.Minute)
+		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "grant_refused")
+		refused("it is another account than before (set allow_account_change=true")
+		f.restart(t)
+		refused("it is another account than before (set allow_account_change=true")
+
+		moved := f.acme()
+		delete(moved["endpoints"].(map[string]any), "revoke")
+		f.Write("providers/acme", moved).OK(t)
+		assert.Equal(t, "provider_changed", f.Read("connections/slack", nil).OK(t)["status_reason"])
+		refused("it is another account than before, or the provider, which was changed since",
+			"allow_account_change=true")
+		f.connect(t, "slack")
+		refused("it is another account than before (set allow_account_change=true")
+		assert.Equal(t, "active", f.Read("connections/slack", nil).OK(t)["status"])
+	})
+}

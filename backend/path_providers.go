@@ -102,6 +102,9 @@ func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *fra
 		return true, nil // the handler says what is wrong with the name
 	}
 	p, err := b.store.Provider(ctx, name)
+	if store.Unusable(err) {
+		return true, nil // the handler says why: of an error here Vault tells nothing
+	}
 	return p != nil, err
 }
 

@@ -1,12 +1,14 @@
 package backend
 
 import (
+	"context"
 	"net/http"
 	"os"
 	"testing"
 	"testing/fstest"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -246,6 +248,21 @@ func TestProviderDeletion(t *testing.T) {
 	})
 }
 
+// Vault tells nothing of an error before the handler, and whoever writes a provider must know why that fails.
+func TestProviderThatCannotBeRead(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for entry, says := range map[string]string{
+			`{"version":1,"definition":`: "damaged", `{"version":9,"definition":"oauth2"}`: "written by a newer release",
+		} {
+			require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "provider/bad", Value: []byte(entry)}))
+			f.Read("providers/bad", nil).Refused(t, http.StatusInternalServerError, says)
+			f.Write("providers/bad", f.acme()).Refused(t, http.StatusInternalServerError, says)
+		}
+		f.Delete("providers/bad", nil).OK(t)
+		f.Write("providers/bad", f.acme()).OK(t)
+	})
+}
+
 func TestConfirmOffIsWarnedOf(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		r := f.Write("providers/acme", map[string]any{"confirm": false})
@@ -299,5 +316,76 @@ func TestOperatorHeldKeyFields(t *testing.T) {
 		p := f.Write("providers/held", map[string]any{"app_key": "app-key-of-the-operator-1234"}).OK(t)
 		assert.Equal(t, []string{"app_key"}, texts(t, p["key_fields_set"]))
 		f.Write("connections/a", map[string]any{"provider": "held", "app_key": "mine"}).Refused(t, http.StatusBadRequest, `unknown field "app_key"`)
+	})
+}
+
+// The first scan of the connections may take long. Who needs it waits, and nobody else.
+func TestProvidersDuringTheFirstScan(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Write("providers/unused", f.acme()).OK(t)
+		release := make(chan struct{})
+		read := func(a testenv.Access) bool { return a.Op == "get" && a.Under("connection/") }
+		f.Storage.Block(read, func(testenv.Access) { <-release })
+		f.restart(t)
+		deletions := make(chan testenv.Result, 2)
+		for _, name := range []string{"acme", "unused"} {
+			go func() { deletions <- f.Delete("providers/"+name, nil) }()
+		}
+		ctx, hangUp := context.WithCancel(t.Context())
+		gone := make(chan testenv.Result, 1)
+		go func() { gone <- f.DeleteCtx(ctx, "providers/acme", nil) }()
+		others := make(chan struct{})
+		go func() {
+			defer close(others)
+			for range 3 {
+				f.Read("providers/acme", nil).OK(t)
+				f.Write("providers/acme", map[string]any{"scopes": "read"}).OK(t)
+				f.Write("providers/new", f.acme()).OK(t)
+				f.Write("config", map[string]any{"poll_interval": 60}).OK(t)
+				f.callback(t, "acme", map[string]string{"state": "unknown", "code": "c"})
+			}
+		}()
+		select {
+		case <-others:
+		case <-time.After(10 * time.Second):
+			assert.Fail(t, "others wait for the scan, or for who waits for it")
+		}
+		hangUp()
+		assert.GreaterOrEqual(t, (<-gone).Status, 500, "who hangs up does not wait for it")
+		assert.Empty(t, deletions, "nobody knows yet whether there are connections")
+		close(release)
+		<-others
+		statuses := []int{(<-deletions).Status, (<-deletions).Status}
+		assert.ElementsMatch(t, []int{http.StatusConflict, http.StatusNoContent}, statuses)
+	})
+}
+
+// rests lets the provider ask to be left alone for a minute, by a refresh of this connection.
+func (f *fixture) rests(t *testing.T, path string) {
+	t.Helper()
+	f.Advance(time.Minute)
+	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "60"))
+	f.Write("refresh/"+path, nil).Refused(t, http.StatusBadGateway)
+}
+
+// Whoever changes a provider wants to see whether that helped.
+func TestProviderWriteLiftsARest(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "limited")
+		f.connect(t, "other")
+		circuit := func(answer map[string]any) map[string]any { return members(t, answer["circuit"]) }
+		assert.Empty(t, circuit(f.Read("providers/acme", nil).OK(t)))
+		f.rests(t, "limited")
+		limited := map[string]any{"state": "limited", "until": "2026-03-01T12:02:00Z"}
+		assert.Equal(t, limited, circuit(f.Read("providers/acme", nil).OK(t)))
+		f.Write("refresh/other", nil).Refused(t, http.StatusBadGateway, "left alone")
+		assert.Empty(t, circuit(f.Write("providers/acme", map[string]any{"return_urls": ""}).OK(t)))
+		assert.Empty(t, circuit(f.Read("providers/acme", nil).OK(t)))
+		f.Write("refresh/other", nil).OK(t)
+		f.Advance(10 * time.Second)
+		f.Write("refresh/limited", nil).Refused(t, http.StatusBadGateway, "12:02:00") // that one was told so itself
+		f.Advance(50 * time.Second)
+		f.Write("refresh/limited", nil).OK(t)
 	})
 }

@@ -77,3 +77,22 @@ func TestCallerOfARefreshHangsUp(t *testing.T) {
 		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh), "the answer to nobody was kept")
 	})
 }
+
+// An app that its provider refuses is not offered again and again: a hundred demands in a row are one request.
+func TestDemandsOfARefusedApp(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Advance(40 * time.Minute)
+		const demands = 100
+		for range demands {
+			refused := providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`)
+			f.provider.Next(providers.StepRefresh, refused)
+		}
+		f.Storage.Forget()
+		for range demands {
+			f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "client_secret", "providers/acme")
+		}
+		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh))
+		assert.Less(t, f.Storage.Writes(), 5, "an intent, what came of it, and the end of the intent")
+	})
+}

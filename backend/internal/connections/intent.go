@@ -16,6 +16,20 @@ type intent struct {
 	found      bool // a former process left it
 }
 
+// ErrChanged is why an intent is not stored: the credential that was about to be spent is no longer the connection's.
+var ErrChanged = errors.New("the credential was changed meanwhile")
+
+// Abandon leaves an intent in storage of which nobody knows what came: somebody must take it up, as after a crash.
+func (r *Repository) Abandon(k store.Key, generation uint64) {
+	s := r.acquire(k)
+	defer r.release(s)
+	_ = s.lock(context.Background())
+	defer s.unlock()
+	if known := s.openIntent(); known != nil && known.out && known.generation == generation {
+		s.setIntent(&intent{generation: generation, found: true})
+	}
+}
+
 // Intend stores that the grant of this generation is about to be spent. Nothing may be sent unless it succeeds: a node
 // that may no longer write finds out here. doubt tells that an earlier intent for the same grant stands whose answer
 // nobody knows.
@@ -26,6 +40,9 @@ func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
 		return false, err
 	}
 	defer s.unlock()
+	if c := s.lastKnown(nil); c != nil && c.Generation != generation {
+		return false, ErrChanged // while the lock was waited for
+	}
 	open, err := r.o.Store.Intent(ctx, k)
 	if err != nil && !store.Unusable(err) {
 		return false, err

@@ -71,7 +71,7 @@ func (r *Repository) Get(ctx context.Context, k store.Key) (c *store.Connection,
 	s := r.acquire(k)
 	defer r.release(s)
 	for try := 0; ; try++ {
-		c, unsaved, epoch, ok := s.view()
+		c, unsaved, epoch, ok := s.view(r.o.Uncached())
 		if ok {
 			return c, unsaved, nil
 		}
@@ -231,7 +231,7 @@ func (r *Repository) Pin(k store.Key) (release func()) {
 
 // current is what the holder of the slot's lock may rest a change on: a reader's view, or else storage's answer.
 func (r *Repository) current(ctx context.Context, k store.Key, s *slot) (*store.Connection, error) {
-	c, _, _, ok := s.view()
+	c, _, _, ok := s.view(r.o.Uncached())
 	var err error
 	if !ok {
 		c, err = r.read(ctx, k, s)

@@ -107,14 +107,14 @@ func (s *slot) setReadable(yes bool) bool {
 	return s.readable
 }
 
-// view is what readers see without asking storage; ok is false when they must ask, and epoch says since when.
-func (s *slot) view() (c *store.Connection, unsaved bool, epoch uint64, ok bool) {
+// view is what readers see without asking storage, unless Vault wants nothing cached; ok is false when they must ask, and epoch says since when.
+func (s *slot) view(uncached bool) (c *store.Connection, unsaved bool, epoch uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	switch {
 	case s.held != nil:
 		return s.newestHere().Clone(), s.held.refused, s.epoch, true
-	case s.readable && s.doubtful.IsZero():
+	case s.readable && !uncached && s.doubtful.IsZero():
 		return s.known.Clone(), false, s.epoch, true
 	}
 	return nil, false, s.epoch, false

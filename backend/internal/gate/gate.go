@@ -87,7 +87,8 @@ type Gate struct {
 type door struct {
 	key     string
 	inside  int
-	others  int // of those inside, the ones that no person asked for
+	others  int            // of those inside, the ones that no person asked for
+	people  map[string]int // of those inside, the ones that a person asked for, by account
 	waiting [classes][]*visitor
 	queued  bool // it has a place in Gate.turn
 	health  health
@@ -107,7 +108,8 @@ type Pass struct {
 	door    *door
 	visit   Visit
 	entered time.Time
-	probe   bool
+	probe   bool // guarded by Gate.mu
+	told    bool // guarded by Gate.mu; what came of the call was said
 	once    sync.Once
 }
 
@@ -133,7 +135,7 @@ func (g *Gate) Enter(ctx context.Context, v Visit) (*Pass, error) {
 	case refused != nil:
 		g.mu.Unlock()
 		return nil, refused
-	case d.count() >= waitingOfKey && !g.place(d, v.Class): // people need not wait where others do
+	case d.count() >= waitingOfKey && !g.place(d, v): // people need not wait where others do
 		g.mu.Unlock()
 		return nil, &Refused{Key: v.Key, State: Busy}
 	}
@@ -159,7 +161,7 @@ func (g *Gate) Enter(ctx context.Context, v Visit) (*Pass, error) {
 			g.admit()
 		}
 	default:
-		d.waiting[v.Class] = slices.DeleteFunc(d.waiting[v.Class], func(x *visitor) bool { return x == w })
+		d.waiting[w.Class] = slices.DeleteFunc(d.waiting[w.Class], func(x *visitor) bool { return x == w })
 	}
 	return nil, ctx.Err()
 }
@@ -173,22 +175,61 @@ func (g *Gate) pass(w *visitor, err error) (*Pass, error) {
 	return &Pass{gate: g, door: g.door(w.Key), visit: w.Visit, entered: g.now(), probe: w.probe}, nil
 }
 
-// Leave gives the place back and says what came of the call. retryAfter goes with Limited. Only the first one counts, so
-// it may be deferred with NotSent.
+// Leave gives the place back and says what came of the call, unless Tell did. retryAfter goes with Limited. Only the first
+// one counts, so it may be deferred with NotSent.
 func (p *Pass) Leave(o Outcome, retryAfter time.Duration) {
 	p.once.Do(func() {
-		g := p.gate
-		g.mu.Lock()
-		g.left(p.door, p.visit, p.probe)
-		recovered := p.door.health.learn(p.visit, p.entered, o, retryAfter, g.now())
-		g.turnAway(p.door)
-		g.admit()
-		g.turnAway(p.door) // who waits behind a probe would wait for longer
-		g.mu.Unlock()
-		if len(recovered) > 0 {
-			g.recovered(p.visit.Key, recovered)
-		}
+		p.gate.mu.Lock()
+		p.gate.left(p.door, p.visit, p.probe)
+		p.probe = false
+		p.gate.mu.Unlock()
+		p.Tell(o, retryAfter)
 	})
+}
+
+// Tell says what came of the call and keeps the place, for further calls beside it. Others need not wait for those if it was
+// a probe. Only the first one counts.
+func (p *Pass) Tell(o Outcome, retryAfter time.Duration) {
+	g := p.gate
+	g.mu.Lock()
+	var recovered []string
+	if !p.told {
+		p.told = true
+		recovered = p.door.health.learn(p.visit, p.entered, o, retryAfter, g.now())
+	}
+	if p.probe {
+		p.probe = false
+		p.door.health.probing--
+	}
+	g.turnAway(p.door)
+	g.admit()
+	g.turnAway(p.door) // who waits behind a probe would wait for longer
+	g.mu.Unlock()
+	if len(recovered) > 0 {
+		g.recovered(p.visit.Key, recovered)
+	}
+}
+
+// Promote lets a call that waits for a connection go before others, since v's class waits for it too now.
+func (g *Gate) Promote(v Visit) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	d := g.keys[v.Key]
+	if d == nil {
+		return
+	}
+	for class := v.Class + 1; class < classes; class++ {
+		i := slices.IndexFunc(d.waiting[class], func(w *visitor) bool { return w.Connection == v.Connection })
+		if i < 0 {
+			continue
+		}
+		w := d.waiting[class][i]
+		d.waiting[class] = slices.Delete(d.waiting[class], i, i+1)
+		w.Class = v.Class
+		d.waiting[v.Class] = append(d.waiting[v.Class], w)
+		g.admit()
+		return
+	}
 }
 
 // left takes one out. It is called under mu.
@@ -201,6 +242,8 @@ func (g *Gate) left(d *door, v Visit, probe bool) {
 	if v.Class != Person {
 		g.others--
 		d.others--
+	} else if d.people[v.Account]--; d.people[v.Account] == 0 {
+		delete(d.people, v.Account)
 	}
 }
 
@@ -223,13 +266,14 @@ func (g *Gate) admit() {
 	}
 }
 
-// admitOne lets in the first one of a class, if there is one and a place for it. It is called under mu.
+// admitOne lets in the first one of a class for whom there is a place, if there is any. It is called under mu.
 func (g *Gate) admitOne(d *door, class Class) bool {
-	if len(d.waiting[class]) == 0 || !g.place(d, class) {
+	i := slices.IndexFunc(d.waiting[class], func(w *visitor) bool { return g.place(d, w.Visit) })
+	if i < 0 {
 		return false
 	}
-	w := d.waiting[class][0]
-	d.waiting[class] = d.waiting[class][1:]
+	w := d.waiting[class][i]
+	d.waiting[class] = slices.Delete(d.waiting[class], i, i+1)
 	if refused := d.health.refuses(w.Visit, g.now()); refused != nil {
 		w.told <- refused
 		return true
@@ -242,16 +286,23 @@ func (g *Gate) admitOne(d *door, class Class) bool {
 	if class != Person {
 		g.others++
 		d.others++
+	} else {
+		d.people[w.Account]++
 	}
 	w.told <- nil
 	return true
 }
 
-func (g *Gate) place(d *door, class Class) bool {
+// place reports whether there is a place for a visitor. One account has as many of people's as are kept for people, so
+// that nobody takes all. It is called under mu.
+func (g *Gate) place(d *door, v Visit) bool {
 	if g.inside >= atOnce || d.inside >= atOnceOfKey {
 		return false
 	}
-	return class == Person || g.others < PlacesInAll && d.others < Places
+	if v.Class == Person {
+		return d.people[v.Account] < peopleOfKey
+	}
+	return g.others < PlacesInAll && d.others < Places
 }
 
 // turnAway tells those who wait that they would wait for longer than a place takes. It is called under mu.
@@ -367,7 +418,7 @@ func (g *Gate) Report() Report {
 func (g *Gate) door(key string) *door {
 	d := g.keys[key]
 	if d == nil {
-		d = &door{key: key}
+		d = &door{key: key, people: map[string]int{}}
 		g.keys[key] = d
 	}
 	return d

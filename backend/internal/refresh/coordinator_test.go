@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
@@ -167,15 +168,17 @@ func bubble(t *testing.T, name string, test func(*testing.T)) {
 }
 
 func TestReading(t *testing.T) {
-	bubble(t, "a living token costs one read and no call", func(t *testing.T) {
+	bubble(t, "a living token costs no call, and no storage from the second time on", func(t *testing.T) {
 		b := given(t, 30*time.Minute)
 		token, warnings, err := b.get(t)
 		require.NoError(t, err)
 		require.Equal(t, "access-0", token)
 		require.Empty(t, warnings)
-		_, _, err = b.get(t)
-		require.NoError(t, err)
-		require.Len(t, b.storage.History(), 1, "the second is answered from memory")
+		b.storage.Forget()
+		for range 10 {
+			require.NoError(t, b.read(key))
+		}
+		require.Empty(t, b.storage.History(), "they are answered from memory")
 		require.Zero(t, b.source.calls.Load())
 	})
 	bubble(t, "fifty readers of a dead token make one call and all get the new one", func(t *testing.T) {
@@ -451,6 +454,19 @@ func TestFailures(t *testing.T) {
 			require.Zero(t, b.stored(t).Attempt)
 		})
 	}
+	bubble(t, "what cannot even be sent is not tried for each reader", func(t *testing.T) {
+		b := given(t, -time.Second)
+		b.source.before = func(int) error { return errNotSent }
+		require.ErrorIs(t, b.read(key), errNotSent)
+		for range 99 {
+			require.Equal(t, refresh.Unavailable, problem(t, b.read(key)))
+		}
+		require.EqualValues(t, 1, b.source.calls.Load())
+		require.Less(t, b.storage.Writes(), 5, "an intent, its end, and when to try again")
+		b.source.before = nil
+		time.Sleep(time.Minute)
+		require.NoError(t, b.read(key))
+	})
 	bubble(t, "a rate limit holds for the whole provider", func(t *testing.T) {
 		b := given(t, -time.Second)
 		other := b.others(t, 1)[0]
@@ -605,6 +621,37 @@ func TestMeanwhile(t *testing.T) {
 			require.NoError(t, err)
 		})
 		require.Equal(t, "reconnected", b.stored(t).Grant.AccessToken.Reveal())
+	})
+	bubble(t, "an import of a refresh token: nobody takes the other renewal for its own", func(t *testing.T) {
+		b := given(t, -time.Second)
+		land := b.out()
+		b.edit(t, func(c *store.Connection) {
+			now := time.Now()
+			c.AdoptImport(&providers.Grant{
+				RefreshToken: providers.NewSecret("imported"), Issued: now, Expires: now,
+			}, fingerprint, now)
+		})
+		tokens := make(chan string, 4)
+		for _, ask := range []func() (refresh.Answer, error){
+			func() (refresh.Answer, error) { return b.Refresh(context.Background(), key, anybody) },
+			func() (refresh.Answer, error) { return b.Get(context.Background(), key, anybody, 0) },
+		} {
+			for range cap(tokens) / 2 {
+				go func() {
+					a, err := ask()
+					assert.NoError(t, err)
+					tokens <- a.Connection.Grant.AccessToken.Reveal()
+				}()
+			}
+		}
+		synctest.Wait()
+		require.Empty(t, tokens, "they wait")
+		b.source.before = func(int) error { b.source.current = "imported"; return nil }
+		land()
+		for range cap(tokens) {
+			require.Equal(t, "access-2", <-tokens)
+		}
+		require.EqualValues(t, 2, b.source.calls.Load())
 	})
 	bubble(t, "a label: both are kept", func(t *testing.T) {
 		b := during(t, func(b *bench) {

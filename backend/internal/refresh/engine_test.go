@@ -63,6 +63,9 @@ func (n *entry) Run(ctx context.Context) time.Time {
 	case err != nil:
 		return n.e.o.Now().Add(tasks.LookAgain)
 	case c != nil && !c.Deleting.IsZero():
+		if under := n.e.tasks.Find(refresh.Name(n.key)); under != nil {
+			_, _ = under.Wait(ctx)
+		}
 		if err := n.e.Repository.Delete(ctx, n.key, connections.Act{}); err != nil {
 			return n.e.o.Now().Add(tasks.LookAgain)
 		}

@@ -1,6 +1,7 @@
 package refresh_test
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"testing"
@@ -8,81 +9,146 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// atLook does something during the n-th look from now: a caller looks first, its flight second.
-func (b *bench) atLook(n int, do func(*refresh.Terms)) {
-	b.source.terms = func(_ *store.Connection, t *refresh.Terms) {
-		if n--; n == 0 {
-			do(t)
+// meanwhile does something while the next look at a connection is being made: what the look tells is old by then.
+func (b *bench) meanwhile(do func()) {
+	done := false
+	b.source.terms = func(*store.Connection, *refresh.Terms) {
+		if !done {
+			done = true
+			do()
 		}
+	}
+}
+
+// crowd fills the provider's places with renewals of other connections. They end, all with this error, when leave is
+// called.
+func (b *bench) crowd(t *testing.T, outcome error) (leave func()) {
+	t.Helper()
+	release := make(chan struct{})
+	b.source.before = func(int) error { <-release; return outcome }
+	for _, k := range b.others(t, gate.Places) {
+		go func() { _ = b.read(k) }()
+	}
+	synctest.Wait()
+	require.EqualValues(t, gate.Places, b.source.calls.Load())
+	return func() {
+		close(release)
+		synctest.Wait()
 	}
 }
 
 var errNotSent = errors.New("nothing was sent")
 
-// What changes between a caller's look and its flight's is found out before the provider hears of it.
+// The wait for a place at the provider may be long. What changed meanwhile is found out before the provider hears of
+// it.
 func TestLastLook(t *testing.T) {
+	transient := &providers.Error{
+		Class: providers.Transient, Step: "refresh", Status: 400, Reason: "unexplained_refusal",
+	}
+	limited := &providers.Error{
+		Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: time.Hour,
+	}
+	edited := func(change func(*store.Connection)) func(*testing.T, *bench) {
+		return func(t *testing.T, b *bench) { b.edit(t, change) }
+	}
+	terms := func(change func(*refresh.Terms)) func(*testing.T, *bench) {
+		return func(_ *testing.T, b *bench) {
+			b.source.terms = func(_ *store.Connection, t *refresh.Terms) { change(t) }
+		}
+	}
 	for name, c := range map[string]struct {
-		look    int
-		change  func(*testing.T, *bench, *refresh.Terms)
+		change  func(*testing.T, *bench)
+		others  error // what the others' calls come to, if it is not transient
 		problem refresh.Problem
 		err     error
 	}{
-		"disabled": {1, func(t *testing.T, b *bench, _ *refresh.Terms) {
-			b.edit(t, func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) })
-		}, refresh.Disabled, nil},
-		"failed validation": {1, func(t *testing.T, b *bench, _ *refresh.Terms) {
-			b.edit(t, func(c *store.Connection) { c.Refused.Reason = store.ReasonGrantRefused })
-		}, refresh.NeedsReconnect, nil},
-		"a failure that another recorded": {1, func(t *testing.T, b *bench, _ *refresh.Terms) {
-			b.edit(t, func(c *store.Connection) {
-				c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(time.Hour)}
-			})
-		}, refresh.Unavailable, nil},
-		"nothing to refresh with": {2, func(_ *testing.T, _ *bench, t *refresh.Terms) { t.CanRefresh = false }, refresh.Expired, nil},
-		"paused":                  {2, func(_ *testing.T, _ *bench, t *refresh.Terms) { t.Paused = true }, refresh.Paused, nil},
-		"it may no longer write":  {2, func(_ *testing.T, b *bench, _ *refresh.Terms) { b.writable.Store(false) }, 0, logical.ErrReadOnly},
+		"disabled": {change: edited(disable), problem: refresh.Disabled},
+		"failed validation": {
+			change:  edited(func(c *store.Connection) { c.Refused.Reason = store.ReasonGrantRefused }),
+			problem: refresh.NeedsReconnect,
+		},
+		"a failure that another recorded": {
+			change: edited(func(c *store.Connection) {
+				now := time.Now()
+				c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Last: now, Next: now.Add(time.Hour)}
+			}),
+			problem: refresh.Unavailable,
+		},
+		"nothing to refresh with": {
+			change:  terms(func(t *refresh.Terms) { t.CanRefresh = false }),
+			problem: refresh.Expired,
+		},
+		"paused": {
+			change:  terms(func(t *refresh.Terms) { t.Paused = true }),
+			problem: refresh.Paused,
+		},
+		"it may no longer write": {
+			change: func(_ *testing.T, b *bench) { b.writable.Store(false) },
+			err:    logical.ErrReadOnly,
+		},
+		"deleted": {
+			change: func(t *testing.T, b *bench) {
+				require.NoError(t, b.store.DeleteConnection(context.Background(), key))
+				b.Invalidate(key)
+			},
+			problem: refresh.NotFound,
+		},
+		"the provider asked to be left alone": {
+			change:  func(*testing.T, *bench) {},
+			others:  limited,
+			problem: refresh.Unavailable,
+		},
 	} {
 		bubble(t, name, func(t *testing.T) {
 			b := given(t, -time.Second)
-			b.atLook(c.look, func(terms *refresh.Terms) { c.change(t, b, terms) })
-			_, _, err := b.get(t)
-			if c.err != nil {
+			leave := b.crowd(t, cmp.Or[error](c.others, transient))
+			answer := make(chan error, 1)
+			go func() { answer <- b.read(key) }()
+			synctest.Wait()
+			require.Empty(t, answer, "it waits for a place")
+			c.change(t, b)
+			leave()
+			if err := <-answer; c.err != nil {
 				require.Equal(t, c.err, err)
 			} else {
 				require.Equal(t, c.problem, problem(t, err))
 			}
-			require.Zero(t, b.source.calls.Load())
+			require.EqualValues(t, gate.Places, b.source.calls.Load(), "those of the others")
 		})
 	}
 	bubble(t, "another was faster", func(t *testing.T) {
 		b := given(t, -time.Second)
-		b.atLook(1, func(*refresh.Terms) {
-			_, _, err := b.get(t)
-			require.NoError(t, err)
-		})
+		b.meanwhile(func() { require.NoError(t, b.read(key)) })
 		token, _, err := b.get(t)
 		require.NoError(t, err)
 		require.Equal(t, "access-1", token)
 		require.EqualValues(t, 1, b.source.calls.Load())
 	})
-	bubble(t, "the provider asked to be left alone", func(t *testing.T) {
+	bubble(t, "another node was faster", func(t *testing.T) {
 		b := given(t, -time.Second)
-		other := b.others(t, 1)[0]
-		b.source.before = func(int) error {
-			return &providers.Error{Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: time.Hour}
-		}
-		b.atLook(2, func(*refresh.Terms) { _, _ = b.Get(context.Background(), other, anybody, 0) })
-		_, _, err := b.get(t)
-		require.Equal(t, refresh.Unavailable, problem(t, err))
-		require.EqualValues(t, 1, b.source.calls.Load(), "for the other")
+		leave := b.crowd(t, transient)
+		answer := make(chan string, 1)
+		go func() {
+			token, _, err := b.get(t)
+			assert.NoError(t, err)
+			answer <- token
+		}()
+		synctest.Wait()
+		b.behind(t, reconnect("theirs"))
+		b.Invalidate(key)
+		leave()
+		require.Equal(t, "access-theirs", <-answer)
+		require.EqualValues(t, gate.Places, b.source.calls.Load())
 	})
 }
 
@@ -142,19 +208,17 @@ func TestIntents(t *testing.T) {
 		b := given(t, -time.Second)
 		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{Key: key.String(), Generation: 0}))
 		settling, settle, recovered := make(chan struct{}), make(chan struct{}), make(chan error)
-		b.atLook(2, func(*refresh.Terms) { // a flight is about to store its intent
-			b.storage.Judge(func(a testenv.Access) error {
-				if a.Op == "delete" && isIntent(a) {
-					b.storage.Judge(nil)
-					close(settling)
-					<-settle
-				}
-				return nil
-			})
-			go func() { recovered <- b.Recover(context.Background()) }()
-			<-settling
+		old := testenv.Nth(1, func(a testenv.Access) bool { return a.Op == "delete" && isIntent(a) })
+		b.storage.Judge(func(a testenv.Access) error {
+			if old(a) {
+				close(settling)
+				<-settle
+			}
+			return nil
 		})
-		land := b.out()
+		go func() { recovered <- b.Recover(context.Background()) }()
+		<-settling
+		land := b.out() // is about to store its own
 		close(settle)
 		require.NoError(t, <-recovered)
 		synctest.Wait()

@@ -121,6 +121,19 @@ func TestTermsOfTheProvider(t *testing.T) {
 		time.Sleep(2 * time.Second)
 		require.EqualValues(t, 1, b.source.calls.Load())
 	})
+	bubble(t, "a demand sent again is answered by what came of it", func(t *testing.T) {
+		b := given(t, 2*time.Minute)
+		b.source.terms = func(_ *store.Connection, t *refresh.Terms) { t.MinAge = 57 * time.Minute }
+		for range 2 {
+			a, err := b.Refresh(context.Background(), key, anybody)
+			require.NoError(t, err)
+			require.Equal(t, "access-1", a.Connection.Grant.AccessToken.Reveal())
+		}
+		time.Sleep(10 * time.Second)
+		_, err := b.Refresh(context.Background(), key, anybody)
+		require.Equal(t, refresh.NotRefreshable, problem(t, err))
+		require.EqualValues(t, 1, b.source.calls.Load())
+	})
 	bubble(t, "a dead one is worth a try", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.source.terms = func(_ *store.Connection, t *refresh.Terms) { t.MinAge = 2 * time.Hour }

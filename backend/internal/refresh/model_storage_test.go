@@ -2,6 +2,8 @@ package refresh_test
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"strings"
 	"time"
@@ -90,6 +92,7 @@ func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs
 		k, err := store.ParseKey(name)
 		if !isConnection || err != nil {
 			_ = do()
+			v.lateIntent(key)
 			return
 		}
 		before, err := store.New(&v.disk).Connection(context.Background(), k)
@@ -100,7 +103,8 @@ func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs
 		}
 		if c, err := store.New(&v.disk).Connection(context.Background(), k); err == nil && c != nil {
 			held = v.stateOf(c)
-			held.denied = true
+			held.denied, held.mark = true, mark{} // whatever replaces it is newer
+			held.lateBy, held.late, held.label, held.disabled = v.p, time.Now(), c.Label, c.Disabled.On
 		}
 		v.onDisk[k] = held
 	})
@@ -166,6 +170,22 @@ func (w *world) stuckIntent(key string) {
 	}
 }
 
+// lateIntent allows for an intent that was made, replaced or removed late, while another stood there: if its process ends
+// before it settles that, nobody can tell what is in doubt. w.mu is held.
+func (w *world) lateIntent(key string) {
+	w.stuckIntent(key)
+	for k, held := range w.onDisk {
+		if held.token != nil && strings.TrimPrefix(key, "wal/") == intentName(k) {
+			held.token.doubt, held.token.blurred = true, true
+		}
+	}
+}
+
+func intentName(k store.Key) string {
+	sum := sha256.Sum256([]byte(k.String()))
+	return hex.EncodeToString(sum[:])
+}
+
 // written judges what storage holds now of a connection. w.mu is held.
 func (w *world) written(p *process, key string) {
 	name, ok := strings.CutPrefix(key, "connection/")
@@ -228,7 +248,7 @@ func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 		}
 	case !tok.refuses():
 		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, reasonOf(c), tok.value)
-	case reasonOf(c) == store.ReasonGrantRefused && tok.lost:
+	case reasonOf(c) == store.ReasonGrantRefused && tok.lost && !tok.blurred:
 		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
 	case reasonOf(c) == store.ReasonOutcomeUnknown && !tok.doubt:
 		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)

@@ -181,6 +181,11 @@ func (w *world) cutOff(p *process) {
 		}
 	}
 	clear(p.received)
+	for k, held := range w.onDisk {
+		if held.lateBy == p && time.Since(held.late) < 2*time.Minute {
+			w.wants[k].labels[held.label], w.wants[k].disabled[held.disabled] = true, true
+		}
+	}
 	for c := range w.calls {
 		if c.by == p {
 			c.token.doubt = true

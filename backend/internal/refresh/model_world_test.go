@@ -112,6 +112,7 @@ type token struct {
 	spent   time.Time
 	lost    bool // an answer to it was lost for good
 	doubt   bool // an engine that sees no more than it can must fear so
+	blurred bool // storage mixed up its intents
 }
 
 type access struct {
@@ -131,6 +132,12 @@ type state struct {
 	mark               mark
 	token              *token
 	denied             bool // storage took it and said that it did not
+
+	// Of a write that was made late: should its process end before it puts that right, people find it.
+	lateBy   *process
+	late     time.Time
+	label    string
+	disabled bool
 }
 
 func (w *world) note(format string, args ...any) {

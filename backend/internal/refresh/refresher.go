@@ -114,12 +114,33 @@ func (r *Refresher) Get(ctx context.Context, k store.Key, permit Permit, minTTL 
 		case err == nil:
 			err = keepsChanging(k, a)
 		}
-		if need == renewFirst && stageOf(a.Connection, a.Terms.Margin, r.Now()) != dead { // it may have died meanwhile
-			a.warn(why + ": " + r.inOurWords(k, err))
-			return a, nil
+		if need == renewFirst {
+			return r.instead(ctx, k, a, permit, why, err)
 		}
 		return Answer{}, err
 	}
+}
+
+// instead answers the living token, since no new one could be had. The wait for that may have been long: what became of the
+// connection meanwhile counts.
+func (r *Refresher) instead(ctx context.Context, k store.Key, a Answer, permit Permit, why string, failed error) (Answer, error) {
+	if now, err := r.look(ctx, k); err == nil {
+		a = now
+	} else if errors.As(err, new(*Error)) {
+		return Answer{}, err // it is gone
+	}
+	if err := permit(a.Connection); err != nil {
+		return Answer{}, err
+	}
+	need, _, err := a.judge(k, 0, r.Now())
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case need == renewNow: // it died meanwhile
+		return Answer{}, failed
+	}
+	a.warn(why + ": " + r.inOurWords(k, failed))
+	return a, nil
 }
 
 // Refresh renews the credential now, whatever the backoff says, but for a Retry-After of its own. A success within the
@@ -170,7 +191,7 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 		return false, &Error{Problem: NotRefreshable, Key: k, Why: "it holds a key; write a new one to connections/" + k.String()}
 	case !a.Terms.CanRefresh:
 		return false, &Error{Problem: NotRefreshable, Key: k, Why: "the provider gave no refresh token"}
-	case tooYoung(conn.Grant, a.Terms, now) && alive:
+	case tooYoung(conn.Grant, a.Terms, now) && alive && !recent(conn.LastRefresh, now, recentSuccess):
 		return false, &Error{
 			Problem: NotRefreshable, Key: k,
 			Why: "the provider renews no token younger than " + a.Terms.MinAge.String(),

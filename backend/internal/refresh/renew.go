@@ -65,7 +65,8 @@ func (r *Refresher) renewMeanwhile(k store.Key, a Answer) {
 
 func (r *Refresher) start(k store.Key, a Answer, want renewal) (*tasks.Work, error) {
 	if under := r.Tasks.Find(Name(k)); under != nil {
-		return under, nil // to join one costs the provider nothing
+		r.Gate.Promote(r.visit(k, a.Connection, want.class)) // it may wait behind those that nobody waits for
+		return under, nil                                    // to join one costs the provider nothing
 	}
 	if err := r.forbids(k, a, want.forced); err != nil {
 		return nil, err
@@ -98,7 +99,11 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 		return err
 	}
 	doubt, err := r.intend(ctx, k, a)
-	if err != nil {
+	switch {
+	case errors.Is(err, connections.ErrChanged):
+		n.answer, err = r.look(ctx, k)
+		return err
+	case err != nil:
 		return err
 	}
 
@@ -202,6 +207,8 @@ func (r *Refresher) intend(ctx context.Context, k store.Key, a Answer) (doubt bo
 		return doubt, nil
 	case store.IsReadOnly(err):
 		return false, logical.ErrReadOnly
+	case errors.Is(err, connections.ErrChanged):
+		return false, err
 	case ctx.Err() != nil:
 		return false, tasks.ErrClosed
 	}
@@ -297,7 +304,9 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 // notSent records that a request could not even be sent. Losing that record does no harm, so it is not held. The intent
 // ends, unless it tells of an earlier request: a later refusal must not be put down to this one.
 func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bool) {
-	if !doubt {
+	if doubt {
+		r.Connections.Abandon(k, a.Connection.Generation)
+	} else {
 		r.settle(ctx, k, a)
 	}
 	if ctx.Err() != nil {

@@ -1,7 +1,9 @@
 package refresh_test
 
 import (
+	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -79,6 +81,80 @@ func TestDue(t *testing.T) {
 		require.EqualValues(t, 1, b.source.calls.Load())
 		time.Sleep(10 * day)
 		require.EqualValues(t, 4, b.source.calls.Load(), "the last with less than an hour to go")
+	})
+}
+
+// A crowd that failed in one moment must not come back in one, and a provider that is down is asked ever more rarely.
+func TestBackoff(t *testing.T) {
+	down := func(int) error {
+		return &providers.Error{Class: providers.Transient, Step: "refresh", Status: 400, Reason: "unexplained_refusal"}
+	}
+	bubble(t, "doubles from two seconds, and with its jitter never exceeds ten minutes", func(t *testing.T) {
+		b := given(t, -time.Second)
+		b.source.before = down
+		base := 2 * time.Second
+		for range 16 {
+			require.Error(t, b.read(key))
+			a := b.stored(t).Attempt
+			require.Equal(t, time.Now(), a.Last.Local())
+			require.GreaterOrEqual(t, a.Next.Sub(a.Last), base)
+			require.LessOrEqual(t, a.Next.Sub(a.Last), min(2*base, 10*time.Minute))
+			base = min(2*base, 400*time.Second) // which leaves room for the jitter
+			time.Sleep(time.Until(a.Next))
+		}
+		require.EqualValues(t, 16, b.source.calls.Load(), "each at the first moment that it may be")
+	})
+	bubble(t, "differs between any two", func(t *testing.T) {
+		b := given(t, -time.Second)
+		b.source.before = down
+		waits := map[time.Duration]bool{}
+		keys := b.others(t, 20)
+		for _, k := range keys {
+			require.Error(t, b.read(k))
+			c, err := b.store.Connection(context.Background(), k)
+			require.NoError(t, err)
+			waits[c.Attempt.Next.Sub(c.Attempt.Last)] = true
+		}
+		require.Greater(t, len(waits), len(keys)/2, "they are drawn from a second in nanoseconds")
+	})
+}
+
+// A provider told a crowd the same moment. People may come at it; the background comes after it, not all at once.
+func TestRetriesAreSpread(t *testing.T) {
+	const connections, wait = 200, 10 * time.Minute
+	limited := func(c *store.Connection) {
+		c.Attempt = store.Attempt{
+			Failures: 1, Class: providers.RateLimited, Last: time.Now(), Next: time.Now().Add(wait), ProviderSerial: 1,
+		}
+	}
+	bubble(t, "of the background", func(t *testing.T) {
+		f := newFleet(t)
+		f.set(func() { f.paused = true })
+		f.add(t, "acme", connections, time.Minute)
+		for i := range connections {
+			f.edit(t, at("acme", i), limited)
+		}
+		f.set(func() { f.paused = false })
+		f.Nudge()
+		time.Sleep(wait - time.Nanosecond)
+		require.Zero(t, f.count("acme"), "never earlier than told")
+		time.Sleep(time.Nanosecond)
+		synctest.Wait()
+		require.Less(t, f.count("acme"), connections/4)
+		time.Sleep(30 * time.Second)
+		require.InDelta(t, connections/2, f.count("acme"), connections/4)
+		time.Sleep(31 * time.Second)
+		require.Equal(t, connections, f.count("acme"))
+	})
+	bubble(t, "but not that of a person", func(t *testing.T) {
+		b := given(t, time.Hour)
+		b.edit(t, limited)
+		time.Sleep(wait - time.Nanosecond)
+		_, err := b.Refresh(context.Background(), key, anybody)
+		require.Equal(t, refresh.Unavailable, problem(t, err))
+		time.Sleep(time.Nanosecond)
+		_, err = b.Refresh(context.Background(), key, anybody)
+		require.NoError(t, err)
 	})
 }
 

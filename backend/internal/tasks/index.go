@@ -99,9 +99,13 @@ func (r *Runner) Sooner(t Task, due time.Time) {
 	}
 }
 
-// put enters a task, moves it, or takes it out. One that waits or runs is entered when it has run. It is called under mu.
+// put enters a task, moves it, or takes it out. One that waits for its lane leaves it, since it may call for another now;
+// one that runs is entered when it has run. It is called under mu.
 func (x *index) put(t Task, due moment) {
 	p := t.place()
+	if p.state == waiting {
+		p.state, p.due = idle, never
+	}
 	was := p.due
 	p.due = due
 	switch {
@@ -130,25 +134,30 @@ func (x *index) signal() {
 	}
 }
 
-// pop takes out the earliest task that is due at now; it waits for its lane from then on.
-func (x *index) pop(now time.Time) (Task, bool) {
+// pop takes out the earliest task that is due at now; it waits for its lane from then on. changes tells later whether it
+// still does.
+func (x *index) pop(now time.Time) (t Task, changes uint32, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	if len(x.tasks) == 0 || x.tasks[0].place().due > momentOf(now) {
-		return nil, false
+		return nil, 0, false
 	}
-	t := heap.Pop(&x.tasks).(Task)
-	t.place().state = waiting
-	return t, true
+	t = heap.Pop(&x.tasks).(Task)
+	p := t.place()
+	p.state = waiting
+	return t, p.changes, true
 }
 
-// begin marks a task as running, and gives what finish needs to know.
-func (x *index) begin(t Task) (changes uint32) {
+// begin marks a task as running, unless it was Set since it was popped.
+func (x *index) begin(t Task, changes uint32) bool {
 	x.mu.Lock()
 	defer x.mu.Unlock()
 	p := t.place()
+	if p.state != waiting || p.changes != changes {
+		return false
+	}
 	p.state, p.due = running, never
-	return p.changes
+	return true
 }
 
 // finish enters a task anew: when it was Set since it began, by that; else at next, or Sooner.

@@ -177,8 +177,9 @@ func (r *Runner) Quiesce(ctx context.Context) {
 }
 
 // Close refuses new work, ends the loops, and waits for work that is under way until soft ends. Then it ends the context of
-// that, runs last, and waits until ctx ends. It gives the names of what is still there, which is abandoned.
-func (r *Runner) Close(ctx, soft context.Context, last func(context.Context)) (left []string) {
+// that, runs each of last beside the others, and waits until ctx ends. It gives the names of what is still there, which is
+// abandoned.
+func (r *Runner) Close(ctx, soft context.Context, last ...func(context.Context)) (left []string) {
 	r.mu.Lock()
 	r.closed = true
 	r.mu.Unlock()
@@ -186,7 +187,9 @@ func (r *Runner) Close(ctx, soft context.Context, last func(context.Context)) (l
 	r.await(soft)
 	r.stopWork()
 	r.mu.Lock()
-	r.spawn("saving what is left", func() { last(ctx) }, func() {})
+	for _, save := range last {
+		r.spawn("saving what is left", func() { save(ctx) }, func() {})
+	}
 	r.mu.Unlock()
 	r.await(ctx)
 	r.mu.Lock()

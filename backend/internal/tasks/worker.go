@@ -37,8 +37,9 @@ type worker struct {
 
 // turn is a task that waits for its lane.
 type turn struct {
-	task  Task
-	since time.Time
+	task    Task
+	changes uint32 // of the task's place when it began to wait
+	since   time.Time
 }
 
 func (w *worker) init() {
@@ -83,14 +84,14 @@ func (r *Runner) Wake() { r.index.signal() }
 // pass moves what is due to its lane, and starts what may start.
 func (r *Runner) pass(ctx context.Context) {
 	now, w := r.o.Now(), &r.worker
-	for t, ok := r.index.pop(now); ok && ctx.Err() == nil; t, ok = r.index.pop(now) {
+	for t, changes, ok := r.index.pop(now); ok && ctx.Err() == nil; t, changes, ok = r.index.pop(now) {
 		lane := t.Lane()
 		w.mu.Lock()
 		w.last = now
 		if len(w.waiting[lane]) == 0 {
 			w.turns = append(w.turns, lane)
 		}
-		w.waiting[lane] = append(w.waiting[lane], turn{t, now})
+		w.waiting[lane] = append(w.waiting[lane], turn{t, changes, now})
 		w.mu.Unlock()
 	}
 	for ctx.Err() == nil {
@@ -103,12 +104,12 @@ func (r *Runner) pass(ctx context.Context) {
 }
 
 // take picks the next task, of the lane whose turn it is.
-func (r *Runner) take() (Task, Lane, bool) {
+func (r *Runner) take() (turn, Lane, bool) {
 	w := &r.worker
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.total >= Wide || time.Now().Before(w.held) {
-		return nil, Lane{}, false
+		return turn{}, Lane{}, false
 	}
 	for range len(w.turns) {
 		lane := w.turns[0]
@@ -118,7 +119,7 @@ func (r *Runner) take() (Task, Lane, bool) {
 			w.turns = append(w.turns, lane)
 			continue
 		}
-		t := w.waiting[lane][0].task
+		t := w.waiting[lane][0]
 		if w.waiting[lane] = w.waiting[lane][1:]; len(w.waiting[lane]) == 0 {
 			delete(w.waiting, lane)
 		} else {
@@ -128,12 +129,15 @@ func (r *Runner) take() (Task, Lane, bool) {
 		w.total++
 		return t, lane, true
 	}
-	return nil, Lane{}, false
+	return turn{}, Lane{}, false
 }
 
 // run starts a task in a goroutine of its own.
-func (r *Runner) run(t Task, lane Lane) {
-	changes := r.index.begin(t)
+func (r *Runner) run(t turn, lane Lane) {
+	if !r.index.begin(t.task, t.changes) { // it was Set since, and comes again when that says
+		r.leave(lane)
+		return
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -141,20 +145,25 @@ func (r *Runner) run(t Task, lane Lane) {
 	}
 	var next time.Time
 	ended := false
-	r.spawn(lane.Kind+" "+t.Name(), func() { next, ended = t.Run(r.work), true }, func() {
+	r.spawn(lane.Kind+" "+t.task.Name(), func() { next, ended = t.task.Run(r.work), true }, func() {
 		if !ended { // it panicked
 			next = r.o.Now().Add(LookAgain)
 		}
-		r.index.finish(t, changes, next)
-		w := &r.worker
-		w.mu.Lock()
-		w.total--
-		if w.running[lane]--; w.running[lane] == 0 {
-			delete(w.running, lane)
-		}
-		w.mu.Unlock()
+		r.index.finish(t.task, t.changes, next)
+		r.leave(lane)
 		r.index.signal()
 	})
+}
+
+// leave gives a place in a lane back.
+func (r *Runner) leave(lane Lane) {
+	w := &r.worker
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.total--
+	if w.running[lane]--; w.running[lane] == 0 {
+		delete(w.running, lane)
+	}
 }
 
 // sleep is how long the worker may rest unless it is woken.

@@ -115,6 +115,9 @@ func Nobody(r *logical.Request) {
 	r.EntityID, r.DisplayName, r.ClientTokenAccessor, r.Unauthenticated = "", "", "", true
 }
 
+// errInternal is all that core tells of an existence check that failed.
+var errInternal = errors.New("internal error")
+
 // Result is an answer as a client of Vault's would get it.
 type Result struct {
 	*logical.Response
@@ -153,6 +156,11 @@ func (e *Env) Delete(path string, data map[string]any, as ...Caller) Result {
 	return e.send(context.Background(), logical.DeleteOperation, path, data, as)
 }
 
+// DeleteCtx is Delete with a caller who may hang up.
+func (e *Env) DeleteCtx(ctx context.Context, path string, data map[string]any, as ...Caller) Result {
+	return e.send(ctx, logical.DeleteOperation, path, data, as)
+}
+
 func (e *Env) send(ctx context.Context, op logical.Operation, path string, data map[string]any, as []Caller) Result {
 	req := &logical.Request{
 		ID: "test", Operation: op, Path: path, Data: data, Storage: e.Storage, MountPoint: Mount, Connection: &logical.Connection{},
@@ -166,7 +174,7 @@ func (e *Env) send(ctx context.Context, op logical.Operation, path string, data 
 		check.Operation, check.EntityID = logical.CreateOperation, ""
 		found, exists, err := e.Backend.HandleExistenceCheck(ctx, &check)
 		if err != nil && !errors.Is(err, logical.ErrUnsupportedPath) {
-			return result(req, nil, err)
+			return result(req, nil, errInternal)
 		}
 		if found && !exists {
 			req.Operation = logical.CreateOperation

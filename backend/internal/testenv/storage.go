@@ -49,6 +49,8 @@ type Storage struct {
 	hangs   func(Access) bool
 	until   func(Access)
 	deaf    bool // what hangs does so whatever becomes of its context
+	delays  func(Access) bool
+	later   func(Access)
 	history []Access
 }
 
@@ -74,6 +76,14 @@ func (s *Storage) hang(these func(Access) bool, until func(Access), deaf bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.hangs, s.until, s.deaf = these, until, deaf
+}
+
+// Delay lets the answers wait to the accesses that these picks, from now on; nil ends that. Each is made at once, and
+// answered when until returns: what is read is as old as the question.
+func (s *Storage) Delay(these func(Access) bool, until func(Access)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.delays, s.later = these, until
 }
 
 // FailWrites refuses every write.
@@ -126,7 +136,7 @@ func (s *Storage) Forget() {
 func (s *Storage) access(ctx context.Context, a Access, do func(context.Context) error) error {
 	s.mu.Lock()
 	s.history = append(s.history, a)
-	judge, hangs, until, deaf := s.judge, s.hangs, s.until, s.deaf
+	judge, hangs, until, deaf, delays, later := s.judge, s.hangs, s.until, s.deaf, s.delays, s.later
 	s.mu.Unlock()
 	if judge != nil {
 		if err := judge(a); err != nil {
@@ -134,6 +144,10 @@ func (s *Storage) access(ctx context.Context, a Access, do func(context.Context)
 		}
 	}
 	switch {
+	case delays != nil && delays(a):
+		err := do(ctx)
+		later(a)
+		return err
 	case hangs == nil || !hangs(a):
 		return do(ctx)
 	case deaf:

@@ -92,6 +92,22 @@ func TestStorageHangs(t *testing.T) {
 		require.NoError(t, <-done)
 		assert.Equal(t, "it", stored(t, s, "connection/a"))
 	})
+	bubble("a delayed answer is as old as the question", func(t *testing.T) {
+		s, release := &testenv.Storage{}, make(chan struct{})
+		require.NoError(t, put(impatient(t), s, "connection/a", "old"))
+		s.Delay(testenv.Nth(1, func(a testenv.Access) bool { return a.Op == "get" }), func(testenv.Access) { <-release })
+		answer := make(chan *logical.StorageEntry)
+		go func() {
+			e, err := s.Get(context.Background(), "connection/a")
+			assert.NoError(t, err)
+			answer <- e
+		}()
+		synctest.Wait()
+		require.NoError(t, put(impatient(t), s, "connection/a", "new"))
+		assert.Equal(t, "new", stored(t, s, "connection/a"))
+		close(release)
+		assert.Equal(t, "old", string((<-answer).Value))
+	})
 	bubble("what is refused does not hang", func(t *testing.T) {
 		s := &testenv.Storage{}
 		s.FailWrites()

@@ -11,7 +11,7 @@ TOOL      := go tool -modfile=scripts/tools/go.mod
 MODULES   := . scripts/plot scripts/tools scripts/vault
 
 TESTFLAGS ?=
-FUZZTIME  ?= 3s
+FUZZTIME  ?= 1000x
 
 .DEFAULT_GOAL := help
 
@@ -52,7 +52,7 @@ model: ## The model of the refresh engine, over twenty thousand random runs
 	go test -count=1 -timeout=60m ./backend/internal/refresh -run TestModel -seeds=20000 -seed=100000
 
 .PHONY: fuzz
-fuzz: ## Each fuzz test for FUZZTIME (3s)
+fuzz: ## Each fuzz test for FUZZTIME: inputs (1000x), or a time such as 10s
 	@scripts/fuzz.sh $(FUZZTIME)
 
 .PHONY: acceptance

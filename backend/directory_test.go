@@ -231,6 +231,7 @@ func TestLookThatIsOld(t *testing.T) {
 		t.Helper()
 		f.Write("connections/slack", map[string]any{"disabled": false}).OK(t)
 		close(answer)
+		f.Read("status", nil).OK(t) // which waits for the scan
 		f.Advance(time.Hour)
 		require.Eventually(t, func() bool {
 			f.periodic(t)

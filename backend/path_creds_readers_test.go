@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"sync"
@@ -119,7 +120,9 @@ func TestTooManyReaders(t *testing.T) {
 		all.Go(func() { assert.Equal(t, http.StatusOK, f.Read("creds/"+name, nil).Status) })
 	}
 	f.waits(t, b, inside, outside)
-	f.Read("creds/"+names[inside+outside], nil).
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	f.ReadCtx(ctx, "creds/"+names[inside+outside], nil).
 		Refused(t, http.StatusBadGateway, "too many requests wait for the provider")
 	close(b.release)
 	all.Wait()

@@ -1,5 +1,6 @@
 #!/bin/sh
-# Runs each fuzz test of the module for a time such as 10s: go takes only one test of one package at once.
+# Runs each fuzz test of the module for so many inputs, or a time such as 10s: go takes only one test of one package at
+# once. By time, go itself sometimes reports the end of the time as a failure.
 set -eu
 
 cd "$(dirname -- "$0")/.."

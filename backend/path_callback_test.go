@@ -196,7 +196,9 @@ func TestCallbackOfUnknownProviders(t *testing.T) {
 		for _, name := range []string{"later", "later", "another", "third"} {
 			assert.Equal(t, neutral(t), f.callback(t, name, query))
 		}
-		assert.Empty(t, f.Storage.History())
+		for _, a := range f.Storage.History() { // the start of the mount may still be looking for connections
+			assert.True(t, a.Op == "list" && (a.Under("connection/") || a.Under("wal/")), "%s %s", a.Op, a.Key)
+		}
 
 		f.Write("providers/later", f.acme()).OK(t)
 		id, _, code := f.parked(t, "slack", map[string]any{"provider": "later"})

@@ -139,7 +139,9 @@ func (r *Refresher) instead(ctx context.Context, k store.Key, a Answer, permit P
 	case need == renewNow: // it died meanwhile
 		return Answer{}, failed
 	}
-	a.warn(why + ": " + r.inOurWords(k, failed))
+	if status, _ := a.Status(r.Now()); status == store.StatusActive { // else judge has said why there is no new one
+		a.warn(why + ": " + r.inOurWords(k, failed))
+	}
 	return a, nil
 }
 

@@ -425,8 +425,9 @@ func TestDeletionThatWasCutOff(t *testing.T) {
 				require.Eventually(t, func() bool {
 					f.Advance(time.Second)
 					f.periodic(t)
-					return len(f.stored(t, "connection/org/default/")) == 0
+					return f.Read("connections/slack", nil).Status == http.StatusNotFound
 				}, 10*time.Second, 5*time.Millisecond, "the next process carries it through")
+				assert.Empty(t, f.stored(t, "connection/org/default/"))
 				assert.Empty(t, f.stored(t, "wal/"))
 				assert.False(t, f.provider.Alive(token))
 				f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "no connection")

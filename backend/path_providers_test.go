@@ -326,8 +326,13 @@ func TestProvidersDuringTheFirstScan(t *testing.T) {
 		f.Write("providers/unused", f.acme()).OK(t)
 		release := make(chan struct{})
 		read := func(a testenv.Access) bool { return a.Op == "get" && a.Under("connection/") }
-		f.Storage.Block(read, func(testenv.Access) { <-release })
+		scanning := make(chan struct{}, 10)
+		f.Storage.Block(read, func(testenv.Access) {
+			scanning <- struct{}{}
+			<-release
+		})
 		f.restart(t)
+		<-scanning
 		deletions := make(chan testenv.Result, 2)
 		for _, name := range []string{"acme", "unused"} {
 			go func() { deletions <- f.Delete("providers/"+name, nil) }()

@@ -31,6 +31,7 @@ type backend struct {
 	fenced  bool // Options.Paused
 
 	recovered atomic.Bool // what a crash cut off was tried again
+	beating   atomic.Bool // a heartbeat's work is under way
 	uncached  atomic.Bool // Vault was told to cache nothing
 	writable  atomic.Bool // whether this node may write, by Vault's last answer
 	paused    atomic.Bool // refreshing is paused, or nobody knows whether it is

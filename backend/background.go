@@ -143,8 +143,9 @@ func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, input
 	if err != nil {
 		return providers.Resolved{}, err
 	}
+	defer pass.Leave(gate.NotSent, 0)
 	resolved, err := p.client.Resolve(ctx, p.app, inputs)
-	pass.Leave(refresh.OutcomeOf(err))
+	pass.Tell(refresh.OutcomeOf(err))
 	return resolved, err
 }
 

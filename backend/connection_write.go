@@ -407,12 +407,13 @@ func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection
 	grant := conn.Clone().Grant
 	pass, err := b.enter(ctx, w.provider.name, w.key, conn)
 	if err == nil {
+		defer pass.Leave(gate.NotSent, 0)
 		var resolved providers.Resolved
 		resolved, err = w.provider.client.Resolve(ctx, w.provider.app, conn.Inputs)
 		if err == nil {
 			err = w.provider.client.Identify(ctx, w.provider.app, resolved, grant)
 		}
-		pass.Leave(aside(err))
+		pass.Leave(aside(err)) // before storage is written
 	}
 	if err != nil {
 		w.warnings = append(w.warnings, "whose account it is could not be learned: "+b.warningText(err))

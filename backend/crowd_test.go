@@ -228,14 +228,19 @@ func TestCrowd(t *testing.T) {
 
 	c.sick.Store(false)
 	close(c.release)
+	require.Eventually(t, func() bool { // a call that fails after the clock went on would begin another backoff
+		view := c.Read("status", nil).OK(t)
+		return fmt.Sprint(view["calls"], view["calls_waiting"]) == "0 0"
+	}, 10*time.Second, time.Millisecond)
 	c.Advance(afterwards)
 	c.periodic(t)
 	for _, a := range c.accounts {
 		c.read(t, a)
-		require.Eventually(t, func() bool { // while a provider that was down is probed, it is down
+		require.EventuallyWithT(t, func(t *assert.CollectT) { // while a provider that was down is probed, it is down
 			r := c.Read("creds/"+a.name, nil)
-			return r.Status == http.StatusOK && a.service.Alive(r.Data["access_token"].(string))
-		}, 10*time.Second, time.Millisecond, "%s of %s", a.name, a.provider)
+			require.Equal(t, http.StatusOK, r.Status, "%s of %s: %s", a.name, a.provider, r.Text)
+			require.True(t, a.service.Alive(r.Data["access_token"].(string)), a.name)
+		}, 10*time.Second, time.Millisecond)
 		require.Equal(t, "active", c.Read("connections/"+a.name, nil).OK(t)["status"])
 	}
 	c.spentOnce(t)

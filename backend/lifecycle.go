@@ -71,7 +71,11 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		return nil
 	}
 	b.tasks.Work() // it works already, unless it failed
+	if !b.beating.CompareAndSwap(false, true) {
+		return b.tidyFlows(ctx) // the last one hangs
+	}
 	b.tasks.Go("heartbeat", func(ctx context.Context) {
+		defer b.beating.Store(false)
 		if !b.recovered.Load() {
 			b.wake(ctx)
 			return

@@ -99,6 +99,9 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d 
 // flowTarget finds the connection that a flow is for, if there is one, and its provider.
 func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*store.Connection, *configured, error) {
 	known, _, err := b.connections.Get(ctx, k)
+	if store.Damaged(err) {
+		return nil, nil, damagedEntry(k)
+	}
 	if err != nil {
 		return nil, nil, err
 	}

@@ -265,15 +265,14 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 		return "the grant was not revoked: another connection rests on the same account at this provider, or one that " +
 			"cannot be read may, and many providers would end both", nil
 	}
-	revoking, cancel := context.WithTimeout(ctx, revokeTime)
-	defer cancel()
-	pass, err := b.enterAs(revoking, class, p.name, k, conn)
+	pass, err := b.enterAs(ctx, class, p.name, k, conn)
 	switch {
+	case err == nil:
+		defer pass.Leave(gate.NotSent, 0)
+		err = revokeGrant(ctx, p, conn.Inputs, conn.Grant)
+		pass.Tell(aside(err))
 	case errors.Is(err, gate.ErrClosed), ctx.Err() != nil:
 		return "", gate.ErrClosed
-	case err == nil:
-		err = revokeGrant(revoking, p, conn.Inputs, conn.Grant)
-		pass.Leave(aside(err))
 	}
 	if err != nil {
 		return "the connection is deleted, but the grant may live on at the provider (" + b.warningText(err) +

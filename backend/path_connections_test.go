@@ -421,7 +421,7 @@ func TestDeletionThatWasCutOff(t *testing.T) {
 				token := f.Read("creds/slack", nil).OK(t)["access_token"].(string)
 				end := cut(t, f)
 				f.restart(t)
-				f.Read("creds/slack", nil).Refused(t, http.StatusForbidden, "deleting")
+				f.Read("creds/slack", nil).Refused(t, http.StatusForbidden, "being deleted")
 				require.Eventually(t, func() bool {
 					f.Advance(time.Second)
 					f.periodic(t)

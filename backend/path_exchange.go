@@ -171,6 +171,9 @@ func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.P
 		return nil, err
 	}
 	known, _, err := b.connections.Get(ctx, k)
+	if store.Damaged(err) {
+		return nil, damagedEntry(k)
+	}
 	if err != nil {
 		return nil, err
 	}

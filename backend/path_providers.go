@@ -396,7 +396,7 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
 	n, unreadable := 0, 0
-	err := b.directory.each(ctx, func(_ store.Key, r *record) {
+	b.directory.mirror.each(func(_ store.Key, r *record) {
 		switch {
 		case r.unreadable:
 			unreadable++
@@ -405,8 +405,6 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 		}
 	})
 	switch force := d.Get("force").(bool); {
-	case err != nil:
-		return nil, err
 	case n > 0 && !force:
 		return nil, &statusError{http.StatusConflict, "provider " + name + " has connections (" + plural(n) + "): delete those first, or set force=true to leave them without a provider"}
 	case unreadable > 0 && !force:

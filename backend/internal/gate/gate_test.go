@@ -513,3 +513,99 @@ func TestHammer(t *testing.T) {
 	}
 	require.Equal(t, gate.Report{Unwell: map[string]gate.Unwell{}}, g.Report())
 }
+
+// Somebody more important may wait for a call that waits already.
+func TestPromote(t *testing.T) {
+	bubble(t, "a call that a person waits for takes one of people's places", func(t *testing.T) {
+		g := open()
+		crowd(t, g, gate.Places, "acme", gate.Reader)
+		v := of("acme", gate.Background)
+		other, waits := come(t, g, of("acme", gate.Reader)), come(t, g, v)
+		v.Class = gate.Person
+		g.Promote(v)
+		require.Equal(t, "inside", waits.stands())
+		require.Equal(t, "waiting", other.stands(), "nobody waits for that one")
+		waits.leave(gate.Succeeded, 0)
+		require.Equal(t, gate.Places, g.Report().Inside)
+	})
+	bubble(t, "a reader's goes before those of the background, and nobody is moved back", func(t *testing.T) {
+		g := open()
+		full := crowd(t, g, gate.Places, "acme", gate.Reader)
+		first, v := come(t, g, of("acme", gate.Background)), of("acme", gate.Background)
+		second := come(t, g, v)
+		v.Class = gate.Reader
+		g.Promote(v)
+		v.Class = gate.Background
+		g.Promote(v)
+		full[0].leave(gate.Succeeded, 0)
+		require.Equal(t, []string{"waiting", "inside"}, []string{first.stands(), second.stands()})
+	})
+	bubble(t, "one who was moved may give up", func(t *testing.T) {
+		g := open()
+		crowd(t, g, 16, "acme", gate.Person)
+		v := of("acme", gate.Reader)
+		x := come(t, g, v)
+		v.Class = gate.Person
+		g.Promote(v)
+		x.hangUp()
+		require.Equal(t, context.Canceled.Error(), x.stands())
+		require.Zero(t, g.Report().Waiting)
+	})
+	bubble(t, "of a key or a connection that nobody waits for, nothing happens", func(t *testing.T) {
+		g := open()
+		g.Promote(of("acme", gate.Person))
+		inside(t, g, of("acme", gate.Reader))
+		g.Promote(of("acme", gate.Person))
+		require.Equal(t, 1, g.Report().Inside)
+	})
+}
+
+// One account has four of people's places, so that others find some.
+func TestPlacesOfOneAccount(t *testing.T) {
+	bubble(t, "whoever comes behind its crowd is let in before it", func(t *testing.T) {
+		g := open()
+		var crowd []*guest
+		for range 6 {
+			v := of("acme", gate.Person)
+			v.Account = "ann"
+			crowd = append(crowd, come(t, g, v))
+		}
+		require.Equal(t, 4, countInside(crowd))
+		inside(t, g, of("acme", gate.Person))
+		crowd[0].leave(gate.Succeeded, 0)
+		require.Equal(t, "inside", crowd[4].stands())
+		require.Equal(t, "waiting", crowd[5].stands())
+	})
+	bubble(t, "at another key it has as many again, and readers' places are not counted so", func(t *testing.T) {
+		g := open()
+		at := func(key string, class gate.Class, n int) (all []*guest) {
+			for range n {
+				v := of(key, class)
+				v.Account = "ann"
+				all = append(all, come(t, g, v))
+			}
+			return all
+		}
+		require.Equal(t, 4, countInside(at("acme", gate.Person, 5)))
+		require.Equal(t, 4, countInside(at("globex", gate.Person, 5)))
+		require.Equal(t, gate.Places, countInside(at("initech", gate.Reader, gate.Places)))
+	})
+}
+
+// Who has the answer may say so and go on with further calls beside it.
+func TestTell(t *testing.T) {
+	bubble(t, "a probe that has its answer keeps nobody out, and its place stays taken", func(t *testing.T) {
+		g := open()
+		call(t, g, of("acme", gate.Reader), gate.Limited, time.Minute)
+		time.Sleep(time.Minute)
+		probe := inside(t, g, of("acme", gate.Person))
+		refused(t, g, of("acme", gate.Reader), gate.Resting, time.Now().Add(15*time.Second))
+		probe.pass.Tell(gate.Succeeded, 0)
+		inside(t, g, of("acme", gate.Reader))
+		require.Equal(t, 2, g.Report().Inside)
+		probe.leave(gate.Limited, time.Hour)
+		require.Equal(t, 1, g.Report().Inside)
+		state, _ := g.State("acme")
+		require.Equal(t, gate.Well, state, "only what was told counts")
+	})
+}

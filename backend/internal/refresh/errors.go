@@ -46,6 +46,10 @@ func (e *Error) Error() string {
 	case NotFound:
 		return fmt.Sprintf("no connection %s: start one with auth-code-url/%s, or write its key to connections/%s", e.Key, e.Key, e.Key)
 	case Disabled:
+		if e.Reason == store.ReasonDeleting {
+			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with auth-code-url/%s or connections/%s",
+				e.Key, e.Key, e.Key)
+		}
 		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key, e.Reason, e.Key)
 	case NeedsReconnect:
 		if e.HasKey {

@@ -106,6 +106,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	case err != nil:
 		return err
 	}
+	defer r.Connections.Abandon(k, n.seen) // unless what came of it was settled
 
 	g, unanswered, err := r.spend(ctx, k, a)
 
@@ -304,9 +305,7 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 // notSent records that a request could not even be sent. Losing that record does no harm, so it is not held. The intent
 // ends, unless it tells of an earlier request: a later refusal must not be put down to this one.
 func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bool) {
-	if doubt {
-		r.Connections.Abandon(k, a.Connection.Generation)
-	} else {
+	if !doubt {
 		r.settle(ctx, k, a)
 	}
 	if ctx.Err() != nil {

@@ -82,7 +82,9 @@ func New(o Options) logical.Factory {
 				return nil, err
 			}
 		}
-		b := &backend{catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process, fenced: o.Paused}
+		b := &backend{
+			catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process, fenced: o.Paused,
+		}
 		b.Backend = &framework.Backend{
 			Help:           backendHelp,
 			BackendType:    logical.TypeLogical,
@@ -127,7 +129,8 @@ func (b *backend) build() {
 	b.directory, b.flows = newDirectory(b), newFlowIndex(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
-		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.directory.changed, Unsettled: b.saving.begin,
+		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.directory.changed,
+		Unsettled: b.saving.begin,
 	})
 	b.refresher = refresh.New(refresh.Options{
 		Connections: b.connections, Gate: b.gate, Tasks: b.tasks, Source: b,

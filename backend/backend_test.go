@@ -101,8 +101,8 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 	return f
 }
 
-// restart mounts the engine anew on what storage holds, as after a crash: the former process is told nothing, and spends no
-// grant from now on.
+// restart mounts the engine anew on what storage holds, as after a crash: the former process is told nothing, and
+// spends no grant from now on.
 func (f *fixture) restart(t *testing.T) {
 	t.Helper()
 	f.System.SetReplication(consts.ReplicationPerformanceStandby)
@@ -114,7 +114,9 @@ func (f *fixture) acme() map[string]any {
 	u := f.provider.URL
 	return map[string]any{
 		"definition": "oauth2", "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
-		"endpoints":     map[string]any{"authorize": u + "/authorize", "token": u + "/token", "revoke": u + "/revoke", "identity": u + "/userinfo"},
+		"endpoints": map[string]any{
+			"authorize": u + "/authorize", "token": u + "/token", "revoke": u + "/revoke", "identity": u + "/userinfo",
+		},
 		"scopes":        "read,write",
 		"redirect_uris": appRedirect + ",http://127.0.0.1:8080/cb",
 		"return_urls":   "https://app.example.com/connected",
@@ -125,7 +127,8 @@ func (f *fixture) acme() map[string]any {
 func (f *fixture) issuer(t *testing.T) {
 	t.Helper()
 	f.Write("providers/idp", map[string]any{
-		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID,
+		"client_secret": providertest.ClientSecret,
 		"redirect_uris": appRedirect,
 	}).OK(t)
 }
@@ -136,7 +139,8 @@ func (f *fixture) start(t *testing.T, path string, data map[string]any, as ...te
 	return f.Write("auth-code-url/"+path, with(map[string]any{"provider": "acme"}, data), as...).OK(t)
 }
 
-// own starts a flow that ends at the application's redirect URI, lets the person consent, and gives what arrived there.
+// own starts a flow that ends at the application's redirect URI, lets the person consent,
+// and gives what arrived there.
 func (f *fixture) own(t *testing.T, path string, data map[string]any, as ...testenv.Caller) map[string]any {
 	t.Helper()
 	flow := f.start(t, path, with(map[string]any{"redirect_uri": appRedirect}, data), as...)
@@ -179,7 +183,9 @@ func page(t *testing.T, r testenv.Result) string {
 // periodic is Vault's heartbeat.
 func (f *fixture) periodic(t *testing.T) {
 	t.Helper()
-	_, err := f.Backend.HandleRequest(context.Background(), &logical.Request{Operation: logical.RollbackOperation, Storage: f.Storage})
+	_, err := f.Backend.HandleRequest(context.Background(), &logical.Request{
+		Operation: logical.RollbackOperation, Storage: f.Storage,
+	})
 	require.NoError(t, err)
 }
 
@@ -303,8 +309,8 @@ func (f *fixture) stored(t *testing.T, prefix string) []string {
 	return names
 }
 
-// bubbled runs a test in process on a clock of its own, with the provider "openai" configured. Nothing in it may go over
-// a network: that clock stands still meanwhile.
+// bubbled runs a test in process on a clock of its own, with the provider "openai" configured. Nothing in it may go
+// over a network: that clock stands still meanwhile.
 func bubbled(t *testing.T, name string, test func(*testing.T, *testenv.Env)) {
 	t.Helper()
 	t.Run(name, func(t *testing.T) {

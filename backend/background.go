@@ -19,9 +19,9 @@ const (
 	laneSave    = "save"
 )
 
-// connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time say
-// when. run does it, if it is still due, and says when to look again. One due time is kept for a connection, the earliest
-// of all kinds.
+// connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
+// say when. run does it, if it is still due, and says when to look again. One due time is kept for a connection, the
+// earliest of all kinds.
 type connectionTask struct {
 	due func(store.Key, *store.Connection, refresh.Terms) time.Time
 	run func(context.Context, store.Key) time.Time
@@ -78,16 +78,16 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 	return b.gate.Room(lane.Key)
 }
 
-// mayWrite asks Vault whether this node may write to the mount's storage. Room goes by the last answer, since it is asked
-// under a mutex.
+// mayWrite asks Vault whether this node may write to the mount's storage. Room goes by the last answer, since it is
+// asked under a mutex.
 func (b *backend) mayWrite() bool {
 	may := b.WriteSafeReplicationState()
 	b.writable.Store(may)
 	return may
 }
 
-// saving is the mount's task to save what storage refused, and to look after writes that failed. It is derived from what
-// package connections holds.
+// saving is the mount's task to save what storage refused, and to look after writes that failed. It is derived from
+// what package connections holds.
 type saving struct {
 	tasks.Place
 	b *backend
@@ -133,9 +133,11 @@ func (b *backend) lift(provider string) {
 	b.gate.Lift(provider + discovery)
 }
 
-// resolve fills in what is known of a provider before the first call of a flow. Where that asks for a discovery document, it
-// is a call like any other, to somebody who need not be the one that gives tokens.
-func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, inputs map[string]string) (providers.Resolved, error) {
+// resolve fills in what is known of a provider before the first call of a flow. Where that asks for a discovery
+// document, it is a call like any other, to somebody who need not be the one that gives tokens.
+func (b *backend) resolve(ctx context.Context, p *configured, k store.Key,
+	inputs map[string]string,
+) (providers.Resolved, error) {
 	if p.app.Definition.Discovery == nil {
 		return p.client.Resolve(ctx, p.app, inputs)
 	}
@@ -154,8 +156,8 @@ func (b *backend) enter(ctx context.Context, provider string, k store.Key, c *st
 	return b.enterAs(ctx, gate.Person, provider, k, c)
 }
 
-// aside is what came of a call beside those to the token endpoint, which says nothing of that: it may not even have one. Only
-// a request to be left alone concerns both.
+// aside is what came of a call beside those to the token endpoint, which says nothing of that: it may not even have
+// one. Only a request to be left alone concerns both.
 func aside(err error) (gate.Outcome, time.Duration) {
 	if o, after := refresh.OutcomeOf(err); o == gate.Limited {
 		return o, after

@@ -5,8 +5,8 @@ import (
 	"sync"
 )
 
-// cache keeps what was read from storage, by name, until it is told that storage changed. Values are shared: nobody may
-// change one. A value read before a change is never kept after it, whichever of the two finishes first.
+// cache keeps what was read from storage, by name, until it is told that storage changed. Values are shared: nobody
+// may change one. A value read before a change is never kept after it, whichever of the two finishes first.
 type cache[T any] struct {
 	mu     sync.Mutex
 	epoch  uint64        // guarded by mu; +1 with each drop

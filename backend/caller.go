@@ -66,5 +66,6 @@ func (b *backend) mayCreate(who caller, k store.Key, provision bool) error {
 	if err != nil || entity == nil {
 		return err // an id that Vault does not know is the application's own
 	}
-	return forbidden("user/%s is the id of a Vault entity: only that entity may create connections there; set provision=true to create one for it", k.Owner.ID)
+	return forbidden("user/%s is the id of a Vault entity: only that entity may create connections there; set "+
+		"provision=true to create one for it", k.Owner.ID)
 }

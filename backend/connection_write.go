@@ -53,7 +53,8 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 	}
 	if v, ok := d.GetOk("provider"); ok {
 		if w.known != nil && v.(string) != w.known.Provider {
-			return nil, badRequest("connection %s belongs to provider %q, which is fixed: make a connection of another name", k, w.known.Provider)
+			return nil, badRequest("connection %s belongs to provider %q, which is fixed: make a "+
+				"connection of another name", k, w.known.Provider)
 		}
 		name = v.(string)
 	}
@@ -129,7 +130,8 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	asked := d.Get("kind").(string)
 	switch {
 	case w.provider == nil && (w.imports || len(keys) > 0):
-		return conflict("provider %q is gone: configure it on providers/%s before writing a credential for it", w.known.Provider, w.known.Provider)
+		return conflict("provider %q is gone: configure it on providers/%s before writing a credential for it",
+			w.known.Provider, w.known.Provider)
 	case w.imports && len(keys) > 0:
 		return badRequest("name either key fields or tokens to import, not both")
 	case w.imports:
@@ -142,10 +144,12 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	case w.replaces:
 		return damagedEntry(w.key)
 	case w.known == nil:
-		return badRequest("nothing to store for %s: write the key fields of %q (see catalog/%s), import a refresh_token, or connect an account with auth-code-url/%s",
+		return badRequest("nothing to store for %s: write the key fields of %q (see catalog/%s), import a "+
+			"refresh_token, or connect an account with auth-code-url/%s",
 			w.key, w.provider.name, definition.ID, w.key)
 	case asked != "" && asked != string(w.known.Kind):
-		return badRequest("the kind of connection %s is %s: write a credential of another kind to change it", w.key, w.known.Kind)
+		return badRequest("the kind of connection %s is %s: write a credential of another kind to change it", w.key,
+			w.known.Kind)
 	}
 	w.kind = w.known.Kind
 	return nil
@@ -180,7 +184,8 @@ func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessTo
 func (w *write) readKey(keys map[string]string, asked string) error {
 	definition := w.provider.app.Definition
 	kind, err := kindOf(definition, asked, func(k providers.Kind) bool {
-		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials && k != providers.KindDeviceCode
+		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials &&
+			k != providers.KindDeviceCode
 	})
 	if err != nil {
 		return err
@@ -224,7 +229,8 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 	if v, ok := d.GetOk("private"); ok {
 		private := v.(bool)
 		if private && w.key.Owner.Kind != store.User {
-			return badRequest("private goes with connections of a user: an organization has no entity that could read it")
+			return badRequest("private goes with connections of a user: an organization has no " +
+				"entity that could read it")
 		}
 		w.edit(func(c *store.Connection) { c.Private = private })
 	}
@@ -257,7 +263,8 @@ func (w *write) readInputs(d *framework.FieldData) error {
 			return badRequest("%s", err)
 		}
 		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && w.grant == nil && w.keys == nil {
-			return badRequest("inputs say where the credential belongs: write it again in the same call, or start a new flow with them")
+			return badRequest("inputs say where the credential belongs: write it again in the same " +
+				"call, or start a new flow with them")
 		}
 		inputs, w.inputs = checked, checked
 		w.edit(func(c *store.Connection) { c.Inputs = checked })
@@ -278,7 +285,8 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	case c == nil && w.known != nil:
 		return nil, conflict("connection %s was deleted meanwhile: nothing was written", w.key)
 	case c != nil && w.known == nil:
-		return nil, conflict("connection %s was made by somebody else meanwhile: nothing was written; read it, then write again", w.key)
+		return nil, conflict("connection %s was made by somebody else meanwhile: nothing was written; "+
+			"read it, then write again", w.key)
 	case c == nil:
 		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
 	case !c.Deleting.IsZero():
@@ -310,8 +318,8 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	return c, nil
 }
 
-// sentAgain reports whether the write imports what c holds or has refreshed since: a client, a configuration tool or Vault
-// itself sent it again. Under other inputs the tokens belong elsewhere.
+// sentAgain reports whether the write imports what c holds or has refreshed since: a client, a configuration tool or
+// Vault itself sent it again. Under other inputs the tokens belong elsewhere.
 func (w *write) sentAgain(c *store.Connection) bool {
 	if !w.imports || w.inputs != nil && !maps.Equal(w.inputs, c.Inputs) {
 		return false
@@ -323,11 +331,13 @@ func (w *write) sentAgain(c *store.Connection) bool {
 
 // damagedEntry refuses to change what cannot be read.
 func damagedEntry(k store.Key) error {
-	return conflict("the entry of %s is damaged: write a credential with its provider, which replaces it, or delete it",
+	return conflict("the entry of %s is damaged: write a credential with its provider, which replaces "+
+		"it, or delete it",
 		k)
 }
 
-// beingDeleted refuses to bring back what a person deletes: the end of the deletion would take the new credential along.
+// beingDeleted refuses to bring back what a person deletes:
+// the end of the deletion would take the new credential along.
 func beingDeleted(k store.Key) error {
 	return conflict("connection %s is being deleted: delete it again if that does not end, then make it anew", k)
 }
@@ -345,7 +355,9 @@ func newConnection(k store.Key, provider string, kind providers.Kind, who caller
 }
 
 // store writes what the request brings.
-func (w *write) store(ctx context.Context, b *backend, apply func(*store.Connection) (*store.Connection, error)) (*store.Connection, error) {
+func (w *write) store(ctx context.Context, b *backend,
+	apply func(*store.Connection) (*store.Connection, error),
+) (*store.Connection, error) {
 	act := w.who.act("write", w.now)
 	if w.replaces {
 		return b.connections.Replace(ctx, w.key, act, apply)
@@ -363,7 +375,8 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 		return nil, err
 	}
 	if w.refreshed {
-		w.warnings = append(w.warnings, "these tokens were imported before and have been refreshed since; the newer ones were kept")
+		w.warnings = append(w.warnings, "these tokens were imported before and have been refreshed "+
+			"since; the newer ones were kept")
 		return conn, nil
 	}
 	if w.grant.AccessToken.IsZero() {
@@ -378,8 +391,8 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 	return b.identify(ctx, w, conn)
 }
 
-// storeImport stores the tokens. Should the same refresh token be on its way to the provider already, it waits for what
-// comes of that: adopting the token again would drop the answer.
+// storeImport stores the tokens. Should the same refresh token be on its way to the provider already, it waits for
+// what comes of that: adopting the token again would drop the answer.
 func (b *backend) storeImport(ctx context.Context, w *write) (*store.Connection, error) {
 	adopt := func(c *store.Connection) (*store.Connection, error) {
 		if c != nil && c.FromImport(w.grant) && b.connections.Spending(w.key) {
@@ -399,7 +412,8 @@ func (b *backend) storeImport(ctx context.Context, w *write) (*store.Connection,
 			}
 		}
 	}
-	return nil, conflict("the refresh token of %s is being spent again and again: nothing was written; send this again", w.key)
+	return nil, conflict("the refresh token of %s is being spent again and again: nothing was "+
+		"written; send this again", w.key)
 }
 
 // identify learns whose account imported or issued tokens belong to. Not knowing is a warning, not a failure.
@@ -420,14 +434,15 @@ func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection
 		return conn, nil
 	}
 	generation := conn.Generation
-	known, err := b.connections.Update(ctx, w.key, w.who.act("identify", w.now), func(c *store.Connection) (*store.Connection, error) {
-		if c == nil || c.Generation != generation {
-			return nil, nil // it has moved on
-		}
-		c.Identified(grant.Account)
-		c.Grant.Account, c.Grant.Config, c.Grant.SecretConfig = grant.Account, grant.Config, grant.SecretConfig
-		return c, nil
-	})
+	known, err := b.connections.Update(ctx, w.key, w.who.act("identify", w.now),
+		func(c *store.Connection) (*store.Connection, error) {
+			if c == nil || c.Generation != generation {
+				return nil, nil // it has moved on
+			}
+			c.Identified(grant.Account)
+			c.Grant.Account, c.Grant.Config, c.Grant.SecretConfig = grant.Account, grant.Config, grant.SecretConfig
+			return c, nil
+		})
 	if err != nil || known == nil {
 		return conn, nil // the tokens are stored; the account will be learned another time
 	}

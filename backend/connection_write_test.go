@@ -25,9 +25,12 @@ func TestImport(t *testing.T) {
 		f.connect(t, "first")
 		stolen := f.provider.Requests(providers.StepToken)
 		require.Len(t, stolen, 1)
-		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK, `{"access_token":"imported-access","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK,
+			`{"access_token":"imported-access","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
 		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"account-2","name":"Grace"}`))
-		made := f.Write("connections/imported", map[string]any{"provider": "acme", "refresh_token": "from elsewhere", "label": "Moved"}).OK(t)
+		made := f.Write("connections/imported", map[string]any{
+			"provider": "acme", "refresh_token": "from elsewhere", "label": "Moved",
+		}).OK(t)
 		assert.Equal(t, "active", made["status"])
 		assert.Equal(t, "Moved", made["label"])
 		assert.Equal(t, "account-2", members(t, made["account"])["id"])
@@ -58,8 +61,12 @@ func TestImportThatCannotBeTried(t *testing.T) {
 		code   int
 	}{
 		"provider down": {providertest.Respond(http.StatusServiceUnavailable, "busy"), "active", http.StatusBadGateway},
-		"refused":       {providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`), "needs_reconnect", http.StatusConflict},
-		"app refused":   {providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`), "active", http.StatusConflict},
+		"refused": {
+			providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`), "needs_reconnect", http.StatusConflict,
+		},
+		"app refused": {
+			providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`), "active", http.StatusConflict,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
@@ -107,16 +114,20 @@ func TestImportSentAgain(t *testing.T) {
 
 		f.Write("connections/slack", map[string]any{"disabled": true}).OK(t)
 		f.Write("connections/slack", imported).OK(t)
-		assert.Equal(t, "active", f.Write("connections/slack", with(imported, map[string]any{"disabled": false})).OK(t)["status"])
+		assert.Equal(t, "active", f.Write("connections/slack",
+			with(imported, map[string]any{"disabled": false})).OK(t)["status"])
 		f.Advance(time.Minute)
 		assert.Equal(t, "active", f.Write("refresh/slack", nil).OK(t)["status"])
 	})
 }
 
-// The retry may come while the imported token is being spent, with another access token even. Adopting it again would drop
-// what the provider answers.
+// The retry may come while the imported token is being spent, with another access token even. Adopting it again would
+// drop what the provider answers.
 func TestImportSentAgainDuringItsRefresh(t *testing.T) {
-	for name, again := range map[string]map[string]any{"as it was": nil, "with an access token": {"access_token": "another", "expires_in": 3600}} {
+	for name, again := range map[string]map[string]any{
+		"as it was":            nil,
+		"with an access token": {"access_token": "another", "expires_in": 3600},
+	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				imported := map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}
@@ -167,7 +178,8 @@ func TestImportSentAgainAfterARefusal(t *testing.T) {
 		imported := f.imported(t, "slack")
 		f.Advance(time.Minute)
 		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`),
-			providertest.Respond(http.StatusOK, `{"access_token":"healed","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
+			providertest.Respond(http.StatusOK,
+				`{"access_token":"healed","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
 		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "grant_refused")
 		assert.Equal(t, "active", f.Write("connections/slack", imported).OK(t)["status"])
 		sent := f.provider.Requests(providers.StepRefresh)
@@ -180,13 +192,15 @@ func TestImportSentAgainAfterARefusal(t *testing.T) {
 func TestImportSentAgainWithOtherInputs(t *testing.T) {
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
-	definition := append(generic, "\ninputs:\n  - name: shop\n    set_by: connection\n    default: one\n    pattern: '[a-z]+'\n"...)
+	definition := append(generic, "\ninputs:\n  - name: shop\n    set_by: connection\n    default: one\n "+
+		"   pattern: '[a-z]+'\n"...)
 	catalog, err := providers.NewRegistry(fstest.MapFS{"oauth2.yaml": {Data: definition}})
 	require.NoError(t, err)
 	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
 		imported := f.imported(t, "slack")
 		f.Advance(time.Minute)
-		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK, `{"access_token":"of shop two","token_type":"bearer","expires_in":3600}`))
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK,
+			`{"access_token":"of shop two","token_type":"bearer","expires_in":3600}`))
 		elsewhere := with(imported, map[string]any{"inputs": map[string]any{"shop": "two"}})
 		assert.Equal(t, "two", members(t, f.Write("connections/slack", elsewhere).OK(t)["inputs"])["shop"])
 		assert.Equal(t, "of shop two", f.Read("creds/slack", nil).OK(t)["access_token"])
@@ -204,7 +218,8 @@ func TestImportSentAgainAfterAReconnect(t *testing.T) {
 		imported := f.imported(t, "slack")
 		f.connect(t, "slack")
 		f.Advance(time.Minute)
-		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK, `{"access_token":"of the import","token_type":"bearer","expires_in":3600}`))
+		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK,
+			`{"access_token":"of the import","token_type":"bearer","expires_in":3600}`))
 		f.Write("connections/slack", imported).OK(t)
 		assert.Equal(t, "of the import", f.Read("creds/slack", nil).OK(t)["access_token"])
 	})
@@ -222,7 +237,10 @@ func (f *fixture) imported(t *testing.T, path string) map[string]any {
 
 func TestClientCredentials(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		made := f.Write("connections/machine", map[string]any{"provider": "acme", "kind": "client_credentials", "label": "M"}).OK(t)
+		made := f.Write("connections/machine", map[string]any{
+			"provider": "acme", "kind": "client_credentials",
+			"label": "M",
+		}).OK(t)
 		assert.Equal(t, "client_credentials", made["kind"])
 		assert.Equal(t, true, made["refreshable"])
 		assert.Equal(t, "M", made["label"])

@@ -68,11 +68,16 @@ type crowd struct {
 
 func newCrowd(t *testing.T) *crowd {
 	t.Helper()
-	c := &crowd{fixture: newFixture(t, Options{}, testenv.InProcess), release: make(chan struct{}), fails: map[string][]time.Time{}, hasty: map[string]int{}, ticks: make(chan struct{}, crowdReaders*crowdReads/crowdTick)}
+	c := &crowd{
+		fixture: newFixture(t, Options{}, testenv.InProcess), release: make(chan struct{}), fails: map[string][]time.Time{},
+		hasty: map[string]int{}, ticks: make(chan struct{}, crowdReaders*crowdReads/crowdTick),
+	}
 	clock := providertest.WithClock(c.Now)
 	rotating := &service{Server: c.provider, life: crowdLife, rotates: true}
 	failing := &service{Server: providertest.New(t, clock), life: crowdLife, fails: true}
-	hanging := &service{Server: providertest.New(t, clock, providertest.WithLifetime(hungLife)), life: hungLife, rotates: true, hangs: true}
+	hanging := &service{
+		Server: providertest.New(t, clock, providertest.WithLifetime(hungLife)), life: hungLife, rotates: true, hangs: true,
+	}
 	reusing := &service{Server: providertest.New(t, clock, providertest.WithReusableRefreshTokens()), life: crowdLife}
 	c.services = []*service{rotating, failing, hanging, reusing}
 	of := []*service{failing, hanging, reusing, reusing, rotating, rotating, rotating, rotating, rotating, rotating}
@@ -81,7 +86,9 @@ func newCrowd(t *testing.T) *crowd {
 	for p := range crowdProviders {
 		name, at := crowdProvider(p), of[p%len(of)].URL
 		c.Write("providers/"+name, with(c.acme(), map[string]any{
-			"endpoints": map[string]any{"authorize": at + "/authorize", "token": at + "/token"}, "token_params": map[string]any{"provider": name},
+			"endpoints": map[string]any{"authorize": at + "/authorize", "token": at + "/token"}, "token_params": map[string]any{
+				"provider": name,
+			},
 		})).OK(t)
 	}
 	for i := range crowdConnections {
@@ -93,7 +100,9 @@ func newCrowd(t *testing.T) *crowd {
 	}
 	c.sick.Store(true)
 	for range crowdReaders * crowdReads { // more calls than there will be
-		failing.Next(providers.StepRefresh, func(_ *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		failing.Next(providers.StepRefresh, func(
+			_ *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			if c.sick.Load() {
 				c.failed(r.Form.Get("provider"), r.Form.Get("refresh_token"))
 				w.WriteHeader(http.StatusInternalServerError)
@@ -101,7 +110,9 @@ func newCrowd(t *testing.T) *crowd {
 			}
 			behave(w, r)
 		})
-		hanging.Next(providers.StepRefresh, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		hanging.Next(providers.StepRefresh, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			c.hung.Add(1)
 			defer c.hung.Add(-1)
 			providertest.HangUntil(c.release)(s, w, r, behave)
@@ -110,7 +121,8 @@ func newCrowd(t *testing.T) *crowd {
 	return c
 }
 
-// failed records a call that a provider which is down did not answer. It spends no grant, so each keeps its refresh token.
+// failed records a call that a provider which is down did not answer.
+// It spends no grant, so each keeps its refresh token.
 func (c *crowd) failed(provider, grant string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -126,8 +138,8 @@ func (c *crowd) failed(provider, grant string) {
 
 func crowdProvider(p int) string { return fmt.Sprintf("p%03d", p) }
 
-// read reads a credential: a healthy provider's is always there unless it is disabled, and it is never an older one than
-// was given to anybody before.
+// read reads a credential: a healthy provider's is always there unless it is disabled, and it is never an older one
+// than was given to anybody before.
 func (c *crowd) read(t *testing.T, a *account) {
 	t.Helper()
 	newest := a.newest.Load()
@@ -171,7 +183,9 @@ func (c *crowd) meddle(t *testing.T, reader, round int, a *account) {
 		ok(c.Write("connections/"+a.name, map[string]any{"disabled": true}))
 		ok(c.Write("connections/"+a.name, map[string]any{"disabled": false}))
 	case 3:
-		ok(c.Write("providers/"+a.provider, map[string]any{"return_urls": fmt.Sprintf("https://app.example.com/%d/%d", reader, round)}))
+		ok(c.Write("providers/"+a.provider, map[string]any{
+			"return_urls": fmt.Sprintf("https://app.example.com/%d/%d", reader, round),
+		}))
 	case 4:
 		switch round / 10 % 3 {
 		case 0:

@@ -14,10 +14,11 @@ import (
 // finishDeletion is how long after a deletion began the background carries it through, if it was cut off.
 const finishDeletion = time.Minute
 
-const damagedWarning = "the entry was damaged: it is deleted, and whatever it held was not revoked; revoke it in the account's settings at the service"
+const damagedWarning = "the entry was damaged: it is deleted, and whatever it held was not revoked; revoke it in " +
+	"the account's settings at the service"
 
-// deleteConnection ends a connection for good, and says what did not go as it should. It is marked first and gone at the
-// end: a crash between the two leaves a mark, and the background carries on.
+// deleteConnection ends a connection for good, and says what did not go as it should. It is marked first and gone at
+// the end: a crash between the two leaves a mark, and the background carries on.
 func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connections.Act) (warning string, err error) {
 	if err := b.voidFlows(ctx, k); err != nil {
 		return "", err
@@ -37,9 +38,11 @@ func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connect
 	return b.endConnection(ctx, k, act, gate.Person)
 }
 
-// endConnection carries a marked deletion through. A renewal under way lands first, so that what is revoked is the newest
-// there is.
-func (b *backend) endConnection(ctx context.Context, k store.Key, act connections.Act, class gate.Class) (warning string, err error) {
+// endConnection carries a marked deletion through. A renewal under way lands first, so that what is revoked is the
+// newest there is.
+func (b *backend) endConnection(ctx context.Context, k store.Key, act connections.Act,
+	class gate.Class,
+) (warning string, err error) {
 	if under := b.tasks.Find(refresh.Name(k)); under != nil {
 		b.promote(ctx, k)
 		if _, _ = under.Wait(ctx); ctx.Err() != nil {
@@ -59,7 +62,8 @@ func (b *backend) endConnection(ctx context.Context, k store.Key, act connection
 	return warning, b.connections.Delete(ctx, k, act)
 }
 
-// promote lets the renewal of a connection that waits for its provider go as a person's, since a person waits for it now.
+// promote lets the renewal of a connection that waits for its provider go as a person's,
+// since a person waits for it now.
 func (b *backend) promote(ctx context.Context, k store.Key) {
 	if c, _, err := b.connections.Get(ctx, k); err == nil && c != nil {
 		b.gate.Promote(gate.Visit{Key: c.Provider, Connection: k.String(), Class: gate.Person})
@@ -83,7 +87,8 @@ func (b *backend) runDeletion(ctx context.Context, k store.Key) time.Time {
 		return b.endConnection(ctx, k, connections.Act{Verb: "delete"}, gate.Background)
 	})
 	if err != nil {
-		b.Logger().Warn("a deletion that was cut off could not be finished yet", "connection", k.String(), "error", err)
+		b.Logger().Warn("a deletion that was cut off could not be finished yet", "connection", k.String(),
+			"error", err)
 		return b.now().Add(tasks.LookAgain)
 	}
 	if warning, _ := out.(string); warning != "" { // whoever asked for it is gone

@@ -10,8 +10,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 )
 
-// directory knows a little of every connection, so that counts and questions across owners need not read them all. What
-// falls due for a connection is kept in the same record.
+// directory knows a little of every connection, so that counts and questions across owners need not read them all.
+// What falls due for a connection is kept in the same record.
 type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
@@ -102,8 +102,8 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 // forget says that somebody else changed a connection.
 func (d *directory) forget(keys ...store.Key) { d.mirror.forget(keys...) }
 
-// fill reads what storage has and the directory does not know, and names the connections that storage did not give: those
-// alone are read again by the next fill.
+// fill reads what storage has and the directory does not know, and names the connections that storage did not give:
+// those alone are read again by the next fill.
 func (d *directory) fill(ctx context.Context) (unread[store.Key], error) {
 	return d.mirror.fill(ctx, source[store.Key, record]{
 		keys: d.b.store.EachKey,
@@ -123,8 +123,8 @@ func (d *directory) fill(ctx context.Context) (unread[store.Key], error) {
 
 func unreadable(r *record) { r.unreadable = true }
 
-// each calls fn with every connection's record, reading first what the directory does not know. fn must not call back, nor
-// keep the record.
+// each calls fn with every connection's record, reading first what the directory does not know. fn must not call back,
+// nor keep the record.
 func (d *directory) each(ctx context.Context, fn func(store.Key, *record)) error {
 	if _, err := d.fill(ctx); err != nil {
 		return err

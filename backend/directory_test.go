@@ -28,13 +28,19 @@ func TestRecordTellsTheStatus(t *testing.T) {
 	}
 	whole := grant(func(*providers.Grant) {})
 	for name, c := range map[string]store.Connection{
-		"active":       {Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"a key":        {Credential: store.Credential{Pinned: "p"}},
-		"disabled":     {Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"deleting":     {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"refused":      {Credential: store.Credential{Pinned: "p", Grant: whole, Refused: store.Refusal{Reason: store.ReasonIdleLimit}}},
-		"expired":      {Credential: store.Credential{Pinned: "p", Grant: grant(func(g *providers.Grant) { g.Expires = now })}},
-		"past a limit": {Credential: store.Credential{Pinned: "p", Grant: grant(func(g *providers.Grant) { g.HardLimit = now })}},
+		"active":   {Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"a key":    {Credential: store.Credential{Pinned: "p"}},
+		"disabled": {Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"deleting": {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"refused": {
+			Credential: store.Credential{Pinned: "p", Grant: whole, Refused: store.Refusal{Reason: store.ReasonIdleLimit}},
+		},
+		"expired": {Credential: store.Credential{Pinned: "p", Grant: grant(func(g *providers.Grant) {
+			g.Expires = now
+		})}},
+		"past a limit": {Credential: store.Credential{Pinned: "p", Grant: grant(func(g *providers.Grant) {
+			g.HardLimit = now
+		})}},
 	} {
 		for _, renewable := range []bool{true, false} {
 			for _, fingerprint := range []*string{&same, &other, nil} {
@@ -105,8 +111,8 @@ func (f *fixture) loses(keys ...string) {
 	})
 }
 
-// Nor must one that storage does not give: the others are counted, listed and refreshed in the background, and it follows
-// when storage gives it again.
+// Nor must one that storage does not give: the others are counted, listed and refreshed in the background, and it
+// follows when storage gives it again.
 func TestLostEntry(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		for _, name := range []string{"a", "lost", "z"} {
@@ -126,7 +132,10 @@ func TestLostEntry(t *testing.T) {
 		check := func(connections, unreadable int) {
 			t.Helper()
 			status := f.Read("status", nil).OK(t)
-			for field, want := range map[string]int{"connections": connections, "scheduled": connections, "unreadable": unreadable} {
+			for field, want := range map[string]int{
+				"connections": connections, "scheduled": connections,
+				"unreadable": unreadable,
+			} {
 				assert.InDelta(t, want, number(status[field]), 0, field)
 			}
 			list := f.List("connections/").OK(t)
@@ -173,7 +182,9 @@ func TestRevocationBesideALostEntry(t *testing.T) {
 func TestDamagedFlow(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.start(t, "slack", nil)
-		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "flow/" + strings.Repeat("ab", 32), Value: []byte(`{"version":9}`)}))
+		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{
+			Key: "flow/" + strings.Repeat("ab", 32), Value: []byte(`{"version":9}`),
+		}))
 		f.restart(t)
 		assert.InDelta(t, 1, number(f.Read("status", nil).OK(t)["open_flows"]), 0)
 		assert.Equal(t, "flow_open", f.Read("connections/slack", nil).OK(t)["status_reason"])

@@ -1,4 +1,5 @@
-// Package backend owns the mount: it is the only package that knows Vault's framework, and it says what each path does.
+// Package backend owns the mount: it is the only package that knows Vault's framework,
+// and it says what each path does.
 //
 // # Paths
 //
@@ -8,7 +9,8 @@
 //	catalog/[:definition]     path_catalog.go           what can be connected
 //	providers/[:provider]     path_providers.go         definitions as the operator configured them
 //	connections/O/            path_connections_list.go  names, at every level
-//	connections/O/:name       path_connections.go       masked metadata; keys and imports (connection_write.go), deletion.go
+//	connections/O/:name       path_connections.go       masked metadata; keys and imports (connection_write.go),
+//	                                                    deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow
@@ -26,7 +28,8 @@
 //	internal/refresh      when a credential is renewed, how a grant is spent for it, what came of that
 //	internal/tasks        what falls due, and every goroutine
 //	internal/gate         who may call a provider now
-//	internal/connections  the state of each connection, in storage and in memory; the only writer of connections and intents
+//	internal/connections  the state of each connection, in storage and in memory; the only writer of
+//	                      connections and intents
 //	internal/store        entries, keys and encodings
 //	internal/egress       the HTTP client
 //	providers             what a service is, and how it is spoken to
@@ -44,13 +47,13 @@
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
 // writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a
-// node that begins to write, as one whose storage was restored, has its mounts made anew, with nothing in memory. Where a
-// write failed, storage is asked (package connections).
+// node that begins to write, as one whose storage was restored, has its mounts made anew, with nothing in memory.
+// Where a write failed, storage is asked (package connections).
 //
 // # Locks
 //
-// In this order, and with none of them held anybody waits for the gate, for a task, for a provider or for Vault's system
-// view. Every call to storage has a time-out of its own.
+// In this order, and with none of them held anybody waits for the gate, for a task, for a provider or for Vault's
+// system view. Every call to storage has a time-out of its own.
 //
 //  1. configWrites, over the read and write of config or of one provider
 //  2. a flow's lock (flowIndex.lock)
@@ -60,9 +63,9 @@
 //
 // # To add background work
 //
-// What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter both
-// in connectionTasks (build in backend.go); a refresh and the end of a deletion are there. For entries of another kind,
-// keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever the entry changes.
+// What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
+// both in connectionTasks (build in backend.go); a refresh and the end of a deletion are there. For entries of another
+// kind, keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever the entry changes.
 //
 // # What must hold
 //

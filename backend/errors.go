@@ -69,7 +69,8 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 	case errors.As(err, &call):
 		switch call.Class {
 		case providers.Misconfigured, providers.Rejected, providers.Forbidden:
-			return coded(http.StatusConflict, call.Error()+": the provider refuses the app, an operator corrects it on providers/")
+			return coded(http.StatusConflict, call.Error()+": the provider refuses the app, an operator "+
+				"corrects it on providers/")
 		}
 		return coded(http.StatusBadGateway, call.Error()+": try again later")
 	case store.IsReadOnly(err):
@@ -77,7 +78,8 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 	case errors.Is(err, tasks.ErrClosed), errors.Is(err, gate.ErrClosed):
 		return coded(http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return coded(http.StatusServiceUnavailable, "the request ended before its answer was there; what it started goes on: send it again")
+		return coded(http.StatusServiceUnavailable, "the request ended before its answer was there; what it started "+
+			"goes on: send it again")
 	}
 	b.Logger().Error("a request failed", "operation", string(req.Operation), "error", err)
 	return nil, err

@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// HandleRequest refuses values of a wrong type before the framework does: its error quotes them, and they may be secret.
+// HandleRequest refuses values of a wrong type before the framework does:
+// its error quotes them, and they may be secret.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if field, want := b.wrongType(req); field != "" {
 		return b.toVault(req, badRequest("field %q has a value of the wrong type: give a %s", field, want))

@@ -11,8 +11,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
-// confirmationAlphabet leaves out what people confuse: 0 O, 1 I L, 5 S, 2 Z, 8 B, U V. Twenty-three letters in eight places
-// are 36 bits; five tries at them are nothing.
+// confirmationAlphabet leaves out what people confuse: 0 O, 1 I L, 5 S, 2 Z, 8 B, U V. Twenty-three letters in eight
+// places are 36 bits; five tries at them are nothing.
 const confirmationAlphabet = "34679ACDEFGHJKMNPQRTWXY"
 
 // newState makes 256 bits of state.
@@ -47,13 +47,16 @@ func digest(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// flowIndex knows the flows there are, so that a connection's metadata can show them and a caller cannot open without end.
+// flowIndex knows the flows there are, so that a connection's metadata
+// can show them and a caller cannot open without end.
 type flowIndex struct {
 	b      *backend
 	mirror *mirror[string, openFlow] // by flow id
 
-	starting chan struct{}     // holds a token while a flow is counted and stored, so that no more are open than may be
-	locks    [64]chan struct{} // of flows, by the first digits of their id; held for storage only, never over the network
+	// holds a token while a flow is counted and stored, so that no more are open than may be
+	starting chan struct{}
+	// of flows, by the first digits of their id; held for storage only, never over the network
+	locks [64]chan struct{}
 }
 
 // openFlow is what the index keeps of one flow. Guarded by the mirror's mutex.
@@ -85,8 +88,8 @@ func (o *openFlow) summarize(f *store.Flow) {
 	}
 }
 
-// lock serialises the changes of one flow, and waits for that as long as ctx lasts. Ids are hashes, so two flows rarely
-// share a lock; one that waits for a stranger waits for storage at most.
+// lock serialises the changes of one flow, and waits for that as long as ctx lasts. Ids are hashes, so two flows
+// rarely share a lock; one that waits for a stranger waits for storage at most.
 func (x *flowIndex) lock(ctx context.Context, id string) (unlock func(), err error) {
 	var shard byte
 	if b, err := hex.DecodeString(id[:2]); err == nil {
@@ -110,9 +113,9 @@ func (x *flowIndex) gone(id string) { x.mirror.remove(id, func(*openFlow) {}) }
 // forget says that somebody else changed a flow.
 func (x *flowIndex) forget(id string) { x.mirror.forget(id) }
 
-// each calls fn with every flow, reading first what storage has and the index does not know. A flow that storage does not
-// give, or that cannot be decoded, counts as ended: it hides no other, and nothing of a connection hangs on it. fn must
-// not call back.
+// each calls fn with every flow, reading first what storage has and the index does not know. A flow that storage does
+// not give, or that cannot be decoded, counts as ended: it hides no other, and nothing of a connection hangs on it. fn
+// must not call back.
 func (x *flowIndex) each(ctx context.Context, fn func(id string, f openFlow)) error {
 	unreadable := func(o *openFlow) {
 		if o.expires.IsZero() { // it is removed when any flow that is open now would be
@@ -158,8 +161,8 @@ func (b *backend) flowOf(ctx context.Context, k store.Key) (*openFlow, error) {
 	return latest, err
 }
 
-// voidFlows ends the open flows of a connection that is being deleted, so that none of them brings it back. One that is
-// being finished looks for the mark before it connects anything.
+// voidFlows ends the open flows of a connection that is being deleted, so that none of them brings it back. One that
+// is being finished looks for the mark before it connects anything.
 func (b *backend) voidFlows(ctx context.Context, k store.Key) error {
 	var open []string
 	if err := b.flows.each(ctx, func(id string, f openFlow) {
@@ -192,8 +195,9 @@ func (b *backend) voidFlow(ctx context.Context, id string) error {
 }
 
 // voided reports whether a flow became void while its code was spent. It takes no lock, since its caller holds the
-// connection's: a deletion marks its flows before it takes that one, so a mark that is not there yet belongs to a deletion
-// that finds the connection. What cannot be read counts as not void, since what the provider gave is not to be lost.
+// connection's: a deletion marks its flows before it takes that one, so a mark that is not there yet belongs to a
+// deletion that finds the connection. What cannot be read counts as not void,
+// since what the provider gave is not to be lost.
 func (b *backend) voided(ctx context.Context, id string) bool {
 	f, err := b.store.Flow(context.WithoutCancel(ctx), id)
 	return err == nil && f != nil && f.Void
@@ -213,8 +217,8 @@ const (
 	longestFlow = time.Hour        // the most that flow_ttl may be
 )
 
-// tidyFlows removes flows that have expired; one that is being finished later, or the mark of a deletion would go with it.
-// One whose outcome is stored after that is removed the next time.
+// tidyFlows removes flows that have expired; one that is being finished later, or the mark of a deletion would go with
+// it. One whose outcome is stored after that is removed the next time.
 func (b *backend) tidyFlows(ctx context.Context) error {
 	var expired []string
 	now := b.now()

@@ -23,7 +23,8 @@ func TestConfirmationCodes(t *testing.T) {
 	assert.Len(t, drawn, len(confirmationAlphabet), "every letter is drawn")
 	for r, n := range drawn {
 		assert.Contains(t, confirmationAlphabet, string(r))
-		assert.InDelta(t, codes*8/len(confirmationAlphabet), n, 200, "about as often as any other") // eight standard deviations
+		// eight standard deviations
+		assert.InDelta(t, codes*8/len(confirmationAlphabet), n, 200, "about as often as any other")
 	}
 	for _, confusing := range "0O1IL5S2Z8BUV" {
 		assert.NotContains(t, confirmationAlphabet, string(confusing))
@@ -31,7 +32,10 @@ func TestConfirmationCodes(t *testing.T) {
 }
 
 func TestNormalCode(t *testing.T) {
-	for typed, want := range map[string]string{"abcd-efgh": "ABCDEFGH", " AB CD EF GH ": "ABCDEFGH", "": "", "a--b": "AB"} {
+	for typed, want := range map[string]string{
+		"abcd-efgh": "ABCDEFGH", " AB CD EF GH ": "ABCDEFGH", "": "",
+		"a--b": "AB",
+	} {
 		assert.Equal(t, want, normalCode(typed))
 	}
 }

@@ -48,7 +48,8 @@ func FuzzCallback(f *testing.F) {
 			if !right {
 				assert.Equal(t, neutral(t), shown)
 			}
-		case http.StatusBadRequest, http.StatusMethodNotAllowed: // no provider's name can hold a slash, so this is another path
+		// no provider's name can hold a slash, so this is another path
+		case http.StatusBadRequest, http.StatusMethodNotAllowed:
 			assert.NotContains(t, r.Text, mark)
 		default:
 			require.Failf(t, "unexpected status", "%d %s", r.Status, r.Text)

@@ -17,24 +17,38 @@ const (
 	vaultSDK = "github.com/hashicorp/vault/sdk/"
 )
 
-// layers are what the code of each folder, with what lies below it, may import beside the standard library. The longest
-// folder that fits decides. A name that ends in a slash stands for all below it.
+// layers are what the code of each folder, with what lies below it, may import beside the standard library. The
+// longest folder that fits decides. A name that ends in a slash stands for all below it.
 var layers = map[string][]string{
-	"cmd":                          {module + "backend", vaultSDK, "github.com/hashicorp/vault/api", "github.com/hashicorp/go-hclog", "github.com/hashicorp/go-plugin"},
-	"backend":                      {module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2", "github.com/hashicorp/go-hclog"},
-	"backend/pages":                {module + "providers"},
-	"backend/internal/store":       {module + "providers", vaultSDK + "logical"},
-	"backend/internal/connections": {module + "backend/internal/store", module + "providers", "github.com/hashicorp/go-hclog", "github.com/hashicorp/golang-lru/v2/"},
-	"backend/internal/gate":        {},
-	"backend/internal/tasks":       {"github.com/hashicorp/go-hclog"},
+	"cmd": {
+		module + "backend", vaultSDK, "github.com/hashicorp/vault/api", "github.com/hashicorp/go-hclog",
+		"github.com/hashicorp/go-plugin",
+	},
+	"backend": {
+		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",
+		"github.com/hashicorp/go-hclog",
+	},
+	"backend/pages":          {module + "providers"},
+	"backend/internal/store": {module + "providers", vaultSDK + "logical"},
+	"backend/internal/connections": {
+		module + "backend/internal/store", module + "providers", "github.com/hashicorp/go-hclog",
+		"github.com/hashicorp/golang-lru/v2/",
+	},
+	"backend/internal/gate":  {},
+	"backend/internal/tasks": {"github.com/hashicorp/go-hclog"},
 	"backend/internal/refresh": {
-		module + "backend/internal/connections", module + "backend/internal/gate", module + "backend/internal/store", module + "backend/internal/tasks",
+		module + "backend/internal/connections", module + "backend/internal/gate", module + "backend/internal/store",
+		module + "backend/internal/tasks",
 		module + "providers", vaultSDK + "logical", "github.com/hashicorp/go-hclog",
 	},
-	"backend/internal/egress":  {},
-	"backend/internal/testenv": {vaultSDK, "github.com/hashicorp/go-hclog", "github.com/hashicorp/go-plugin", "github.com/stretchr/testify/"},
-	"providers":                {"golang.org/x/", "github.com/coreos/go-oidc/v3/", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml/"},
-	"providers/providertest":   {module + "providers", "github.com/go-jose/go-jose/v4"},
+	"backend/internal/egress": {},
+	"backend/internal/testenv": {
+		vaultSDK, "github.com/hashicorp/go-hclog", "github.com/hashicorp/go-plugin", "github.com/stretchr/testify/",
+	},
+	"providers": {
+		"golang.org/x/", "github.com/coreos/go-oidc/v3/", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml/",
+	},
+	"providers/providertest": {module + "providers", "github.com/go-jose/go-jose/v4"},
 }
 
 // Imports point one way: cmd, backend, backend/internal, providers. Tests may reach further.

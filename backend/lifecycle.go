@@ -33,7 +33,8 @@ func (b *backend) initialize(context.Context, *logical.InitializationRequest) er
 func (b *backend) wake(ctx context.Context) {
 	b.uncached.Store(b.System().CachingDisabled())
 	if _, err := b.config(ctx); err != nil && ctx.Err() == nil {
-		b.Logger().Warn("config could not be read, so nothing is refreshed in the background until it can", "error", err)
+		b.Logger().Warn("config could not be read, so nothing is refreshed in the background until it can",
+			"error", err)
 	}
 	if b.mayWrite() {
 		b.recover(ctx)
@@ -46,7 +47,8 @@ func (b *backend) recover(ctx context.Context) {
 	err := b.refresher.Recover(ctx)
 	b.recovered.Store(err == nil)
 	if err != nil && ctx.Err() == nil {
-		b.Logger().Warn("refreshes that were cut off could not all be tried again; a minute later they are", "error", err)
+		b.Logger().Warn("refreshes that were cut off could not all be tried again; a minute later they are",
+			"error", err)
 	}
 }
 
@@ -56,10 +58,12 @@ func (b *backend) fillDirectory(ctx context.Context) {
 	switch n := len(missed.keys); {
 	case ctx.Err() != nil:
 	case n > 0:
-		b.Logger().Warn("storage did not give some connections, so they are not refreshed in the background yet; a minute later it is tried again",
+		b.Logger().Warn("storage did not give some connections, so they are not refreshed in the background yet; a "+
+			"minute later it is tried again",
 			"count", n, "connections", fmt.Sprint(missed.keys[:min(n, 5)]), "error", missed.first)
 	case err != nil:
-		b.Logger().Warn("the connections could not be listed, so they are not refreshed in the background yet; a minute later it is tried again",
+		b.Logger().Warn("the connections could not be listed, so they are not refreshed in the background yet; a "+
+			"minute later it is tried again",
 			"error", err)
 	}
 }
@@ -86,8 +90,8 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	return b.tidyFlows(ctx)
 }
 
-// invalidate hears that storage changed without us. It does not say how, so what memory holds of it is dropped, or read
-// again when it is asked for.
+// invalidate hears that storage changed without us. It does not say how, so what memory holds of it is dropped, or
+// read again when it is asked for.
 func (b *backend) invalidate(_ context.Context, key string) {
 	switch noun, name := store.Classify(key); noun {
 	case "config", "provider":
@@ -123,10 +127,12 @@ func (b *backend) clean(context.Context) {
 	b.gate.Close() // who waits there leaves at once
 	left := b.tasks.Close(end, soft, last...)
 	if len(left) > 0 {
-		b.Logger().Error("work that did not end in time was abandoned; what it was doing may be unfinished", "work", left)
+		b.Logger().Error("work that did not end in time was abandoned; what it was doing may be unfinished",
+			"work", left)
 	}
 	if n := b.connections.Unsaved(); n > 0 {
-		b.Logger().Error("shutting down with states that storage refused; these connections may need to be reconnected",
+		b.Logger().Error("shutting down with states that storage refused; these connections "+
+			"may need to be reconnected",
 			"count", n, "connections", b.connections.SomeUnsaved(20))
 	}
 }
@@ -162,8 +168,8 @@ func (p *Process) join(b *backend) {
 	p.mounts[b] = struct{}{}
 }
 
-// leave takes a mount out, and gives the others. One that Vault made only to ask for its metadata never joined, and its end
-// concerns nobody.
+// leave takes a mount out, and gives the others. One that Vault made only to ask for its metadata never joined, and
+// its end concerns nobody.
 func (p *Process) leave(b *backend) (others []*backend) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

@@ -65,7 +65,8 @@ func TestInvalidate(t *testing.T) {
 		here := f.Env
 		see := func() (poll float64, secret any, label any, status float64, pending int) {
 			here.Read("creds/slack", nil).OK(t)
-			return number(here.Read("config", nil).OK(t)["poll_interval"]), here.Read("providers/acme", nil).OK(t)["client_secret_set"],
+			return number(here.Read("config", nil).OK(t)["poll_interval"]),
+				here.Read("providers/acme", nil).OK(t)["client_secret_set"],
 				here.Read("connections/slack", nil).OK(t)["label"], number(here.Read("status", nil).OK(t)["connections"]),
 				here.Read("connections/open2", nil).Status
 		}
@@ -78,7 +79,8 @@ func TestInvalidate(t *testing.T) {
 		f.key(t, "another")
 		flow := f.start(t, "open2", map[string]any{"provider": "acme"})
 		for _, key := range []string{
-			"config", "provider/acme", "connection/org/default/slack", "connection/org/default/another", "flow/" + flow["flow_id"].(string),
+			"config", "provider/acme", "connection/org/default/slack", "connection/org/default/another",
+			"flow/" + flow["flow_id"].(string),
 			"wal/unknown", "connection/damaged", "",
 		} {
 			here.Backend.InvalidateKey(t.Context(), key)
@@ -95,7 +97,9 @@ func TestInvalidate(t *testing.T) {
 // blocked makes the next refresh wait for release and tells when it has begun.
 func (f *fixture) blocked() (begun chan struct{}, release chan struct{}) {
 	begun, release = make(chan struct{}), make(chan struct{})
-	f.provider.Next(providers.StepRefresh, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+	f.provider.Next(providers.StepRefresh, func(
+		s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+	) {
 		close(begun)
 		providertest.HangUntil(release)(s, w, r, behave)
 	})
@@ -113,7 +117,9 @@ func TestCleanWaitsForWhatIsInFlight(t *testing.T) {
 	go func() { answer <- f.Write("refresh/slack", nil) }()
 	<-begun
 	go func() { defer close(stopped); f.Stop() }()
-	require.Eventually(t, func() bool { return f.Write("exchange", own).Status == http.StatusServiceUnavailable }, 10*time.Second, time.Millisecond,
+	require.Eventually(t, func() bool {
+		return f.Write("exchange", own).Status == http.StatusServiceUnavailable
+	}, 10*time.Second, time.Millisecond,
 		"new work is refused")
 	f.Read("creds/slack", nil).OK(t)
 	select {
@@ -142,10 +148,13 @@ func TestFirstCleanDrainsTheProcess(t *testing.T) {
 	own := reloaded.own(t, "late", nil)
 	go func() {
 		defer close(release)
-		assert.Eventually(t, func() bool { return reloaded.Write("exchange", own).Status == http.StatusServiceUnavailable }, 10*time.Second, time.Millisecond)
+		assert.Eventually(t, func() bool {
+			return reloaded.Write("exchange", own).Status == http.StatusServiceUnavailable
+		}, 10*time.Second, time.Millisecond)
 	}()
 	reloaded.Stop()
-	assert.Equal(t, "2026-03-01T12:01:00Z", other.Read("connections/slack", nil).OK(t)["last_refresh"], "its flight has landed")
+	assert.Equal(t, "2026-03-01T12:01:00Z", other.Read("connections/slack", nil).OK(t)["last_refresh"],
+		"its flight has landed")
 }
 
 // A refresh that a crash cut off is tried again when the engine starts, not when somebody reads.
@@ -159,8 +168,12 @@ func TestCutOffRefreshIsTriedAtStart(t *testing.T) {
 		go func() { defer close(answered); crashed.Write("refresh/slack", nil) }()
 		<-begun
 		f.restart(t)
-		require.Eventually(t, func() bool { return f.provider.Count(providers.StepRefresh) == 2 }, 10*time.Second, time.Millisecond)
-		require.Eventually(t, func() bool { return f.Read("connections/slack", nil).OK(t)["last_refresh"] != "" }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool {
+			return f.provider.Count(providers.StepRefresh) == 2
+		}, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool {
+			return f.Read("connections/slack", nil).OK(t)["last_refresh"] != ""
+		}, 10*time.Second, time.Millisecond)
 		serves("slack")(t, f)
 		close(release)
 		<-answered
@@ -172,7 +185,9 @@ func TestCutOffRefreshThatWasSpent(t *testing.T) {
 		f.connect(t, "slack")
 		f.Advance(time.Minute)
 		spent := make(chan struct{})
-		f.provider.Next(providers.StepRefresh, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		f.provider.Next(providers.StepRefresh, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			behave(httptest.NewRecorder(), r) // the token is spent and its successor lost
 			close(spent)
 			providertest.Hang()(s, w, r, behave)
@@ -183,8 +198,11 @@ func TestCutOffRefreshThatWasSpent(t *testing.T) {
 		go crashed.WriteCtx(ctx, "refresh/slack", nil)
 		<-spent
 		f.restart(t)
-		require.Eventually(t, func() bool { return f.Read("connections/slack", nil).OK(t)["status"] == "needs_reconnect" }, 10*time.Second, time.Millisecond)
-		assert.Equal(t, "refresh_outcome_unknown", f.Read("connections/slack", nil).OK(t)["status_reason"], "it does not say that a person revoked it")
+		require.Eventually(t, func() bool {
+			return f.Read("connections/slack", nil).OK(t)["status"] == "needs_reconnect"
+		}, 10*time.Second, time.Millisecond)
+		assert.Equal(t, "refresh_outcome_unknown", f.Read("connections/slack", nil).OK(t)["status_reason"],
+			"it does not say that a person revoked it")
 	})
 }
 

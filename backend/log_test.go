@@ -53,7 +53,8 @@ func TestLogTellsOfChanges(t *testing.T) {
 		f := newFixture(t, Options{}, testenv.InProcess)
 		const crowd = 10
 		endpoints := map[string]any{"authorize": f.provider.URL + "/authorize", "token": f.provider.URL + "/token"}
-		f.Write("providers/quiet", with(f.acme(), map[string]any{"endpoints": endpoints})).OK(t) // it does not say whose an account is
+		// it does not say whose an account is
+		f.Write("providers/quiet", with(f.acme(), map[string]any{"endpoints": endpoints})).OK(t)
 		for i := range crowd {
 			f.Write("exchange", f.own(t, fmt.Sprint("account", i), map[string]any{"provider": "quiet"})).OK(t)
 		}
@@ -84,7 +85,8 @@ func TestLogTellsOfChanges(t *testing.T) {
 		})
 		f.Advance(2 * time.Hour)
 		for i := range crowd {
-			f.Read(fmt.Sprint("creds/account", i), nil).Refused(t, http.StatusServiceUnavailable, "storage refuses the intent", "check Vault's storage")
+			f.Read(fmt.Sprint("creds/account", i), nil).Refused(t, http.StatusServiceUnavailable,
+				"storage refuses the intent", "check Vault's storage")
 		}
 		assert.Zero(t, f.provider.Count(providers.StepRefresh))
 		assert.Equal(t, 1, lines(f, "[ERROR]", "storage refuses intents"))

@@ -5,12 +5,13 @@ import (
 	"sync"
 )
 
-// failuresInARow is how many entries may fail to be read one after the other before storage itself is taken to be down.
+// failuresInARow is how many entries may fail to be read one after the
+// other before storage itself is taken to be down.
 const failuresInARow = 100
 
-// mirror keeps a little of every entry that storage has of one noun. It is filled from storage when first needed, follows
-// each change that is made here, and looks again at what somebody else changed. It answers counts and questions across
-// entries; whether one exists, storage says.
+// mirror keeps a little of every entry that storage has of one noun. It is filled from storage when first needed,
+// follows each change that is made here, and looks again at what somebody else changed. It answers counts and
+// questions across entries; whether one exists, storage says.
 type mirror[K comparable, V any] struct {
 	filling chan struct{} // holds a token during a fill, so that there is one at a time
 
@@ -89,8 +90,9 @@ type unread[K comparable] struct {
 	first error
 }
 
-// fill reads what is not known: everything at first, later what somebody else changed, or what storage did not give. One
-// entry that it does not give hides no other; unread names those. What changes here meanwhile is newer than what is read.
+// fill reads what is not known: everything at first, later what somebody else changed, or what storage did not give.
+// One entry that it does not give hides no other; unread names those.
+// What changes here meanwhile is newer than what is read.
 func (m *mirror[K, V]) fill(ctx context.Context, from source[K, V], gone func(*V)) (missed unread[K], err error) {
 	select {
 	case m.filling <- struct{}{}:

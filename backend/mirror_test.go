@@ -113,7 +113,8 @@ func TestMirrorForgets(t *testing.T) {
 	d.values["a"] = 3
 	d.during = func() { d.values["a"] = 4; m.forget("a") } // it changes again, after it was read
 	contents(t, m, d)
-	assert.Equal(t, map[string]int{"a": 4, "made": 2, "other": 1}, contents(t, m, d), "what was read may be stale, so it is read again")
+	assert.Equal(t, map[string]int{"a": 4, "made": 2, "other": 1}, contents(t, m, d),
+		"what was read may be stale, so it is read again")
 }
 
 // What goes is told of, so that nothing falls due for it any more.

@@ -25,7 +25,9 @@ var update = flag.Bool("update", false, "rewrite the golden files")
 func openAPI(t *testing.T) []byte {
 	t.Helper()
 	env := testenv.InProcess(t, New(Options{}), &testenv.Storage{})
-	resp, err := env.Backend.HandleRequest(t.Context(), &logical.Request{Operation: logical.HelpOperation, Storage: env.Storage})
+	resp, err := env.Backend.HandleRequest(t.Context(), &logical.Request{
+		Operation: logical.HelpOperation, Storage: env.Storage,
+	})
 	require.NoError(t, err)
 	plain, err := json.Marshal(resp.Data["openapi"])
 	require.NoError(t, err)
@@ -91,7 +93,8 @@ func TestEveryPathHasHelp(t *testing.T) {
 			assert.NotEmpty(t, p.Summary, "%s %s", op, path.Pattern)
 			assert.NotEmpty(t, p.Responses, "%s %s", op, path.Pattern)
 			if op != logical.ReadOperation && op != logical.ListOperation {
-				assert.True(t, p.ForwardPerformanceStandby && p.ForwardPerformanceSecondary, "%s %s writes where storage is writable", op, path.Pattern)
+				assert.True(t, p.ForwardPerformanceStandby && p.ForwardPerformanceSecondary,
+					"%s %s writes where storage is writable", op, path.Pattern)
 			}
 		}
 	}
@@ -115,7 +118,9 @@ func TestSecretFieldsAreMarked(t *testing.T) {
 // newBackend is a mount as the package sees it.
 func newBackend(t *testing.T) *backend {
 	t.Helper()
-	made, err := New(Options{})(context.Background(), &logical.BackendConfig{System: &testenv.System{}, StorageView: &testenv.Storage{}})
+	made, err := New(Options{})(context.Background(), &logical.BackendConfig{
+		System: &testenv.System{}, StorageView: &testenv.Storage{},
+	})
 	require.NoError(t, err)
 	t.Cleanup(func() { made.Cleanup(context.Background()) })
 	return made.(*backend)

@@ -22,19 +22,25 @@ func (b *backend) pathAuthCodeURL() []*framework.Path {
 		Pattern:      byName("auth-code-url"),
 		DisplayAttrs: display(spellings("flow"), "Flow"),
 		Fields: ownedFields(map[string]*framework.FieldSchema{
-			"provider":        str("Provider to connect; by default that of the connection, else the one of the connection's name."),
-			"kind":            str("How the credential is obtained; authorization_code."),
-			"scopes":          strs("Scopes to ask for, out of the provider's allowed_scopes; by default the provider's scopes."),
-			"required_scopes": strs("Scopes whose absence is shown as missing_scopes; by default the scopes of this request. A reconnect keeps the connection's."),
-			"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain."),
-			"redirect_uri":    str("The application's own redirect URI, if it receives the browser itself; one of the provider's redirect_uris."),
-			"return_url":      str("Where Vault's callback page leads on to; one of the provider's return_urls."),
-			"login_hint":      str("Account to suggest on the provider's login page, where it takes one."),
-			"session_binding": str("With redirect_uri: base64url of the SHA-256 of a value in the browser session that starts the flow; exchange must bring the value."),
-			"provision":       boolean("Connect under the id of a live entity that is not the caller's own."),
+			"provider": str("Provider to connect; by default that of the connection, else " +
+				"the one of the connection's name."),
+			"kind": str("How the credential is obtained; authorization_code."),
+			"scopes": strs("Scopes to ask for, out of the provider's allowed_scopes; by " +
+				"default the provider's scopes."),
+			"required_scopes": strs("Scopes whose absence is shown as missing_scopes; by default the scopes of this " +
+				"request. A reconnect keeps the connection's."),
+			"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain."),
+			"redirect_uri": str("The application's own redirect URI, if it receives the browser itself; one of " +
+				"the provider's redirect_uris."),
+			"return_url": str("Where Vault's callback page leads on to; one of the provider's return_urls."),
+			"login_hint": str("Account to suggest on the provider's login page, where it takes one."),
+			"session_binding": str("With redirect_uri: base64url of the SHA-256 of a value in the browser session " +
+				"that starts the flow; exchange must bring the value."),
+			"provision": boolean("Connect under the id of a live entity that is not the caller's own."),
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: verb("start", forwarded(b.operation(b.authCodeURLWrite, "Start to connect an account.", flowSchema))),
+			logical.UpdateOperation: verb("start", forwarded(b.operation(b.authCodeURLWrite,
+				"Start to connect an account.", flowSchema))),
 		},
 		HelpSynopsis:    "Start to connect an account.",
 		HelpDescription: authCodeURLHelp,
@@ -49,7 +55,9 @@ var flowSchema = map[string]*framework.FieldSchema{
 	"next_step":    required(str("What to do after the person consented.")),
 }
 
-func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
@@ -59,7 +67,8 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d 
 	}
 	who := callerOf(req)
 	if who.id() == "" {
-		return nil, badRequest("this token has neither an entity nor an accessor, so nobody could prove to be who started the flow: use a service token, or log in by an auth method")
+		return nil, badRequest("this token has neither an entity nor an accessor, so nobody could prove to be who " +
+			"started the flow: use a service token, or log in by an auth method")
 	}
 	known, p, err := b.flowTarget(ctx, k, who, d)
 	if err != nil {
@@ -97,7 +106,9 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request, d 
 }
 
 // flowTarget finds the connection that a flow is for, if there is one, and its provider.
-func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*store.Connection, *configured, error) {
+func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
+	d *framework.FieldData,
+) (*store.Connection, *configured, error) {
 	known, _, err := b.connections.Get(ctx, k)
 	if store.Damaged(err) {
 		return nil, nil, damagedEntry(k)
@@ -111,7 +122,8 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller, d *fr
 	}
 	if v, ok := d.GetOk("provider"); ok {
 		if known != nil && v.(string) != known.Provider {
-			return nil, nil, badRequest("connection %s belongs to provider %q, which is fixed: choose another name", k, known.Provider)
+			return nil, nil, badRequest("connection %s belongs to provider %q, which is fixed: choose another name", k,
+				known.Provider)
 		}
 		name = v.(string)
 	}
@@ -141,7 +153,8 @@ func (b *backend) mayOpenFlow(ctx context.Context, who caller, config *store.Con
 		return err
 	}
 	if open >= config.MaxOpenFlows {
-		return conflict("you have %d flows open, as many as max_open_flows on config allows: finish some, or wait until they expire", open)
+		return conflict("you have %d flows open, as many as max_open_flows on config allows: finish "+
+			"some, or wait until they expire", open)
 	}
 	return nil
 }
@@ -165,7 +178,9 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	known *store.Connection, p *configured, config *store.Config,
 ) (f *store.Flow, state string, err error) {
 	definition := p.app.Definition
-	kind, err := kindOf(definition, d.Get("kind").(string), func(kind providers.Kind) bool { return kind == providers.KindAuthorizationCode })
+	kind, err := kindOf(definition, d.Get("kind").(string), func(kind providers.Kind) bool {
+		return kind == providers.KindAuthorizationCode
+	})
 	if err != nil {
 		return nil, "", err
 	}
@@ -175,8 +190,10 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	now := b.now()
 	state = newState()
 	f = &store.Flow{
-		ID: store.FlowID(state), Key: k.String(), Provider: p.name, Kind: kind, Pinned: p.fingerprint, Caller: who.id(),
-		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now}, Expires: now.Add(config.FlowTTL),
+		ID: store.FlowID(state), Key: k.String(), Provider: p.name, Kind: kind, Pinned: p.fingerprint,
+		Caller:  who.id(),
+		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
+		Expires: now.Add(config.FlowTTL),
 		Confirm: p.entry.Confirm, Verifier: providers.NewSecret(oauth2.GenerateVerifier()),
 	}
 	if f.Scopes, err = scopesFor(p, d.Get("scopes").([]string)); err != nil {
@@ -201,10 +218,12 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		return nil, "", asBadRequest(err)
 	}
 	if p.entry.ClientID == "" {
-		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name, p.name)
+		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name,
+			p.name)
 	}
 	if p.entry.ClientSecret.IsZero() && (f.Resolved.ClientAuth != "none" || p.entry.SecretsCleared) {
-		return nil, "", conflict("provider %q has no client secret (it was never written, or was cleared when the provider changed): write client_secret to providers/%s", p.name, p.name)
+		return nil, "", conflict("provider %q has no client secret (it was never written, or was cleared when the "+
+			"provider changed): write client_secret to providers/%s", p.name, p.name)
 	}
 	if f.Resolved.OpenID {
 		f.Nonce = randomText(16)
@@ -223,7 +242,9 @@ func scopesFor(p *configured, asked []string) ([]string, error) {
 }
 
 // chooseRedirect decides where the provider sends the browser: to Vault, or to an application that is on the list.
-func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f *store.Flow, p *configured, config *store.Config) error {
+func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f *store.Flow, p *configured,
+	config *store.Config,
+) error {
 	f.RedirectURI, f.ReturnURL = d.Get("redirect_uri").(string), d.Get("return_url").(string)
 	f.SessionBinding = d.Get("session_binding").(string)
 	if f.RedirectURI != "" {
@@ -231,15 +252,19 @@ func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f
 		switch {
 		case f.ReturnURL != "":
 			return badRequest("return_url goes with Vault's own callback: leave out redirect_uri, or return_url")
-		case !slices.ContainsFunc(p.entry.RedirectURIs, func(listed string) bool { return sameRedirect(listed, f.RedirectURI) }):
-			return badRequest("redirect_uri is not on the list of provider %q: an operator adds it to redirect_uris", p.name)
+		case !slices.ContainsFunc(p.entry.RedirectURIs, func(listed string) bool {
+			return sameRedirect(listed, f.RedirectURI)
+		}):
+			return badRequest("redirect_uri is not on the list of provider %q: an operator adds it to redirect_uris",
+				p.name)
 		case p.entry.RequireSessionBinding && f.SessionBinding == "":
 			return badRequest("provider %q asks for session_binding with an application's own redirect_uri", p.name)
 		}
 		return checkBinding(f.SessionBinding)
 	}
 	if f.SessionBinding != "" {
-		return badRequest("session_binding goes with an application's own redirect_uri; Vault's callback page has the confirmation code instead")
+		return badRequest("session_binding goes with an application's own redirect_uri; Vault's callback page has " +
+			"the confirmation code instead")
 	}
 	if f.ReturnURL != "" && !slices.Contains(p.entry.ReturnURLs, f.ReturnURL) {
 		return badRequest("return_url is not on the list of provider %q: an operator adds it to return_urls", p.name)
@@ -277,11 +302,13 @@ func nextStep(mount string, f *store.Flow) string {
 	exchange := "vault write " + mount + "exchange "
 	switch {
 	case f.OwnRedirect:
-		return "after the person consented, finish with the code and state that your redirect URI receives: " + exchange + "state=... code=..."
+		return "after the person consented, finish with the code and state that your redirect URI receives: " +
+			exchange + "state=... code=..."
 	case !f.Confirm:
 		return "after the person consented: " + exchange + "flow_id=" + f.ID
 	}
-	return "after the person consented, type the confirmation code that their browser shows: " + exchange + "flow_id=" + f.ID + " confirmation_code=..."
+	return "after the person consented, type the confirmation code that their browser shows: " + exchange +
+		"flow_id=" + f.ID + " confirmation_code=..."
 }
 
 // asBadRequest makes of an error about the caller's values a 400, and leaves the provider's failures what they are.

@@ -26,7 +26,8 @@ func TestAuthCodeURL(t *testing.T) {
 		assert.Equal(t, f.provider.URL+"/authorize", u.Scheme+"://"+u.Host+u.Path)
 		q := u.Query()
 		for name, want := range map[string]string{
-			"response_type": "code", "client_id": providertest.ClientID, "redirect_uri": flow["redirect_uri"].(string), "scope": "read",
+			"response_type": "code", "client_id": providertest.ClientID, "redirect_uri": flow["redirect_uri"].(string),
+			"scope":                 "read",
 			"code_challenge_method": "S256",
 		} {
 			assert.Equal(t, want, q.Get(name), name)
@@ -67,36 +68,52 @@ func TestFlowIsRefused(t *testing.T) {
 			code int
 			says string
 		}{
-			"unknown provider":      {"x", map[string]any{"provider": "nothing"}, 400, "no provider"},
-			"default provider":      {"x", map[string]any{"provider": nil}, 400, `no provider "x"`},
-			"unknown field":         {"x", map[string]any{"state": "mine"}, 400, `unknown field "state"`},
-			"verifier of a caller":  {"x", map[string]any{"code_verifier": "mine"}, 400, "unknown field"},
-			"scope":                 {"x", map[string]any{"scopes": "admin"}, 400, "allowed_scopes"},
-			"key provider":          {"x", map[string]any{"provider": "openai"}, 400, "cannot be connected this way"},
-			"kind":                  {"x", map[string]any{"kind": "client_credentials"}, 400, "no authorization URL"},
-			"no such kind":          {"x", map[string]any{"kind": "password"}, 400, "no kind"},
-			"other provider":        {"keys", map[string]any{"provider": "acme"}, 400, "fixed"},
-			"inputs":                {"x", map[string]any{"inputs": map[string]any{"shop": "evil.com#"}}, 400, "shop"},
-			"redirect not listed":   {"x", map[string]any{"redirect_uri": "https://evil.example.com/oauth/callback"}, 400, "redirect_uris"},
-			"redirect prefix":       {"x", map[string]any{"redirect_uri": appRedirect + "/more"}, 400, "redirect_uris"},
-			"redirect query":        {"x", map[string]any{"redirect_uri": appRedirect + "?x=1"}, 400, "redirect_uris"},
-			"loopback other path":   {"x", map[string]any{"redirect_uri": "http://127.0.0.1:9999/other"}, 400, "redirect_uris"},
-			"loopback other host":   {"x", map[string]any{"redirect_uri": "http://localhost:8080/cb"}, 400, "redirect_uris"},
-			"loopback with user":    {"x", map[string]any{"redirect_uri": "http://a@127.0.0.1:8080/cb"}, 400, "redirect_uris"},
-			"port of a public host": {"x", map[string]any{"redirect_uri": "https://app.example.com:444/oauth/callback"}, 400, "redirect_uris"},
-			"both ends":             {"x", map[string]any{"redirect_uri": appRedirect, "return_url": "https://app.example.com/connected"}, 400, "return_url"},
-			"return not listed":     {"x", map[string]any{"return_url": "https://app.example.com/connected?x"}, 400, "return_urls"},
-			"binding without end":   {"x", map[string]any{"session_binding": binding}, 400, "session_binding"},
-			"binding malformed":     {"x", map[string]any{"redirect_uri": appRedirect, "session_binding": "short"}, 400, "43 characters"},
-			"binding missing":       {"x", map[string]any{"provider": "bound", "redirect_uri": appRedirect}, 400, "session_binding"},
-			"no secret":             {"x", map[string]any{"provider": "oauth2-without-client"}, 409, "client secret"},
+			"unknown provider":     {"x", map[string]any{"provider": "nothing"}, 400, "no provider"},
+			"default provider":     {"x", map[string]any{"provider": nil}, 400, `no provider "x"`},
+			"unknown field":        {"x", map[string]any{"state": "mine"}, 400, `unknown field "state"`},
+			"verifier of a caller": {"x", map[string]any{"code_verifier": "mine"}, 400, "unknown field"},
+			"scope":                {"x", map[string]any{"scopes": "admin"}, 400, "allowed_scopes"},
+			"key provider":         {"x", map[string]any{"provider": "openai"}, 400, "cannot be connected this way"},
+			"kind":                 {"x", map[string]any{"kind": "client_credentials"}, 400, "no authorization URL"},
+			"no such kind":         {"x", map[string]any{"kind": "password"}, 400, "no kind"},
+			"other provider":       {"keys", map[string]any{"provider": "acme"}, 400, "fixed"},
+			"inputs":               {"x", map[string]any{"inputs": map[string]any{"shop": "evil.com#"}}, 400, "shop"},
+			"redirect not listed": {
+				"x", map[string]any{"redirect_uri": "https://evil.example.com/oauth/callback"}, 400, "redirect_uris",
+			},
+			"redirect prefix":     {"x", map[string]any{"redirect_uri": appRedirect + "/more"}, 400, "redirect_uris"},
+			"redirect query":      {"x", map[string]any{"redirect_uri": appRedirect + "?x=1"}, 400, "redirect_uris"},
+			"loopback other path": {"x", map[string]any{"redirect_uri": "http://127.0.0.1:9999/other"}, 400, "redirect_uris"},
+			"loopback other host": {"x", map[string]any{"redirect_uri": "http://localhost:8080/cb"}, 400, "redirect_uris"},
+			"loopback with user":  {"x", map[string]any{"redirect_uri": "http://a@127.0.0.1:8080/cb"}, 400, "redirect_uris"},
+			"port of a public host": {
+				"x", map[string]any{"redirect_uri": "https://app.example.com:444/oauth/callback"}, 400, "redirect_uris",
+			},
+			"both ends": {
+				"x",
+				map[string]any{"redirect_uri": appRedirect, "return_url": "https://app.example.com/connected"},
+				400,
+				"return_url",
+			},
+			"return not listed": {
+				"x", map[string]any{"return_url": "https://app.example.com/connected?x"}, 400, "return_urls",
+			},
+			"binding without end": {"x", map[string]any{"session_binding": binding}, 400, "session_binding"},
+			"binding malformed": {
+				"x", map[string]any{"redirect_uri": appRedirect, "session_binding": "short"}, 400, "43 characters",
+			},
+			"binding missing": {
+				"x", map[string]any{"provider": "bound", "redirect_uri": appRedirect}, 400, "session_binding",
+			},
+			"no secret": {"x", map[string]any{"provider": "oauth2-without-client"}, 409, "client secret"},
 		} {
 			r := f.Write("auth-code-url/"+c.path, with(map[string]any{"provider": "acme"}, c.data))
 			require.Equal(t, c.code, r.Status, "%s: %s", name, r.Text)
 			assert.Contains(t, r.Text, c.says, name)
 		}
 		assert.Zero(t, f.Storage.Writes(), "bad input leaves no trace")
-		f.Write("auth-code-url/x", map[string]any{"provider": "acme"}, testenv.Batch).Refused(t, http.StatusBadRequest, "neither an entity nor an accessor")
+		f.Write("auth-code-url/x", map[string]any{"provider": "acme"}, testenv.Batch).Refused(t, http.StatusBadRequest,
+			"neither an entity nor an accessor")
 		assert.Zero(t, f.Storage.Writes())
 		f.start(t, "x", map[string]any{"redirect_uri": "http://127.0.0.1:54321/cb"})
 		f.start(t, "x", map[string]any{"provider": "bound", "redirect_uri": appRedirect, "session_binding": binding})
@@ -107,14 +124,17 @@ func TestFlowIsRefused(t *testing.T) {
 // What the operator allows is the limit for callers; what the engine itself needs beside that is not.
 func TestScopesOfAFlow(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.Write("providers/google", map[string]any{"client_id": "x", "client_secret": "y", "scopes": "calendar", "allowed_scopes": "calendar,drive"}).OK(t)
+		f.Write("providers/google", map[string]any{
+			"client_id": "x", "client_secret": "y", "scopes": "calendar", "allowed_scopes": "calendar,drive",
+		}).OK(t)
 		scope := func(asked any) string {
 			return query(t, f.start(t, "g", map[string]any{"provider": "google", "scopes": asked})["url"].(string), "scope")
 		}
 		assert.Equal(t, "calendar openid email profile", scope(nil))
 		assert.Equal(t, "drive openid email profile", scope("drive"))
 		assert.Equal(t, "drive openid email profile", scope("drive,openid"))
-		f.Write("auth-code-url/g", map[string]any{"provider": "google", "scopes": "mail"}).Refused(t, http.StatusBadRequest, "allowed_scopes")
+		f.Write("auth-code-url/g", map[string]any{"provider": "google", "scopes": "mail"}).Refused(t, http.StatusBadRequest,
+			"allowed_scopes")
 		f.Write("providers/google", map[string]any{"allowed_scopes": "*"}).OK(t)
 		assert.Equal(t, "mail openid email profile", scope("mail"))
 	})
@@ -127,7 +147,8 @@ func TestMaxOpenFlows(t *testing.T) {
 		f.start(t, "a", nil, alice)
 		f.start(t, "b", nil, alice)
 		full := func() {
-			f.Write("auth-code-url/c", map[string]any{"provider": "acme"}, alice).Refused(t, http.StatusConflict, "max_open_flows")
+			f.Write("auth-code-url/c", map[string]any{"provider": "acme"}, alice).Refused(t, http.StatusConflict,
+				"max_open_flows")
 		}
 		full()
 		f.restart(t)

@@ -33,17 +33,21 @@ func (b *backend) pathCallback() []*framework.Path {
 		},
 		TakesArbitraryInput: true, // providers send what they like; the definition names what is kept
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   verb("receive", forwarded(b.operation(b.callback, "Where the provider sends the browser.", page))),
-			logical.UpdateOperation: verb("receive-post", forwarded(b.operation(b.callback, "The same for response_mode=form_post.", page))),
+			logical.ReadOperation: verb("receive", forwarded(b.operation(b.callback,
+				"Where the provider sends the browser.", page))),
+			logical.UpdateOperation: verb("receive-post", forwarded(b.operation(b.callback,
+				"The same for response_mode=form_post.", page))),
 		},
 		HelpSynopsis:    "Where the provider sends the browser. Unauthenticated.",
 		HelpDescription: callbackHelp,
 	}}
 }
 
-// callback parks what the browser brings. It needs no token, so nothing follows from knowing what it is given: a caller
-// who is not the browser that consented learns the neutral page and changes nothing.
-func (b *backend) callback(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+// callback parks what the browser brings. It needs no token, so nothing follows from knowing what it is given: a
+// caller who is not the browser that consented learns the neutral page and changes nothing.
+func (b *backend) callback(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	page, err := b.park(ctx, req, d)
 	if err != nil {
 		return nil, err
@@ -90,7 +94,8 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	if err != nil {
 		return neutral, err
 	}
-	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint || f.Claimed != "" || f.Outcome != nil {
+	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint ||
+		f.Claimed != "" || f.Outcome != nil {
 		return neutral, nil
 	}
 	denied := values["error"] != ""
@@ -103,7 +108,8 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 		f.Park(&store.Parked{Time: b.now(), Denied: knownDenial(values["error"]), Issuer: values["iss"]})
 	default:
 		f.Park(&store.Parked{
-			Time: b.now(), Code: providers.NewSecret(code), Issuer: values["iss"], Callback: kept(p.app.Definition, values),
+			Time: b.now(), Code: providers.NewSecret(code), Issuer: values["iss"],
+			Callback:         kept(p.app.Definition, values),
 			ConfirmationCode: providers.NewSecret(newConfirmationCode()),
 		})
 	}
@@ -166,8 +172,9 @@ func kept(def *providers.Definition, values map[string]string) map[string]string
 // knownDenial keeps an error code of the standard and drops any other word.
 func knownDenial(code string) string {
 	switch code {
-	case "access_denied", "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope", "server_error",
-		"temporarily_unavailable", "login_required", "consent_required", "interaction_required", "account_selection_required":
+	case "access_denied", "invalid_request", "unauthorized_client", "unsupported_response_type", "invalid_scope",
+		"server_error", "temporarily_unavailable", "login_required", "consent_required", "interaction_required",
+		"account_selection_required":
 		return code
 	}
 	return "refused"
@@ -175,8 +182,9 @@ func knownDenial(code string) string {
 
 func (b *backend) parkedPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
 	page := pages.Page{
-		Provider: p.app.Definition.Name, Connection: f.Key, StartedBy: f.Created.DisplayName, StartedAt: f.Created.Time,
-		Mount: strings.TrimRight(req.MountPoint, "/"), FlowID: f.ID, ReturnURL: f.ReturnURL,
+		Provider: p.app.Definition.Name, Connection: f.Key, StartedBy: f.Created.DisplayName,
+		StartedAt: f.Created.Time,
+		Mount:     strings.TrimRight(req.MountPoint, "/"), FlowID: f.ID, ReturnURL: f.ReturnURL,
 	}
 	switch {
 	case f.Parked.Denied != "":

@@ -19,7 +19,9 @@ var shownCode = regexp.MustCompile(`<code>([A-Z0-9]{4})-([A-Z0-9]{4})</code>`)
 
 // parked starts a flow that ends at Vault's callback and lets the person consent. It gives the flow's id, what the
 // browser brought, and the confirmation code that its page showed.
-func (f *fixture) parked(t *testing.T, path string, data map[string]any, as ...testenv.Caller) (id string, back map[string]string, code string) {
+func (f *fixture) parked(t *testing.T, path string, data map[string]any,
+	as ...testenv.Caller,
+) (id string, back map[string]string, code string) {
 	t.Helper()
 	flow := f.start(t, path, data, as...)
 	back = f.provider.Consent(t, flow["url"].(string))
@@ -45,7 +47,10 @@ func TestCallbackParks(t *testing.T) {
 		flow := f.start(t, "user/u1/slack", nil, alice)
 		back := f.provider.Consent(t, flow["url"].(string))
 		shown := f.callback(t, "acme", back)
-		for _, says := range []string{"user/u1/slack", "userpass-e-alice", "vault write connectors/exchange flow_id=" + flow["flow_id"].(string)} {
+		for _, says := range []string{
+			"user/u1/slack", "userpass-e-alice",
+			"vault write connectors/exchange flow_id=" + flow["flow_id"].(string),
+		} {
 			assert.Contains(t, shown, says)
 		}
 		for _, secret := range []string{back["code"], back["state"], "<script"} {
@@ -71,22 +76,33 @@ func TestCallbackNeutral(t *testing.T) {
 			provider string
 			query    map[string]string
 		}{
-			"nothing":                    {"acme", nil},
-			"unknown state":              {"acme", map[string]string{"state": strings.Repeat("x", 43), "code": "c"}},
-			"unknown provider":           {"nothing", fresh},
-			"hostile provider":           {"..", fresh},
-			"the callback of another":    {"other", fresh},
-			"parked, another code":       {"acme", map[string]string{"state": back["state"], "code": "mine"}},
-			"parked, no code":            {"acme", map[string]string{"state": back["state"]}},
-			"parked, then denied":        {"acme", map[string]string{"state": back["state"], "error": "access_denied"}},
-			"parked, denied with code":   {"acme", map[string]string{"state": back["state"], "code": back["code"], "error": "access_denied"}},
-			"neither code nor error":     {"acme", map[string]string{"state": fresh["state"]}},
-			"an application's own":       {"acme", own},
-			"the flow id as state":       {"acme", map[string]string{"state": "flow", "code": "c"}},
-			"overlong":                   {"acme", map[string]string{"state": fresh["state"], "code": strings.Repeat("c", maxCallbackValue+1)}},
-			"overlong in another":        {"acme", map[string]string{"state": fresh["state"], "code": "c", "x": strings.Repeat("c", maxCallbackValue+1)}},
-			"overlong name":              {"acme", map[string]string{"state": fresh["state"], "code": "c", strings.Repeat("x", 129): "c"}},
-			"provider named in the data": {"other", map[string]string{"state": fresh["state"], "code": "c", "provider": "acme"}},
+			"nothing":                 {"acme", nil},
+			"unknown state":           {"acme", map[string]string{"state": strings.Repeat("x", 43), "code": "c"}},
+			"unknown provider":        {"nothing", fresh},
+			"hostile provider":        {"..", fresh},
+			"the callback of another": {"other", fresh},
+			"parked, another code":    {"acme", map[string]string{"state": back["state"], "code": "mine"}},
+			"parked, no code":         {"acme", map[string]string{"state": back["state"]}},
+			"parked, then denied":     {"acme", map[string]string{"state": back["state"], "error": "access_denied"}},
+			"parked, denied with code": {
+				"acme", map[string]string{"state": back["state"], "code": back["code"], "error": "access_denied"},
+			},
+			"neither code nor error": {"acme", map[string]string{"state": fresh["state"]}},
+			"an application's own":   {"acme", own},
+			"the flow id as state":   {"acme", map[string]string{"state": "flow", "code": "c"}},
+			"overlong": {
+				"acme", map[string]string{"state": fresh["state"], "code": strings.Repeat("c", maxCallbackValue+1)},
+			},
+			"overlong in another": {
+				"acme", map[string]string{"state": fresh["state"], "code": "c", "x": strings.Repeat("c", maxCallbackValue+1)},
+			},
+			"overlong name": {
+				"acme", map[string]string{"state": fresh["state"], "code": "c", strings.Repeat("x", 129): "c"},
+			},
+			"provider named in the data": {"other", map[string]string{
+				"state": fresh["state"], "code": "c",
+				"provider": "acme",
+			}},
 		} {
 			assert.Equal(t, neutral(t), f.callback(t, c.provider, c.query), name)
 		}
@@ -112,11 +128,14 @@ func TestCallbackAfterTheEnd(t *testing.T) {
 func TestCallbackDenied(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		for code, told := range map[string]string{
-			"access_denied": "access_denied", "temporarily_unavailable": "temporarily_unavailable", "<b>words of theirs</b>": "refused",
+			"access_denied": "access_denied", "temporarily_unavailable": "temporarily_unavailable",
+			"<b>words of theirs</b>": "refused",
 		} {
 			flow := f.start(t, "slack", nil)
 			state := query(t, flow["url"].(string), "state")
-			shown := f.callback(t, "acme", map[string]string{"state": state, "error": code, "error_description": "words of theirs"})
+			shown := f.callback(t, "acme", map[string]string{
+				"state": state, "error": code, "error_description": "words of theirs",
+			})
 			assert.NotEqual(t, neutral(t), shown)
 			assert.NotContains(t, shown, "words of theirs")
 			assert.Equal(t, neutral(t), f.callback(t, "acme", map[string]string{"state": state, "code": "late"}))
@@ -131,9 +150,11 @@ func TestCallbackDenied(t *testing.T) {
 func TestCallbackByPost(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		back := f.provider.Consent(t, f.start(t, "slack", nil)["url"].(string))
-		odd := f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"], "x": []any{"a"}}, testenv.Nobody)
+		odd := f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"], "x": []any{"a"}},
+			testenv.Nobody)
 		assert.Equal(t, neutral(t), page(t, odd))
-		shown := page(t, f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"]}, testenv.Nobody))
+		shown := page(t, f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"]},
+			testenv.Nobody))
 		require.Regexp(t, shownCode, shown)
 		assert.Equal(t, shown, f.callback(t, "acme", back))
 	})

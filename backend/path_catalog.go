@@ -17,7 +17,8 @@ func (b *backend) pathCatalog() []*framework.Path {
 			Pattern:      "catalog/?",
 			DisplayAttrs: display("catalog", "Definition"),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: verb("list", b.operation(b.catalogList, "List the services that can be connected.", listSchema)),
+				logical.ListOperation: verb("list", b.operation(b.catalogList,
+					"List the services that can be connected.", listSchema)),
 			},
 			HelpSynopsis:    "The services that can be connected.",
 			HelpDescription: catalogHelp,
@@ -29,7 +30,8 @@ func (b *backend) pathCatalog() []*framework.Path {
 				"definition": required(str("Id of the definition.")),
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: verb("read", b.operation(b.catalogRead, "Read what a service is and what connecting it needs.", catalogSchema)),
+				logical.ReadOperation: verb("read", b.operation(b.catalogRead,
+					"Read what a service is and what connecting it needs.", catalogSchema)),
 			},
 			HelpSynopsis:    "What a service is and what connecting it needs.",
 			HelpDescription: catalogHelp,
@@ -59,7 +61,9 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"api_base":   str("Base URL of the service's API."),
 }
 
-func (b *backend) catalogList(_ context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) catalogList(_ context.Context, _ *logical.Request,
+	_ *framework.FieldData,
+) (*logical.Response, error) {
 	ids := b.catalog.IDs()
 	info := make(map[string]any, len(ids))
 	for _, id := range ids {
@@ -70,7 +74,9 @@ func (b *backend) catalogList(_ context.Context, _ *logical.Request, _ *framewor
 	return logical.ListResponseWithInfo(ids, info), nil
 }
 
-func (b *backend) catalogRead(_ context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) catalogRead(_ context.Context, _ *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	id := d.Get("definition").(string)
 	if err := store.CheckName("definition", id); err != nil {
 		return nil, badRequest("%s", err)
@@ -87,7 +93,8 @@ func definitionData(def *providers.Definition) map[string]any {
 	inputs := map[string]any{}
 	for _, in := range def.Inputs {
 		inputs[in.Name] = map[string]any{
-			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern, "example": in.Example, "help": in.Help,
+			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
+			"example": in.Example, "help": in.Help,
 		}
 	}
 	fields := map[string]any{}
@@ -95,7 +102,8 @@ func definitionData(def *providers.Definition) map[string]any {
 	if def.Key != nil {
 		for _, f := range def.Key.Fields {
 			fields[f.Name] = map[string]any{
-				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help, "set_by": orDefault(f.SetBy, "connection"),
+				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
+				"set_by": orDefault(f.SetBy, "connection"),
 			}
 		}
 		if def.Key.Send != nil {
@@ -103,14 +111,16 @@ func definitionData(def *providers.Definition) map[string]any {
 		}
 	}
 	data := map[string]any{
-		"name": def.Name, "summary": def.Summary, "category": def.Category, "kinds": def.Kinds, "sources": list(def.Sources),
+		"name": def.Name, "summary": def.Summary, "category": def.Category, "kinds": def.Kinds,
+		"sources":  list(def.Sources),
 		"api_base": def.APIBase, "inputs": inputs, "key_fields": fields, "endpoints": def.Endpoints,
 		"setup": map[string]any{
 			"app_url": def.Setup.AppURL, "key_url": def.Setup.KeyURL, "redirect": def.Setup.Redirect,
 			"notes": list(def.Setup.Notes), "limits": list(def.Setup.Limits),
 		},
 		"scopes": map[string]any{
-			"default": list(def.Scopes.Default), "always": list(slices.Concat(def.Scopes.Identity, def.Scopes.Offline)),
+			"default": list(def.Scopes.Default), "always": list(slices.Concat(def.Scopes.Identity,
+				def.Scopes.Offline)),
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 	}

@@ -11,7 +11,9 @@ import (
 func TestCatalogList(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		list := f.List("catalog/").OK(t)
-		assert.Subset(t, texts(t, list["keys"]), []string{"github", "google", "http_basic", "oauth2", "oidc", "openai", "slack"})
+		assert.Subset(t, texts(t, list["keys"]), []string{
+			"github", "google", "http_basic", "oauth2", "oidc", "openai", "slack",
+		})
 		slack := members(t, list["key_info"])["slack"].(map[string]any)
 		assert.Equal(t, "Slack (user token)", slack["name"])
 		assert.Equal(t, []any{"authorization_code"}, slack["kinds"])

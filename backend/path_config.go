@@ -21,8 +21,10 @@ func (b *backend) pathConfig() []*framework.Path {
 		DisplayAttrs: display("configuration", "Configuration"),
 		Fields:       configFields(),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation:   verb("read", b.operation(b.configRead, "Read the settings of this mount.", configFields())),
-			logical.UpdateOperation: verb("write", forwarded(b.operation(b.configWrite, "Change settings of this mount; what is not named keeps its value.", configFields()))),
+			logical.ReadOperation: verb("read", b.operation(b.configRead, "Read the settings of this mount.",
+				configFields())),
+			logical.UpdateOperation: verb("write", forwarded(b.operation(b.configWrite,
+				"Change settings of this mount; what is not named keeps its value.", configFields()))),
 		},
 		HelpSynopsis:    "Settings of this mount.",
 		HelpDescription: configHelp,
@@ -31,13 +33,19 @@ func (b *backend) pathConfig() []*framework.Path {
 
 func configFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		"public_url":      str("Where browsers reach this mount, as https://vault.example.com; an origin alone gets /v1/ and the mount's path appended."),
-		"default_org":     str("Organization that a path without an owner means. Cannot change while the old or the new one has connections."),
-		"egress_allow":    strs("Hosts, addresses and CIDRs in private networks that providers may be reached at. Plain http only to loopback hosts listed here."),
-		"endpoint_hosts":  strs("Hosts that a provider's endpoints and issuer may name: exact names, *.example.com, or * for any."),
-		"proxy_url":       str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
-		"refresh_paused":  boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
-		"refresh_margin":  seconds("How long before its end a token is replaced; a fifth of its life if that is less. A definition's margin goes before."),
+		"public_url": str("Where browsers reach this mount, as https://vault.example.com; an origin alone gets " +
+			"/v1/ and the mount's path appended."),
+		"default_org": str("Organization that a path without an owner means. Cannot change while the old or the " +
+			"new one has connections."),
+		"egress_allow": strs("Hosts, addresses and CIDRs in private networks that providers may be reached at. " +
+			"Plain http only to loopback hosts listed here."),
+		"endpoint_hosts": strs("Hosts that a provider's endpoints and issuer may name: exact names, " +
+			"*.example.com, or * for any."),
+		"proxy_url": str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
+		"refresh_paused": boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot " +
+			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
+		"refresh_margin": seconds("How long before its end a token is replaced; a fifth of its life if that is " +
+			"less. A definition's margin goes before."),
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
 		"request_timeout": seconds("How long one call to a provider may take."),
 		"flow_ttl":        seconds("How long a flow stays open."),
@@ -45,7 +53,9 @@ func configFields() map[string]*framework.FieldSchema {
 	}
 }
 
-func (b *backend) configRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) configRead(ctx context.Context, _ *logical.Request,
+	_ *framework.FieldData,
+) (*logical.Response, error) {
 	c, err := b.config(ctx)
 	if err != nil {
 		return nil, err
@@ -53,7 +63,9 @@ func (b *backend) configRead(ctx context.Context, _ *logical.Request, _ *framewo
 	return &logical.Response{Data: configData(c)}, nil
 }
 
-func (b *backend) configWrite(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
@@ -86,7 +98,8 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request, d *framew
 		c.MaxOpenFlows = v.(int)
 	}
 	for field, setting := range map[string]*time.Duration{
-		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout, "flow_ttl": &c.FlowTTL,
+		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
+		"flow_ttl": &c.FlowTTL,
 	} {
 		if v, ok := d.GetOk(field); ok {
 			*setting = time.Duration(v.(int)) * time.Second
@@ -140,7 +153,10 @@ func checkConfig(c *store.Config) error {
 	if err := store.CheckName("org", c.DefaultOrg); err != nil {
 		return badRequest("default_org: %s", err)
 	}
-	if _, err := egress.New(egress.Policy{Allow: c.EgressAllow, ProxyURL: c.ProxyURL, Timeout: c.RequestTimeout}); err != nil {
+	if _, err := egress.New(egress.Policy{
+		Allow: c.EgressAllow, ProxyURL: c.ProxyURL,
+		Timeout: c.RequestTimeout,
+	}); err != nil {
 		return badRequest("%s", err)
 	}
 	for _, h := range c.EndpointHosts {
@@ -172,7 +188,8 @@ func checkPublicURL(raw string) error {
 	u, err := url.Parse(raw)
 	switch {
 	case err != nil || u.Host == "" || u.RawQuery != "" || u.Fragment != "" || u.User != nil || u.Opaque != "":
-		return badRequest("public_url must be an absolute URL without query, fragment or user, such as https://vault.example.com")
+		return badRequest("public_url must be an absolute URL without query, fragment or user, such as " +
+			"https://vault.example.com")
 	case u.Scheme == "https", u.Scheme == "http" && isLoopback(u.Hostname()):
 		return nil
 	}
@@ -199,7 +216,8 @@ func (b *backend) checkDefaultOrgChange(ctx context.Context, from, to string) er
 			return err
 		}
 		if len(names) > 0 {
-			return conflict("default_org cannot change while organization %q has connections (%d): paths and policies that name no owner would mean other objects", org, len(names))
+			return conflict("default_org cannot change while organization %q has connections (%d): paths and "+
+				"policies that name no owner would mean other objects", org, len(names))
 		}
 	}
 	return nil
@@ -208,7 +226,8 @@ func (b *backend) checkDefaultOrgChange(ctx context.Context, from, to string) er
 // mountURL is where browsers reach this mount.
 func mountURL(c *store.Config, req *logical.Request) (string, error) {
 	if c.PublicURL == "" {
-		return "", badRequest("public_url is not set, so there is no callback URL: an operator writes it to config (public_url=https://vault.example.com)")
+		return "", badRequest("public_url is not set, so there is no callback URL: an operator writes it to config " +
+			"(public_url=https://vault.example.com)")
 	}
 	u, err := url.Parse(c.PublicURL)
 	if err != nil {

@@ -119,7 +119,8 @@ func TestPublicURL(t *testing.T) {
 func TestDefaultOrg(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.key(t, "slack")
-		f.Write("config", map[string]any{"default_org": "acme"}).Refused(t, http.StatusConflict, "default_org", `"default"`, "(1)")
+		f.Write("config", map[string]any{"default_org": "acme"}).Refused(t, http.StatusConflict, "default_org", `"default"`,
+			"(1)")
 		f.Delete("connections/slack", nil).OK(t)
 		f.key(t, "org/acme/slack")
 		f.Write("config", map[string]any{"default_org": "acme"}).Refused(t, http.StatusConflict, `"acme"`)

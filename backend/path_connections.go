@@ -24,10 +24,14 @@ func (b *backend) pathConnections() []*framework.Path {
 		TakesArbitraryInput: true, // the key fields of the definition
 		ExistenceCheck:      b.connectionExists,
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.CreateOperation: verb("create", forwarded(b.operation(b.connectionWrite, "Store a key, or import tokens.", connectionSchema))),
-			logical.ReadOperation:   verb("read", b.operation(b.connectionRead, "Read masked metadata.", connectionSchema)),
-			logical.UpdateOperation: verb("update", forwarded(b.operation(b.connectionWrite, "Change metadata or replace the key; what is not named keeps its value.", connectionSchema))),
-			logical.DeleteOperation: verb("delete", forwarded(b.operation(b.connectionDelete, "Revoke at the provider as far as it lets us, and delete."))),
+			logical.CreateOperation: verb("create", forwarded(b.operation(b.connectionWrite,
+				"Store a key, or import tokens.", connectionSchema))),
+			logical.ReadOperation: verb("read", b.operation(b.connectionRead, "Read masked metadata.",
+				connectionSchema)),
+			logical.UpdateOperation: verb("update", forwarded(b.operation(b.connectionWrite,
+				"Change metadata or replace the key; what is not named keeps its value.", connectionSchema))),
+			logical.DeleteOperation: verb("delete", forwarded(b.operation(b.connectionDelete,
+				"Revoke at the provider as far as it lets us, and delete."))),
 		},
 		HelpSynopsis:    "One connection: masked metadata, keys, imports.",
 		HelpDescription: connectionsHelp,
@@ -36,18 +40,23 @@ func (b *backend) pathConnections() []*framework.Path {
 
 func connectionFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		"provider":        str("Provider of the connection; by default the one of the connection's name. Fixed after creation."),
-		"kind":            str("How the credential is obtained; by default the first way the definition names that fits what is written."),
-		"label":           str("A name for people."),
-		"tags":            pairs("Key-value pairs for filtering. Replaced whole."),
-		"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain. Replaced whole."),
+		"provider": str("Provider of the connection; by default the one of the connection's " +
+			"name. Fixed after creation."),
+		"kind": str("How the credential is obtained; by default the first way the definition names that " +
+			"fits what is written."),
+		"label": str("A name for people."),
+		"tags":  pairs("Key-value pairs for filtering. Replaced whole."),
+		"inputs": pairs("Values the definition asks of a connection, such as a shop or " +
+			"a subdomain. Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"disabled":        boolean("Stop serving the credential; nothing is lost."),
-		"private":         boolean("Serve the credential to the owner's own entity alone. The default for a connection that its owner makes."),
-		"provision":       boolean("Create under the id of a live entity that is not the caller's own."),
-		"refresh_token":   secret(str("Import: a refresh token obtained elsewhere.")),
-		"access_token":    secret(str("Import: an access token obtained elsewhere.")),
-		"expires_in":      seconds("Import: the remaining life of access_token; left out: the provider's assumed_ttl, or it does not expire."),
+		"private": boolean("Serve the credential to the owner's own entity alone. The default for a " +
+			"connection that its owner makes."),
+		"provision":     boolean("Create under the id of a live entity that is not the caller's own."),
+		"refresh_token": secret(str("Import: a refresh token obtained elsewhere.")),
+		"access_token":  secret(str("Import: an access token obtained elsewhere.")),
+		"expires_in": seconds("Import: the remaining life of access_token; left out: the provider's " +
+			"assumed_ttl, or it does not expire."),
 	}
 }
 
@@ -72,14 +81,17 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"refreshable":       boolean("Whether the engine can renew the credential."),
 	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
-	"reconnect_by":      str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
-	"last_rotation":     str("When the credential last changed (RFC 3339)."),
-	"last_refresh":      str("When it was last refreshed (RFC 3339)."),
-	"next_refresh":      str("Not before when it is tried again after a failure (RFC 3339)."),
-	"last_error":        object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. Empty after a success."),
-	"created_by":        str("Display name of who made the connection."),
-	"created_time":      str("When it was made (RFC 3339)."),
-	"open_flow_until":   str("When the latest open flow for this connection ends (RFC 3339); empty when there is none."),
+	"reconnect_by": str("When the person must consent again whatever is refreshed (RFC " +
+		"3339); empty when unknown."),
+	"last_rotation": str("When the credential last changed (RFC 3339)."),
+	"last_refresh":  str("When it was last refreshed (RFC 3339)."),
+	"next_refresh":  str("Not before when it is tried again after a failure (RFC 3339)."),
+	"last_error": object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. " +
+		"Empty after a success."),
+	"created_by":   str("Display name of who made the connection."),
+	"created_time": str("When it was made (RFC 3339)."),
+	"open_flow_until": str("When the latest open flow for this connection ends (RFC 3339); empty " +
+		"when there is none."),
 }
 
 func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d *framework.FieldData) (bool, error) {
@@ -97,7 +109,9 @@ func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d 
 	return conn != nil, err
 }
 
-func (b *backend) connectionRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) connectionRead(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	k, err := b.keyOf(ctx, req, d)
 	if err != nil {
 		return nil, err
@@ -125,7 +139,8 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 			reason = store.ReasonDenied
 		}
 		maps.Copy(data, map[string]any{
-			"provider": flow.provider, "status": string(store.StatusPending), "status_reason": string(reason), "status_since": rfc3339(flow.started),
+			"provider": flow.provider, "status": string(store.StatusPending), "status_reason": string(reason),
+			"status_since":    rfc3339(flow.started),
 			"open_flow_until": rfc3339(flow.expires),
 		})
 		return &logical.Response{Data: data}, nil
@@ -140,11 +155,15 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	}
 	status, reason := conn.Facts(terms.CanRefresh).Status(terms.Fingerprint, b.now())
 	maps.Copy(data, map[string]any{
-		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags), "inputs": orEmpty(conn.Inputs),
-		"private": conn.Private, "status": string(status), "status_reason": string(reason), "status_since": rfc3339(conn.Since(status, reason)),
+		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags),
+		"inputs":  orEmpty(conn.Inputs),
+		"private": conn.Private, "status": string(status), "status_reason": string(reason),
+		"status_since":    rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": list(conn.MissingScopes()),
-		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh), "next_refresh": rfc3339(conn.Attempt.Next),
-		"last_error": lastError(conn.Attempt), "created_by": conn.Created.DisplayName, "created_time": rfc3339(conn.Created.Time),
+		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
+		"next_refresh": rfc3339(conn.Attempt.Next),
+		"last_error":   lastError(conn.Attempt), "created_by": conn.Created.DisplayName,
+		"created_time":    rfc3339(conn.Created.Time),
 		"open_flow_until": "",
 	})
 	if flow != nil && !flow.denied {
@@ -195,10 +214,15 @@ func lastError(a store.Attempt) map[string]any {
 	if a.Failures == 0 {
 		return map[string]any{}
 	}
-	return map[string]any{"class": string(a.Class), "code": a.Code, "reason": a.Why, "time": rfc3339(a.Last), "attempts": a.Failures, "outcome_unknown": a.Unknown}
+	return map[string]any{
+		"class": string(a.Class), "code": a.Code, "reason": a.Why, "time": rfc3339(a.Last), "attempts": a.Failures,
+		"outcome_unknown": a.Unknown,
+	}
 }
 
-func (b *backend) connectionWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	k, err := b.keyOf(ctx, req, d)
 	if err != nil {
 		return nil, err
@@ -226,7 +250,9 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request, d *
 	return resp, err
 }
 
-func (b *backend) connectionDelete(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) connectionDelete(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	k, err := b.keyOf(ctx, req, d)
 	if err != nil {
 		return nil, err
@@ -250,19 +276,23 @@ func (b *backend) connectionDelete(ctx context.Context, req *logical.Request, d 
 // revokeTime is how long a deletion waits for the provider.
 const revokeTime = 15 * time.Second
 
-// revoke asks the provider to forget the grant, and says how that went; empty when it did. The error is that of the mount's
-// end: then nothing was asked.
-func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection, class gate.Class) (warning string, err error) {
+// revoke asks the provider to forget the grant, and says how that went; empty when it did. The error is that of the
+// mount's end: then nothing was asked.
+func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection,
+	class gate.Class,
+) (warning string, err error) {
 	if conn.Grant == nil {
 		return "", nil // keys are made and ended at the provider by people
 	}
 	p, err := b.provider(ctx, conn.Provider)
 	if err != nil || p == nil || p.fingerprint != conn.Pinned {
-		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's settings " +
+		return "the grant was not revoked: its provider is gone or has changed since; revoke it in " +
+			"the account's settings " +
 			"at the service", nil
 	}
 	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
-		return "the grant was not revoked: another connection rests on the same account at this provider, or one that " +
+		return "the grant was not revoked: another connection rests on the same account at this " +
+			"provider, or one that " +
 			"cannot be read may, and many providers would end both", nil
 	}
 	pass, err := b.enterAs(ctx, class, p.name, k, conn)

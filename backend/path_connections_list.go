@@ -22,14 +22,17 @@ func (b *backend) pathConnectionsList() []*framework.Path {
 			"user": str("User whose connections are listed."),
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: verb("list", b.operation(b.connectionsList, "List connections, or the owners that have some.", listSchema)),
+			logical.ListOperation: verb("list", b.operation(b.connectionsList,
+				"List connections, or the owners that have some.", listSchema)),
 		},
 		HelpSynopsis:    "The connections of an owner, or the owners there are.",
 		HelpDescription: connectionsListHelp,
 	}}
 }
 
-func (b *backend) connectionsList(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) connectionsList(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	switch path := strings.TrimSuffix(req.Path, "/"); path {
 	case "connections/org":
 		return b.listOwners(ctx, store.Org)
@@ -74,7 +77,9 @@ func (b *backend) withFolders(ctx context.Context, resp *logical.Response) (*log
 	return resp, nil
 }
 
-func (b *backend) listOwned(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) listOwned(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	owner, err := b.ownerOfList(ctx, req, d)
 	if err != nil {
 		return nil, err

@@ -48,7 +48,10 @@ func TestListOfConnections(t *testing.T) {
 
 func TestListRefusesBadOwners(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		for _, path := range []string{"connections/org/Acme/", "connections/org/../", "connections/user/../", "connections/user/-/"} {
+		for _, path := range []string{
+			"connections/org/Acme/", "connections/org/../", "connections/user/../",
+			"connections/user/-/",
+		} {
 			f.List(path).Refused(t, http.StatusBadRequest, "is not valid")
 		}
 		f.List("connections/org/self/").Refused(t, http.StatusBadRequest, "reserved")

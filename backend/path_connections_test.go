@@ -53,7 +53,10 @@ func TestConnectionNames(t *testing.T) {
 		f.Write("providers/openai", nil).OK(t)
 		data := map[string]any{"provider": "openai", "api_key": openaiKey}
 		long := strings.Repeat("a", 64)
-		for _, path := range []string{"a", "0", long, "a.b_c@d-e", "org/acme.corp/x", "user/auth0|ABC:1~2-3@x.y/z", "user/" + strings.Repeat("U", 128) + "/x"} {
+		for _, path := range []string{
+			"a", "0", long, "a.b_c@d-e", "org/acme.corp/x", "user/auth0|ABC:1~2-3@x.y/z",
+			"user/" + strings.Repeat("U", 128) + "/x",
+		} {
 			f.Write("connections/"+path, data).OK(t)
 			f.Read("creds/"+path, nil).OK(t)
 		}
@@ -75,7 +78,8 @@ func TestConnectionNames(t *testing.T) {
 
 func TestKeyIsMasked(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.Write("providers/http_header", map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}}).OK(t)
+		f.Write("providers/http_header",
+			map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}}).OK(t)
 		for key, shown := range map[string]string{
 			"short": "****", strings.Repeat("k", 15) + "LAST": "****", strings.Repeat("k", 16) + "LAST": "****LAST",
 		} {
@@ -83,22 +87,33 @@ func TestKeyIsMasked(t *testing.T) {
 			assert.Equal(t, map[string]any{"api_key": shown}, members(t, f.Read("connections/h", nil).OK(t)["key"]))
 			assert.Equal(t, key, f.Read("creds/h", nil).OK(t)["api_key"])
 		}
-		f.Write("providers/http_basic", map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}}).OK(t)
-		f.Write("connections/b", map[string]any{"provider": "http_basic", "username": "a-public-user-name-of-mine", "password": "pässwörd-that-is-löng-é"}).OK(t)
+		f.Write("providers/http_basic",
+			map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}}).OK(t)
+		f.Write("connections/b", map[string]any{
+			"provider": "http_basic", "username": "a-public-user-name-of-mine", "password": "pässwörd-that-is-löng-é",
+		}).OK(t)
 		key := members(t, f.Read("connections/b", nil).OK(t)["key"])
-		assert.Equal(t, map[string]any{"username": "a-public-user-name-of-mine", "password": "****"}, key, "a cut through a rune shows nothing")
+		assert.Equal(t, map[string]any{"username": "a-public-user-name-of-mine", "password": "****"}, key,
+			"a cut through a rune shows nothing")
 		assert.Equal(t, "basic", f.Read("connections/b", nil).OK(t)["kind"])
 		f.Delete("providers/http_basic", map[string]any{"force": true}).OK(t)
-		assert.Equal(t, "****mine", members(t, f.Read("connections/b", nil).OK(t)["key"])["username"], "what nobody declares is masked")
+		assert.Equal(t, "****mine", members(t, f.Read("connections/b", nil).OK(t)["key"])["username"],
+			"what nobody declares is masked")
 	})
 }
 
 func TestKeyFieldsThatFollow(t *testing.T) {
 	eachWith(t, held(t), func(t *testing.T, f *fixture) {
 		f.Write("providers/held", map[string]any{"app_key": "app-key-of-the-operator-1234"}).OK(t)
-		f.Write("connections/a", map[string]any{"provider": "held", "api_key": "0123456789abcdefghij-us7", "note": "mine"}).OK(t)
+		f.Write("connections/a", map[string]any{
+			"provider": "held", "api_key": "0123456789abcdefghij-us7",
+			"note": "mine",
+		}).OK(t)
 		creds := f.Read("creds/a", nil).OK(t)
-		for field, want := range map[string]string{"api_key": "0123456789abcdefghij-us7", "note": "mine", "region": "eu", "data_center": "us7"} {
+		for field, want := range map[string]string{
+			"api_key": "0123456789abcdefghij-us7", "note": "mine", "region": "eu",
+			"data_center": "us7",
+		} {
 			assert.Equal(t, want, creds[field], field)
 		}
 		assert.NotContains(t, creds, "app_key")
@@ -118,14 +133,18 @@ func TestConnectionMetadata(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		made := f.connect(t, "slack", alice)
 		for field, want := range map[string]any{
-			"owner": "org/default", "name": "slack", "provider": "acme", "kind": "authorization_code", "status": "active", "status_reason": "",
-			"private": false, "refreshable": true, "created_by": "userpass-e-alice", "open_flow_until": "", "last_refresh": "", "next_refresh": "",
-			"expire_time": "2026-03-01T13:00:00Z", "last_rotation": "2026-03-01T12:00:00Z", "created_time": "2026-03-01T12:00:00Z",
+			"owner": "org/default", "name": "slack", "provider": "acme", "kind": "authorization_code", "status": "active",
+			"status_reason": "",
+			"private":       false, "refreshable": true, "created_by": "userpass-e-alice", "open_flow_until": "", "last_refresh": "",
+			"next_refresh": "",
+			"expire_time":  "2026-03-01T13:00:00Z", "last_rotation": "2026-03-01T12:00:00Z",
+			"created_time": "2026-03-01T12:00:00Z",
 			"status_since": "2026-03-01T12:00:00Z", "label": "",
 		} {
 			assert.Equal(t, want, made[field], field)
 		}
-		assert.Equal(t, map[string]any{"id": "account-1", "label": "Ada Example", "email": "ada@example.test"}, members(t, made["account"]))
+		assert.Equal(t, map[string]any{"id": "account-1", "label": "Ada Example", "email": "ada@example.test"},
+			members(t, made["account"]))
 		assert.Equal(t, []string{"read", "write"}, texts(t, made["scopes"]))
 		assert.Equal(t, made, f.Read("connections/slack", nil).OK(t))
 	})
@@ -134,7 +153,9 @@ func TestConnectionMetadata(t *testing.T) {
 func TestLabelTagsAndScopes(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")
-		f.Write("connections/slack", map[string]any{"label": "Sales", "tags": map[string]any{"team": "sales", "tier": "1"}, "required_scopes": "read,admin"}).OK(t)
+		f.Write("connections/slack", map[string]any{
+			"label": "Sales", "tags": map[string]any{"team": "sales", "tier": "1"}, "required_scopes": "read,admin",
+		}).OK(t)
 		view := f.Write("connections/slack", map[string]any{"tags": map[string]any{"team": "ops"}}).OK(t)
 		assert.Equal(t, map[string]any{"team": "ops"}, members(t, view["tags"]), "a map that is named is replaced whole")
 		assert.Equal(t, "Sales", view["label"])
@@ -163,13 +184,17 @@ func TestLabelTagsAndScopes(t *testing.T) {
 
 func TestNothingToStore(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.Write("connections/x", map[string]any{"provider": "acme"}).Refused(t, http.StatusBadRequest, "auth-code-url/org/default/x")
+		f.Write("connections/x", map[string]any{"provider": "acme"}).Refused(t, http.StatusBadRequest,
+			"auth-code-url/org/default/x")
 		f.Write("connections/x", map[string]any{"label": "x"}).Refused(t, http.StatusBadRequest, `no provider "x"`)
 		f.Write("connections/x", map[string]any{"provider": "ACME"}).Refused(t, http.StatusBadRequest, "provider name")
 		f.Write("providers/openai", nil).OK(t)
-		f.Write("connections/x", map[string]any{"provider": "openai", "api_key": openaiKey, "refresh_token": "r"}).Refused(t, http.StatusBadRequest, "not both")
-		f.Write("connections/x", map[string]any{"provider": "openai", "refresh_token": "r"}).Refused(t, http.StatusBadRequest, "cannot be connected this way")
-		f.Write("connections/x", map[string]any{"provider": "openai", "kind": "basic", "api_key": openaiKey}).Refused(t, http.StatusBadRequest, "no kind")
+		f.Write("connections/x", map[string]any{"provider": "openai", "api_key": openaiKey, "refresh_token": "r"}).Refused(t,
+			http.StatusBadRequest, "not both")
+		f.Write("connections/x", map[string]any{"provider": "openai", "refresh_token": "r"}).Refused(t,
+			http.StatusBadRequest, "cannot be connected this way")
+		f.Write("connections/x", map[string]any{"provider": "openai", "kind": "basic", "api_key": openaiKey}).Refused(t,
+			http.StatusBadRequest, "no kind")
 		assert.Equal(t, http.StatusNotFound, f.Read("connections/x", nil).Status)
 		assert.Empty(t, f.List("connections/").OK(t)["keys"])
 	})
@@ -214,7 +239,8 @@ func TestPrivate(t *testing.T) {
 					f.Write(path, data, who).Refused(t, http.StatusForbidden, "private")
 				}
 			}
-			f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme", "provision": true}, bob).Refused(t, http.StatusForbidden, "private")
+			f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme", "provision": true}, bob).Refused(t,
+				http.StatusForbidden, "private")
 		}
 		assert.Equal(t, calls, f.provider.Count(providers.StepRefresh))
 
@@ -237,8 +263,10 @@ func TestUsersOfTheApplication(t *testing.T) {
 		f.Write("providers/openai", nil).OK(t)
 		data := map[string]any{"provider": "openai", "api_key": openaiKey}
 		f.Write("connections/user/e-carol/key", data).Refused(t, http.StatusForbidden, "provision=true")
-		f.Write("auth-code-url/user/e-carol/slack", map[string]any{"provider": "acme"}, bob).Refused(t, http.StatusForbidden, "provision=true")
-		assert.Equal(t, false, f.Write("connections/user/e-carol/key", with(data, map[string]any{"provision": true})).OK(t)["private"])
+		f.Write("auth-code-url/user/e-carol/slack", map[string]any{"provider": "acme"}, bob).Refused(t, http.StatusForbidden,
+			"provision=true")
+		assert.Equal(t, false, f.Write("connections/user/e-carol/key",
+			with(data, map[string]any{"provision": true})).OK(t)["private"])
 		f.start(t, "user/e-carol/slack", map[string]any{"provision": true}, bob)
 		f.Write("connections/user/e-carol/own", data, testenv.Entity("e-carol")).OK(t)
 		f.Write("connections/user/e-carol/key", map[string]any{"label": "later writes create nothing"}).OK(t)
@@ -296,7 +324,9 @@ func TestNothingComesBackDuringDeletion(t *testing.T) {
 		f.connect(t, "slack")
 		reconnect := f.own(t, "slack", nil)
 		asked, release := make(chan struct{}), make(chan struct{})
-		f.provider.Next(providers.StepRevoke, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		f.provider.Next(providers.StepRevoke, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			close(asked)
 			providertest.HangUntil(release)(s, w, r, behave)
 		})
@@ -330,7 +360,8 @@ func TestPending(t *testing.T) {
 		flow := f.start(t, "slack", nil)
 		view := f.Read("connections/slack", nil).OK(t)
 		for field, want := range map[string]any{
-			"status": "pending", "status_reason": "flow_open", "provider": "acme", "open_flow_until": flow["expire_time"], "status_since": "2026-03-01T12:00:00Z",
+			"status": "pending", "status_reason": "flow_open", "provider": "acme", "open_flow_until": flow["expire_time"],
+			"status_since": "2026-03-01T12:00:00Z",
 		} {
 			assert.Equal(t, want, view[field], field)
 		}
@@ -351,7 +382,8 @@ func TestOpenFlowBesideAConnection(t *testing.T) {
 		f.connect(t, "slack")
 		before := f.Read("connections/slack", nil).OK(t)
 		flow := f.start(t, "slack", nil)
-		assert.Equal(t, with(before, map[string]any{"open_flow_until": flow["expire_time"]}), f.Read("connections/slack", nil).OK(t))
+		assert.Equal(t, with(before, map[string]any{"open_flow_until": flow["expire_time"]}),
+			f.Read("connections/slack", nil).OK(t))
 		f.Read("creds/slack", nil).OK(t)
 		f.restart(t)
 		assert.Equal(t, flow["expire_time"], f.Read("connections/slack", nil).OK(t)["open_flow_until"])

@@ -17,10 +17,15 @@ func (b *backend) pathCreds() []*framework.Path {
 		Pattern:      byName("creds"),
 		DisplayAttrs: display(spellings("credential"), "Credential"),
 		Fields: ownedFields(map[string]*framework.FieldSchema{
-			"min_ttl": {Type: framework.TypeDurationSecond, Query: true, Description: "Answer a token that lives at least this long, refreshing it if need be."},
+			"min_ttl": {
+				Type:        framework.TypeDurationSecond,
+				Query:       true,
+				Description: "Answer a token that lives at least this long, refreshing it if need be.",
+			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: verb("read", b.operation(b.credsRead, "Read the credential of a connection, fresh.", credsSchema)),
+			logical.ReadOperation: verb("read", b.operation(b.credsRead, "Read the credential of a connection, fresh.",
+				credsSchema)),
 		},
 		HelpSynopsis:    "The credential of a connection, fresh.",
 		HelpDescription: credsHelp,
@@ -39,7 +44,9 @@ var credsSchema = map[string]*framework.FieldSchema{
 	"last_vault_rotation": required(str("When the credential last changed (RFC 3339).")),
 }
 
-func (b *backend) credsRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) credsRead(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	k, err := b.keyOf(ctx, req, d)
 	if err != nil {
 		return nil, err
@@ -65,9 +72,11 @@ func (b *backend) explainMissing(ctx context.Context, k store.Key, err error) er
 	case f == nil:
 		return err
 	case f.denied:
-		return conflict("connection %s is not connected: the person or the provider said no; start again with auth-code-url/%s", k, k)
+		return conflict("connection %s is not connected: the person or the provider said no; "+
+			"start again with auth-code-url/%s", k, k)
 	}
-	return conflict("connection %s is pending: its flow is open until %s; finish it in the browser and with exchange", k, rfc3339(f.expires))
+	return conflict("connection %s is pending: its flow is open until %s; finish it in the browser and with exchange",
+		k, rfc3339(f.expires))
 }
 
 // credential is the answer of creds: what an application needs and nothing that could obtain more.

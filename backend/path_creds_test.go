@@ -24,7 +24,8 @@ func TestCredsOfAnAccount(t *testing.T) {
 		assert.Nil(t, creds.Secret, "no lease")
 		assert.True(t, f.provider.Alive(data["access_token"].(string)))
 		for field, want := range map[string]any{
-			"token_type": "Bearer", "expire_time": "2026-03-01T13:00:00Z", "provider": "acme", "last_vault_rotation": "2026-03-01T12:00:00Z",
+			"token_type": "Bearer", "expire_time": "2026-03-01T13:00:00Z", "provider": "acme",
+			"last_vault_rotation": "2026-03-01T12:00:00Z",
 		} {
 			assert.Equal(t, want, data[field], field)
 		}
@@ -52,9 +53,12 @@ func TestCredsOfAKey(t *testing.T) {
 
 		f.Write("providers/sendgrid", nil).OK(t)
 		key := "SG.aaaaaaaaaaaaaaaaaaaaaa.bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
-		f.Write("connections/mail", map[string]any{"provider": "sendgrid", "api_key": key, "inputs": map[string]any{"api_host": "api.eu.sendgrid.com"}}).OK(t)
+		f.Write("connections/mail", map[string]any{
+			"provider": "sendgrid", "api_key": key, "inputs": map[string]any{"api_host": "api.eu.sendgrid.com"},
+		}).OK(t)
 		assert.Equal(t, "api.eu.sendgrid.com", members(t, f.Read("creds/mail", nil).OK(t)["connection_config"])["api_host"])
-		f.Write("connections/mail", map[string]any{"inputs": map[string]any{}}).Refused(t, http.StatusBadRequest, "write it again in the same call")
+		f.Write("connections/mail", map[string]any{"inputs": map[string]any{}}).Refused(t, http.StatusBadRequest,
+			"write it again in the same call")
 		f.Write("connections/mail", map[string]any{"api_key": "not one"}).Refused(t, http.StatusBadRequest, "api_key")
 	})
 }
@@ -218,7 +222,8 @@ func TestDeadTokenWhileTheProviderIsDown(t *testing.T) {
 
 func TestCredsOfNothing(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "no connection org/default/slack", "auth-code-url/org/default/slack")
+		f.Read("creds/slack", nil).Refused(t, http.StatusBadRequest, "no connection org/default/slack",
+			"auth-code-url/org/default/slack")
 		f.Read("creds/org/acme/slack", nil).Refused(t, http.StatusBadRequest, "org/acme/slack")
 		f.Write("refresh/slack", nil).Refused(t, http.StatusBadRequest, "no connection")
 	})
@@ -274,13 +279,18 @@ func TestStandby(t *testing.T) {
 				r := f.Read("creds/slack", nil)
 				assert.EqualError(t, r.Err, logical.ErrReadOnly.Error(), "bare, or Vault does not know it")
 				for path, data := range map[string]map[string]any{
-					"refresh/slack": nil, "exchange": own, "connections/slack": {"label": "x"}, "connections/new": {"provider": "acme", "refresh_token": "x"},
+					"refresh/slack": nil, "exchange": own, "connections/slack": {"label": "x"}, "connections/new": {
+						"provider": "acme", "refresh_token": "x",
+					},
 					"connections/m": {"provider": "acme", "kind": "client_credentials"}, "auth-code-url/x": {"provider": "idp"},
-					"providers/acme": {"scopes": "x"}, "config": {"poll_interval": 60}, "callback/acme": {"state": back["state"], "code": back["code"]},
+					"providers/acme": {"scopes": "x"}, "config": {"poll_interval": 60}, "callback/acme": {
+						"state": back["state"], "code": back["code"],
+					},
 				} {
 					assert.EqualError(t, f.Write(path, data).Err, logical.ErrReadOnly.Error(), path)
 				}
-				assert.EqualError(t, f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}).Err, logical.ErrReadOnly.Error())
+				assert.EqualError(t, f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}).Err,
+					logical.ErrReadOnly.Error())
 				assert.EqualError(t, f.Delete("connections/slack", nil).Err, logical.ErrReadOnly.Error())
 				assert.EqualError(t, f.Delete("providers/acme", nil).Err, logical.ErrReadOnly.Error())
 				f.periodic(t)

@@ -30,7 +30,8 @@ func (b *backend) pathExchange() []*framework.Path {
 			"allow_account_change":  boolean("Reconnect although it is another account than before."),
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: verb("finish", forwarded(b.operation(b.exchangeWrite, "Finish a flow.", connectionSchema))),
+			logical.UpdateOperation: verb("finish", forwarded(b.operation(b.exchangeWrite, "Finish a flow.",
+				connectionSchema))),
 		},
 		HelpSynopsis:    "Finish a flow.",
 		HelpDescription: exchangeHelp,
@@ -53,7 +54,8 @@ type exchangeRequest struct {
 func readExchange(req *logical.Request, d *framework.FieldData) (exchangeRequest, error) {
 	x := exchangeRequest{
 		code: d.Get("code").(string), issuer: d.Get("iss").(string), confirmation: d.Get("confirmation_code").(string),
-		binding: d.Get("session_binding_value").(string), otherAccount: d.Get("allow_account_change").(bool), who: callerOf(req),
+		binding: d.Get("session_binding_value").(string), otherAccount: d.Get("allow_account_change").(bool),
+		who: callerOf(req),
 	}
 	state, flowID := d.Get("state").(string), d.Get("flow_id").(string)
 	switch {
@@ -81,7 +83,9 @@ func normalCode(code string) string {
 // unknownFlow is one answer for unknown, expired and void flows, so that nobody learns which it was.
 var unknownFlow = badRequest("no such flow, or it has expired: start again with auth-code-url/")
 
-func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
@@ -89,7 +93,8 @@ func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request, d *fr
 	if err != nil {
 		return nil, err
 	}
-	// The flight goes by the whole request, so that the same one sent twice joins it and any other is judged by itself.
+	// The flight goes by the whole request, so that the same one sent
+	// twice joins it and any other is judged by itself.
 	out, err := b.tasks.Once(ctx, "exchange "+x.digest, func(ctx context.Context) (any, error) {
 		return b.finish(ctx, x)
 	})
@@ -159,8 +164,8 @@ func callable(f *store.Flow) bool {
 	return f.Claimed == "" && (f.OwnRedirect || f.Parked != nil && f.Parked.Denied == "")
 }
 
-// enterExchange waits for a place at the provider before a try is counted or the flow is claimed: who is turned away has
-// lost nothing. A request that cannot lead to a call gets no pass, and the claim says why.
+// enterExchange waits for a place at the provider before a try is counted or the flow is claimed: who is turned away
+// has lost nothing. A request that cannot lead to a call gets no pass, and the claim says why.
 func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.Pass, error) {
 	f, err := b.store.Flow(ctx, x.flowID)
 	if err != nil || f == nil || !callable(f) || f.Caller != x.who.id() || f.ExpiredAt(b.now()) {
@@ -181,8 +186,8 @@ func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.P
 }
 
 // keepOutcome stores what became of a flow, unless the connection it made lives in memory only: the flow must not say
-// "connected" when a crash has taken the connection. It need not be stored to be found out: the connection names the flow
-// that made it.
+// "connected" when a crash has taken the connection. It need not be stored to be found out: the connection names the
+// flow that made it.
 func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 	defer b.flows.changed(f)
 	if !saved {
@@ -193,8 +198,8 @@ func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 	}
 }
 
-// claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome is
-// answered with it.
+// claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome
+// is answered with it.
 func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*store.Flow, *configured, error) {
 	unlock, err := b.flows.lock(ctx, x.flowID)
 	if err != nil {
@@ -209,13 +214,16 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, unknownFlow
 	}
 	if x.who.id() == "" || x.who.id() != f.Caller {
-		return nil, nil, forbidden("this flow was started by somebody else: only who started it can finish it; start your own with auth-code-url/%s", f.Key)
+		return nil, nil, forbidden("this flow was started by somebody else: only who started it can finish it; "+
+			"start your own with auth-code-url/%s", f.Key)
 	}
 	if x.ownRedirect != f.OwnRedirect {
 		if f.OwnRedirect {
-			return nil, nil, badRequest("this flow ends at the application's own redirect URI: finish it with state and code")
+			return nil, nil, badRequest("this flow ends at the application's own redirect URI: finish " +
+				"it with state and code")
 		}
-		return nil, nil, badRequest("this flow ends at Vault's callback: finish it with flow_id and the confirmation code that the page shows")
+		return nil, nil, badRequest("this flow ends at Vault's callback: finish it with flow_id and the " +
+			"confirmation code that the page shows")
 	}
 	if !passed && callable(f) {
 		return nil, nil, errNoPass // before a try is counted
@@ -231,7 +239,8 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, err
 	}
 	if p == nil || p.fingerprint != f.Pinned {
-		return nil, nil, conflict("provider %q changed since the flow was started, so its code is sent nowhere: start again with auth-code-url/%s", f.Provider, f.Key)
+		return nil, nil, conflict("provider %q changed since the flow was started, so its code is sent nowhere: "+
+			"start again with auth-code-url/%s", f.Provider, f.Key)
 	}
 	if err := checkIssuer(x, f); err != nil {
 		return nil, nil, err
@@ -254,13 +263,16 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 	}
 	switch {
 	case f.Parked == nil:
-		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of auth-code-url, then send this again")
+		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of " +
+			"auth-code-url, then send this again")
 	case f.Parked.Denied != "":
-		return conflict("the person or the provider said no (%s): start again with auth-code-url/%s", f.Parked.Denied, f.Key)
+		return conflict("the person or the provider said no (%s): start again with auth-code-url/%s", f.Parked.Denied,
+			f.Key)
 	case !f.Confirm || f.Claimed == x.digest:
 		return nil
 	case x.confirmation == "":
-		return badRequest("confirmation_code is missing: it stands on the page that the browser shows after the consent")
+		return badRequest("confirmation_code is missing: it stands on the page that the browser " +
+			"shows after the consent")
 	}
 	// The try is counted before it is judged: hanging up must not win one.
 	f.CountTry()
@@ -271,18 +283,23 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 		return nil
 	}
 	if !f.Void {
-		return badRequest("the confirmation code does not match (%d of %d tries): type the one that the page shows", f.Tries, store.MaxConfirmationTries)
+		return badRequest("the confirmation code does not match (%d of %d tries): type the one that the page shows",
+			f.Tries, store.MaxConfirmationTries)
 	}
 	if err := b.putFlow(ctx, f); err != nil {
 		return err
 	}
-	return conflict("the confirmation code did not match %d times, so the flow is void: start again with auth-code-url/%s", store.MaxConfirmationTries, f.Key)
+	return conflict("the confirmation code did not match %d times, so the flow is void: "+
+		"start again with auth-code-url/%s", store.MaxConfirmationTries, f.Key)
 }
 
 // claimedBefore answers a request for a flow whose code may be spent already.
-func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest, f *store.Flow) (*store.Flow, *configured, error) {
+func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest,
+	f *store.Flow,
+) (*store.Flow, *configured, error) {
 	if f.Claimed != x.digest {
-		return nil, nil, conflict("this flow was finished by another request: start again with auth-code-url/%s", f.Key)
+		return nil, nil, conflict("this flow was finished by another request: start again with auth-code-url/%s",
+			f.Key)
 	}
 	if f.Outcome != nil {
 		return f, nil, nil
@@ -318,10 +335,12 @@ func checkIssuer(x exchangeRequest, f *store.Flow) error {
 	case issuer == f.Resolved.Issuer:
 		return nil
 	}
-	return conflict("the answer did not come from the issuer that was asked, so its code is sent nowhere: start again with auth-code-url/%s", f.Key)
+	return conflict("the answer did not come from the issuer that was asked, so its code is sent nowhere: start "+
+		"again with auth-code-url/%s", f.Key)
 }
 
-// connect spends the code, learns whose account it is, and stores the connection. saved is false when storage refused it.
+// connect spends the code, learns whose account it is, and stores the connection.
+// saved is false when storage refused it.
 func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured, pass *gate.Pass,
 ) (outcome *store.Outcome, saved bool) {
 	k, err := f.ConnectionKey()
@@ -342,7 +361,8 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		callback["iss"] = issuer
 	}
 	grant, err := p.client.Exchange(ctx, p.app, providers.ExchangeRequest{
-		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI, Scopes: f.Scopes, Callback: callback,
+		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI,
+		Scopes: f.Scopes, Callback: callback,
 	})
 	if err != nil {
 		pass.Leave(refresh.OutcomeOf(err))
@@ -359,16 +379,17 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 			return failure(f, why), true
 		}
 	}
-	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known, func(c *store.Connection) (*store.Connection, error) {
-		if b.voided(ctx, f.ID) {
-			return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
-		}
-		c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.now())
-		if err == nil && x.otherAccount && grant.Account.ID == "" {
-			c.Account = store.Account{} // it may be anybody's now
-		}
-		return c, err
-	})
+	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known,
+		func(c *store.Connection) (*store.Connection, error) {
+			if b.voided(ctx, f.ID) {
+				return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
+			}
+			c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.now())
+			if err == nil && x.otherAccount && grant.Account.ID == "" {
+				c.Account = store.Account{} // it may be anybody's now
+			}
+			return c, err
+		})
 	if err != nil {
 		var status *statusError
 		if errors.As(err, &status) {
@@ -383,15 +404,16 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
 }
 
-// discard revokes a grant that nobody will use, best effort. One that may share its account with a connection is left alone:
-// many providers would end both.
+// discard revokes a grant that nobody will use, best effort. One that may share its account with a connection is left
+// alone: many providers would end both.
 func (b *backend) discard(ctx context.Context, p *configured, f *store.Flow, g *providers.Grant) {
 	if id := g.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
 		_ = revokeGrant(ctx, p, f.Inputs, g)
 	}
 }
 
-const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this process: check Vault's storage"
+const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this " +
+	"process: check Vault's storage"
 
 func failure(f *store.Flow, why string) *store.Outcome {
 	return &store.Outcome{Failure: why + ": nothing was connected; start again with auth-code-url/" + f.Key}
@@ -407,7 +429,8 @@ func exchangeFailure(provider string, err error) string {
 	case providers.Rejected:
 		return "provider " + provider + " refused the code (" + call.Error() + ")"
 	case providers.Misconfigured:
-		return "provider " + provider + " refused the app itself (" + call.Error() + "): an operator corrects providers/" + provider
+		return "provider " + provider + " refused the app itself (" + call.Error() +
+			"): an operator corrects providers/" + provider
 	}
 	return "provider " + provider + " gave no token (" + call.Error() + ")"
 }
@@ -418,16 +441,20 @@ func otherAccount(before store.Account, now providers.Account, pinned string) st
 	case before.ID == "" || before.ID == now.ID:
 		return ""
 	case now.ID == "":
-		return "whose account it is could not be learned, so it may be another than before (set allow_account_change=true to accept that)"
+		return "whose account it is could not be learned, so it may be another than before (set " +
+			"allow_account_change=true to accept that)"
 	case before.Pinned != pinned:
-		return "it is another account than before, or the provider, which was changed since, names the same one otherwise " +
+		return "it is another account than before, or the provider, which was changed since, names " +
+			"the same one otherwise " +
 			"(set allow_account_change=true if that is meant)"
 	}
 	return "it is another account than before (set allow_account_change=true if that is meant)"
 }
 
 // adoptFlow is the change that a finished flow makes. A reconnect keeps path, label, tags and who may use it.
-func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who caller, p *configured, g *providers.Grant, now time.Time) (*store.Connection, error) {
+func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who caller, p *configured, g *providers.Grant,
+	now time.Time,
+) (*store.Connection, error) {
 	switch {
 	case c != nil && c.Provider != f.Provider:
 		return nil, conflict("connection %s was made for another provider meanwhile", k)
@@ -456,10 +483,13 @@ func deletedMeanwhile(k store.Key) error { return conflict("connection %s was de
 func aboutGrant(conn *store.Connection, p *configured) []string {
 	var warnings []string
 	if missing := conn.MissingScopes(); len(missing) > 0 {
-		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if they are needed")
+		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if "+
+			"they are needed")
 	}
 	if g := conn.Grant; !g.Expires.IsZero() && !p.app.CanRefresh(conn.Kind, g) {
-		warnings = append(warnings, "the provider gave no refresh token: the connection ends with its access token at "+rfc3339(g.Expires)+"; many providers give one only for a certain scope or after a fresh consent")
+		warnings = append(warnings, "the provider gave no refresh token: the connection ends with its "+
+			"access token at "+rfc3339(g.Expires)+"; many providers give one only for a certain "+
+			"scope or after a fresh consent")
 	}
 	return warnings
 }

@@ -18,7 +18,9 @@ func TestCrashDuringTheExchange(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		own := f.own(t, "slack", nil)
 		asked, release := make(chan struct{}), make(chan struct{})
-		f.provider.Next(providers.StepToken, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		f.provider.Next(providers.StepToken, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			close(asked)
 			providertest.HangUntil(release)(s, w, r, behave)
 		})
@@ -30,7 +32,8 @@ func TestCrashDuringTheExchange(t *testing.T) {
 		}()
 		<-asked
 		f.restart(t)
-		f.Write("exchange", own).Refused(t, http.StatusConflict, "exchange_outcome_unknown", "auth-code-url/org/default/slack")
+		f.Write("exchange", own).Refused(t, http.StatusConflict,
+			"exchange_outcome_unknown", "auth-code-url/org/default/slack")
 		close(release)
 		<-gone
 	})
@@ -57,7 +60,9 @@ func TestCallerHangsUp(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		own := f.own(t, "slack", nil)
 		asked, release := make(chan struct{}), make(chan struct{})
-		f.provider.Next(providers.StepToken, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		f.provider.Next(providers.StepToken, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			close(asked)
 			providertest.HangUntil(release)(s, w, r, behave)
 		})

@@ -20,7 +20,9 @@ func (f *fixture) hanging(t *testing.T, own map[string]any) (answer chan testenv
 	t.Helper()
 	answer, release = make(chan testenv.Result, 1), make(chan struct{})
 	asked := make(chan struct{})
-	f.provider.Next(providers.StepToken, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+	f.provider.Next(providers.StepToken, func(
+		s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+	) {
 		close(asked)
 		providertest.HangUntil(release)(s, w, r, behave)
 	})
@@ -36,7 +38,8 @@ func (f *fixture) staysDeleted(t *testing.T, own map[string]any, answer chan tes
 	revoked := f.provider.Count(providers.StepRevoke)
 	close(release)
 	refused := <-answer
-	refused.Refused(t, http.StatusConflict, "connection org/default/slack was deleted meanwhile", "start again with auth-code-url/org/default/slack")
+	refused.Refused(t, http.StatusConflict, "connection org/default/slack was deleted meanwhile",
+		"start again with auth-code-url/org/default/slack")
 	for range 2 {
 		assert.Equal(t, http.StatusNotFound, f.Read("connections/slack", nil).Status)
 		f.Write("exchange", own).Refused(t, http.StatusConflict, refused.Text)
@@ -78,7 +81,8 @@ func TestDeletedDuringAReconnectAndTheFlowUnreadable(t *testing.T) {
 	})
 }
 
-// A flow that was finished while a deletion looked for open ones keeps its outcome, which names the deletion by itself.
+// A flow that was finished while a deletion looked for open ones keeps its outcome,
+// which names the deletion by itself.
 func TestDeletedWhileTheOutcomeIsStored(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		own := f.own(t, "slack", nil)
@@ -100,7 +104,9 @@ func TestDeletedWhileTheOutcomeIsStored(t *testing.T) {
 		f.Storage.Forget()
 		go func() { deleted <- f.Delete("connections/slack", nil) }()
 		flow := testenv.Access{Op: "get", Key: "flow/" + flowOfState(own["state"].(string))}
-		require.Eventually(t, func() bool { return slices.Contains(f.Storage.History(), flow) }, 10*time.Second, time.Millisecond, "the deletion found it open")
+		require.Eventually(t, func() bool {
+			return slices.Contains(f.Storage.History(), flow)
+		}, 10*time.Second, time.Millisecond, "the deletion found it open")
 		close(found)
 		(<-deleted).OK(t)
 		<-answer // connected, or deleted since: it may be read before or after
@@ -168,6 +174,7 @@ func TestMadeAnewDuringAReconnect(t *testing.T) {
 		close(release)
 		(<-answer).Refused(t, http.StatusConflict, "deleted meanwhile")
 		assert.Equal(t, token, f.Read("creds/slack", nil).OK(t)["access_token"])
-		assert.Equal(t, 1, f.provider.Count(providers.StepRevoke), "that of the deletion: both later ones rest on one account")
+		assert.Equal(t, 1, f.provider.Count(providers.StepRevoke),
+			"that of the deletion: both later ones rest on one account")
 	})
 }

@@ -42,17 +42,19 @@ func TestExchangeRequest(t *testing.T) {
 			code int
 			says string
 		}{
-			"nothing":               {nil, 400, "name the flow"},
-			"both":                  {with(own, map[string]any{"flow_id": id}), 400, "either"},
-			"state alone":           {map[string]any{"state": own["state"]}, 400, "code"},
-			"code alone":            {map[string]any{"code": own["code"]}, 400, "name the flow"},
-			"unknown field":         {with(own, map[string]any{"redirect_uri": appRedirect}), 400, "unknown field"},
-			"unknown state":         {map[string]any{"state": "x", "code": "y"}, 400, "no such flow"},
-			"unknown id":            {map[string]any{"flow_id": strings.Repeat("0", 64)}, 400, "no such flow"},
-			"malformed id":          {map[string]any{"flow_id": "../../config"}, 400, "no such flow"},
-			"no confirmation code":  {map[string]any{"flow_id": id}, 400, "confirmation_code is missing"},
-			"state of a callback":   {map[string]any{"state": back["state"], "code": back["code"]}, 400, "flow_id"},
-			"id of an own redirect": {map[string]any{"flow_id": flowOfState(own["state"].(string)), "confirmation_code": code}, 400, "state and code"},
+			"nothing":              {nil, 400, "name the flow"},
+			"both":                 {with(own, map[string]any{"flow_id": id}), 400, "either"},
+			"state alone":          {map[string]any{"state": own["state"]}, 400, "code"},
+			"code alone":           {map[string]any{"code": own["code"]}, 400, "name the flow"},
+			"unknown field":        {with(own, map[string]any{"redirect_uri": appRedirect}), 400, "unknown field"},
+			"unknown state":        {map[string]any{"state": "x", "code": "y"}, 400, "no such flow"},
+			"unknown id":           {map[string]any{"flow_id": strings.Repeat("0", 64)}, 400, "no such flow"},
+			"malformed id":         {map[string]any{"flow_id": "../../config"}, 400, "no such flow"},
+			"no confirmation code": {map[string]any{"flow_id": id}, 400, "confirmation_code is missing"},
+			"state of a callback":  {map[string]any{"state": back["state"], "code": back["code"]}, 400, "flow_id"},
+			"id of an own redirect": {
+				map[string]any{"flow_id": flowOfState(own["state"].(string)), "confirmation_code": code}, 400, "state and code",
+			},
 		} {
 			r := f.Write("exchange", c.data)
 			require.Equal(t, c.code, r.Status, "%s: %s", name, r.Text)
@@ -72,10 +74,12 @@ func TestOnlyTheStarterFinishes(t *testing.T) {
 			f.Write("exchange", own, who).Refused(t, http.StatusForbidden, "somebody else")
 		}
 		for _, who := range []testenv.Caller{alice, testenv.Batch} {
-			f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, who).Refused(t, http.StatusForbidden, "somebody else")
+			f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, who).Refused(t, http.StatusForbidden,
+				"somebody else")
 		}
 		for range 6 { // a stranger's misses are not the starter's
-			f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": "AAAAAAAA"}, bob).Refused(t, http.StatusForbidden)
+			f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": "AAAAAAAA"}, bob).Refused(t,
+				http.StatusForbidden)
 		}
 		assert.Zero(t, f.provider.Count(providers.StepToken))
 		f.Write("exchange", own, alice).OK(t)
@@ -148,7 +152,8 @@ func TestAuthorizationPending(t *testing.T) {
 				Refused(t, http.StatusConflict, "authorization_pending")
 		}
 		f.callback(t, "acme", f.provider.Consent(t, flow["url"].(string)))
-		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": "AAAAAAAA"}).Refused(t, http.StatusBadRequest, "1 of 5")
+		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": "AAAAAAAA"}).Refused(t,
+			http.StatusBadRequest, "1 of 5")
 	})
 }
 
@@ -158,7 +163,8 @@ func TestExpiredFlow(t *testing.T) {
 		id, _, code := f.parked(t, "two", nil)
 		f.Advance(10 * time.Minute)
 		f.Write("exchange", own).Refused(t, http.StatusBadRequest, "no such flow")
-		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}).Refused(t, http.StatusBadRequest, "no such flow")
+		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}).Refused(t, http.StatusBadRequest,
+			"no such flow")
 		assert.Zero(t, f.provider.Count(providers.StepToken))
 	})
 }
@@ -167,7 +173,8 @@ func TestSessionBinding(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		own := f.own(t, "slack", map[string]any{"session_binding": sha256Of("value of a cookie")})
 		f.Write("exchange", own).Refused(t, http.StatusForbidden, "session_binding_value")
-		f.Write("exchange", with(own, map[string]any{"session_binding_value": "of another"})).Refused(t, http.StatusForbidden)
+		f.Write("exchange", with(own, map[string]any{"session_binding_value": "of another"})).Refused(t,
+			http.StatusForbidden)
 		assert.Zero(t, f.provider.Count(providers.StepToken))
 		f.Write("exchange", with(own, map[string]any{"session_binding_value": "value of a cookie"})).OK(t)
 	})
@@ -190,7 +197,8 @@ func TestIssuerOfTheAnswer(t *testing.T) {
 		back["iss"] = "https://evil.example.com"
 		shown := shownCode.FindStringSubmatch(f.callback(t, "idp", back))
 		require.NotNil(t, shown)
-		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": shown[1] + shown[2]}).Refused(t, http.StatusConflict, "issuer")
+		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": shown[1] + shown[2]}).Refused(t,
+			http.StatusConflict, "issuer")
 		assert.Equal(t, 1, f.provider.Count(providers.StepToken))
 
 		id, _, code := f.parked(t, "three", map[string]any{"provider": "idp"})
@@ -240,10 +248,12 @@ func TestExchangeSentAtOnce(t *testing.T) {
 // Once the code may be spent, no answer is a 5xx: clients would send the request again.
 func TestProviderFailsAtTheExchange(t *testing.T) {
 	for name, answer := range map[string]providertest.Behavior{
-		"server error":    providertest.Respond(http.StatusInternalServerError, "<h1>words of theirs</h1>"),
-		"rate limited":    providertest.Respond(http.StatusTooManyRequests, "words of theirs", "Retry-After", "60"),
-		"code refused":    providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant","error_description":"words of theirs"}`),
-		"app refused":     providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client","error_description":"words of theirs"}`),
+		"server error": providertest.Respond(http.StatusInternalServerError, "<h1>words of theirs</h1>"),
+		"rate limited": providertest.Respond(http.StatusTooManyRequests, "words of theirs", "Retry-After", "60"),
+		"code refused": providertest.Respond(http.StatusBadRequest,
+			`{"error":"invalid_grant","error_description":"words of theirs"}`),
+		"app refused": providertest.Respond(http.StatusUnauthorized,
+			`{"error":"invalid_client","error_description":"words of theirs"}`),
 		"unknown error":   providertest.Respond(http.StatusBadRequest, `{"error":"words of theirs"}`),
 		"redirected":      providertest.Respond(http.StatusFound, "", "Location", "https://evil.example.com/"),
 		"no token":        providertest.Respond(http.StatusOK, `{}`),
@@ -289,17 +299,23 @@ func TestAccountThatCannotBeLearned(t *testing.T) {
 func TestReconnect(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "self/slack", alice)
-		f.Write("connections/self/slack", map[string]any{"label": "Mine", "tags": map[string]any{"a": "b"}, "required_scopes": "read"}, alice).OK(t)
+		f.Write("connections/self/slack", map[string]any{
+			"label": "Mine", "tags": map[string]any{"a": "b"}, "required_scopes": "read",
+		}, alice).OK(t)
 		before := f.Read("creds/self/slack", nil, alice).OK(t)["access_token"]
 		made := f.Write("connections/self/slack", map[string]any{"disabled": false}, alice).OK(t)
 		f.Advance(time.Minute)
 		again := f.connect(t, "self/slack", alice)
-		for _, kept := range []string{"owner", "name", "label", "tags", "private", "required_scopes", "created_by", "created_time", "account"} {
+		for _, kept := range []string{
+			"owner", "name", "label", "tags", "private", "required_scopes", "created_by",
+			"created_time", "account",
+		} {
 			assert.Equal(t, made[kept], again[kept], kept)
 		}
 		assert.Equal(t, "2026-03-01T12:01:00Z", again["last_rotation"])
 		assert.NotEqual(t, before, f.Read("creds/self/slack", nil, alice).OK(t)["access_token"])
-		f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme"}, bob).Refused(t, http.StatusForbidden, "private")
+		f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme"}, bob).Refused(t, http.StatusForbidden,
+			"private")
 	})
 }
 
@@ -309,7 +325,8 @@ func TestReconnectRefusesAnotherAccount(t *testing.T) {
 		before := f.Read("creds/slack", nil).OK(t)["access_token"]
 		other := providertest.Respond(http.StatusOK, `{"sub":"account-2","name":"Mallory"}`)
 		f.provider.Next(providers.StepIdentity, other, other)
-		f.Write("exchange", f.own(t, "slack", nil)).Refused(t, http.StatusConflict, "another account", "allow_account_change=true")
+		f.Write("exchange", f.own(t, "slack", nil)).Refused(t, http.StatusConflict,
+			"another account", "allow_account_change=true")
 		assert.Equal(t, before, f.Read("creds/slack", nil).OK(t)["access_token"])
 		assert.Equal(t, "account-1", members(t, f.Read("connections/slack", nil).OK(t)["account"])["id"])
 		made := f.Write("exchange", with(f.own(t, "slack", nil), map[string]any{"allow_account_change": true})).OK(t)

@@ -24,7 +24,8 @@ func (b *backend) pathProviders() []*framework.Path {
 			Pattern:      "providers/?",
 			DisplayAttrs: display("providers", "Provider"),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: verb("list", b.operation(b.providersList, "List the configured providers.", listSchema)),
+				logical.ListOperation: verb("list", b.operation(b.providersList, "List the configured providers.",
+					listSchema)),
 			},
 			HelpSynopsis:    "The configured providers.",
 			HelpDescription: providersHelp,
@@ -36,10 +37,14 @@ func (b *backend) pathProviders() []*framework.Path {
 			TakesArbitraryInput: true, // key fields that the definition lets the operator hold
 			ExistenceCheck:      b.providerExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.CreateOperation: verb("create", forwarded(b.operation(b.providerWrite, "Configure a provider.", providerSchema))),
-				logical.ReadOperation:   verb("read", b.operation(b.providerRead, "Read a provider; secrets are not shown.", providerSchema)),
-				logical.UpdateOperation: verb("update", forwarded(b.operation(b.providerWrite, "Change a provider; what is not named keeps its value.", providerSchema))),
-				logical.DeleteOperation: verb("delete", forwarded(b.operation(b.providerDelete, "Delete a provider that has no connections."))),
+				logical.CreateOperation: verb("create", forwarded(b.operation(b.providerWrite, "Configure a provider.",
+					providerSchema))),
+				logical.ReadOperation: verb("read", b.operation(b.providerRead,
+					"Read a provider; secrets are not shown.", providerSchema)),
+				logical.UpdateOperation: verb("update", forwarded(b.operation(b.providerWrite,
+					"Change a provider; what is not named keeps its value.", providerSchema))),
+				logical.DeleteOperation: verb("delete", forwarded(b.operation(b.providerDelete,
+					"Delete a provider that has no connections."))),
 			},
 			HelpSynopsis:    "A service as the operator registered it.",
 			HelpDescription: providersHelp,
@@ -49,25 +54,40 @@ func (b *backend) pathProviders() []*framework.Path {
 
 func providerFields() map[string]*framework.FieldSchema {
 	return map[string]*framework.FieldSchema{
-		"provider":                required(str("Name of the provider.")),
-		"definition":              str("Definition in the catalogue; by default the one of the provider's name. Fixed after creation."),
-		"client_id":               str("Client id of the app at the service."),
-		"client_secret":           secret(str("Client secret of the app. Write-only. The former one stays as the fallback until the same secret is written again.")),
-		"scopes":                  strs("Scopes asked for when a flow names none; by default the definition's."),
-		"allowed_scopes":          strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
-		"inputs":                  pairs("Values the definition asks of the operator."),
-		"endpoints":               pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, identity, discovery, and others that the definition has."),
-		"issuer":                  str("Issuer whose discovery document gives the endpoints."),
-		"authorize_params":        pairs("Further parameters of the authorization request."),
-		"token_params":            pairs("Further parameters of the token request."),
-		"client_auth":             str("How the client authenticates at the token endpoint: basic, basic_raw, post, secret_as_user, none; by default the definition's. Never probed."),
-		"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves, compared exactly; loopback hosts match any port."),
-		"return_urls":             strs("Where the callback page may lead on to, compared exactly."),
-		"confirm":                 {Type: framework.TypeBool, Default: true, Description: "Ask for the confirmation code that the callback page shows. Switch it off for single-user set-ups only."},
-		"require_session_binding": boolean("Flows that end at an application's own redirect URI must be bound to a browser session."),
-		"assumed_ttl":             seconds("Life to assume for access tokens whose answer tells no expiry."),
-		"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
-		"force":                   {Type: framework.TypeBool, Query: true, Description: "Delete although connections remain; they stay: tokens are served until they expire, keys are refused."},
+		"provider": required(str("Name of the provider.")),
+		"definition": str("Definition in the catalogue; by default the one of the provider's name. " +
+			"Fixed after creation."),
+		"client_id": str("Client id of the app at the service."),
+		"client_secret": secret(str("Client secret of the app. Write-only. The former one stays as the " +
+			"fallback until the same secret is written again.")),
+		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
+		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
+		"inputs":         pairs("Values the definition asks of the operator."),
+		"endpoints": pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, " +
+			"identity, discovery, and others that the definition has."),
+		"issuer":           str("Issuer whose discovery document gives the endpoints."),
+		"authorize_params": pairs("Further parameters of the authorization request."),
+		"token_params":     pairs("Further parameters of the token request."),
+		"client_auth": str("How the client authenticates at the token endpoint: basic, basic_raw, post, " +
+			"secret_as_user, none; by default the definition's. Never probed."),
+		"redirect_uris": strs("Redirect URIs of applications that receive the browser themselves, " +
+			"compared exactly; loopback hosts match any port."),
+		"return_urls": strs("Where the callback page may lead on to, compared exactly."),
+		"confirm": {
+			Type:    framework.TypeBool,
+			Default: true,
+			Description: "Ask for the confirmation code that the callback page shows. Switch it off for " +
+				"single-user set-ups only.",
+		},
+		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
+			"be bound to a browser session."),
+		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
+		"ca_pem":      str("Certificates to trust for this provider instead of the system's."),
+		"force": {
+			Type: framework.TypeBool, Query: true,
+			Description: "Delete although connections remain; they stay: tokens are served until they " +
+				"expire, keys are refused.",
+		},
 	}
 }
 
@@ -93,7 +113,8 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
-	"circuit":                 object("Whether the provider is left alone now: its state (limited, open), and until when. Empty when it is not. Any write lifts it."),
+	"circuit": object("Whether the provider is left alone now: its state (limited, open), and until " +
+		"when. Empty when it is not. Any write lifts it."),
 }
 
 func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
@@ -108,7 +129,9 @@ func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *fra
 	return p != nil, err
 }
 
-func (b *backend) providersList(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) providersList(ctx context.Context, _ *logical.Request,
+	_ *framework.FieldData,
+) (*logical.Response, error) {
 	names, err := b.store.Providers(ctx)
 	if err != nil {
 		return nil, err
@@ -126,7 +149,9 @@ func (b *backend) providersList(ctx context.Context, _ *logical.Request, _ *fram
 	return logical.ListResponseWithInfo(names, info), nil
 }
 
-func (b *backend) providerRead(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) providerRead(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	name := d.Get("provider").(string)
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
@@ -138,7 +163,9 @@ func (b *backend) providerRead(ctx context.Context, req *logical.Request, d *fra
 	return b.providerAnswer(ctx, req, name, p)
 }
 
-func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name string, p *store.Provider) (*logical.Response, error) {
+func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name string,
+	p *store.Provider,
+) (*logical.Response, error) {
 	config, err := b.config(ctx)
 	if err != nil {
 		return nil, err
@@ -171,7 +198,9 @@ func (b *backend) circuit(name string) map[string]any {
 	return map[string]any{"state": string(state), "until": rfc3339(until)}
 }
 
-func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	name := d.Get("provider").(string)
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
@@ -204,7 +233,8 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request, d *fr
 }
 
 // mergeProvider lays what the request names over what is stored, and validates the whole. It touches no storage.
-func (b *backend) mergeProvider(name string, stored *store.Provider, config *store.Config, who caller, d *framework.FieldData,
+func (b *backend) mergeProvider(name string, stored *store.Provider, config *store.Config, who caller,
+	d *framework.FieldData,
 ) (p *store.Provider, warnings []string, err error) {
 	p, definition, err := b.beginProvider(name, stored, who, d)
 	if err != nil {
@@ -233,7 +263,8 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		return nil, nil, err
 	}
 	if !p.Confirm {
-		warnings = append(warnings, "confirm=false: whoever starts a flow can have another person's account connected to it; "+
+		warnings = append(warnings, "confirm=false: whoever starts a flow can have another "+
+			"person's account connected to it; "+
 			"use it only where one person does both")
 	}
 	return p, warnings, nil
@@ -252,13 +283,15 @@ func (b *backend) beginProvider(name string, stored *store.Provider, who caller,
 	}
 	if v, ok := d.GetOk("definition"); ok {
 		if stored != nil && v.(string) != stored.Definition {
-			return nil, nil, badRequest("the definition of provider %q is fixed (%s): write a provider of another name", name, stored.Definition)
+			return nil, nil, badRequest("the definition of provider %q is fixed (%s): write a "+
+				"provider of another name", name, stored.Definition)
 		}
 		p.Definition = v.(string)
 	}
 	definition, ok := b.catalog.Get(p.Definition)
 	if !ok {
-		return nil, nil, badRequest("no definition %q in the catalogue: name one with definition=; 'vault list' on catalog shows them",
+		return nil, nil, badRequest("no definition %q in the catalogue: name one with definition=; "+
+			"'vault list' on catalog shows them",
 			clipText(p.Definition))
 	}
 	return p, definition, nil
@@ -292,10 +325,12 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 // movedWarnings says what it means that a provider points elsewhere now.
 func movedWarnings(p *store.Provider) (warnings []string) {
 	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 {
-		warnings = append(warnings, "the provider now points elsewhere: its stored secrets were cleared, so that they are sent "+
+		warnings = append(warnings, "the provider now points elsewhere: its stored secrets were "+
+			"cleared, so that they are sent "+
 			"nowhere new; write them again")
 	}
-	return append(warnings, "open flows are void, and connections made before need to be reconnected (provider_changed)")
+	return append(warnings, "open flows are void, and connections made before need to be "+
+		"reconnected (provider_changed)")
 }
 
 func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.Provider) error {
@@ -326,7 +361,9 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	if err := p.App(definition).Validate(); err != nil {
 		return badRequest("%s", err)
 	}
-	policy := egress.Policy{Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: p.CAPEM, Timeout: config.RequestTimeout}
+	policy := egress.Policy{
+		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: p.CAPEM, Timeout: config.RequestTimeout,
+	}
 	if _, err := egress.New(policy); err != nil {
 		return badRequest("%s", err)
 	}
@@ -344,14 +381,18 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 		}
 	}
 	for _, uri := range p.RedirectURIs {
-		if u, err := url.Parse(uri); err != nil || u.Scheme == "" || u.Fragment != "" || (u.Scheme == "http" && !isLoopback(u.Hostname())) {
-			return badRequest("redirect_uris: %q is not an absolute URI without a fragment, or is plain http to another machine", uri)
+		if u, err := url.Parse(uri); err != nil || u.Scheme == "" || u.Fragment != "" ||
+			(u.Scheme == "http" && !isLoopback(u.Hostname())) {
+			return badRequest("redirect_uris: %q is not an absolute URI without a fragment, or is "+
+				"plain http to another machine", uri)
 		}
 	}
 	for _, uri := range p.ReturnURLs {
 		u, err := url.Parse(uri)
-		if err != nil || u.Host == "" || u.Fragment != "" || (u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname()))) {
-			return badRequest("return_urls: %q must be an https URL without a fragment; http is taken for loopback hosts only", uri)
+		if err != nil || u.Host == "" || u.Fragment != "" ||
+			(u.Scheme != "https" && (u.Scheme != "http" || !isLoopback(u.Hostname()))) {
+			return badRequest("return_urls: %q must be an https URL without a fragment; http is taken "+
+				"for loopback hosts only", uri)
 		}
 	}
 	scopes := p.Scopes
@@ -360,7 +401,8 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	}
 	for _, s := range scopes {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
-			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none", s)
+			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none",
+				s)
 		}
 	}
 	if p.AssumedTTL != 0 && (p.AssumedTTL < time.Minute || p.AssumedTTL > 10*365*24*time.Hour) {
@@ -385,7 +427,9 @@ func checkEndpoint(step, raw string, policy egress.Policy, config *store.Config)
 	return nil
 }
 
-func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	name := d.Get("provider").(string)
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
@@ -406,9 +450,14 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request, d *fra
 	})
 	switch force := d.Get("force").(bool); {
 	case n > 0 && !force:
-		return nil, &statusError{http.StatusConflict, "provider " + name + " has connections (" + plural(n) + "): delete those first, or set force=true to leave them without a provider"}
+		return nil, &statusError{
+			http.StatusConflict,
+			"provider " + name + " has connections (" + plural(n) + "): delete those first, or set force=true to " +
+				"leave them without a provider",
+		}
 	case unreadable > 0 && !force:
-		return nil, conflict("provider %s may have connections: %s cannot be read, and any may be its; restore what is damaged from a snapshot, or set force=true to leave them without a provider", name, plural(unreadable))
+		return nil, conflict("provider %s may have connections: %s cannot be read, and any may be its; restore what "+
+			"is damaged from a snapshot, or set force=true to leave them without a provider", name, plural(unreadable))
 	}
 	if err := b.store.DeleteProvider(ctx, name); err != nil {
 		return nil, err

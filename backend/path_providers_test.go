@@ -124,8 +124,12 @@ func TestProviderRefusesAndChangesNothing(t *testing.T) {
 
 func TestProviderNames(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		for _, name := range []string{"self", "org", "Slack", "..", "a..b", "-slack", "slack.", "sl ack", "sl%61ck", "ślack"} {
-			f.Write("providers/"+name, map[string]any{"definition": "openai"}).Refused(t, http.StatusBadRequest, "provider name")
+		for _, name := range []string{
+			"self", "org", "Slack", "..", "a..b", "-slack", "slack.", "sl ack", "sl%61ck",
+			"ślack",
+		} {
+			f.Write("providers/"+name, map[string]any{"definition": "openai"}).Refused(t, http.StatusBadRequest,
+				"provider name")
 			f.Read("providers/"+name, nil).Refused(t, http.StatusBadRequest, "provider name")
 			f.Delete("providers/"+name, nil).Refused(t, http.StatusBadRequest, "provider name")
 		}
@@ -143,10 +147,16 @@ func TestEndpointHosts(t *testing.T) {
 				"definition": "oauth2", "client_id": "x", "endpoints": map[string]any{"token": "https://" + host + "/token"},
 			})
 		}
-		for _, host := range []string{"id.example.com", "id.example.com:8443", "a.corp.example.com", "a.b.corp.example.com"} {
+		for _, host := range []string{
+			"id.example.com", "id.example.com:8443", "a.corp.example.com",
+			"a.b.corp.example.com",
+		} {
 			endpoint(host).OK(t)
 		}
-		for _, host := range []string{"corp.example.com", "evil.com", "id.example.com.evil.com", "evilcorp.example.com", "id.example.com@evil.com"} {
+		for _, host := range []string{
+			"corp.example.com", "evil.com", "id.example.com.evil.com", "evilcorp.example.com",
+			"id.example.com@evil.com",
+		} {
 			endpoint(host).Refused(t, http.StatusBadRequest, "token")
 		}
 		f.Write("providers/issuer", map[string]any{"definition": "oidc", "client_id": "x", "issuer": "https://evil.com"}).
@@ -164,7 +174,8 @@ func TestProviderMovesElsewhere(t *testing.T) {
 		calls := f.provider.Count(providers.StepToken) + f.provider.Count(providers.StepRefresh)
 
 		moved := with(f.acme(), map[string]any{"client_secret": nil, "endpoints": map[string]any{
-			"authorize": elsewhere.URL + "/authorize", "token": elsewhere.URL + "/token", "identity": elsewhere.URL + "/userinfo",
+			"authorize": elsewhere.URL + "/authorize", "token": elsewhere.URL + "/token",
+			"identity": elsewhere.URL + "/userinfo",
 		}})
 		r := f.Write("providers/acme", moved)
 		assert.Equal(t, false, r.OK(t)["client_secret_set"], "the secret belongs to the former origin")
@@ -179,7 +190,9 @@ func TestProviderMovesElsewhere(t *testing.T) {
 		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "provider_changed")
 		f.Write("exchange", parked).Refused(t, http.StatusConflict, "changed")
 		assert.Equal(t, f.callback(t, "acme", nil), f.callback(t, "acme", back), "the flow is void")
-		f.Write("auth-code-url/fourth", map[string]any{"provider": "acme"}).Refused(t, http.StatusConflict, "no client secret") // nor a public client now
+		// nor a public client now
+		f.Write("auth-code-url/fourth", map[string]any{"provider": "acme"}).Refused(t, http.StatusConflict,
+			"no client secret")
 		f.Advance(2 * time.Hour)
 		f.Read("creds/slack", nil).Refused(t, http.StatusConflict, "provider_changed")
 
@@ -189,7 +202,8 @@ func TestProviderMovesElsewhere(t *testing.T) {
 		assert.Contains(t, deleted.Warnings[0], "not revoked")
 		assert.Equal(t, calls, f.provider.Count(providers.StepToken)+f.provider.Count(providers.StepRefresh))
 		assert.Zero(t, f.provider.Count(providers.StepRevoke)+elsewhere.Count(providers.StepRevoke))
-		assert.Zero(t, elsewhere.Count(providers.StepToken)+elsewhere.Count(providers.StepRefresh)+elsewhere.Count(providers.StepIdentity))
+		assert.Zero(t,
+			elsewhere.Count(providers.StepToken)+elsewhere.Count(providers.StepRefresh)+elsewhere.Count(providers.StepIdentity))
 	})
 }
 
@@ -198,13 +212,17 @@ func TestProviderTakenBack(t *testing.T) {
 		f.connect(t, "slack")
 		f.Write("providers/acme", map[string]any{"client_id": "another"}).OK(t)
 		assert.Equal(t, "needs_reconnect", f.Read("connections/slack", nil).OK(t)["status"])
-		r := f.Write("providers/acme", map[string]any{"client_id": providertest.ClientID, "client_secret": providertest.ClientSecret})
+		r := f.Write("providers/acme", map[string]any{
+			"client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+		})
 		assert.Equal(t, true, r.OK(t)["client_secret_set"], "written with the change, it is kept")
 		f.Advance(time.Minute)
 		assert.Equal(t, "2026-03-01T12:01:00Z", f.Write("refresh/slack", nil).OK(t)["last_refresh"])
 
 		for _, harmless := range []map[string]any{
-			{"scopes": "read"}, {"authorize_params": map[string]any{"prompt": "consent"}}, {"confirm": false}, {"assumed_ttl": "1h"},
+			{"scopes": "read"}, {"authorize_params": map[string]any{"prompt": "consent"}}, {"confirm": false}, {
+				"assumed_ttl": "1h",
+			},
 		} {
 			assert.Equal(t, true, f.Write("providers/acme", harmless).OK(t)["client_secret_set"])
 			assert.Equal(t, "active", f.Read("connections/slack", nil).OK(t)["status"])
@@ -244,7 +262,8 @@ func TestProviderDeletion(t *testing.T) {
 		f.Write("connections/slack", map[string]any{"refresh_token": "x"}).Refused(t, http.StatusConflict, "gone")
 		f.Write("providers/acme", f.acme()).OK(t)
 		f.Advance(time.Minute)
-		assert.Equal(t, "2026-03-01T12:01:00Z", f.Write("refresh/slack", nil).OK(t)["last_refresh"], "configured as before, it serves as before")
+		assert.Equal(t, "2026-03-01T12:01:00Z", f.Write("refresh/slack", nil).OK(t)["last_refresh"],
+			"configured as before, it serves as before")
 	})
 }
 
@@ -277,7 +296,9 @@ func TestDefaultScopesAreWithinAllowedOnes(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/slack", map[string]any{"client_id": "x", "client_secret": "y", "allowed_scopes": "chat:write"}).
 			Refused(t, http.StatusBadRequest, "users:read")
-		f.Write("providers/slack", map[string]any{"client_id": "x", "client_secret": "y", "allowed_scopes": "chat:write", "scopes": "chat:write"}).OK(t)
+		f.Write("providers/slack", map[string]any{
+			"client_id": "x", "client_secret": "y", "allowed_scopes": "chat:write", "scopes": "chat:write",
+		}).OK(t)
 	})
 }
 
@@ -312,10 +333,12 @@ func held(t *testing.T) Options {
 func TestOperatorHeldKeyFields(t *testing.T) {
 	eachWith(t, held(t), func(t *testing.T, f *fixture) {
 		f.Write("providers/held", nil).OK(t)
-		f.Write("providers/held", map[string]any{"api_key": "k"}).Refused(t, http.StatusBadRequest, `unknown field "api_key"`)
+		f.Write("providers/held", map[string]any{"api_key": "k"}).Refused(t, http.StatusBadRequest,
+			`unknown field "api_key"`)
 		p := f.Write("providers/held", map[string]any{"app_key": "app-key-of-the-operator-1234"}).OK(t)
 		assert.Equal(t, []string{"app_key"}, texts(t, p["key_fields_set"]))
-		f.Write("connections/a", map[string]any{"provider": "held", "app_key": "mine"}).Refused(t, http.StatusBadRequest, `unknown field "app_key"`)
+		f.Write("connections/a", map[string]any{"provider": "held", "app_key": "mine"}).Refused(t, http.StatusBadRequest,
+			`unknown field "app_key"`)
 	})
 }
 

@@ -13,14 +13,17 @@ func (b *backend) pathRefresh() []*framework.Path {
 		DisplayAttrs: display(spellings("connection"), "Connection"),
 		Fields:       ownedFields(nil),
 		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: verb("refresh", forwarded(b.operation(b.refreshWrite, "Replace the token now.", connectionSchema))),
+			logical.UpdateOperation: verb("refresh", forwarded(b.operation(b.refreshWrite, "Replace the token now.",
+				connectionSchema))),
 		},
 		HelpSynopsis:    "Replace a connection's token now.",
 		HelpDescription: refreshHelp,
 	}}
 }
 
-func (b *backend) refreshWrite(ctx context.Context, req *logical.Request, d *framework.FieldData) (*logical.Response, error) {
+func (b *backend) refreshWrite(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
 	k, err := b.keyOf(ctx, req, d)
 	if err != nil {
 		return nil, err

@@ -27,7 +27,8 @@ func TestRefresh(t *testing.T) {
 		assert.Equal(t, "2026-03-01T12:01:00Z", fresh["last_vault_rotation"])
 
 		f.Advance(9 * time.Second)
-		assert.Equal(t, view["last_refresh"], f.Write("refresh/slack", nil).OK(t)["last_refresh"], "a recent success is the answer")
+		assert.Equal(t, view["last_refresh"], f.Write("refresh/slack", nil).OK(t)["last_refresh"],
+			"a recent success is the answer")
 		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh))
 		f.Advance(time.Second)
 		f.Write("refresh/slack", nil).OK(t)
@@ -62,7 +63,9 @@ func TestCallerOfARefreshHangsUp(t *testing.T) {
 		f.connect(t, "slack")
 		f.Advance(time.Hour)
 		asked, release := make(chan struct{}), make(chan struct{})
-		f.provider.Next(providers.StepRefresh, func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		f.provider.Next(providers.StepRefresh, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			close(asked)
 			providertest.HangUntil(release)(s, w, r, behave)
 		})

@@ -23,34 +23,44 @@ func (b *backend) pathStatus() []*framework.Path {
 }
 
 var statusSchema = map[string]*framework.FieldSchema{
-	"version":         required(str("Version of the engine.")),
-	"connections":     required(integer("Connections on this mount.")),
-	"unreadable":      required(integer("Connections and providers beside those that were counted, whose entries cannot be read or decoded.")),
-	"by_status":       required(object("Connections by status.")),
-	"by_provider":     required(object("Connections by provider.")),
-	"providers":       required(integer("Configured providers.")),
-	"open_flows":      required(integer("Flows that are open.")),
-	"scheduled":       required(integer("What falls due by itself: refreshes of connections above all.")),
-	"due":             required(integer("Of them, those due now.")),
-	"overdue":         required(integer("Of them, those due for more than a minute.")),
-	"in_flight":       required(integer("Refreshes under way, whoever asked for them; those that wait for their provider too.")),
-	"calls":           required(integer("Calls to providers under way.")),
-	"calls_waiting":   required(integer("Calls that wait for a place at their provider.")),
-	"longest_wait":    required(integer("Seconds for which the first of those has waited.")),
-	"retrying":        required(integer("Connections whose last refresh failed.")),
-	"reconnect_soon":  required(integer("Connections that serve and whose consent runs out within two weeks, whatever is refreshed: see reconnect_by on connections.")),
-	"last_pass":       required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
-	"circuits":        required(object("Providers that are down or limit us: state, and until when they are left alone.")),
-	"unsaved":         required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
-	"doubtful_writes": required(integer("Connections of which a write failed within the last minute and may still land in storage.")),
-	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
-	"writable":        required(boolean("Whether this node may write, and so refresh.")),
+	"version":     required(str("Version of the engine.")),
+	"connections": required(integer("Connections on this mount.")),
+	"unreadable": required(integer("Connections and providers beside those that were counted, whose entries " +
+		"cannot be read or decoded.")),
+	"by_status":   required(object("Connections by status.")),
+	"by_provider": required(object("Connections by provider.")),
+	"providers":   required(integer("Configured providers.")),
+	"open_flows":  required(integer("Flows that are open.")),
+	"scheduled":   required(integer("What falls due by itself: refreshes of connections above all.")),
+	"due":         required(integer("Of them, those due now.")),
+	"overdue":     required(integer("Of them, those due for more than a minute.")),
+	"in_flight": required(integer("Refreshes under way, whoever asked for them; those that " +
+		"wait for their provider too.")),
+	"calls":         required(integer("Calls to providers under way.")),
+	"calls_waiting": required(integer("Calls that wait for a place at their provider.")),
+	"longest_wait":  required(integer("Seconds for which the first of those has waited.")),
+	"retrying":      required(integer("Connections whose last refresh failed.")),
+	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, " +
+		"whatever is refreshed: see reconnect_by on connections.")),
+	"last_pass": required(str("When the worker last found something due (RFC 3339); empty " +
+		"before the first time.")),
+	"circuits": required(object("Providers that are down or limit us: state, and until when " +
+		"they are left alone.")),
+	"unsaved": required(integer("Connections whose newest state lives in memory only, " +
+		"because storage refuses it.")),
+	"doubtful_writes": required(integer("Connections of which a write failed within the last minute " +
+		"and may still land in storage.")),
+	"refresh_paused": required(boolean("Whether refreshing is paused.")),
+	"writable":       required(boolean("Whether this node may write, and so refresh.")),
 }
 
-func (b *backend) statusRead(ctx context.Context, _ *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+func (b *backend) statusRead(ctx context.Context, _ *logical.Request,
+	_ *framework.FieldData,
+) (*logical.Response, error) {
 	data := map[string]any{
 		"version": Version, "refresh_paused": b.isPaused(ctx), "writable": b.WriteSafeReplicationState(),
-		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(), "in_flight": b.refresher.InFlight(),
+		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(),
+		"in_flight": b.refresher.InFlight(),
 	}
 	if _, err := b.config(ctx); err != nil {
 		return nil, err // without settings no provider can be used

@@ -23,7 +23,10 @@ func TestStatus(t *testing.T) {
 		f.Write("connections/key", map[string]any{"disabled": true}).OK(t)
 		f.start(t, "three", nil)
 		denied := f.start(t, "four", nil)
-		f.callback(t, "acme", map[string]string{"state": query(t, denied["url"].(string), "state"), "error": "access_denied"})
+		f.callback(t, "acme", map[string]string{
+			"state": query(t, denied["url"].(string), "state"),
+			"error": "access_denied",
+		})
 		check := func() {
 			t.Helper()
 			status := f.Read("status", nil).OK(t)
@@ -53,7 +56,9 @@ func TestStatusBesideADamagedProvider(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")
 		f.key(t, "key")
-		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "provider/acme", Value: []byte(`{"version":9}`)}))
+		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{
+			Key: "provider/acme", Value: []byte(`{"version":9}`),
+		}))
 		f.restart(t)
 		status := f.Read("status", nil).OK(t)
 		for field, want := range map[string]float64{"connections": 2, "providers": 2, "unreadable": 1} {

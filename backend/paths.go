@@ -17,8 +17,8 @@ import (
 const operationPrefix = "connectors"
 
 // ownerPattern is the optional owner in front of a connection's name. Segments capture loosely, so that a bad name
-// reaches a handler that states the rule; a strict pattern would turn it into "unsupported path". self is no capture, or
-// it would stand in the OpenAPI document as a parameter.
+// reaches a handler that states the rule; a strict pattern would turn it into "unsupported path". self is no capture,
+// or it would stand in the OpenAPI document as a parameter.
 const ownerPattern = `(?:org/(?P<org>[^/]+)/|user/(?P<user>[^/]+)/|self/)?`
 
 // byName is the pattern of a verb's four spellings.
@@ -34,8 +34,14 @@ func spellings(noun string) string {
 // ownedFields are the path segments of a by-name path, with those of the path itself.
 func ownedFields(own map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields := map[string]*framework.FieldSchema{
-		"org":  {Type: framework.TypeString, Description: "Organization that owns the connection. Left out: the mount's default_org."},
-		"user": {Type: framework.TypeString, Description: "User that owns the connection: an entity id, or an id of the application's own."},
+		"org": {
+			Type:        framework.TypeString,
+			Description: "Organization that owns the connection. Left out: the mount's default_org.",
+		},
+		"user": {
+			Type:        framework.TypeString,
+			Description: "User that owns the connection: an entity id, or an id of the application's own.",
+		},
 		"name": {Type: framework.TypeString, Description: "Name of the connection.", Required: true},
 	}
 	for name, f := range own {
@@ -68,7 +74,8 @@ func (b *backend) ownerOf(ctx context.Context, req *logical.Request, d *framewor
 		owner = store.Owner{Kind: store.User, ID: d.Get("user").(string)}
 	case strings.HasPrefix(rest, "self/"):
 		if req.EntityID == "" {
-			return owner, badRequest("this token has no entity, so 'self' means nobody: log in by an auth method, or name the owner as org/<org> or user/<user>")
+			return owner, badRequest("this token has no entity, so 'self' means nobody: log in by an auth method, " +
+				"or name the owner as org/<org> or user/<user>")
 		}
 		owner = store.Owner{Kind: store.User, ID: req.EntityID}
 	default:
@@ -85,7 +92,9 @@ func (b *backend) ownerOf(ctx context.Context, req *logical.Request, d *framewor
 }
 
 // operation describes one operation of a path: its handler, one line of help, and the shape of its answer.
-func (b *backend) operation(handler framework.OperationFunc, summary string, answer ...map[string]*framework.FieldSchema) *framework.PathOperation {
+func (b *backend) operation(handler framework.OperationFunc, summary string,
+	answer ...map[string]*framework.FieldSchema,
+) *framework.PathOperation {
 	status := http.StatusNoContent
 	response := framework.Response{Description: http.StatusText(http.StatusNoContent)}
 	if len(answer) > 0 {
@@ -126,7 +135,8 @@ func refuseUndeclared(d *framework.FieldData, extra func(string) bool) error {
 		return nil
 	}
 	slices.Sort(unknown)
-	return badRequest("unknown field %s: nothing was changed; see 'vault path-help' for the fields of this path", strings.Join(unknown, ", "))
+	return badRequest("unknown field %s: nothing was changed; see 'vault path-help' for the fields of this path",
+		strings.Join(unknown, ", "))
 }
 
 // schemas for answers

@@ -27,7 +27,8 @@ const (
 	plantedCode    = "planted-authorization-code-q6"
 	plantedSession = "planted-session-value-q7"
 	plantedWords   = "planted words of the provider q8"
-	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` + plantedAccess + `"}`
+	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
+		plantedAccess + `"}`
 )
 
 // witness keeps every answer of a mount as a client sees it.
@@ -78,17 +79,22 @@ func (w *witness) operators(t *testing.T, f *fixture) {
 	for _, secret := range []string{plantedFormer, plantedSecret} {
 		w.see(t, f.Write("providers/acme", map[string]any{"client_secret": secret})).OK(t)
 	}
-	w.see(t, f.Write("providers/acme", map[string]any{"client_secret": plantedSecret, "scopes": "x", "allowed_scopes": "y"})).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("providers/acme", map[string]any{
+		"client_secret": plantedSecret, "scopes": "x", "allowed_scopes": "y",
+	})).Refused(t, http.StatusBadRequest)
 	w.see(t, f.Read("providers/acme", nil)).OK(t)
 	w.see(t, f.List("providers/")).OK(t)
-	w.see(t, f.Write("providers/http_header", map[string]any{"inputs": map[string]any{"base_url": "https://api.example.com"}})).OK(t)
+	w.see(t, f.Write("providers/http_header", map[string]any{
+		"inputs": map[string]any{"base_url": "https://api.example.com"},
+	})).OK(t)
 	w.see(t, f.Read("config", nil)).OK(t)
 }
 
 func (w *witness) people(t *testing.T, f *fixture) {
 	key := map[string]any{"provider": "http_header", "api_key": plantedKey}
 	w.see(t, f.Write("connections/key", key)).OK(t)
-	w.see(t, f.Write("connections/key", with(key, map[string]any{"label": strings.Repeat("x", 300)}))).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("connections/key", with(key, map[string]any{"label": strings.Repeat("x", 300)}))).Refused(t,
+		http.StatusBadRequest)
 	w.see(t, f.Write("connections/key", map[string]any{"api_key": plantedKey + "\n"})).Refused(t, http.StatusBadRequest)
 
 	r := f.Write("auth-code-url/own", map[string]any{
@@ -102,7 +108,8 @@ func (w *witness) people(t *testing.T, f *fixture) {
 		"expires_in":3600,"refresh_token":"`+plantedRefresh+`","note":"`+plantedWords+`"}`))
 	own := map[string]any{"state": state, "code": plantedCode, "session_binding_value": plantedSession}
 	w.see(t, f.Write("exchange", own, bob)).Refused(t, http.StatusForbidden)
-	w.see(t, f.Write("exchange", with(own, map[string]any{"session_binding_value": plantedSession + "x"}))).Refused(t, http.StatusForbidden)
+	w.see(t, f.Write("exchange", with(own, map[string]any{"session_binding_value": plantedSession + "x"}))).Refused(t,
+		http.StatusForbidden)
 	w.see(t, f.Write("exchange", own)).OK(t)
 	w.see(t, f.Write("exchange", with(own, map[string]any{"code": plantedCode + "x"}))).Refused(t, http.StatusConflict)
 	w.secrets = append(w.secrets, f.provider.Requests(providers.StepToken)[0].Form.Get("code_verifier"))
@@ -112,20 +119,30 @@ func (w *witness) people(t *testing.T, f *fixture) {
 	state = query(t, address, "state")
 	w.secrets = append(w.secrets, state)
 	w.see(t, r, state)
-	r = f.Read("callback/acme", map[string]any{"state": state, "code": plantedCode, "error_description": plantedWords}, testenv.Nobody)
+	r = f.Read("callback/acme", map[string]any{"state": state, "code": plantedCode, "error_description": plantedWords},
+		testenv.Nobody)
 	shown := shownCode.FindStringSubmatch(page(t, r))
 	require.NotNil(t, shown)
 	code := shown[1] + shown[2]
 	w.see(t, r, code, shown[1]+"-"+shown[2])
 	w.secrets = append(w.secrets, code, shown[1]+"-"+shown[2])
-	for _, stranger := range []map[string]any{{"state": state}, {"state": state, "code": "x"}, {"state": state, "error": plantedWords}} {
+	for _, stranger := range []map[string]any{
+		{"state": state},
+		{"state": state, "code": "x"},
+		{"state": state, "error": plantedWords},
+	} {
 		w.see(t, f.Read("callback/acme", stranger, testenv.Nobody)).OK(t)
 	}
 	w.see(t, f.Read("connections/parked", nil)).OK(t)
-	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code[:7] + "?"})).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("exchange", map[string]any{
+		"flow_id":           flowOfState(state),
+		"confirmation_code": code[:7] + "?",
+	})).Refused(t, http.StatusBadRequest)
 	f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, plantedFailure))
-	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code})).Refused(t, http.StatusConflict)
-	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code})).Refused(t, http.StatusConflict)
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code})).Refused(t,
+		http.StatusConflict)
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": flowOfState(state), "confirmation_code": code})).Refused(t,
+		http.StatusConflict)
 }
 
 func (w *witness) applications(t *testing.T, f *fixture) {
@@ -139,8 +156,10 @@ func (w *witness) applications(t *testing.T, f *fixture) {
 
 func (w *witness) failures(t *testing.T, f *fixture) {
 	f.provider.Next(providers.StepRefresh,
-		providertest.Respond(http.StatusServiceUnavailable, plantedWords), providertest.Respond(http.StatusOK, "<h1>"+plantedWords),
-		providertest.Respond(http.StatusOK, plantedWords), providertest.Respond(http.StatusUnauthorized, plantedFailure), providertest.Respond(http.StatusBadRequest, plantedFailure))
+		providertest.Respond(http.StatusServiceUnavailable, plantedWords),
+		providertest.Respond(http.StatusOK, "<h1>"+plantedWords),
+		providertest.Respond(http.StatusOK, plantedWords), providertest.Respond(http.StatusUnauthorized, plantedFailure),
+		providertest.Respond(http.StatusBadRequest, plantedFailure))
 	for range 4 {
 		f.Advance(20 * time.Minute)
 		if r := w.see(t, f.Write("refresh/own", nil)); r.Status < 300 {
@@ -158,7 +177,8 @@ func (w *witness) failures(t *testing.T, f *fixture) {
 		w.see(t, f.Read(path, nil))
 	}
 	w.see(t, f.Write("connections/key", map[string]any{"api_key": plantedKey})).Refused(t, http.StatusInternalServerError)
-	w.see(t, f.Write("providers/acme", map[string]any{"client_secret": plantedFormer})).Refused(t, http.StatusInternalServerError)
+	w.see(t, f.Write("providers/acme", map[string]any{"client_secret": plantedFormer})).Refused(t,
+		http.StatusInternalServerError)
 	f.Storage.Judge(nil)
 	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, plantedFailure))
 	w.see(t, f.Write("connections/imported", map[string]any{"provider": "acme", "refresh_token": plantedRefresh})).OK(t)
@@ -194,7 +214,9 @@ func TestSecretsOfTheWrongType(t *testing.T) {
 		} {
 			for _, field := range fields {
 				for _, value := range []any{
-					map[string]any{"a": secret}, []any{map[string]any{"a": secret}}, map[string]any{"a": map[string]any{"b": []any{secret}}},
+					map[string]any{"a": secret}, []any{map[string]any{"a": secret}}, map[string]any{
+						"a": map[string]any{"b": []any{secret}},
+					},
 				} {
 					r := f.Write(path, map[string]any{field: value})
 					encoded, err := json.Marshal(r.Response)

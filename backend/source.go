@@ -52,8 +52,8 @@ func (b *backend) provider(ctx context.Context, name string) (*configured, error
 	})
 }
 
-// providerThere reports whether a provider of that name is configured. It remembers all names there are, so that asking for
-// others, which callback/ lets anybody do, costs no storage.
+// providerThere reports whether a provider of that name is configured. It remembers all names there are, so that
+// asking for others, which callback/ lets anybody do, costs no storage.
 func (b *backend) providerThere(ctx context.Context, name string) (bool, error) {
 	names, err := b.providerNames.get(ctx, "names", func(ctx context.Context) (*map[string]bool, error) {
 		list, err := b.store.Providers(ctx)
@@ -79,12 +79,15 @@ func (b *backend) knownProvider(ctx context.Context, name string) (*configured, 
 	}
 	p, err := b.provider(ctx, name)
 	if err == nil && p == nil {
-		err = badRequest("no provider %q is configured, or this release lacks its definition: an operator writes it to providers/%s; 'vault list' on providers shows those there are", name, name)
+		err = badRequest("no provider %q is configured, or this release lacks its definition: an operator writes it "+
+			"to providers/%s; 'vault list' on providers shows those there are", name, name)
 	}
 	return p, err
 }
 
-func (b *backend) configure(name string, entry *store.Provider, definition *providers.Definition, config *store.Config) (*configured, error) {
+func (b *backend) configure(name string, entry *store.Provider, definition *providers.Definition,
+	config *store.Config,
+) (*configured, error) {
 	httpClient, err := egress.New(egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: entry.CAPEM, Timeout: config.RequestTimeout,
 	})
@@ -106,7 +109,9 @@ func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms
 	if err != nil {
 		return refresh.Terms{}, err
 	}
-	terms := refresh.Terms{Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused || b.fenced}
+	terms := refresh.Terms{
+		Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused || b.fenced,
+	}
 	p, err := b.provider(ctx, c.Provider)
 	if err != nil || p == nil {
 		return terms, err
@@ -128,10 +133,12 @@ func (b *backend) isPaused(ctx context.Context) bool {
 	return err != nil || config.RefreshPaused || b.fenced
 }
 
-// reconsider looks again at the connections of a provider that was changed: what rested because of it need not any more.
+// reconsider looks again at the connections of a provider that was changed:
+// what rested because of it need not any more.
 func (b *backend) reconsider(ctx context.Context, provider string) {
 	if err := b.directory.reconsider(ctx, provider); err != nil && ctx.Err() == nil {
-		b.Logger().Warn("the connections of a changed provider could not all be looked at; they are refreshed when they are read",
+		b.Logger().Warn("the connections of a changed provider could not all be looked at; they are "+
+			"refreshed when they are read",
 			"provider", provider, "error", err)
 	}
 	b.tasks.Wake()
@@ -144,7 +151,8 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 		return nil, err
 	}
 	if p == nil || p.fingerprint != c.Pinned {
-		return nil, conflict("provider %q changed while its grant was about to be refreshed: nothing was sent", c.Provider)
+		return nil, conflict("provider %q changed while its grant was about to be refreshed: nothing was sent",
+			c.Provider)
 	}
 	resolved, err := p.client.Resolve(ctx, p.app, c.Inputs)
 	if err != nil {

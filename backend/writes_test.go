@@ -247,9 +247,13 @@ func failWrite(s *testenv.Storage, n int64) *atomic.Bool {
 // elsewhere lets the person consent to another application of the same app, and gives the refresh token that it got.
 func (f *fixture) elsewhere(t *testing.T) string {
 	t.Helper()
-	back := f.provider.Consent(t, f.provider.URL+"/authorize?response_type=code&state=s&scope=read&client_id="+providertest.ClientID)
+	back := f.provider.Consent(t,
+		f.provider.URL+"/authorize?response_type=code&state=s&scope=read&client_id="+providertest.ClientID)
 	answer, err := http.PostForm(f.provider.URL+"/token", url.Values{
-		"grant_type": {"authorization_code"}, "code": {back["code"]}, "client_id": {providertest.ClientID}, "client_secret": {providertest.ClientSecret},
+		"grant_type": {"authorization_code"}, "code": {back["code"]}, "client_id": {providertest.ClientID},
+		"client_secret": {
+			providertest.ClientSecret,
+		},
 	})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, answer.Body.Close()) }()

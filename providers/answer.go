@@ -35,7 +35,9 @@ type tokenAnswer struct {
 
 // askToken makes a token call. After a clean invalid_client, and then only, it is made once more with the former
 // secret: the server has refused before it looked at the grant.
-func (c *Client) askToken(ctx context.Context, app *App, res Resolved, k call, read tokenAnswer) (*Grant, any, *Error) {
+func (c *Client) askToken(ctx context.Context, app *App, res Resolved, k call,
+	read tokenAnswer,
+) (*Grant, any, *Error) {
 	k.style, k.secret, k.group = res.ClientAuth, app.ClientSecret, groupOf(k.step)
 	g, doc, failure := c.askTokenOnce(ctx, app, k, read)
 	if failure.cleanInvalidClient() && !app.FormerSecret.IsZero() && usesSecret(k.style) {

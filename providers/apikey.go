@@ -32,7 +32,8 @@ func (d *Definition) CheckKey(by string, values map[string]string) (warnings []s
 		case err != nil && f.Shape == "sure":
 			return nil, fmt.Errorf("field %q is no key of %s: it %w%s", name, d.Name, err, f.hint())
 		case err != nil:
-			warnings = append(warnings, fmt.Sprintf("field %q does not look like a key of %s, check that it was copied whole%s", name, d.Name, f.hint()))
+			warnings = append(warnings, fmt.Sprintf("field %q does not look like a key of %s, check "+
+				"that it was copied whole%s", name, d.Name, f.hint()))
 		}
 	}
 	if d.Key == nil {
@@ -130,7 +131,8 @@ func (f KeyField) checkText(value string) error {
 	case !utf8.ValidString(value):
 		return fmt.Errorf("field %q is not UTF-8 text", f.Name)
 	case strings.ContainsFunc(value, control):
-		return fmt.Errorf("field %q holds a line break or another control character, was it copied with the line's end?", f.Name)
+		return fmt.Errorf("field %q holds a line break or another control character, was it copied "+
+			"with the line's end?", f.Name)
 	}
 	return nil
 }

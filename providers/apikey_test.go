@@ -38,18 +38,62 @@ func TestCheckKey(t *testing.T) {
 			[]string{`field "project" does not look like a key of Acme, check that it was copied whole`},
 			"",
 		},
-		"sure shape":           {SetByConnection, map[string]string{"api_key": "hunter2"}, nil, `field "api_key" is no key of Acme: it must match sk-[a-z0-9]{8} (begins with sk-)`},
-		"shape matched whole":  {SetByConnection, map[string]string{"api_key": good + "9"}, nil, `field "api_key" is no key of Acme: it must match sk-[a-z0-9]{8} (begins with sk-)`},
-		"missing":              {SetByConnection, nil, nil, `field "api_key" is missing (begins with sk-)`},
-		"empty":                {SetByConnection, map[string]string{"api_key": ""}, nil, `field "api_key" is missing (begins with sk-)`},
-		"operator's missing":   {SetByProvider, nil, nil, `field "app_key" is missing`},
-		"not declared":         {SetByConnection, map[string]string{"apikey": good}, nil, `field "apikey" is not one of acme: allowed here are api_key, pem, port, project`},
-		"set by the other":     {SetByConnection, map[string]string{"app_key": "x"}, nil, `field "app_key" is set on the provider: allowed here are api_key, pem, port, project`},
-		"line break":           {SetByConnection, map[string]string{"api_key": good + "\n"}, nil, `field "api_key" holds a line break or another control character, was it copied with the line's end?`},
-		"control character":    {SetByConnection, map[string]string{"pem": "a\x1bb"}, nil, `field "pem" holds a line break or another control character, was it copied with the line's end?`},
-		"not text":             {SetByConnection, map[string]string{"pem": "\xff\xfe"}, nil, `field "pem" is not UTF-8 text`},
-		"too long":             {SetByConnection, map[string]string{"pem": strings.Repeat("x", maxKeyField+1)}, nil, `field "pem" has more than 65536 bytes`},
-		"longest there may be": {SetByConnection, map[string]string{"api_key": good, "pem": strings.Repeat("x", maxKeyField)}, nil, ""},
+		"sure shape": {
+			SetByConnection,
+			map[string]string{"api_key": "hunter2"},
+			nil,
+			`field "api_key" is no key of Acme: it must match sk-[a-z0-9]{8} (begins with sk-)`,
+		},
+		"shape matched whole": {
+			SetByConnection,
+			map[string]string{"api_key": good + "9"},
+			nil,
+			`field "api_key" is no key of Acme: it must match sk-[a-z0-9]{8} (begins with sk-)`,
+		},
+		"missing": {SetByConnection, nil, nil, `field "api_key" is missing (begins with sk-)`},
+		"empty": {
+			SetByConnection, map[string]string{"api_key": ""}, nil, `field "api_key" is missing (begins with sk-)`,
+		},
+		"operator's missing": {SetByProvider, nil, nil, `field "app_key" is missing`},
+		"not declared": {
+			SetByConnection,
+			map[string]string{"apikey": good},
+			nil,
+			`field "apikey" is not one of acme: allowed here are api_key, pem, port, project`,
+		},
+		"set by the other": {
+			SetByConnection,
+			map[string]string{"app_key": "x"},
+			nil,
+			`field "app_key" is set on the provider: allowed here are api_key, pem, port, project`,
+		},
+		"line break": {
+			SetByConnection,
+			map[string]string{"api_key": good + "\n"},
+			nil,
+			`field "api_key" holds a line break or another control character, was it copied with the line's end?`,
+		},
+		"control character": {
+			SetByConnection,
+			map[string]string{"pem": "a\x1bb"},
+			nil,
+			`field "pem" holds a line break or another control character, was it copied with the line's end?`,
+		},
+		"not text": {
+			SetByConnection,
+			map[string]string{"pem": "\xff\xfe"},
+			nil,
+			`field "pem" is not UTF-8 text`,
+		},
+		"too long": {
+			SetByConnection,
+			map[string]string{"pem": strings.Repeat("x", maxKeyField+1)},
+			nil,
+			`field "pem" has more than 65536 bytes`,
+		},
+		"longest there may be": {
+			SetByConnection, map[string]string{"api_key": good, "pem": strings.Repeat("x", maxKeyField)}, nil, "",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			warnings, err := keyDefinition().CheckKey(test.by, test.values)
@@ -73,7 +117,9 @@ func TestCheckKeyWithoutAKey(t *testing.T) {
 
 func TestDeriveKey(t *testing.T) {
 	d := keyDefinition()
-	assert.Equal(t, map[string]string{"account": "1234", "port": "587"}, d.DeriveKey(map[string]string{"api_key": "sk-12345678"}))
+	assert.Equal(t, map[string]string{"account": "1234", "port": "587"}, d.DeriveKey(map[string]string{
+		"api_key": "sk-12345678",
+	}))
 	assert.Equal(t, map[string]string{}, d.DeriveKey(map[string]string{"api_key": "none", "port": "25"}))
 	assert.Equal(t, map[string]string{}, (&Definition{}).DeriveKey(map[string]string{"api_key": "x"}))
 }

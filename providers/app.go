@@ -19,9 +19,9 @@ func protocolParams() []string {
 	}
 }
 
-// Validate checks what an operator configured. Secrets are not looked at: neither whether there is a client secret, nor
-// the operator's key fields, for which there is [Definition.CheckKey]. Errors name the field and never a value that
-// could be secret.
+// Validate checks what an operator configured. Secrets are not looked at: neither whether there is a client secret,
+// nor the operator's key fields, for which there is [Definition.CheckKey]. Errors name the field and never a value
+// that could be secret.
 func (a *App) Validate() error {
 	for _, check := range []func() error{a.checkClient, a.checkEndpoints, a.checkIssuer, a.checkParams} {
 		if err := check(); err != nil {
@@ -83,7 +83,8 @@ func (a *App) checkEndpoints() error {
 		}
 	}
 	if d.Generic && a.Endpoints[StepToken] == "" && slices.ContainsFunc(d.Kinds, usesTokenEndpoint) {
-		return fmt.Errorf("endpoints: token is missing: %s knows no service of its own, name at least its token endpoint, and authorize for people's accounts", d.ID)
+		return fmt.Errorf("endpoints: token is missing: %s knows no service of its own, name at least its token "+
+			"endpoint, and authorize for people's accounts", d.ID)
 	}
 	return nil
 }
@@ -97,7 +98,8 @@ func (a *App) checkIssuer() error {
 	d := a.Definition
 	if a.Issuer == "" {
 		if d.Discovery != nil && slices.Contains(d.Discovery.Issuer.Placeholders(), "issuer") {
-			return fmt.Errorf("issuer is missing: %s finds its endpoints there, give the URL that its metadata calls issuer", d.ID)
+			return fmt.Errorf("issuer is missing: %s finds its endpoints there, give the URL that "+
+				"its metadata calls issuer", d.ID)
 		}
 		return nil
 	}
@@ -146,9 +148,9 @@ func isLoopbackURL(s string) bool {
 }
 
 // Fingerprint identifies where the grants of this app may go: a grant keeps it, and is never sent by an app that has
-// another. It covers what the operator set: definition, client id, issuer, endpoints and inputs. Secrets and scopes may
-// change without it, and so may the catalogue, so an input that is set to the default differs from one that is not set.
-// It is a SHA-256 in hexadecimal.
+// another. It covers what the operator set: definition, client id, issuer, endpoints and inputs. Secrets and scopes
+// may change without it, and so may the catalogue, so an input that is set to the default differs from one that is not
+// set. It is a SHA-256 in hexadecimal.
 func (a *App) Fingerprint() string {
 	endpoints := map[Step]string{}
 	for step, u := range a.Endpoints {

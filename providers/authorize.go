@@ -42,7 +42,8 @@ func AuthCodeURL(app *App, r AuthCodeURLRequest) (string, error) {
 	for name, value := range app.AuthorizeParams {
 		_, fixed := own[name]
 		if _, carries := params[name]; fixed || spec.Only && carries || slices.Contains(app.reservedParams(), name) {
-			return "", fmt.Errorf("authorize_params: %q is set by the engine or the definition: remove it from the provider", name)
+			return "", fmt.Errorf("authorize_params: %q is set by the engine or the definition: remove "+
+				"it from the provider", name)
 		}
 		params[name] = value
 	}

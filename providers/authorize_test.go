@@ -38,27 +38,61 @@ func TestAuthCodeURL(t *testing.T) {
 		want   url.Values
 	}{
 		{name: "plain", want: usual},
-		{name: "no PKCE", def: providers.Definition{Authorize: providers.Authorize{PKCE: "off"}}, want: with(nil, "code_challenge", "code_challenge_method")},
-		{name: "comma scopes under another name", def: providers.Definition{Scopes: providers.Scopes{Param: &userScope, Join: ","}}, want: with(url.Values{"user_scope": {"a,b"}}, "scope")},
-		{name: "no scope parameter", def: providers.Definition{Scopes: providers.Scopes{Param: &none}}, want: with(nil, "scope")},
-		{name: "renamed client_id", def: providers.Definition{Client: providers.ClientSpec{Rename: map[string]string{"client_id": "client_key"}}}, want: with(url.Values{"client_key": {"id"}}, "client_id")},
-		{name: "state under another name", def: providers.Definition{Callback: providers.Callback{State: "st8"}}, want: with(url.Values{"st8": {"st"}}, "state")},
-		{name: "omitted", def: providers.Definition{Authorize: providers.Authorize{Omit: []string{"response_type"}}}, want: with(nil, "response_type")},
 		{
-			name: "only", def: providers.Definition{Authorize: providers.Authorize{Only: true, Params: map[string]providers.Template{"app": "{client_id}", "s": "{state}"}}},
+			name: "no PKCE", def: providers.Definition{Authorize: providers.Authorize{PKCE: "off"}},
+			want: with(nil, "code_challenge", "code_challenge_method"),
+		},
+		{
+			name: "comma scopes under another name",
+			def:  providers.Definition{Scopes: providers.Scopes{Param: &userScope, Join: ","}},
+			want: with(url.Values{"user_scope": {"a,b"}}, "scope"),
+		},
+		{
+			name: "no scope parameter", def: providers.Definition{Scopes: providers.Scopes{Param: &none}},
+			want: with(nil, "scope"),
+		},
+		{
+			name: "renamed client_id",
+			def:  providers.Definition{Client: providers.ClientSpec{Rename: map[string]string{"client_id": "client_key"}}},
+			want: with(url.Values{"client_key": {"id"}}, "client_id"),
+		},
+		{
+			name: "state under another name", def: providers.Definition{Callback: providers.Callback{State: "st8"}},
+			want: with(url.Values{"st8": {"st"}}, "state"),
+		},
+		{
+			name: "omitted", def: providers.Definition{Authorize: providers.Authorize{Omit: []string{"response_type"}}},
+			want: with(nil, "response_type"),
+		},
+		{
+			name: "only", def: providers.Definition{
+				Authorize: providers.Authorize{
+					Only: true, Params: map[string]providers.Template{"app": "{client_id}", "s": "{state}"},
+				},
+			},
 			params: map[string]string{"lang": "en"},
 			want:   url.Values{"app": {"id"}, "s": {"st"}, "lang": {"en"}},
 		},
 		{
-			name:   "definition, operator",
-			def:    providers.Definition{Authorize: providers.Authorize{Params: map[string]providers.Template{"access_type": "offline", "prompt": "consent"}}},
+			name: "definition, operator",
+			def: providers.Definition{
+				Authorize: providers.Authorize{
+					Params: map[string]providers.Template{"access_type": "offline", "prompt": "consent"},
+				},
+			},
 			params: map[string]string{"prompt": "select_account"},
 			want:   with(url.Values{"access_type": {"offline"}, "prompt": {"select_account"}}),
 		},
-		{name: "the definition does not move the state either", def: providers.Definition{Authorize: providers.Authorize{Params: map[string]providers.Template{"state": "fixed"}}}, want: usual},
 		{
-			name:   "optional parameters",
-			def:    providers.Definition{Authorize: providers.Authorize{Optional: map[string]providers.Template{"guild": "{guild}", "team": "{team}"}}},
+			name: "the definition does not move the state either",
+			def:  providers.Definition{Authorize: providers.Authorize{Params: map[string]providers.Template{"state": "fixed"}}},
+			want: usual,
+		},
+		{
+			name: "optional parameters",
+			def: providers.Definition{
+				Authorize: providers.Authorize{Optional: map[string]providers.Template{"guild": "{guild}", "team": "{team}"}},
+			},
 			change: func(r *providers.AuthCodeURLRequest) { r.Resolved.Inputs = map[string]string{"team": "T1"} },
 			want:   with(url.Values{"team": {"T1"}}),
 		},
@@ -68,7 +102,9 @@ func TestAuthCodeURL(t *testing.T) {
 			change: func(r *providers.AuthCodeURLRequest) { r.LoginHint = "ada@example.test" },
 			want:   with(url.Values{"email": {"ada@example.test"}}),
 		},
-		{name: "no login hint where none is known", change: func(r *providers.AuthCodeURLRequest) { r.LoginHint = "ada@example.test" }, want: usual},
+		{name: "no login hint where none is known", change: func(r *providers.AuthCodeURLRequest) {
+			r.LoginHint = "ada@example.test"
+		}, want: usual},
 		{
 			name:   "OpenID Connect",
 			change: func(r *providers.AuthCodeURLRequest) { r.Resolved.OpenID, r.LoginHint = true, "ada" },
@@ -84,14 +120,18 @@ func TestAuthCodeURL(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			r := providers.AuthCodeURLRequest{
-				Resolved: providers.Resolved{Endpoints: map[providers.Step]string{providers.StepAuthorize: "https://provider.test/authorize"}},
-				State:    "st", Nonce: "nonce", RedirectURI: redirectURI, Scopes: []string{"a", "b"},
+				Resolved: providers.Resolved{
+					Endpoints: map[providers.Step]string{providers.StepAuthorize: "https://provider.test/authorize"},
+				},
+				State: "st", Nonce: "nonce", RedirectURI: redirectURI, Scopes: []string{"a", "b"},
 				Verifier: providers.NewSecret("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"),
 			}
 			if test.change != nil {
 				test.change(&r)
 			}
-			app := &providers.App{Definition: &test.def, ClientID: "id", ClientSecret: providers.NewSecret("planted"), AuthorizeParams: test.params}
+			app := &providers.App{
+				Definition: &test.def, ClientID: "id", ClientSecret: providers.NewSecret("planted"), AuthorizeParams: test.params,
+			}
 			address, err := providers.AuthCodeURL(app, r)
 			require.NoError(t, err)
 			u, err := url.Parse(address)
@@ -104,7 +144,9 @@ func TestAuthCodeURL(t *testing.T) {
 }
 
 func TestAuthCodeURLRefuses(t *testing.T) {
-	good := providers.Resolved{Endpoints: map[providers.Step]string{providers.StepAuthorize: "https://provider.test/authorize"}}
+	good := providers.Resolved{
+		Endpoints: map[providers.Step]string{providers.StepAuthorize: "https://provider.test/authorize"},
+	}
 	for _, name := range []string{
 		"state", "redirect_uri", "client_id", "client_secret", "response_type", "scope", "nonce", "code_challenge",
 		"code_challenge_method", "request", "request_uri", "client_key", "st8",
@@ -122,7 +164,9 @@ func TestAuthCodeURLRefuses(t *testing.T) {
 	app := &providers.App{Definition: &providers.Definition{}}
 	_, err := providers.AuthCodeURL(app, providers.AuthCodeURLRequest{})
 	assert.Equal(t, providers.ReasonNoEndpoint, failure(t, err).Reason)
-	insecure := providers.Resolved{Endpoints: map[providers.Step]string{providers.StepAuthorize: "http://provider.test/authorize"}}
+	insecure := providers.Resolved{
+		Endpoints: map[providers.Step]string{providers.StepAuthorize: "http://provider.test/authorize"},
+	}
 	_, err = providers.AuthCodeURL(app, providers.AuthCodeURLRequest{Resolved: insecure})
 	assert.Equal(t, providers.ReasonInsecureEndpoint, failure(t, err).Reason)
 }

@@ -84,7 +84,9 @@ func TestCatalogueDetails(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "https://git.example.com/api/v3/user", u.String())
 
-	warnings, err := builtin(t, "sendgrid").CheckKey(SetByConnection, map[string]string{"api_key": "SG." + strings.Repeat("a", 22) + "." + strings.Repeat("b", 43)})
+	warnings, err := builtin(t, "sendgrid").CheckKey(SetByConnection, map[string]string{
+		"api_key": "SG." + strings.Repeat("a", 22) + "." + strings.Repeat("b", 43),
+	})
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
 	warnings, err = builtin(t, "openai").CheckKey(SetByConnection, map[string]string{"api_key": "hunter2"})

@@ -117,9 +117,9 @@ func groupOf(step Step) group {
 // classify says what a failed answer means. It is called only after the answer was found not to be a success. nil
 // means that a rule of the definition calls it fine.
 //
-// The order is: redirects, the definition's rules, 429, OAuth codes, lost answers, Retry-After, 5xx, plain status. On a
-// token call a 4xx without a known code, 401 included, is transient: gateways and firewalls answer so, and none of them
-// can know that a grant is dead or an app unknown.
+// The order is: redirects, the definition's rules, 429, OAuth codes, lost answers, Retry-After, 5xx, plain status. On
+// a token call a 4xx without a known code, 401 included, is transient: gateways and firewalls answer so, and none of
+// them can know that a grant is dead or an app unknown.
 func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 	e := &Error{Step: k.step, Status: r.status}
 	as := func(class Class, reason string) *Error {
@@ -180,12 +180,13 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 	return as(Unknown, r.unusable())
 }
 
-// lostAnswer reports whether a gateway says that it passed the request on and lost what came back. Some say 502 also when
-// they did not reach the origin; to take that for lost costs one request, and the reverse a person's reconnect.
+// lostAnswer reports whether a gateway says that it passed the request on and lost what came back. Some say 502 also
+// when they did not reach the origin; to take that for lost costs one request, and the reverse a person's reconnect.
 func lostAnswer(status int) bool {
 	switch status {
 	case http.StatusBadGateway, http.StatusGatewayTimeout,
-		520, 524: // Cloudflare: an answer it cannot read, and none in time. 521 to 523, 525 and 526 never reached the origin
+		// Cloudflare: an answer it cannot read, and none in time. 521 to 523, 525 and 526 never reached the origin
+		520, 524:
 		return true
 	}
 	return false

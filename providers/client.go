@@ -48,21 +48,24 @@ func NewClient(doer Doer, now func() time.Time, userAgent string) *Client {
 		still.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 		doer = &still
 	}
-	return &Client{http: doer, now: now, userAgent: userAgent, issuers: map[string]*metadata{}, fetching: map[string]*fetching{}}
+	return &Client{
+		http: doer, now: now, userAgent: userAgent, issuers: map[string]*metadata{}, fetching: map[string]*fetching{},
+	}
 }
 
 // Resolved is a definition with every placeholder that is known before the first call filled in: where each step
 // goes and how the client speaks. A flow stores it, so that nothing a later change of the provider says can redirect
 // a code. It holds no secret.
 type Resolved struct {
-	Endpoints   map[Step]string   `json:"endpoints"`
-	Inputs      map[string]string `json:"inputs,omitempty"`
-	Issuer      string            `json:"issuer,omitempty"`       // expected iss; empty: unknown
-	IssAlways   bool              `json:"iss_always,omitempty"`   // RFC 9207: the issuer promises iss in every authorization answer
-	ClientAuth  string            `json:"client_auth,omitempty"`  // basic, post, none ...: never probed
-	OpenID      bool              `json:"openid,omitempty"`       // an id_token with our nonce is expected
-	JWKS        string            `json:"jwks_uri,omitempty"`     // with OpenID: where the issuer's keys stand
-	SigningAlgs []string          `json:"signing_algs,omitempty"` // with OpenID: what the issuer signs id_tokens with
+	Endpoints map[Step]string   `json:"endpoints"`
+	Inputs    map[string]string `json:"inputs,omitempty"`
+	Issuer    string            `json:"issuer,omitempty"` // expected iss; empty: unknown
+	// RFC 9207: the issuer promises iss in every authorization answer
+	IssAlways   bool     `json:"iss_always,omitempty"`
+	ClientAuth  string   `json:"client_auth,omitempty"`  // basic, post, none ...: never probed
+	OpenID      bool     `json:"openid,omitempty"`       // an id_token with our nonce is expected
+	JWKS        string   `json:"jwks_uri,omitempty"`     // with OpenID: where the issuer's keys stand
+	SigningAlgs []string `json:"signing_algs,omitempty"` // with OpenID: what the issuer signs id_tokens with
 }
 
 // AuthCodeURLRequest is what one flow adds to the app for its authorization URL.

@@ -54,7 +54,9 @@ type flow struct {
 }
 
 // begin resolves app and lets the person consent.
-func begin(t *testing.T, server *providertest.Server, client *providers.Client, app *providers.App, scopes ...string) *flow {
+func begin(t *testing.T, server *providertest.Server, client *providers.Client, app *providers.App,
+	scopes ...string,
+) *flow {
 	t.Helper()
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)
@@ -108,7 +110,9 @@ func TestConnectRefreshIdentifyRevoke(t *testing.T) {
 	assert.Equal(t, time.Hour, g.Lifetime())
 
 	require.NoError(t, client.Identify(t.Context(), f.app, f.res, g))
-	assert.Equal(t, providers.Account{ID: providertest.AccountID, Label: providertest.AccountName, Email: "ada@example.test"}, g.Account)
+	assert.Equal(t, providers.Account{
+		ID: providertest.AccountID, Label: providertest.AccountName, Email: "ada@example.test",
+	}, g.Account)
 
 	clock.Advance(time.Hour)
 	assert.Equal(t, providers.Expired, failure(t, client.Check(t.Context(), f.app, f.res, g)).Class)
@@ -176,7 +180,9 @@ func TestJSONBodyAndRenamedParameters(t *testing.T) {
 	require.NoError(t, err)
 	asked := server.Requests("token")
 	require.Len(t, asked, 1)
-	assert.JSONEq(t, `{"app_id":"client-1","secret":"secret/of+client 1","grant_type":"client_credentials","scope":"a","audience":"api"}`, asked[0].Body)
+	assert.JSONEq(t,
+		`{"app_id":"client-1","secret":"secret/of+client 1","grant_type":"client_credentials","scope":"a","audience":"api"}`,
+		asked[0].Body)
 	assert.Equal(t, "application/json", asked[0].Header.Get("Content-Type"))
 	assert.Equal(t, "7", asked[0].Header.Get("Api-Version"))
 }

@@ -103,7 +103,8 @@ func parse(file string, data []byte) (root ast.Node, err error) {
 	for i, part := range doc.Docs {
 		switch {
 		case i > 0:
-			return nil, fmt.Errorf("%s:%d: a second document: one file holds one definition", file, part.Start.Position.Line)
+			return nil, fmt.Errorf("%s:%d: a second document: one file holds one definition", file,
+				part.Start.Position.Line)
 		case part.Body != nil:
 			root = part.Body
 		}
@@ -114,7 +115,8 @@ func parse(file string, data []byte) (root ast.Node, err error) {
 	var v referenceFinder
 	ast.Walk(&v, root)
 	if v.line > 0 {
-		return nil, fmt.Errorf("%s:%d: anchors, aliases, merges and tags are not used here, write the value out", file, v.line)
+		return nil, fmt.Errorf("%s:%d: anchors, aliases, merges and tags are not used here, write the value out", file,
+			v.line)
 	}
 	return root, nil
 }

@@ -76,30 +76,65 @@ func TestDecodeReadsRareSections(t *testing.T) {
 
 func TestDecodeChecksRareSections(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
-		"upgrade goes nowhere":       {"  upgrade: https://shop.example.com/upgrade\n", "", "upgrade: the section upgrade needs endpoints.upgrade"},
-		"resources go nowhere":       {"  resources: https://shop.example.com/sites\n", "", "resources: the section resources needs endpoints.resources"},
-		"revoke goes nowhere":        {"  revoke: https://shop.example.com/apps/{client_id}\n", "", "revoke: the section revoke needs endpoints.revoke"},
-		"device goes nowhere":        {"  device: https://shop.example.com/device\n", "", "kinds[2]: kind device_code needs endpoints.device"},
-		"by_kind goes nowhere":       {"  machine: https://{shop}.shop.example/machine\n", "", "token.by_kind.client_credentials.endpoint: endpoints.machine is missing"},
-		"by_kind of no kind":         {"client_credentials: {", "basic: {", `token.by_kind.basic: kind "basic" is not among kinds`},
-		"by_kind needs no input":     {"needs: {site:", "needs: {page:", `token.by_kind.client_credentials.needs.page: "page" is no input`},
-		"self without a call":        {"  call: {method: GET, auth: bearer, per_minute: 8}\n", "", "refresh.token: a token that renews itself needs refresh.call"},
-		"limit below nothing":        {"per_minute: 8", "per_minute: -1", "refresh.call.per_minute: a limit is not negative"},
-		"limit is no number":         {"per_minute: 8", "per_minute: few", "wide.yaml:29: a number belongs here, not text"},
-		"truth is no text":           {"only: true", "only: often", "wide.yaml:20: true or false belongs here, not text"},
-		"default beyond the list":    {"default: [read]", "default: [fly]", `scopes.default[0]: "fly" is not known here, write one of: read, write`},
-		"rename to nothing":          {"client_id: client_key}", "client_id: ''}", "client.rename.client_id: the service's own name"},
-		"handover without keys":      {", keys: {account: key_id}", "", `kinds[4]: kind "key_handover" needs the section key, and callback.keys`},
-		"login without a protocol":   {"  login: smtp\n", "", `kinds[5]: kind "login" needs the section key.login`},
-		"assertion of no key":        {"key: private_key", "key: other", `assertion.key: "other" is no key field`},
-		"assertion of no kind":       {"jwt_bearer, ", "", "assertion: no kind uses an assertion"},
-		"equals without path":        {"path: code, equals", "equals", "token.ok.equals: equals looks at path"},
-		"answer path":                {"data.until", "data..until", `token.answer.expires_at[0]: path "data..until"`},
-		"where path":                 {"where: {url:", "where: {'u]':", `resources.where[0]: path "u]"`},
-		"where placeholder":          {"https://{site}.shop", "https://{page}.shop", "resources.where.url: placeholder {page} is not declared"},
-		"claims placeholder":         {"iss: '{account}'", "iss: '{who}'", "assertion.claims.iss: placeholder {who} is not declared"},
-		"optional parameter":         {"site: '{site}'}}", "site: '{private_key}'}}", "authorize.optional_params.site: {private_key} is secret"},
-		"capture shadows a derived":  {"{name: dc, from", "{name: region, from", `connection_config[0].name: name "region" is taken by a value derived`},
+		"upgrade goes nowhere": {
+			"  upgrade: https://shop.example.com/upgrade\n", "", "upgrade: the section upgrade needs endpoints.upgrade",
+		},
+		"resources go nowhere": {
+			"  resources: https://shop.example.com/sites\n", "", "resources: the section resources needs endpoints.resources",
+		},
+		"revoke goes nowhere": {
+			"  revoke: https://shop.example.com/apps/{client_id}\n", "", "revoke: the section revoke needs endpoints.revoke",
+		},
+		"device goes nowhere": {
+			"  device: https://shop.example.com/device\n", "", "kinds[2]: kind device_code needs endpoints.device",
+		},
+		"by_kind goes nowhere": {
+			"  machine: https://{shop}.shop.example/machine\n", "",
+			"token.by_kind.client_credentials.endpoint: endpoints.machine is missing",
+		},
+		"by_kind of no kind": {
+			"client_credentials: {", "basic: {", `token.by_kind.basic: kind "basic" is not among kinds`,
+		},
+		"by_kind needs no input": {
+			"needs: {site:", "needs: {page:", `token.by_kind.client_credentials.needs.page: "page" is no input`,
+		},
+		"self without a call": {
+			"  call: {method: GET, auth: bearer, per_minute: 8}\n", "",
+			"refresh.token: a token that renews itself needs refresh.call",
+		},
+		"limit below nothing": {
+			"per_minute: 8", "per_minute: -1",
+			"refresh.call.per_minute: a limit is not negative",
+		},
+		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:29: a number belongs here, not text"},
+		"truth is no text":   {"only: true", "only: often", "wide.yaml:20: true or false belongs here, not text"},
+		"default beyond the list": {
+			"default: [read]", "default: [fly]", `scopes.default[0]: "fly" is not known here, write one of: read, write`,
+		},
+		"rename to nothing": {
+			"client_id: client_key}", "client_id: ''}", "client.rename.client_id: the service's own name",
+		},
+		"handover without keys": {
+			", keys: {account: key_id}", "", `kinds[4]: kind "key_handover" needs the section key, and callback.keys`,
+		},
+		"login without a protocol": {"  login: smtp\n", "", `kinds[5]: kind "login" needs the section key.login`},
+		"assertion of no key":      {"key: private_key", "key: other", `assertion.key: "other" is no key field`},
+		"assertion of no kind":     {"jwt_bearer, ", "", "assertion: no kind uses an assertion"},
+		"equals without path":      {"path: code, equals", "equals", "token.ok.equals: equals looks at path"},
+		"answer path":              {"data.until", "data..until", `token.answer.expires_at[0]: path "data..until"`},
+		"where path":               {"where: {url:", "where: {'u]':", `resources.where[0]: path "u]"`},
+		"where placeholder": {
+			"https://{site}.shop", "https://{page}.shop", "resources.where.url: placeholder {page} is not declared",
+		},
+		"claims placeholder": {
+			"iss: '{account}'", "iss: '{who}'", "assertion.claims.iss: placeholder {who} is not declared",
+		},
+		"optional parameter": {
+			"site: '{site}'}}", "site: '{private_key}'}}", "authorize.optional_params.site: {private_key} is secret",
+		},
+		"capture shadows a derived": {
+			"{name: dc, from", "{name: region, from", `connection_config[0].name: name "region" is taken by a value derived`,
+		},
 		"capture without a source":   {"from: token, ", "", `connection_config[0]: entry "dc": from is missing`},
 		"capture without a path":     {", path: [dc]", "", `connection_config[0]: entry "dc": path is missing`},
 		"reach of nobody knows what": {"reach: account", "reach: moon", `revoke.reach: "moon" is not known here`},

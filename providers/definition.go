@@ -26,10 +26,11 @@ type Definition struct {
 	Authorize Authorize  `yaml:"authorize,omitempty"`
 	Callback  Callback   `yaml:"callback,omitempty"`
 	Token     TokenCall  `yaml:"token,omitempty"`
-	Upgrade   *TokenCall `yaml:"upgrade,omitempty"` // a second exchange that trades the first access token for a better one
-	Refresh   Refresh    `yaml:"refresh,omitempty"`
-	Lifetime  Lifetime   `yaml:"lifetime,omitempty"`
-	Revoke    *Revoke    `yaml:"revoke,omitempty"`
+	// a second exchange that trades the first access token for a better one
+	Upgrade  *TokenCall `yaml:"upgrade,omitempty"`
+	Refresh  Refresh    `yaml:"refresh,omitempty"`
+	Lifetime Lifetime   `yaml:"lifetime,omitempty"`
+	Revoke   *Revoke    `yaml:"revoke,omitempty"`
 
 	Key       *Key       `yaml:"key,omitempty"`
 	Assertion *Assertion `yaml:"assertion,omitempty"`
@@ -85,10 +86,11 @@ type Input struct {
 	SetBy    string `yaml:"set_by"` // SetByProvider, SetByConnection or SetByEither
 	Required bool   `yaml:"required,omitempty"`
 	Default  string `yaml:"default,omitempty"`
-	Pattern  string `yaml:"pattern"`         // RE2; must match the whole value
-	Strip    string `yaml:"strip,omitempty"` // a suffix people paste along, such as .myshopify.com; cut before matching
-	Example  string `yaml:"example,omitempty"`
-	Help     string `yaml:"help,omitempty"`
+	Pattern  string `yaml:"pattern"` // RE2; must match the whole value
+	// a suffix people paste along, such as .myshopify.com; cut before matching
+	Strip   string `yaml:"strip,omitempty"`
+	Example string `yaml:"example,omitempty"`
+	Help    string `yaml:"help,omitempty"`
 }
 
 // Who may set an input or a key field. A host that the pattern leaves open is the operator's alone: the client secret
@@ -101,7 +103,8 @@ const (
 
 // ClientSpec says how the engine authenticates as the operator's app (RFC 6749 section 2.3).
 type ClientSpec struct {
-	Auth   []string          `yaml:"auth,omitempty"`   // words of clientAuthStyles; the first is used unless the operator picks another; absent: basic
+	// words of clientAuthStyles; the first is used unless the operator picks another; absent: basic
+	Auth   []string          `yaml:"auth,omitempty"`
 	Body   string            `yaml:"body,omitempty"`   // form (default) or json
 	Rename map[string]string `yaml:"rename,omitempty"` // standard parameter name -> the service's own
 	Public bool              `yaml:"public,omitempty"` // an app without a secret is accepted (RFC 6749 section 2.1)
@@ -130,12 +133,14 @@ type Scopes struct {
 
 // Authorize adds to the authorization request (RFC 6749 section 4.1.1).
 type Authorize struct {
-	PKCE      string              `yaml:"pkce,omitempty"` // s256 (default) or off, for services that refuse it (RFC 7636)
-	Params    map[string]Template `yaml:"params,omitempty"`
-	Optional  map[string]Template `yaml:"optional_params,omitempty"` // each is left out while a placeholder of it has no value
-	Omit      []string            `yaml:"omit,omitempty"`            // standard parameters the service chokes on
-	Only      bool                `yaml:"only,omitempty"`            // send Params and nothing else
-	LoginHint string              `yaml:"login_hint,omitempty"`      // the parameter that takes a login hint
+	// s256 (default) or off, for services that refuse it (RFC 7636)
+	PKCE   string              `yaml:"pkce,omitempty"`
+	Params map[string]Template `yaml:"params,omitempty"`
+	// each is left out while a placeholder of it has no value
+	Optional  map[string]Template `yaml:"optional_params,omitempty"`
+	Omit      []string            `yaml:"omit,omitempty"`       // standard parameters the service chokes on
+	Only      bool                `yaml:"only,omitempty"`       // send Params and nothing else
+	LoginHint string              `yaml:"login_hint,omitempty"` // the parameter that takes a login hint
 }
 
 // Callback says how the browser comes back (RFC 6749 section 4.1.2), where that differs.
@@ -174,10 +179,12 @@ type AccountSpec struct {
 
 // Capture keeps one value for applications as an entry of connection_config.
 type Capture struct {
-	Name     string   `yaml:"name"`
-	From     string   `yaml:"from"`              // input callback token id_token resources identity health introspect key
-	Path     []string `yaml:"path"`              // alternatives, in order
-	Pattern  string   `yaml:"pattern,omitempty"` // must match the whole value; obligatory with callback, where anybody may write
-	Required bool     `yaml:"required,omitempty"`
-	Secret   bool     `yaml:"secret,omitempty"` // handed out with the credential, never shown as metadata
+	Name string `yaml:"name"`
+	// input callback token id_token resources identity health introspect key
+	From string   `yaml:"from"`
+	Path []string `yaml:"path"` // alternatives, in order
+	// must match the whole value; obligatory with callback, where anybody may write
+	Pattern  string `yaml:"pattern,omitempty"`
+	Required bool   `yaml:"required,omitempty"`
+	Secret   bool   `yaml:"secret,omitempty"` // handed out with the credential, never shown as metadata
 }

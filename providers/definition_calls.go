@@ -64,17 +64,20 @@ type KindCall struct {
 
 // Refresh is how an access token is renewed, and for how long that goes on.
 type Refresh struct {
-	Call        *Call               `yaml:"call,omitempty"` // absent: RFC 6749 section 6
-	Answer      *Answer             `yaml:"answer,omitempty"`
-	Token       string              `yaml:"token,omitempty"`        // a word of refreshModes; absent: may_rotate
-	ReuseWindow Duration            `yaml:"reuse_window,omitempty"` // for so long a spent refresh token is taken once more
-	Margin      Duration            `yaml:"margin,omitempty"`       // renewed so long before expiry, and a fifth of its life at most; absent: as the mount is set
-	MinAge      Duration            `yaml:"min_age,omitempty"`      // a younger access token is not renewed
-	Idle        Duration            `yaml:"idle,omitempty"`         // unused for so long, the grant dies
-	Each        Duration            `yaml:"each,omitempty"`         // life of one refresh token
-	Hard        Duration            `yaml:"hard,omitempty"`         // life of the consent, whatever is refreshed
-	Params      map[string]Template `yaml:"params,omitempty"`
-	OnDemand    bool                `yaml:"on_demand,omitempty"` // nothing tells when: not in the background, but when it is asked for or read near its end
+	Call   *Call   `yaml:"call,omitempty"` // absent: RFC 6749 section 6
+	Answer *Answer `yaml:"answer,omitempty"`
+	Token  string  `yaml:"token,omitempty"` // a word of refreshModes; absent: may_rotate
+	// for so long a spent refresh token is taken once more
+	ReuseWindow Duration `yaml:"reuse_window,omitempty"`
+	// renewed so long before expiry, and a fifth of its life at most; absent: as the mount is set
+	Margin Duration            `yaml:"margin,omitempty"`
+	MinAge Duration            `yaml:"min_age,omitempty"` // a younger access token is not renewed
+	Idle   Duration            `yaml:"idle,omitempty"`    // unused for so long, the grant dies
+	Each   Duration            `yaml:"each,omitempty"`    // life of one refresh token
+	Hard   Duration            `yaml:"hard,omitempty"`    // life of the consent, whatever is refreshed
+	Params map[string]Template `yaml:"params,omitempty"`
+	// nothing tells when: not in the background, but when it is asked for or read near its end
+	OnDemand bool `yaml:"on_demand,omitempty"`
 }
 
 // refreshModes are the words for Refresh.Token: what a refresh does to the refresh token. self renews the access token
@@ -86,18 +89,22 @@ func refreshModes() []string {
 
 // Key describes credentials that a person copies from the service.
 type Key struct {
-	Fields       []KeyField        `yaml:"fields"`
-	Send         *Send             `yaml:"send,omitempty"`          // absent: the definition's send, which a definition with tokens too keeps for those
-	Others       []Send            `yaml:"also,omitempty"`          // other ways the service accepts; for people to read
-	Signer       string            `yaml:"signer,omitempty"`        // aws_sigv4 or jwt_per_request: requests are signed
+	Fields []KeyField `yaml:"fields"`
+	// absent: the definition's send, which a definition with tokens too keeps for those
+	Send *Send `yaml:"send,omitempty"`
+	// other ways the service accepts; for people to read
+	Others []Send `yaml:"also,omitempty"`
+	// aws_sigv4 or jwt_per_request: requests are signed
+	Signer       string            `yaml:"signer,omitempty"`
 	SignerParams map[string]string `yaml:"signer_params,omitempty"` // what the signer needs to know of the service
 	Login        string            `yaml:"login,omitempty"`         // smtp, ftp or sftp: the key opens no HTTP API
 }
 
 // KeyField is one field of a key. Applications get it from creds under its own name.
 type KeyField struct {
-	Name      string            `yaml:"name"`
-	SetBy     string            `yaml:"set_by,omitempty"` // SetByConnection (default) or SetByProvider: an app's own key
+	Name string `yaml:"name"`
+	// SetByConnection (default) or SetByProvider: an app's own key
+	SetBy     string            `yaml:"set_by,omitempty"`
 	Required  bool              `yaml:"required,omitempty"`
 	Secret    bool              `yaml:"secret,omitempty"`    // masked wherever it is not handed out
 	Multiline bool              `yaml:"multiline,omitempty"` // line breaks and tabs belong in it, as in PEM
@@ -111,8 +118,9 @@ type KeyField struct {
 
 // Send is where a credential goes in a request to the service.
 type Send struct {
-	Headers  map[string]Template `yaml:"headers,omitempty"`          // a header's name may hold placeholders too
-	Optional map[string]Template `yaml:"optional_headers,omitempty"` // each is left out while a placeholder of it has no value
+	Headers map[string]Template `yaml:"headers,omitempty"` // a header's name may hold placeholders too
+	// each is left out while a placeholder of it has no value
+	Optional map[string]Template `yaml:"optional_headers,omitempty"`
 	Query    map[string]Template `yaml:"query,omitempty"`
 	Path     Template            `yaml:"path,omitempty"`
 	User     Template            `yaml:"basic_user,omitempty"` // RFC 7617
@@ -140,10 +148,12 @@ type Probe struct {
 
 // Resources is the call that lists the sites, tenants or companies a grant reaches, and the rule that picks one.
 type Resources struct {
-	Call  `yaml:",inline"`
-	List  string              `yaml:"list,omitempty"`  // path of the list; absent: $
-	Where map[string]Template `yaml:"where,omitempty"` // path -> wanted value; not applied while a placeholder is empty
-	Else  string              `yaml:"else,omitempty"`  // when Where does not decide: first, or only (default): fail unless there is one
+	Call `yaml:",inline"`
+	List string `yaml:"list,omitempty"` // path of the list; absent: $
+	// path -> wanted value; not applied while a placeholder is empty
+	Where map[string]Template `yaml:"where,omitempty"`
+	// when Where does not decide: first, or only (default): fail unless there is one
+	Else string `yaml:"else,omitempty"`
 }
 
 // FailureRule gives a failed answer its class. All that is given must hold.
@@ -160,8 +170,9 @@ type FailureRule struct {
 
 // Revoke is how a grant is given back (RFC 7009, where nothing else is said).
 type Revoke struct {
-	Call  `yaml:",inline"`
-	OK    *OK    `yaml:"ok,omitempty"`
-	Token string `yaml:"token,omitempty"` // refresh_token (default; the access token where there is none), access_token or both
+	Call `yaml:",inline"`
+	OK   *OK `yaml:"ok,omitempty"`
+	// refresh_token (default; the access token where there is none), access_token or both
+	Token string `yaml:"token,omitempty"`
 	Reach string `yaml:"reach,omitempty"` // token (default), grant or account: what else dies with it
 }

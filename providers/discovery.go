@@ -14,7 +14,8 @@ const (
 	metadataLife  = time.Hour       // a moved endpoint is found within this; a flow keeps what it began with
 	metadataGrace = 24 * time.Hour  // how long a document goes on when no newer one can be had
 	metadataRetry = 5 * time.Minute // until the next try then: callers wait for it, though they have what they need
-	maxIssuers    = 256             // an issuer may hold a connection's input, so their number is not the operator's alone
+	// an issuer may hold a connection's input, so their number is not the operator's alone
+	maxIssuers = 256
 )
 
 // metadata is what the engine uses of an issuer's document (OpenID Connect Discovery section 3, RFC 8414 section 2).
@@ -43,9 +44,9 @@ func (m *metadata) endpoints() map[Step]string {
 	}
 }
 
-// discover returns the metadata of an issuer, at most an hour old unless there is no newer. address is where the document
-// stands; empty means where OpenID Connect Discovery section 4 puts it. Callers that want the same issuer at once share
-// one request.
+// discover returns the metadata of an issuer, at most an hour old unless there is no newer. address is where the
+// document stands; empty means where OpenID Connect Discovery section 4 puts it. Callers that want the same issuer at
+// once share one request.
 func (c *Client) discover(ctx context.Context, issuer, address string) (*metadata, error) {
 	if address == "" {
 		address = strings.TrimSuffix(issuer, "/") + "/.well-known/openid-configuration"
@@ -88,7 +89,9 @@ func (c *Client) knownMetadata(key string) (known *metadata, ask bool, busy *fet
 	if busy = c.fetching[key]; busy != nil {
 		return nil, false, busy
 	}
-	busy = &fetching{done: make(chan struct{}), err: &Error{Class: Transient, Step: StepDiscovery, Reason: ReasonDiscoveryRefused}}
+	busy = &fetching{
+		done: make(chan struct{}), err: &Error{Class: Transient, Step: StepDiscovery, Reason: ReasonDiscoveryRefused},
+	}
 	c.fetching[key] = busy
 	return nil, true, busy
 }

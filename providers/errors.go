@@ -7,7 +7,8 @@ type Class string
 
 // The classes. Only Rejected may cost a person their connection.
 const (
-	Transient     Class = "transient"     // not sent, or turned away by who knows nothing of the grant, such as a clean 5xx
+	// not sent, or turned away by who knows nothing of the grant, such as a clean 5xx
+	Transient     Class = "transient"
 	Unknown       Class = "unknown"       // sent, and no usable answer: the grant may have been spent
 	RateLimited   Class = "rate_limited"  // too many requests; it concerns the whole provider
 	Rejected      Class = "rejected"      // the provider refuses this very grant

@@ -75,7 +75,9 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 
 // claims returns the id_token's claims: verified where the issuer is known, else as the token endpoint sent them, else
 // none.
-func (c *Client) claims(ctx context.Context, app *App, r ExchangeRequest, keys *oidc.StaticKeySet, doc any, access Secret) (any, *Error) {
+func (c *Client) claims(ctx context.Context, app *App, r ExchangeRequest, keys *oidc.StaticKeySet, doc any,
+	access Secret,
+) (any, *Error) {
 	raw, _, found := firstString(doc, []string{"id_token"})
 	switch {
 	case keys != nil && !found:
@@ -139,7 +141,9 @@ func grantType(told, usual string) string {
 }
 
 // tokenCall makes the call of a TokenCall, with what the kind adds to it.
-func (c *Client) tokenCall(ctx context.Context, app *App, res Resolved, kind Kind, step Step, spec *TokenCall, own, values map[string]string) (*Grant, any, *Error) {
+func (c *Client) tokenCall(ctx context.Context, app *App, res Resolved, kind Kind, step Step, spec *TokenCall,
+	own, values map[string]string,
+) (*Grant, any, *Error) {
 	special := spec.ByKind[kind]
 	at := step
 	if special.Endpoint != "" {

@@ -30,13 +30,23 @@ func TestExchangeVerifiesIDToken(t *testing.T) {
 		{name: "several audiences and us as the party", change: func(c map[string]any) {
 			c["aud"], c["azp"] = []string{"other", providertest.ClientID}, providertest.ClientID
 		}},
-		{name: "wrong nonce", change: func(c map[string]any) { c["nonce"] = "of another flow" }, reason: providers.ReasonNonceMismatch},
+		{name: "wrong nonce", change: func(c map[string]any) {
+			c["nonce"] = "of another flow"
+		}, reason: providers.ReasonNonceMismatch},
 		{name: "no nonce", change: func(c map[string]any) { delete(c, "nonce") }, reason: providers.ReasonNonceMismatch},
-		{name: "wrong audience", change: func(c map[string]any) { c["aud"] = "other" }, reason: providers.ReasonIDTokenRefused},
-		{name: "another party", change: func(c map[string]any) { c["azp"] = "other" }, reason: providers.ReasonIDTokenRefused},
-		{name: "wrong issuer", change: func(c map[string]any) { c["iss"] = "https://evil.test" }, reason: providers.ReasonIDTokenRefused},
+		{name: "wrong audience", change: func(c map[string]any) {
+			c["aud"] = "other"
+		}, reason: providers.ReasonIDTokenRefused},
+		{name: "another party", change: func(c map[string]any) {
+			c["azp"] = "other"
+		}, reason: providers.ReasonIDTokenRefused},
+		{name: "wrong issuer", change: func(c map[string]any) {
+			c["iss"] = "https://evil.test"
+		}, reason: providers.ReasonIDTokenRefused},
 		{name: "expired", change: func(c map[string]any) { c["exp"] = 1 }, reason: providers.ReasonIDTokenRefused},
-		{name: "for another access token", change: func(c map[string]any) { c["at_hash"] = "AAAAAAAAAAAAAAAAAAAAAA" }, reason: providers.ReasonIDTokenRefused},
+		{name: "for another access token", change: func(c map[string]any) {
+			c["at_hash"] = "AAAAAAAAAAAAAAAAAAAAAA"
+		}, reason: providers.ReasonIDTokenRefused},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := providertest.New(t, providertest.WithIDTokenClaims(test.change))
@@ -96,13 +106,17 @@ func TestExchangeChecksCallbackBeforeSpending(t *testing.T) {
 			f.finish.Resolved.Inputs = map[string]string{"shop": "mine"}
 			f.finish.Callback["shop"] = "yours.example.test"
 		}, providers.ReasonCallbackMismatch},
-		{"an unknown signature", func(f *flow) { f.app.Definition.Callback.Signed = "rot13" }, providers.ReasonCallbackSignature},
+		{"an unknown signature", func(f *flow) {
+			f.app.Definition.Callback.Signed = "rot13"
+		}, providers.ReasonCallbackSignature},
 		{"a wrong signature", func(f *flow) {
 			f.app.Definition.Callback.Signed = "hmac_query"
 			f.finish.Callback["hmac"] = "00"
 		}, providers.ReasonCallbackSignature},
 		{"a capture that does not fit", func(f *flow) {
-			f.app.Definition.Connection = []providers.Capture{{Name: "realm", From: "callback", Path: []string{"realm"}, Pattern: "[0-9]+", Required: true}}
+			f.app.Definition.Connection = []providers.Capture{
+				{Name: "realm", From: "callback", Path: []string{"realm"}, Pattern: "[0-9]+", Required: true},
+			}
 			f.finish.Callback["realm"] = "12/../34"
 		}, providers.ReasonCaptureMissing},
 	} {
@@ -165,7 +179,8 @@ func TestExchangeCaptures(t *testing.T) {
 	server.Next(providers.StepToken, providertest.Respond(200,
 		`{"access_token":"tok","team":{"id":9007199254740993},"hook":"https://h","line":"a\nb","id_token":"e30.eyJ0aWQiOiJ0LTEifQ.x"}`))
 	g := f.exchange(t)
-	assert.Equal(t, map[string]string{"realm": "123", "shop": "mine", "team": "9007199254740993", "tenant": "t-1"}, g.Config)
+	assert.Equal(t, map[string]string{"realm": "123", "shop": "mine", "team": "9007199254740993", "tenant": "t-1"},
+		g.Config)
 	require.Contains(t, g.SecretConfig, "webhook")
 	assert.Equal(t, "https://h", g.SecretConfig["webhook"].Reveal())
 }
@@ -175,9 +190,12 @@ func TestExchangeUpgradesAndLimits(t *testing.T) {
 	server := providertest.New(t, providertest.WithClock(clock.Now))
 	app := server.App()
 	app.Definition.Endpoints["upgrade"] = app.Definition.Endpoints["token"]
-	app.Definition.Upgrade = &providers.TokenCall{Call: providers.Call{Method: "GET", Auth: "none", Params: map[string]providers.Template{
-		"grant_type": "exchange", "client_secret": "{client_secret}", "access_token": "{access_token}",
-	}}}
+	app.Definition.Upgrade = &providers.TokenCall{Call: providers.Call{
+		Method: "GET", Auth: "none",
+		Params: map[string]providers.Template{
+			"grant_type": "exchange", "client_secret": "{client_secret}", "access_token": "{access_token}",
+		},
+	}}
 	app.Definition.Refresh.Hard = providers.Duration{Set: true, D: 24 * time.Hour}
 	f := begin(t, server, newClient(t, clock.Now), app, "read")
 	server.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"short","expires_in":60}`),

@@ -22,7 +22,8 @@ func confined(patterns []string, tail string) error {
 			return errors.New("its pattern does not compile")
 		}
 		if !onlyHostCharacters(re) {
-			return errors.New("its pattern takes more than the characters of a host name (letters, digits, dots, hyphens)")
+			return errors.New("its pattern takes more than the characters of a host name (letters, " +
+				"digits, dots, hyphens)")
 		}
 		if i == len(patterns)-1 && fixesDomain(trailingLiteral(re)+tail) {
 			return nil
@@ -30,7 +31,8 @@ func confined(patterns []string, tail string) error {
 		hosts = min(hosts*variants(re), maxHosts+1)
 	}
 	if hosts > maxHosts {
-		return errors.New("its pattern leaves open whose host it is: let it end in a fixed domain such as .example.com, list the hosts, or say set_by: provider")
+		return errors.New("its pattern leaves open whose host it is: let it end in a fixed domain such as " +
+			".example.com, list the hosts, or say set_by: provider")
 	}
 	return nil
 }

@@ -26,13 +26,16 @@ type reply struct {
 }
 
 // do sends one request and reads the answer. Its error is about the transport alone; any answer is a reply.
-func (c *Client) do(ctx context.Context, step Step, method string, target *url.URL, header http.Header, body []byte) (*reply, *Error) {
+func (c *Client) do(ctx context.Context, step Step, method string, target *url.URL, header http.Header,
+	body []byte,
+) (*reply, *Error) {
 	if !secureURL(target) {
 		return nil, &Error{Class: Misconfigured, Step: step, Reason: ReasonInsecureEndpoint}
 	}
 	var sent atomic.Bool // the transport may call the hook from a goroutine of its own
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
-	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, target.String(), bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, target.String(),
+		bytes.NewReader(body))
 	if err != nil {
 		return nil, &Error{Class: Misconfigured, Step: step, Reason: ReasonIncompleteCall}
 	}

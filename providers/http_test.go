@@ -107,6 +107,7 @@ func TestCaptureLimits(t *testing.T) {
 	assert.True(t, g.capture([]Capture{{Name: "A", From: "token", Path: []string{"v"}}}, "token", doc))
 	assert.Equal(t, "value", g.Config["A"], "what is there is still renewed")
 	empty := &Grant{}
-	assert.False(t, empty.capture([]Capture{{Name: "l", From: "token", Path: []string{"long"}, Required: true}}, "token", doc))
+	assert.False(t, empty.capture([]Capture{{Name: "l", From: "token", Path: []string{"long"}, Required: true}},
+		"token", doc))
 	assert.Empty(t, empty.Config)
 }

@@ -74,12 +74,16 @@ func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) er
 }
 
 // probe makes a call that shows the credential and changes nothing.
-func (c *Client) probe(ctx context.Context, app *App, res Resolved, step Step, spec *Probe, g *Grant) (*reply, *Error) {
+func (c *Client) probe(ctx context.Context, app *App, res Resolved, step Step, spec *Probe,
+	g *Grant,
+) (*reply, *Error) {
 	return c.apiCall(ctx, app, res, step, spec.Call, spec.OK, g, nil)
 }
 
 // apiCall makes a call other than a token call: own are parameters beside those of spec.
-func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step, spec Call, ok *OK, g *Grant, own map[string]string) (*reply, *Error) {
+func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step, spec Call, ok *OK, g *Grant,
+	own map[string]string,
+) (*reply, *Error) {
 	values := app.values(res, g)
 	target, failure := app.endpoint(res, step, values)
 	if failure != nil {
@@ -113,7 +117,9 @@ func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step,
 
 // refusesInBody reports whether a failure rule finds something under a success status. Some APIs say no that way.
 func (d *Definition) refusesInBody(k call, r *reply) bool {
-	rule, _ := matchRule(slices.DeleteFunc(slices.Clone(d.Failures), func(f FailureRule) bool { return f.Path == "" }), k, r)
+	rule, _ := matchRule(slices.DeleteFunc(slices.Clone(d.Failures), func(f FailureRule) bool {
+		return f.Path == ""
+	}), k, r)
 	return rule != nil
 }
 
@@ -142,7 +148,9 @@ func (c *Client) resource(ctx context.Context, app *App, res Resolved, g *Grant)
 		if err != nil {
 			return nil, &Error{Class: Misconfigured, Step: StepResources, Reason: ReasonIncompleteCall}
 		}
-		choices = slices.DeleteFunc(slices.Clone(choices), func(choice any) bool { return lookupText(choice, at) != want })
+		choices = slices.DeleteFunc(slices.Clone(choices), func(choice any) bool {
+			return lookupText(choice, at) != want
+		})
 	}
 	if len(choices) == 0 || len(choices) > 1 && spec.Else != "first" {
 		return nil, &Error{Class: Misconfigured, Step: StepResources, Reason: ReasonResourceChoice}

@@ -38,7 +38,9 @@ func TestIdentify(t *testing.T) {
 			name: "number as id, joined label", change: func(d *providers.Definition) {
 				d.Account = providers.AccountSpec{ID: []string{"id"}, Label: []string{"first", "last"}, Join: true}
 			},
-			answers: []providertest.Behavior{providertest.Respond(200, `{"id":90071992547409931,"first":"Ada","last":"Example"}`)},
+			answers: []providertest.Behavior{
+				providertest.Respond(200, `{"id":90071992547409931,"first":"Ada","last":"Example"}`),
+			},
 			account: providers.Account{ID: "90071992547409931", Label: "Ada Example"},
 		},
 		{
@@ -48,7 +50,9 @@ func TestIdentify(t *testing.T) {
 		},
 		{
 			name: "failure rule under 200", change: func(d *providers.Definition) {
-				d.Failures = []providers.FailureRule{{Step: []string{"api"}, Path: "error.code", Not: []string{"ok"}, Class: "rejected"}}
+				d.Failures = []providers.FailureRule{
+					{Step: []string{"api"}, Path: "error.code", Not: []string{"ok"}, Class: "rejected"},
+				}
 			},
 			answers: []providertest.Behavior{providertest.Respond(200, `{"error":{"code":"gone"},"sub":"x"}`)},
 			class:   providers.Rejected, reason: providers.ReasonRefused,
@@ -64,7 +68,9 @@ func TestIdentify(t *testing.T) {
 			account: providers.Account{ID: "a"},
 		},
 		{
-			name: "scopes in a header", change: func(d *providers.Definition) { d.Identity = &providers.Probe{ScopesHeader: "X-OAuth-Scopes"} },
+			name: "scopes in a header", change: func(d *providers.Definition) {
+				d.Identity = &providers.Probe{ScopesHeader: "X-OAuth-Scopes"}
+			},
 			answers: []providertest.Behavior{providertest.Respond(200, `{"sub":"a"}`, "X-OAuth-Scopes", "repo, user")},
 			account: providers.Account{ID: "a"}, scopes: []string{"repo", "user"},
 		},
@@ -72,7 +78,10 @@ func TestIdentify(t *testing.T) {
 			name: "the resource asked for", inputs: map[string]string{"site": "two"},
 			change: func(d *providers.Definition) {
 				d.Resources = site
-				d.Connection = []providers.Capture{{Name: "cloud_id", From: "resources", Path: []string{"id"}}, {Name: "who", From: "identity", Path: []string{"sub"}}}
+				d.Connection = []providers.Capture{
+					{Name: "cloud_id", From: "resources", Path: []string{"id"}},
+					{Name: "who", From: "identity", Path: []string{"sub"}},
+				}
 			},
 			answers: []providertest.Behavior{
 				providertest.Respond(200, `[{"id":"1","url":"https://one.test"},{"id":"2","url":"https://two.test"}]`),
@@ -140,11 +149,16 @@ func TestCheckKey(t *testing.T) {
 	app, _ := probed(server, func(d *providers.Definition) {
 		d.Endpoints["identity"] += "?v=1"
 		d.Send = &providers.Send{
-			Headers: map[string]providers.Template{"{header}": "{api_key}"}, Query: map[string]providers.Template{"k": "{api_key}"},
+			Headers: map[string]providers.Template{"{header}": "{api_key}"}, Query: map[string]providers.Template{
+				"k": "{api_key}",
+			},
 			User: "{api_key}", Password: "x",
 		}
 	})
-	g := &providers.Grant{SecretConfig: map[string]providers.Secret{"api_key": providers.NewSecret("key-1")}, Config: map[string]string{"header": "X-Key"}}
+	g := &providers.Grant{
+		SecretConfig: map[string]providers.Secret{"api_key": providers.NewSecret("key-1")},
+		Config:       map[string]string{"header": "X-Key"},
+	}
 	client := newClient(t, time.Now)
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)

@@ -17,7 +17,8 @@ import (
 // signingAlgs are the asymmetric algorithms: "none" proves nothing, and with HMAC everybody who holds the client
 // secret could sign.
 var signingAlgs = []string{
-	oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512, oidc.EdDSA,
+	oidc.RS256, oidc.RS384, oidc.RS512, oidc.ES256, oidc.ES384, oidc.ES512, oidc.PS256, oidc.PS384, oidc.PS512,
+	oidc.EdDSA,
 }
 
 // issuerKeys fetches the issuer's signing keys. It is called before the code is spent, so that a key server which is
@@ -51,14 +52,18 @@ func (c *Client) issuerKeys(ctx context.Context, res Resolved) (*oidc.StaticKeyS
 }
 
 // verifyIDToken checks an id_token as OpenID Connect Core section 3.1.3.7 says, and returns its claims.
-func (c *Client) verifyIDToken(ctx context.Context, app *App, res Resolved, keys *oidc.StaticKeySet, raw, nonce string, access Secret) (any, *Error) {
+func (c *Client) verifyIDToken(ctx context.Context, app *App, res Resolved, keys *oidc.StaticKeySet, raw, nonce string,
+	access Secret,
+) (any, *Error) {
 	refuse := func(reason string, class Class) *Error {
 		return &Error{Class: class, Step: StepToken, Reason: reason}
 	}
 	algs := slices.DeleteFunc(slices.Clone(res.SigningAlgs), func(alg string) bool {
 		return !slices.Contains(signingAlgs, alg)
 	})
-	verifier := oidc.NewVerifier(res.Issuer, keys, &oidc.Config{ClientID: app.ClientID, SupportedSigningAlgs: algs, Now: c.now})
+	verifier := oidc.NewVerifier(res.Issuer, keys, &oidc.Config{
+		ClientID: app.ClientID, SupportedSigningAlgs: algs, Now: c.now,
+	})
 	token, err := verifier.Verify(ctx, raw)
 	if err != nil {
 		return nil, refuse(ReasonIDTokenRefused, Misconfigured) // the library's text quotes claims

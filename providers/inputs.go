@@ -45,7 +45,8 @@ func (d *Definition) MergeInputs(provider, connection map[string]string) (map[st
 		case !in.Required && matches(in.Pattern, "") == nil:
 			merged[in.Name] = "" // templates need a value, and this pattern has one for "none"
 		case in.Required && in.SetBy == SetByEither:
-			return nil, fmt.Errorf("input %q is missing: set it on the provider or the connection%s", in.Name, in.hint())
+			return nil, fmt.Errorf("input %q is missing: set it on the provider or the connection%s", in.Name,
+				in.hint())
 		case in.Required:
 			return nil, fmt.Errorf("input %q is missing: set it on the %s%s", in.Name, in.SetBy, in.hint())
 		}

@@ -10,7 +10,10 @@ import (
 
 func shopDefinition() *Definition {
 	return &Definition{ID: "shop", Name: "Shop", Inputs: []Input{
-		{Name: "shop", SetBy: SetByConnection, Required: true, Pattern: `[a-z0-9-]+`, Strip: ".shop.example", Example: "my-shop", Help: "the part before .shop.example"},
+		{
+			Name: "shop", SetBy: SetByConnection, Required: true, Pattern: `[a-z0-9-]+`, Strip: ".shop.example",
+			Example: "my-shop", Help: "the part before .shop.example",
+		},
 		{Name: "version", SetBy: SetByProvider, Default: "v1", Pattern: `v[0-9]`},
 		{Name: "region", SetBy: SetByEither, Pattern: `eu|us`},
 		{Name: "prefix", SetBy: SetByProvider, Pattern: `[a-z]*`},
@@ -24,16 +27,42 @@ func TestCheckInputs(t *testing.T) {
 		want   map[string]string
 		err    string
 	}{
-		"none":                  {SetByConnection, nil, map[string]string{}, ""},
-		"suffix cut off":        {SetByConnection, map[string]string{"shop": "a.shop.example"}, map[string]string{"shop": "a"}, ""},
-		"either, connection":    {SetByConnection, map[string]string{"region": "eu"}, map[string]string{"region": "eu"}, ""},
-		"either, provider":      {SetByProvider, map[string]string{"region": "us"}, map[string]string{"region": "us"}, ""},
-		"not declared":          {SetByConnection, map[string]string{"colour": "red"}, nil, `input "colour" is not declared by shop: allowed here are region, shop`},
-		"the provider's":        {SetByConnection, map[string]string{"version": "v2"}, nil, `input "version" is set on the provider: allowed here are region, shop`},
-		"the connection's":      {SetByProvider, map[string]string{"shop": "a"}, nil, `input "shop" is set on the connection: allowed here are prefix, region, version`},
-		"against the pattern":   {SetByConnection, map[string]string{"shop": "evil.com#"}, nil, `input "shop" must match [a-z0-9-]+ (the part before .shop.example), for example my-shop`},
-		"matched whole, start":  {SetByProvider, map[string]string{"version": "xv1"}, nil, `input "version" must match v[0-9]`},
-		"matched whole, end":    {SetByProvider, map[string]string{"version": "v1\n"}, nil, `input "version" must match v[0-9]`},
+		"none": {SetByConnection, nil, map[string]string{}, ""},
+		"suffix cut off": {
+			SetByConnection, map[string]string{"shop": "a.shop.example"}, map[string]string{"shop": "a"}, "",
+		},
+		"either, connection": {SetByConnection, map[string]string{"region": "eu"}, map[string]string{"region": "eu"}, ""},
+		"either, provider":   {SetByProvider, map[string]string{"region": "us"}, map[string]string{"region": "us"}, ""},
+		"not declared": {
+			SetByConnection,
+			map[string]string{"colour": "red"},
+			nil,
+			`input "colour" is not declared by shop: allowed here are region, shop`,
+		},
+		"the provider's": {
+			SetByConnection,
+			map[string]string{"version": "v2"},
+			nil,
+			`input "version" is set on the provider: allowed here are region, shop`,
+		},
+		"the connection's": {
+			SetByProvider,
+			map[string]string{"shop": "a"},
+			nil,
+			`input "shop" is set on the connection: allowed here are prefix, region, version`,
+		},
+		"against the pattern": {
+			SetByConnection,
+			map[string]string{"shop": "evil.com#"},
+			nil,
+			`input "shop" must match [a-z0-9-]+ (the part before .shop.example), for example my-shop`,
+		},
+		"matched whole, start": {
+			SetByProvider, map[string]string{"version": "xv1"}, nil, `input "version" must match v[0-9]`,
+		},
+		"matched whole, end": {
+			SetByProvider, map[string]string{"version": "v1\n"}, nil, `input "version" must match v[0-9]`,
+		},
 		"alternatives anchored": {SetByProvider, map[string]string{"region": "eux"}, nil, `input "region" must match eu|us`},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -57,10 +86,12 @@ func TestMergeInputs(t *testing.T) {
 
 	got, err = d.MergeInputs(map[string]string{"version": "v2"}, map[string]string{"shop": "a", "version": "v3"})
 	require.NoError(t, err)
-	assert.Equal(t, map[string]string{"shop": "a", "version": "v2", "prefix": ""}, got, "a connection cannot set what is not its own")
+	assert.Equal(t, map[string]string{"shop": "a", "version": "v2", "prefix": ""}, got,
+		"a connection cannot set what is not its own")
 
 	_, err = d.MergeInputs(map[string]string{"shop": "a"}, nil)
-	require.EqualError(t, err, `input "shop" is missing: set it on the connection (the part before .shop.example), for example my-shop`)
+	require.EqualError(t, err,
+		`input "shop" is missing: set it on the connection (the part before .shop.example), for example my-shop`)
 
 	d.Inputs[2].Required = true
 	_, err = d.MergeInputs(nil, map[string]string{"shop": "a"})

@@ -21,7 +21,8 @@ const maxPathIndex = 9999 // four digits: more is a mistake in the definition
 // parsePath reads a path expression. The error quotes the expression, which comes from a definition.
 func parsePath(expression string) (path, error) {
 	bad := func() (path, error) {
-		return nil, fmt.Errorf("path %q: write member names joined by dots, [n] for an element, or $ for the whole", expression)
+		return nil, fmt.Errorf("path %q: write member names joined by dots, [n] for an element, or $ for the whole",
+			expression)
 	}
 	rest := expression
 	if rest == "$" {

@@ -8,7 +8,8 @@ import (
 )
 
 func TestPath(t *testing.T) {
-	doc, err := decodeJSON([]byte(`{"a":{"b":"x","n":12345678901234567890,"t":true,"z":null,"e":""},"l":[{"b":"first"},["deep"]],"odd name":"y"}`))
+	doc,
+		err := decodeJSON([]byte(`{"a":{"b":"x","n":12345678901234567890,"t":true,"z":null,"e":""},"l":[{"b":"first"},["deep"]],"odd name":"y"}`))
 	require.NoError(t, err)
 	for _, test := range []struct {
 		path string
@@ -51,7 +52,10 @@ func TestPath(t *testing.T) {
 }
 
 func TestPathRefuses(t *testing.T) {
-	for _, bad := range []string{"", ".", "a.", ".a", "a..b", "a[", "a[]", "a[x]", "a[-1]", "a[99999]", "a]b", "a[0]b", "$a", "$.", "$$", "$.[0]", "a.[0]"} {
+	for _, bad := range []string{
+		"", ".", "a.", ".a", "a..b", "a[", "a[]", "a[x]", "a[-1]", "a[99999]", "a]b", "a[0]b",
+		"$a", "$.", "$$", "$.[0]", "a.[0]",
+	} {
 		t.Run(bad, func(t *testing.T) {
 			_, err := parsePath(bad)
 			assert.Error(t, err)

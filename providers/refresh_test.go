@@ -73,14 +73,38 @@ func TestRefreshOutcome(t *testing.T) {
 		class    providers.Class
 		reason   string
 	}{
-		{name: "reset after rotating", behavior: providertest.ResetAfter(), class: providers.Unknown, reason: providers.ReasonConnectionReset},
-		{name: "garbage after rotating", behavior: providertest.GarbageAfter(), class: providers.Unknown, reason: providers.ReasonUnreadable},
-		{name: "hangs", behavior: providertest.Hang(), deadline: 100 * time.Millisecond, class: providers.Unknown, reason: providers.ReasonTimeout},
-		{name: "body cut off", behavior: providertest.Respond(200, `{"acc`, "Content-Length", "100"), class: providers.Unknown, reason: providers.ReasonConnectionClosed},
-		{name: "empty 200", behavior: providertest.Respond(200, ""), class: providers.Unknown, reason: providers.ReasonEmptyAnswer},
-		{name: "page under 500", behavior: providertest.Respond(500, "<html>"), class: providers.Transient, reason: providers.ReasonServerError},
-		{name: "body of a 502 cut off", behavior: providertest.Respond(502, `x`, "Content-Length", "100"), class: providers.Unknown, reason: providers.ReasonServerError},
-		{name: "redirect", behavior: providertest.Respond(307, "", "Location", "/elsewhere"), class: providers.Transient, reason: providers.ReasonRedirected},
+		{
+			name: "reset after rotating", behavior: providertest.ResetAfter(), class: providers.Unknown,
+			reason: providers.ReasonConnectionReset,
+		},
+		{
+			name: "garbage after rotating", behavior: providertest.GarbageAfter(), class: providers.Unknown,
+			reason: providers.ReasonUnreadable,
+		},
+		{
+			name: "hangs", behavior: providertest.Hang(), deadline: 100 * time.Millisecond, class: providers.Unknown,
+			reason: providers.ReasonTimeout,
+		},
+		{
+			name: "body cut off", behavior: providertest.Respond(200, `{"acc`, "Content-Length", "100"),
+			class: providers.Unknown, reason: providers.ReasonConnectionClosed,
+		},
+		{
+			name: "empty 200", behavior: providertest.Respond(200, ""), class: providers.Unknown,
+			reason: providers.ReasonEmptyAnswer,
+		},
+		{
+			name: "page under 500", behavior: providertest.Respond(500, "<html>"), class: providers.Transient,
+			reason: providers.ReasonServerError,
+		},
+		{
+			name: "body of a 502 cut off", behavior: providertest.Respond(502, `x`, "Content-Length", "100"),
+			class: providers.Unknown, reason: providers.ReasonServerError,
+		},
+		{
+			name: "redirect", behavior: providertest.Respond(307, "", "Location", "/elsewhere"), class: providers.Transient,
+			reason: providers.ReasonRedirected,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := providertest.New(t)
@@ -139,17 +163,37 @@ func TestFormerSecret(t *testing.T) {
 		{name: "current refused, former taken", former: providertest.ClientSecret, calls: 2},
 		{name: "both refused", former: "older", calls: 2, class: providers.Misconfigured},
 		{name: "no former", calls: 1, class: providers.Misconfigured},
-		{name: "401 without a word", first: providertest.Respond(401, ""), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
-		{name: "401 and a code cut off", first: providertest.Respond(401, refused, "Content-Length", "100"), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
-		{name: "502 with the code", first: providertest.Respond(502, refused), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
-		{name: "502 without a word", first: providertest.Respond(502, ""), former: providertest.ClientSecret, calls: 1, class: providers.Unknown},
-		{name: "500 with the code", first: providertest.Respond(500, refused), former: providertest.ClientSecret, calls: 1, class: providers.Transient},
+		{
+			name: "401 without a word", first: providertest.Respond(401, ""), former: providertest.ClientSecret, calls: 1,
+			class: providers.Transient,
+		},
+		{
+			name: "401 and a code cut off", first: providertest.Respond(401, refused, "Content-Length", "100"),
+			former: providertest.ClientSecret, calls: 1, class: providers.Transient,
+		},
+		{
+			name: "502 with the code", first: providertest.Respond(502, refused), former: providertest.ClientSecret, calls: 1,
+			class: providers.Transient,
+		},
+		{
+			name: "502 without a word", first: providertest.Respond(502, ""), former: providertest.ClientSecret, calls: 1,
+			class: providers.Unknown,
+		},
+		{
+			name: "500 with the code", first: providertest.Respond(500, refused), former: providertest.ClientSecret, calls: 1,
+			class: providers.Transient,
+		},
 		{
 			name: "the code, where it means the grant", former: providertest.ClientSecret, calls: 1, class: providers.Rejected,
-			rules: []providers.FailureRule{{Step: []string{"refresh"}, Path: "error", Is: []string{"invalid_client"}, Class: "rejected"}},
+			rules: []providers.FailureRule{
+				{Step: []string{"refresh"}, Path: "error", Is: []string{"invalid_client"}, Class: "rejected"},
+			},
 		},
 		{name: "reset", first: providertest.Reset(), former: providertest.ClientSecret, calls: 1, class: providers.Unknown},
-		{name: "the grant refused", first: providertest.Respond(400, `{"error":"invalid_grant"}`), former: providertest.ClientSecret, calls: 1, class: providers.Rejected},
+		{
+			name: "the grant refused", first: providertest.Respond(400, `{"error":"invalid_grant"}`),
+			former: providertest.ClientSecret, calls: 1, class: providers.Rejected,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := providertest.New(t)
@@ -178,18 +222,23 @@ func TestSelfRefresh(t *testing.T) {
 	app.TokenParams = map[string]string{"audience": "x"}
 	app.Definition.Endpoints["refresh"] = app.Definition.Endpoints["token"]
 	app.Definition.Refresh = providers.Refresh{Token: "self", Call: &providers.Call{
-		Method: "GET", Auth: "none", Params: map[string]providers.Template{"grant_type": "renew", "access_token": "{access_token}"},
+		Method: "GET", Auth: "none", Params: map[string]providers.Template{
+			"grant_type": "renew", "access_token": "{access_token}",
+		},
 	}}
 	client := newClient(t, time.Now)
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"newer","expires_in":60}`))
-	g, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, &providers.Grant{AccessToken: providers.NewSecret("old")})
+	g, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, &providers.Grant{
+		AccessToken: providers.NewSecret("old"),
+	})
 	require.NoError(t, err)
 	assert.Equal(t, "newer", g.AccessToken.Reveal())
 	asked := server.Requests(providers.StepToken)
 	require.Len(t, asked, 1)
-	assert.Equal(t, map[string][]string{"grant_type": {"renew"}, "access_token": {"old"}}, map[string][]string(asked[0].Query))
+	assert.Equal(t, map[string][]string{"grant_type": {"renew"}, "access_token": {"old"}},
+		map[string][]string(asked[0].Query))
 	assert.Empty(t, asked[0].Header.Get("Authorization"))
 }
 
@@ -221,7 +270,8 @@ func TestRefreshStrategy(t *testing.T) {
 		})
 	}
 	client := newClient(t, time.Now)
-	_, err := client.Refresh(t.Context(), &providers.App{Definition: &providers.Definition{}}, providers.Resolved{}, code, bare)
+	_, err := client.Refresh(t.Context(), &providers.App{Definition: &providers.Definition{}}, providers.Resolved{}, code,
+		bare)
 	assert.Equal(t, providers.ReasonNotRefreshable, failure(t, err).Reason)
 }
 
@@ -230,10 +280,14 @@ func TestTransportErrorsKeepNoURL(t *testing.T) {
 	std := &http.Client{Transport: roundTripper(func(*http.Request) (*http.Response, error) { return nil, cause })}
 	client := providers.NewClient(std, time.Now, "")
 	app := &providers.App{Definition: &providers.Definition{Refresh: providers.Refresh{
-		Token: "self", Call: &providers.Call{Method: "GET", Auth: "none", Params: map[string]providers.Template{"t": "{access_token}"}},
+		Token: "self", Call: &providers.Call{
+			Method: "GET", Auth: "none", Params: map[string]providers.Template{"t": "{access_token}"},
+		},
 	}}}
 	res := providers.Resolved{Endpoints: map[providers.Step]string{providers.StepToken: "https://provider.test/token"}}
-	_, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, &providers.Grant{AccessToken: providers.NewSecret("planted")})
+	_, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, &providers.Grant{
+		AccessToken: providers.NewSecret("planted"),
+	})
 	require.ErrorIs(t, err, cause, "the engine can still tell what its own transport said")
 	for inner := error(failure(t, err)); inner != nil; inner = errors.Unwrap(inner) {
 		assert.NotContains(t, inner.Error(), "planted")

@@ -56,8 +56,8 @@ func NewRegistry(files fs.FS) (*Registry, error) {
 }
 
 // Decode is [Decode] with `extends`: the parent, a definition of this registry that extends none itself, is decoded
-// first and the file over it. Sections merge key by key; maps with free keys (endpoints, params, headers) and lists are
-// replaced whole. id, name and summary are not inherited. The registry itself does not change.
+// first and the file over it. Sections merge key by key; maps with free keys (endpoints, params, headers) and lists
+// are replaced whole. id, name and summary are not inherited. The registry itself does not change.
 func (r *Registry) Decode(file string, data []byte) (*Definition, error) {
 	return decode(file, data, func(id string) ([]byte, error) {
 		if !namePattern.MatchString(id) || strings.Contains(id, "..") {

@@ -59,11 +59,17 @@ func TestRegistryReportsEveryFile(t *testing.T) {
 
 func TestRegistryExtendsOneLevel(t *testing.T) {
 	for name, test := range map[string]struct{ file, want string }{
-		"grandparent":          {"id: x\nname: X\nextends: acme_eu", `x.yaml:3: cannot extend "acme_eu", which extends "acme" itself`},
-		"nobody":               {"id: x\nname: X\nextends: nobody", `x.yaml:3: cannot extend "nobody": there is no nobody.yaml`},
-		"outside":              {"id: x\nname: X\nextends: ../acme", `x.yaml:3: cannot extend "../acme": that is no id`},
-		"nameless":             {"id: x\nextends: acme", "x.yaml:2: name: name is missing"},
-		"rule of the parent's": {"id: x\nname: X\nextends: acme\nkinds: [api_key]", "x.yaml:3: endpoints.authorize: no kind opens it"},
+		"grandparent": {
+			"id: x\nname: X\nextends: acme_eu", `x.yaml:3: cannot extend "acme_eu", which extends "acme" itself`,
+		},
+		"nobody": {
+			"id: x\nname: X\nextends: nobody", `x.yaml:3: cannot extend "nobody": there is no nobody.yaml`,
+		},
+		"outside":  {"id: x\nname: X\nextends: ../acme", `x.yaml:3: cannot extend "../acme": that is no id`},
+		"nameless": {"id: x\nextends: acme", "x.yaml:2: name: name is missing"},
+		"rule of the parent's": {
+			"id: x\nname: X\nextends: acme\nkinds: [api_key]", "x.yaml:3: endpoints.authorize: no kind opens it",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			r, err := NewRegistry(files("acme.yaml", acme, "acme_eu.yaml", acmeEU))

@@ -83,7 +83,8 @@ func resolveEndpoints(dst map[Step]string, templates map[Step]Template, values m
 			return fmt.Errorf("the inputs do not make a usable address for the step %q: %w", step, err)
 		}
 		if !secureURL(u) {
-			return fmt.Errorf("the address of the step %q is not https: correct `endpoints` or the input it is made of", step)
+			return fmt.Errorf("the address of the step %q is not https: correct `endpoints` or the "+
+				"input it is made of", step)
 		}
 		dst[step] = u.String()
 	}

@@ -30,7 +30,8 @@ func TestResolveEndpoints(t *testing.T) {
 	res, err := client.Resolve(t.Context(), app, map[string]string{"shop": "mine"})
 	require.NoError(t, err)
 	assert.Equal(t, map[providers.Step]string{
-		"authorize": "https://mine.provider.test/authorize", "token": "https://mine.provider.test/token", "revoke": "https://other.test/revoke",
+		"authorize": "https://mine.provider.test/authorize", "token": "https://mine.provider.test/token",
+		"revoke": "https://other.test/revoke",
 	}, res.Endpoints, "identity waits for the token answer")
 	assert.Equal(t, map[string]string{"shop": "mine"}, res.Inputs)
 	assert.Equal(t, "basic", res.ClientAuth)
@@ -50,7 +51,10 @@ func TestResolveClientAuth(t *testing.T) {
 		want   string
 	}{
 		{name: "operator", chosen: "post", spec: providers.ClientSpec{Auth: []string{"basic"}}, secret: true, want: "post"},
-		{name: "definition's first", spec: providers.ClientSpec{Auth: []string{"basic_raw", "post"}}, secret: true, want: "basic_raw"},
+		{
+			name: "definition's first", spec: providers.ClientSpec{Auth: []string{"basic_raw", "post"}}, secret: true,
+			want: "basic_raw",
+		},
 		{name: "nobody says", secret: true, want: "basic"},
 		{name: "nobody says, no secret", want: "none"},
 		{name: "public client", spec: providers.ClientSpec{Auth: []string{"post"}, Public: true}, want: "none"},
@@ -73,7 +77,9 @@ func TestDiscovery(t *testing.T) {
 	server := providertest.New(t, providertest.WithClock(clock.Now))
 	client := newClient(t, clock.Now)
 	app := &providers.App{
-		Definition:   &providers.Definition{Discovery: &providers.Discovery{Issuer: "{issuer}"}, Client: providers.ClientSpec{Auth: []string{"from_discovery"}}},
+		Definition: &providers.Definition{
+			Discovery: &providers.Discovery{Issuer: "{issuer}"}, Client: providers.ClientSpec{Auth: []string{"from_discovery"}},
+		},
 		Issuer:       server.URL,
 		ClientSecret: providers.NewSecret("x"),
 		Endpoints:    map[providers.Step]string{"revoke": "https://other.test/revoke"},
@@ -117,25 +123,52 @@ func TestDiscoveryRefuses(t *testing.T) {
 		class  providers.Class
 		reason string
 	}{
-		{name: "another issuer", status: 200, body: `{"issuer":"https://evil.test"}`, class: providers.Misconfigured, reason: providers.ReasonIssuerMismatch},
-		{name: "a slash more", status: 200, body: `{"issuer":"ISSUER/"}`, class: providers.Misconfigured, reason: providers.ReasonIssuerMismatch},
-		{name: "plain http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"http://evil.test/token"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
-		{name: "keys over http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"https://evil.test/token","jwks_uri":"http://evil.test/keys"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
+		{
+			name: "another issuer", status: 200, body: `{"issuer":"https://evil.test"}`, class: providers.Misconfigured,
+			reason: providers.ReasonIssuerMismatch,
+		},
+		{
+			name: "a slash more", status: 200, body: `{"issuer":"ISSUER/"}`, class: providers.Misconfigured,
+			reason: providers.ReasonIssuerMismatch,
+		},
+		{
+			name: "plain http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"http://evil.test/token"}`,
+			class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint,
+		},
+		{
+			name: "keys over http", status: 200,
+			body:  `{"issuer":"ISSUER","token_endpoint":"https://evil.test/token","jwks_uri":"http://evil.test/keys"}`,
+			class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint,
+		},
 		{name: "a page", status: 200, body: `<html>`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
 		{name: "nothing", status: 200, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
-		{name: "no issuer", status: 200, body: `{"token_endpoint":"https://evil.test/token"}`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
-		{name: "no endpoints", status: 200, body: `{"issuer":"ISSUER"}`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
-		{name: "only private_key_jwt", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"https://evil.test/token","token_endpoint_auth_methods_supported":["private_key_jwt"]}`, class: providers.Misconfigured, reason: providers.ReasonClientAuth},
+		{
+			name: "no issuer", status: 200, body: `{"token_endpoint":"https://evil.test/token"}`, class: providers.Transient,
+			reason: providers.ReasonDiscoveryRefused,
+		},
+		{
+			name: "no endpoints", status: 200, body: `{"issuer":"ISSUER"}`, class: providers.Transient,
+			reason: providers.ReasonDiscoveryRefused,
+		},
+		{
+			name: "only private_key_jwt", status: 200,
+			body:  `{"issuer":"ISSUER","token_endpoint":"https://evil.test/token","token_endpoint_auth_methods_supported":["private_key_jwt"]}`,
+			class: providers.Misconfigured, reason: providers.ReasonClientAuth,
+		},
 		{name: "down", status: 503, class: providers.Transient, reason: providers.ReasonServerError},
 		{name: "not there", status: 404, class: providers.Transient, reason: providers.ReasonUnexplained},
 		{name: "moved", status: 301, class: providers.Transient, reason: providers.ReasonRedirected},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			server := providertest.New(t)
-			server.Next(providers.StepDiscovery, providertest.Respond(test.status, strings.ReplaceAll(test.body, "ISSUER", server.URL)))
+			server.Next(providers.StepDiscovery, providertest.Respond(test.status,
+				strings.ReplaceAll(test.body, "ISSUER", server.URL)))
 			app := &providers.App{
-				Definition: &providers.Definition{Discovery: &providers.Discovery{Issuer: "{issuer}"}, Client: providers.ClientSpec{Auth: []string{"from_discovery"}}},
-				Issuer:     server.URL, ClientSecret: providers.NewSecret("x"),
+				Definition: &providers.Definition{
+					Discovery: &providers.Discovery{Issuer: "{issuer}"},
+					Client:    providers.ClientSpec{Auth: []string{"from_discovery"}},
+				},
+				Issuer: server.URL, ClientSecret: providers.NewSecret("x"),
 			}
 			client := newClient(t, time.Now)
 			_, err := client.Resolve(t.Context(), app, nil)
@@ -158,15 +191,27 @@ func TestDiscoveryKeepsTheLastGoodDocument(t *testing.T) {
 	}{
 		{name: "down", status: 503, class: providers.Transient, reason: providers.ReasonServerError},
 		{name: "a page", status: 200, body: `<html>`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
-		{name: "no endpoints", status: 200, body: `{"issuer":"ISSUER"}`, class: providers.Transient, reason: providers.ReasonDiscoveryRefused},
-		{name: "plain http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"http://evil.test/token"}`, class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint},
-		{name: "another issuer", status: 200, body: `{"issuer":"https://evil.test","token_endpoint":"https://evil.test/token"}`, class: providers.Misconfigured, reason: providers.ReasonIssuerMismatch},
+		{
+			name: "no endpoints", status: 200, body: `{"issuer":"ISSUER"}`, class: providers.Transient,
+			reason: providers.ReasonDiscoveryRefused,
+		},
+		{
+			name: "plain http", status: 200, body: `{"issuer":"ISSUER","token_endpoint":"http://evil.test/token"}`,
+			class: providers.Misconfigured, reason: providers.ReasonInsecureEndpoint,
+		},
+		{
+			name: "another issuer", status: 200,
+			body: `{"issuer":"https://evil.test","token_endpoint":"https://evil.test/token"}`, class: providers.Misconfigured,
+			reason: providers.ReasonIssuerMismatch,
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			clock := newClock()
 			server := providertest.New(t, providertest.WithClock(clock.Now))
 			client := newClient(t, clock.Now)
-			app := &providers.App{Definition: &providers.Definition{Discovery: &providers.Discovery{Issuer: "{issuer}"}}, Issuer: server.URL}
+			app := &providers.App{
+				Definition: &providers.Definition{Discovery: &providers.Discovery{Issuer: "{issuer}"}}, Issuer: server.URL,
+			}
 			serves := func(requests int) {
 				t.Helper()
 				res, err := client.Resolve(t.Context(), app, nil)

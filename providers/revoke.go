@@ -31,14 +31,17 @@ func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, g *Grant) e
 		}
 	}
 	if access {
-		if failure := c.revokeOne(ctx, app, res, spec, g, "access_token", g.AccessToken); failure != nil && first == nil {
+		if failure := c.revokeOne(ctx, app, res, spec, g, "access_token", g.AccessToken); failure != nil &&
+			first == nil {
 			first = failure
 		}
 	}
 	return first
 }
 
-func (c *Client) revokeOne(ctx context.Context, app *App, res Resolved, spec *Revoke, g *Grant, hint string, token Secret) *Error {
+func (c *Client) revokeOne(ctx context.Context, app *App, res Resolved, spec *Revoke, g *Grant, hint string,
+	token Secret,
+) *Error {
 	request := spec.Call
 	request.Method = orPOST(request.Method)
 	var own map[string]string

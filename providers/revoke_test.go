@@ -27,13 +27,41 @@ func TestRevoke(t *testing.T) {
 		class  providers.Class
 	}{
 		{name: "RFC 7009", grant: both, want: []url.Values{byRefresh}, method: "POST", auth: "Basic "},
-		{name: "no refresh token", grant: providers.Grant{AccessToken: both.AccessToken}, want: []url.Values{byAccess}, method: "POST", auth: "Basic "},
-		{name: "access token", spec: &providers.Revoke{Token: "access_token"}, grant: both, want: []url.Values{byAccess}, method: "POST", auth: "Basic "},
-		{name: "both", spec: &providers.Revoke{Token: "both"}, grant: both, want: []url.Values{byRefresh, byAccess}, method: "POST", auth: "Basic "},
-		{name: "both, the first fails", spec: &providers.Revoke{Token: "both"}, grant: both, answer: providertest.Respond(503, ""), want: []url.Values{byRefresh, byAccess}, method: "POST", auth: "Basic ", class: providers.Transient},
-		{name: "bearer without a body", spec: &providers.Revoke{Call: providers.Call{Auth: "bearer"}, Token: "access_token"}, grant: both, answer: providertest.Respond(200, ""), want: []url.Values{{}}, method: "POST", auth: "Bearer acc"},
-		{name: "the definition's way", spec: &providers.Revoke{Call: providers.Call{Method: "DELETE", Auth: "send", Params: map[string]providers.Template{"t": "{access_token}"}}, Token: "access_token"}, grant: both, answer: providertest.Respond(204, ""), want: []url.Values{{"t": {"acc"}}}, method: "DELETE", auth: "Bearer acc"},
-		{name: "predicate", spec: &providers.Revoke{OK: &providers.OK{Path: "ok"}}, grant: both, answer: providertest.Respond(200, `{"ok":false}`), want: []url.Values{byRefresh}, method: "POST", auth: "Basic ", class: providers.Transient},
+		{
+			name: "no refresh token", grant: providers.Grant{AccessToken: both.AccessToken}, want: []url.Values{byAccess},
+			method: "POST", auth: "Basic ",
+		},
+		{
+			name: "access token", spec: &providers.Revoke{Token: "access_token"}, grant: both, want: []url.Values{byAccess},
+			method: "POST", auth: "Basic ",
+		},
+		{
+			name: "both", spec: &providers.Revoke{Token: "both"}, grant: both, want: []url.Values{byRefresh, byAccess},
+			method: "POST", auth: "Basic ",
+		},
+		{
+			name: "both, the first fails", spec: &providers.Revoke{Token: "both"}, grant: both,
+			answer: providertest.Respond(503, ""), want: []url.Values{byRefresh, byAccess}, method: "POST", auth: "Basic ",
+			class: providers.Transient,
+		},
+		{
+			name: "bearer without a body", spec: &providers.Revoke{Call: providers.Call{Auth: "bearer"}, Token: "access_token"},
+			grant: both, answer: providertest.Respond(200, ""), want: []url.Values{{}}, method: "POST", auth: "Bearer acc",
+		},
+		{
+			name: "the definition's way",
+			spec: &providers.Revoke{
+				Call:  providers.Call{Method: "DELETE", Auth: "send", Params: map[string]providers.Template{"t": "{access_token}"}},
+				Token: "access_token",
+			},
+			grant: both, answer: providertest.Respond(204, ""), want: []url.Values{{"t": {"acc"}}}, method: "DELETE",
+			auth: "Bearer acc",
+		},
+		{
+			name: "predicate", spec: &providers.Revoke{OK: &providers.OK{Path: "ok"}}, grant: both,
+			answer: providertest.Respond(200, `{"ok":false}`), want: []url.Values{byRefresh}, method: "POST", auth: "Basic ",
+			class: providers.Transient,
+		},
 		{name: "nothing to revoke"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

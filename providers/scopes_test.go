@@ -24,13 +24,18 @@ func TestRequestScopes(t *testing.T) {
 }
 
 func TestCheckScopes(t *testing.T) {
-	a := &App{Definition: &Definition{Name: "Acme", Scopes: Scopes{Identity: []string{"openid"}}}, Scopes: []string{"read"}}
+	a := &App{
+		Definition: &Definition{Name: "Acme", Scopes: Scopes{Identity: []string{"openid"}}}, Scopes: []string{"read"},
+	}
 	require.NoError(t, a.CheckScopes(nil, nil))
 	require.NoError(t, a.CheckScopes([]string{"read", "openid"}, nil))
 	require.NoError(t, a.CheckScopes([]string{"write", "openid"}, []string{"write"}))
-	require.EqualError(t, a.CheckScopes([]string{"read", "write"}, nil), `scope "write" is not among the provider's allowed_scopes: openid, read`)
-	require.EqualError(t, a.CheckScopes([]string{"read"}, []string{"write"}), `scope "read" is not among the provider's allowed_scopes: write`)
+	require.EqualError(t, a.CheckScopes([]string{"read", "write"}, nil),
+		`scope "write" is not among the provider's allowed_scopes: openid, read`)
+	require.EqualError(t, a.CheckScopes([]string{"read"}, []string{"write"}),
+		`scope "read" is not among the provider's allowed_scopes: write`)
 
 	a.Definition.Scopes.Allowed = []string{"read", "write"}
-	require.EqualError(t, a.CheckScopes([]string{"fly"}, []string{"fly"}), `scope "fly" is not one of Acme: there are read, write`)
+	require.EqualError(t, a.CheckScopes([]string{"fly"}, []string{"fly"}),
+		`scope "fly" is not one of Acme: there are read, write`)
 }

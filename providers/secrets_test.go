@@ -68,7 +68,10 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 				require.Error(t, err, step)
 				inJSON, jsonErr := json.Marshal(err)
 				require.NoError(t, jsonErr)
-				for _, text := range []string{err.Error(), fmt.Sprintf("%v", err), fmt.Sprintf("%+v", err), fmt.Sprintf("%#v", err), string(inJSON)} {
+				for _, text := range []string{
+					err.Error(), fmt.Sprintf("%v", err), fmt.Sprintf("%+v", err),
+					fmt.Sprintf("%#v", err), string(inJSON),
+				} {
 					assert.NotContains(t, text, "planted", step)
 				}
 				if cause := failure(t, err).Unwrap(); cause != nil {

@@ -41,7 +41,9 @@ func (t Template) Expand(values map[string]string) (string, error) {
 }
 
 // expand puts in what place makes of each value; plus tells {+name} from {name}.
-func (t Template) expand(values map[string]string, place func(value string, plus bool) (string, error)) (string, error) {
+func (t Template) expand(values map[string]string,
+	place func(value string, plus bool) (string, error),
+) (string, error) {
 	var text strings.Builder
 	end := 0
 	for _, m := range placeholderPattern.FindAllStringSubmatchIndex(string(t), -1) {

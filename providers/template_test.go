@@ -19,8 +19,10 @@ func TestTemplateExpand(t *testing.T) {
 		"twice, named once":        {"{a}{b_2}{a}", []string{"a", "b_2"}, "1{a}1"},
 		"values are not templates": {"{b_2}", []string{"b_2"}, "{a}"},
 		"empty is a value":         {"[{empty}]", []string{"empty"}, "[]"},
-		"JSON stays text":          {`{"query": "{ me { id } }", "a": "{a}"}`, []string{"a"}, `{"query": "{ me { id } }", "a": "1"}`},
-		"upper case is text":       {"{A}", nil, "{A}"},
+		"JSON stays text": {
+			`{"query": "{ me { id } }", "a": "{a}"}`, []string{"a"}, `{"query": "{ me { id } }", "a": "1"}`,
+		},
+		"upper case is text": {"{A}", nil, "{A}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			assert.Equal(t, test.placeholders, test.template.Placeholders())

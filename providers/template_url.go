@@ -43,7 +43,8 @@ func ExpandURL(t Template, values map[string]string) (*url.URL, error) {
 	}
 	for segment := range strings.SplitSeq(u.Path, "/") {
 		if segment == "." || segment == ".." {
-			return nil, fmt.Errorf("URL template %q with these values climbs out of its path: a segment may be neither . nor .. itself", t)
+			return nil, fmt.Errorf("URL template %q with these values climbs out of its path: a segment may be "+
+				"neither . nor .. itself", t)
 		}
 	}
 	if u.Scheme != "https" && !isLoopback(u.Hostname()) {
@@ -92,7 +93,8 @@ func splitURL(t Template) (urlParts, error) {
 	rest := string(t)
 	if m := placeholderPattern.FindStringSubmatchIndex(rest); m != nil && m[0] == 0 && m[2] == m[3] {
 		p.base, rest = rest[m[4]:m[5]], rest[m[1]:]
-		if rest != "" && !strings.HasPrefix(rest, "/") && !strings.HasPrefix(rest, "?") && !strings.HasPrefix(rest, "{+") {
+		if rest != "" && !strings.HasPrefix(rest, "/") && !strings.HasPrefix(rest, "?") &&
+			!strings.HasPrefix(rest, "{+") {
 			return fail("after the placeholder for the host must come a slash or {+name}")
 		}
 	} else {
@@ -176,7 +178,8 @@ func checkHost(host string) error {
 func parseBaseURL(value string) (*url.URL, error) {
 	u, err := url.Parse(value)
 	switch {
-	case err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" || unfitForURL(value):
+	case err != nil || u.Host == "" || u.Opaque != "" || u.Scheme != "https" && u.Scheme != "http" ||
+		unfitForURL(value):
 		return nil, errors.New("write a whole URL that begins with https://")
 	case u.User != nil:
 		return nil, errors.New("user information does not belong in the URL")

@@ -10,7 +10,8 @@ import (
 	"strings"
 )
 
-// namePattern is the name rule of definitions, providers, orgs and connections; two dots in a row are refused beside it.
+// namePattern is the name rule of definitions, providers, orgs and connections;
+// two dots in a row are refused beside it.
 var namePattern = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9._@-]{0,62}[a-z0-9])?$`)
 
 // fieldPattern is what placeholders can name.
@@ -94,7 +95,8 @@ func compileWhole(pattern string) (*regexp.Regexp, error) {
 func (c *checker) head() {
 	d := c.d
 	if !namePattern.MatchString(d.ID) || strings.Contains(d.ID, "..") {
-		c.add("id", "id %q: write 1 to 64 of a-z 0-9 . _ @ -, beginning and ending in a letter or digit, without two dots in a row", d.ID)
+		c.add("id", "id %q: write 1 to 64 of a-z 0-9 . _ @ -, beginning and ending in a letter or "+
+			"digit, without two dots in a row", d.ID)
 	}
 	if d.Name == "" {
 		c.add("name", "name is missing: how the service spells itself")
@@ -149,12 +151,14 @@ func (c *checker) leaf(at string, value any) {
 	switch value := value.(type) {
 	case Duration:
 		if value.bad != "" {
-			c.add(at, "duration %q: write a whole number and s, m, h or d (at most 100 years), or the word never", value.bad)
+			c.add(at, "duration %q: write a whole number and s, m, h or d (at most 100 years), or the word never",
+				value.bad)
 		}
 	case Template:
 		for _, name := range value.Placeholders() {
 			if _, known := c.names[name]; !known {
-				c.add(at, "placeholder {%s} is not declared: add an input, key field or connection_config entry of that name", name)
+				c.add(at, "placeholder {%s} is not declared: add an input, key field or "+
+					"connection_config entry of that name", name)
 			}
 			if c.inBrowser(at) && c.secret(name) {
 				c.add(at, "{%s} is secret and this goes through the person's browser", name)

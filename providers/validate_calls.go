@@ -30,11 +30,17 @@ func needsOf(kind Kind) (kindNeeds, bool) {
 	case KindAPIKey, KindKeyPair:
 		return kindNeeds{has: hasKey, what: "key, with send or signer"}, true
 	case KindBasic:
-		return kindNeeds{has: func(d *Definition) bool { return hasKey(d) && d.keySend() != nil && d.keySend().User != "" }, what: "send, with basic_user"}, true
+		return kindNeeds{has: func(d *Definition) bool {
+			return hasKey(d) && d.keySend() != nil && d.keySend().User != ""
+		}, what: "send, with basic_user"}, true
 	case KindKeyHandover:
-		return kindNeeds{[]Step{StepAuthorize}, func(d *Definition) bool { return hasKey(d) && len(d.Callback.Keys) > 0 }, "key, and callback.keys"}, true
+		return kindNeeds{[]Step{StepAuthorize}, func(d *Definition) bool {
+			return hasKey(d) && len(d.Callback.Keys) > 0
+		}, "key, and callback.keys"}, true
 	case KindLogin:
-		return kindNeeds{has: func(d *Definition) bool { return d.Key != nil && d.Key.Login != "" }, what: "key.login"}, true
+		return kindNeeds{has: func(d *Definition) bool {
+			return d.Key != nil && d.Key.Login != ""
+		}, what: "key.login"}, true
 	}
 	return kindNeeds{}, false
 }
@@ -110,7 +116,10 @@ func (c *checker) calls() {
 	if d.Refresh.Answer != nil {
 		c.answer("refresh.answer", *d.Refresh.Answer)
 	}
-	for step, probe := range map[Step]*Probe{StepIdentity: d.Identity, StepHealth: d.Health, StepIntrospect: d.Introspect} {
+	for step, probe := range map[Step]*Probe{
+		StepIdentity: d.Identity, StepHealth: d.Health,
+		StepIntrospect: d.Introspect,
+	} {
 		if probe != nil {
 			c.endpoint(string(step), step, "the section "+string(step))
 			c.call(string(step), &probe.Call)
@@ -138,7 +147,8 @@ func (c *checker) calls() {
 		for i, path := range list.paths {
 			source, rest, prefixed := strings.Cut(path, ":")
 			if prefixed {
-				c.word(fmt.Sprintf("%s[%d]", list.at, i), source, "token", "id_token", "health", "resources", "callback")
+				c.word(fmt.Sprintf("%s[%d]", list.at, i), source,
+					"token", "id_token", "health", "resources", "callback")
 				path = rest
 			}
 			c.path(fmt.Sprintf("%s[%d]", list.at, i), path)
@@ -147,7 +157,8 @@ func (c *checker) calls() {
 }
 
 func (c *checker) call(at string, call *Call) {
-	c.word(at+".method", call.Method, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete)
+	c.word(at+".method", call.Method, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch,
+		http.MethodDelete)
 	c.word(at+".auth", call.Auth, callAuthStyles()...)
 	c.word(at+".body", call.Body, "form", "json", "raw")
 	if (call.Body == "raw") != (call.Raw != "") {

@@ -102,5 +102,6 @@ func (d *Definition) hostValue(name string) (pattern string, trusted bool, err e
 			return capture.Pattern, false, nil
 		}
 	}
-	return "", false, errors.New("only an input, or a connection_config entry with a pattern, may say where a call goes")
+	return "", false, errors.New("only an input, or a connection_config entry with a pattern, may say " +
+		"where a call goes")
 }

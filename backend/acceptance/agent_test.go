@@ -34,12 +34,14 @@ func readmeRecipe(t *testing.T) string {
 	return string(block[1])
 }
 
-// runAgent runs a recipe against this mount, with a token that may read credentials only. Of the recipe's text the mount,
-// the token's file and what else the test names are changed.
+// runAgent runs a recipe against this mount, with a token that may read credentials only. Of the recipe's text the
+// mount, the token's file and what else the test names are changed.
 func (e *engine) runAgent(t *testing.T, recipe string, changes map[string]string) *stack.Agent {
 	t.Helper()
 	policy := e.addPolicy(t, "agent", `path "connectors/creds/*" { capabilities = ["read"] }`)
-	token, err := e.vault.Client.Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{Policies: []string{policy}})
+	token, err := e.vault.Client.Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{
+		Policies: []string{policy},
+	})
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte(token.Auth.ClientToken), 0o600))
@@ -177,7 +179,8 @@ func TestAgentExec(t *testing.T) {
 	first := s.adopt(t, "slack")
 	out := filepath.Join(t.TempDir(), "out")
 	app := filepath.Join(t.TempDir(), "app")
-	script := fmt.Sprintf("#!/bin/sh\ntrap 'echo ended >>%[1]s; exit 0' TERM\necho \"$SLACK_TOKEN\" >>%[1]s\nsleep 600 &\nwait\n", out)
+	script := fmt.Sprintf("#!/bin/sh\ntrap 'echo ended >>%[1]s; exit 0' TERM\necho \"$SLACK_TOKEN\" "+
+		">>%[1]s\nsleep 600 &\nwait\n", out)
 	require.NoError(t, os.WriteFile(app, []byte(script), 0o700))
 	agent := e.runAgent(t, string(recipe), map[string]string{"/usr/local/bin/app": app})
 

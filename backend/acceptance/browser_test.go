@@ -31,9 +31,13 @@ func TestBrowserLedOn(t *testing.T) {
 		"definition": "oauth2", "client_id": "app", "client_secret": plantedSecret, "return_urls": application.URL + "/done",
 		"endpoints": map[string]string{"authorize": service.url + "/authorize", "token": service.url + "/token"},
 	})
-	flow := e.write(t, "auth-code-url/account", map[string]any{"provider": "app", "return_url": application.URL + "/done"})
+	flow := e.write(t, "auth-code-url/account", map[string]any{
+		"provider":   "app",
+		"return_url": application.URL + "/done",
+	})
 
-	cmd := exec.CommandContext(t.Context(), chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--no-proxy-server",
+	cmd := exec.CommandContext(t.Context(), chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run",
+		"--no-proxy-server",
 		"--disable-background-networking", "--disable-component-update", "--disable-dev-shm-usage",
 		"--user-data-dir="+t.TempDir(), "--virtual-time-budget=10000", "--dump-dom", flow["url"].(string))
 	require.NoError(t, cmd.Run())
@@ -41,6 +45,7 @@ func TestBrowserLedOn(t *testing.T) {
 	led := <-visitor
 	assert.Empty(t, led.Referer())
 	query := led.URL.Query()
-	assert.Equal(t, url.Values{"flow_id": {flow["flow_id"].(string)}, "confirmation_code": query["confirmation_code"]}, query)
+	assert.Equal(t, url.Values{"flow_id": {flow["flow_id"].(string)}, "confirmation_code": query["confirmation_code"]},
+		query)
 	assert.Equal(t, "active", e.write(t, "exchange", arguments(query))["status"])
 }

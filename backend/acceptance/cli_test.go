@@ -38,7 +38,8 @@ func TestCLI(t *testing.T) {
 		assert.Equal(t, "Keys\n----\nacme/\ndefault/\n", e.cli(t, "list", "{mount}/connections/org").out)
 	})
 	t.Run("write", func(t *testing.T) {
-		write := e.cli(t, "write", "{mount}/connections/tagged", "provider=openai", "api_key="+apiKey, "tags=team=payments", "tags=tier=1")
+		write := e.cli(t, "write", "{mount}/connections/tagged", "provider=openai", "api_key="+apiKey, "tags=team=payments",
+			"tags=tier=1")
 		assert.Zero(t, write.exit, write.complaint)
 		assert.Regexp(t, `(?m)^tags +map\[team:payments tier:1\]$`, write.out)
 		assert.NotContains(t, write.out, apiKey)
@@ -85,7 +86,9 @@ func TestCLIRefusals(t *testing.T) {
 	e.write(t, "connections/off", map[string]any{"disabled": true})
 	e.write(t, "providers/service", map[string]any{
 		"definition": "oauth2", "client_id": "app", "client_secret": appSecret,
-		"endpoints": map[string]string{"authorize": "https://service.example/authorize", "token": "https://service.example/token"},
+		"endpoints": map[string]string{
+			"authorize": "https://service.example/authorize", "token": "https://service.example/token",
+		},
 	})
 	e.write(t, "auth-code-url/pending", map[string]any{"provider": "service"})
 	alice := e.logIn(t, "alice", ownOnly)
@@ -96,18 +99,24 @@ func TestCLIRefusals(t *testing.T) {
 		code  string // none: the command does not print one
 		words string
 	}{
-		"400 no such connection":  {"read {mount}/creds/nothing", "400", "no connection org/default/nothing: start one with auth-code-url/"},
+		"400 no such connection": {
+			"read {mount}/creds/nothing", "400", "no connection org/default/nothing: start one with auth-code-url/",
+		},
 		"400 self without entity": {"read {mount}/creds/self/openai", "400", "this token has no entity"},
 		"400 unknown field":       {"write {mount}/connections/openai colour=red", "400", `unknown field "colour"`},
 		"400 name":                {"read {mount}/creds/OpenAI", "400", `connection name "OpenAI" is not valid`},
-		"403 private":             {"read {mount}/creds/user/" + alice.entity + "/openai", "403", "is private: only the entity that owns it may use it"},
-		"403 disabled":            {"read {mount}/creds/off", "403", "is disabled (disabled_by_person)"},
-		"409 pending":             {"read {mount}/creds/pending", "409", "is pending: its flow is open until"},
-		"409 provider in use":     {"delete {mount}/providers/openai", "409", "has connections"},
-		"404 connection":          {"read {mount}/connections/nothing", "", "No value found at {mount}/connections/nothing"},
-		"404 provider":            {"read {mount}/providers/nothing", "", "No value found at {mount}/providers/nothing"},
-		"404 definition":          {"read {mount}/catalog/nothing", "", "No value found at {mount}/catalog/nothing"},
-		"404 list":                {"list {mount}/connections/org/nobody", "", "No value found at {mount}/connections/org/nobody"},
+		"403 private": {
+			"read {mount}/creds/user/" + alice.entity + "/openai", "403", "is private: only the entity that owns it may use it",
+		},
+		"403 disabled":        {"read {mount}/creds/off", "403", "is disabled (disabled_by_person)"},
+		"409 pending":         {"read {mount}/creds/pending", "409", "is pending: its flow is open until"},
+		"409 provider in use": {"delete {mount}/providers/openai", "409", "has connections"},
+		"404 connection":      {"read {mount}/connections/nothing", "", "No value found at {mount}/connections/nothing"},
+		"404 provider":        {"read {mount}/providers/nothing", "", "No value found at {mount}/providers/nothing"},
+		"404 definition":      {"read {mount}/catalog/nothing", "", "No value found at {mount}/catalog/nothing"},
+		"404 list": {
+			"list {mount}/connections/org/nobody", "", "No value found at {mount}/connections/org/nobody",
+		},
 
 		"advice: no name":      {"read {mount}/creds/org/acme", "400", "creds needs a connection's name"},
 		"advice: slash":        {"read {mount}/creds/a/b", "400", "names hold no slash"},
@@ -144,7 +153,8 @@ func TestCLIPlugin(t *testing.T) {
 	version := e.read(t, "status")["version"].(string)
 	assert.Regexp(t, `^v\d+\.\d+\.\d+`, version)
 	assert.Regexp(t, `(?m)^`+stack.PluginName+` +`+version+`$`, e.cli(t, "plugin", "list", "secret").out)
-	assert.Regexp(t, `(?m)^{mount}/ .*\b`+version+`\b`, strings.ReplaceAll(e.cli(t, "secrets", "list", "-detailed").out, e.path, "{mount}"))
+	assert.Regexp(t, `(?m)^{mount}/ .*\b`+version+`\b`, strings.ReplaceAll(e.cli(t, "secrets", "list", "-detailed").out,
+		e.path, "{mount}"))
 
 	before, err := vault.PluginPIDs()
 	require.NoError(t, err)

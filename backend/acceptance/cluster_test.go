@@ -46,7 +46,9 @@ func TestActiveNodeLost(t *testing.T) {
 		silent := o.newService(t, "silent")
 		former := silent.adopt(t, "silent")
 		spent, left := make(chan struct{}), make(chan struct{})
-		silent.Next("refresh", func(_ *providertest.Server, _ http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		silent.Next("refresh", func(
+			_ *providertest.Server, _ http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
 			behave(httptest.NewRecorder(), r)
 			close(spent)
 			<-r.Context().Done()
@@ -227,8 +229,8 @@ type demand struct {
 	err   error
 }
 
-// spend demands a new token, and returns when the provider has taken the refresh token. Its answer takes that long; later
-// ones come at once.
+// spend demands a new token, and returns when the provider has taken the refresh token. Its answer takes that long;
+// later ones come at once.
 func (a *account) spend(t *testing.T, ctx context.Context, answer time.Duration) *demand {
 	t.Helper()
 	control := stack.OIDCControl{TokenDelayMS: int(answer.Milliseconds()), ReuseWindow: a.window}

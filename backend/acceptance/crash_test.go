@@ -56,8 +56,9 @@ func TestPluginKilledDuringRefreshes(t *testing.T) {
 			app := e.read(t, "providers/idp0")
 			for i := range 4 {
 				e.write(t, fmt.Sprintf("providers/idp%d", i+1), map[string]any{
-					"definition": app["definition"], "client_id": app["client_id"], "issuer": app["issuer"], "client_secret": appSecret,
-					"client_auth": app["client_auth"], "scopes": app["scopes"], "authorize_params": app["authorize_params"],
+					"definition": app["definition"], "client_id": app["client_id"], "issuer": app["issuer"],
+					"client_secret": appSecret,
+					"client_auth":   app["client_auth"], "scopes": app["scopes"], "authorize_params": app["authorize_params"],
 				})
 			}
 			former := make([]string, crowd)
@@ -93,7 +94,9 @@ func TestPluginKilledDuringRefreshes(t *testing.T) {
 					token = e.serves(t, name, func(token string) bool { return token != old })
 				}
 				assert.Equal(t, c.good, knows(t, server, token))
-				require.Eventually(t, func() bool { return e.read(t, "connections/"+name)["status"] == c.status }, patience, 20*time.Millisecond)
+				require.Eventually(t, func() bool {
+					return e.read(t, "connections/"+name)["status"] == c.status
+				}, patience, 20*time.Millisecond)
 				e.stands(t, name, c.status, c.reason)
 			}
 			for i := range former {

@@ -87,7 +87,9 @@ func TestWrongIssuer(t *testing.T) {
 	query := back.URL.Query()
 	query.Set("iss", "https://attacker.example")
 	code := confirmationCode(t, get(t, s.callback("idp"), query))
-	s.refusesWrite(t, http.StatusConflict, words, "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code})
+	s.refusesWrite(t, http.StatusConflict, words, "exchange", map[string]any{
+		"flow_id": flow["flow_id"], "confirmation_code": code,
+	})
 	assert.Equal(t, 1, s.codesSpent(t))
 }
 
@@ -142,7 +144,9 @@ func TestWrongConfirmationCodes(t *testing.T) {
 	t.Run("typed by people", func(t *testing.T) {
 		flow := s.start(t, "account", nil)
 		typed := " " + strings.ToLower(s.arrive(t, person, flow)) + " "
-		assert.Equal(t, "active", s.write(t, "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": typed})["status"])
+		assert.Equal(t, "active", s.write(t, "exchange", map[string]any{
+			"flow_id": flow["flow_id"], "confirmation_code": typed,
+		})["status"])
 	})
 }
 
@@ -171,7 +175,8 @@ func TestStateReplayed(t *testing.T) {
 			require.NoError(t, err)
 			change(changed)
 			assert.Equal(t, neutral, get(t, s.callback("idp"), changed).Body, name)
-			posted, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.callback("idp"), strings.NewReader(changed.Encode()))
+			posted, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.callback("idp"),
+				strings.NewReader(changed.Encode()))
 			require.NoError(t, err)
 			posted.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 			assert.Equal(t, neutral, open(t, posted).Body, "%s, posted", name)
@@ -191,7 +196,9 @@ func TestStateReplayed(t *testing.T) {
 		query.Set("code", "planted")
 		code := confirmationCode(t, get(t, s.callback("idp"), query))
 		assert.Equal(t, neutral, open(t, back).Body, "the one who consented second is shown nothing to hand out")
-		s.refusesWrite(t, http.StatusConflict, "refused the code", "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code})
+		s.refusesWrite(t, http.StatusConflict, "refused the code", "exchange", map[string]any{
+			"flow_id": flow["flow_id"], "confirmation_code": code,
+		})
 		s.absent(t, "connections/trap")
 	})
 	t.Run("own redirect", func(t *testing.T) {

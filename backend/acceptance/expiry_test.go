@@ -57,7 +57,9 @@ func TestCallerHangsUpDuringRefresh(t *testing.T) {
 	t.Parallel()
 	for verb, call := range map[string]func(ctx context.Context, e *engine) error{
 		"creds": func(ctx context.Context, e *engine) error {
-			_, err := e.vault.Client.Logical().ReadWithDataWithContext(ctx, e.path+"/creds/account", url.Values{"min_ttl": {"1h"}})
+			_, err := e.vault.Client.Logical().ReadWithDataWithContext(ctx, e.path+"/creds/account", url.Values{
+				"min_ttl": {"1h"},
+			})
 			return err
 		},
 		"expired creds": func(ctx context.Context, e *engine) error {

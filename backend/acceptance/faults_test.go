@@ -31,22 +31,54 @@ func TestProviderFaults(t *testing.T) {
 		reason   string        // why it needs to be reconnected, if it does
 		lost     bool          // whether the old token died with the refresh
 	}{
-		"500":                         {script: respond(500, "<h1>Oops</h1>", "Content-Type", "text/html"), requests: 1, class: "transient", rests: time.Second},
-		"503 with a code":             {script: respond(503, `{"error":"invalid_grant"}`), requests: 1, class: "transient", rests: time.Second},
-		"502":                         {script: twice(providertest.Respond(502, "<h1>Oops</h1>")), requests: 2, class: "unknown", rests: time.Second},
-		"502 once":                    {script: respond(502, ""), requests: 2},
-		"401 of a gateway":            {script: respond(401, "<h1>Sign in</h1>"), requests: 1, class: "transient", rests: time.Second},
-		"429":                         {script: respond(429, "", "Retry-After", "120"), requests: 1, class: "rate_limited", rests: 115 * time.Second},
-		"garbage under 400":           {script: respond(400, "<h1>Blocked</h1>", "Content-Type", "text/html"), requests: 1, class: "transient", rests: time.Second},
-		"hangs":                       {script: twice(providertest.Hang()), requests: 2, class: "unknown", rests: time.Second},
-		"hangs once":                  {script: []providertest.Behavior{providertest.Hang()}, requests: 2},
-		"resets before it rotates":    {script: []providertest.Behavior{providertest.Reset()}, requests: 2},
-		"resets after it rotated":     {script: []providertest.Behavior{providertest.ResetAfter()}, requests: 2, class: "rejected", reason: "refresh_outcome_unknown", lost: true},
-		"garbage after it rotated":    {script: []providertest.Behavior{providertest.GarbageAfter()}, requests: 2, class: "rejected", reason: "refresh_outcome_unknown", lost: true},
-		"garbage twice":               {script: twice(providertest.Respond(200, "OK", "Content-Type", "text/plain")), requests: 2, class: "unknown", rests: time.Second},
-		"refuses the grant":           {script: respond(400, `{"error":"invalid_grant","error_description":"words of theirs"}`), requests: 1, class: "rejected", reason: "grant_refused"},
-		"refuses the app":             {script: respond(401, `{"error":"invalid_client"}`), requests: 1, class: "misconfigured"},
-		"refuses the app's privilege": {script: respond(400, `{"error":"unauthorized_client"}`), requests: 1, class: "misconfigured"},
+		"500": {
+			script: respond(500, "<h1>Oops</h1>", "Content-Type", "text/html"), requests: 1, class: "transient",
+			rests: time.Second,
+		},
+		"503 with a code": {
+			script: respond(503, `{"error":"invalid_grant"}`), requests: 1, class: "transient", rests: time.Second,
+		},
+		"502": {
+			script: twice(providertest.Respond(502, "<h1>Oops</h1>")), requests: 2, class: "unknown", rests: time.Second,
+		},
+		"502 once": {script: respond(502, ""), requests: 2},
+		"401 of a gateway": {
+			script: respond(401, "<h1>Sign in</h1>"), requests: 1, class: "transient", rests: time.Second,
+		},
+		"429": {
+			script: respond(429, "", "Retry-After", "120"), requests: 1, class: "rate_limited", rests: 115 * time.Second,
+		},
+		"garbage under 400": {
+			script: respond(400, "<h1>Blocked</h1>", "Content-Type", "text/html"), requests: 1, class: "transient",
+			rests: time.Second,
+		},
+		"hangs": {
+			script: twice(providertest.Hang()), requests: 2, class: "unknown", rests: time.Second,
+		},
+		"hangs once":               {script: []providertest.Behavior{providertest.Hang()}, requests: 2},
+		"resets before it rotates": {script: []providertest.Behavior{providertest.Reset()}, requests: 2},
+		"resets after it rotated": {
+			script: []providertest.Behavior{providertest.ResetAfter()}, requests: 2, class: "rejected",
+			reason: "refresh_outcome_unknown", lost: true,
+		},
+		"garbage after it rotated": {
+			script: []providertest.Behavior{providertest.GarbageAfter()}, requests: 2, class: "rejected",
+			reason: "refresh_outcome_unknown", lost: true,
+		},
+		"garbage twice": {
+			script: twice(providertest.Respond(200, "OK", "Content-Type", "text/plain")), requests: 2, class: "unknown",
+			rests: time.Second,
+		},
+		"refuses the grant": {
+			script: respond(400, `{"error":"invalid_grant","error_description":"words of theirs"}`), requests: 1,
+			class: "rejected", reason: "grant_refused",
+		},
+		"refuses the app": {
+			script: respond(401, `{"error":"invalid_client"}`), requests: 1, class: "misconfigured",
+		},
+		"refuses the app's privilege": {
+			script: respond(400, `{"error":"unauthorized_client"}`), requests: 1, class: "misconfigured",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -42,8 +42,9 @@ func newSignIn(t *testing.T, clients ...string) *signIn {
 func (s *signIn) addProvider(t *testing.T, name, client string) {
 	t.Helper()
 	settings := map[string]any{
-		"definition": "oidc", "issuer": s.server.Issuer, "client_id": client, "client_auth": client, "client_secret": appSecret,
-		"scopes": []string{"openid", "offline_access"}, "authorize_params": map[string]string{"prompt": "consent"},
+		"definition": "oidc", "issuer": s.server.Issuer, "client_id": client, "client_auth": client,
+		"client_secret": appSecret,
+		"scopes":        []string{"openid", "offline_access"}, "authorize_params": map[string]string{"prompt": "consent"},
 		"redirect_uris": s.app.url,
 	}
 	switch client {
@@ -112,7 +113,9 @@ func TestConnectByOwnRedirect(t *testing.T) {
 			flow := s.start(t, client, map[string]any{"provider": provider, "redirect_uri": s.app.url})
 			assert.Equal(t, s.app.url, flow["redirect_uri"])
 			brought := s.app.receive(t, stack.NewRobot(person), flow["url"])
-			s.refusesWrite(t, http.StatusBadRequest, "finish it with state and code", "exchange", map[string]any{"flow_id": flow["flow_id"]})
+			s.refusesWrite(t, http.StatusBadRequest, "finish it with state and code", "exchange", map[string]any{
+				"flow_id": flow["flow_id"],
+			})
 			metadata := s.write(t, "exchange", arguments(brought))
 			assert.Equal(t, "active", metadata["status"])
 			assert.Equal(t, true, metadata["refreshable"])
@@ -148,13 +151,17 @@ func TestConnectByCallback(t *testing.T) {
 	})
 
 	t.Run("form_post", func(t *testing.T) {
-		s.write(t, "providers/idp", map[string]any{"authorize_params": map[string]string{"prompt": "consent", "response_mode": "form_post"}})
+		s.write(t, "providers/idp", map[string]any{
+			"authorize_params": map[string]string{"prompt": "consent", "response_mode": "form_post"},
+		})
 		flow := s.start(t, "posted", nil)
 		back := s.consent(t, person, flow)
 		require.Equal(t, http.MethodPost, back.Method)
 		require.Empty(t, back.URL.RawQuery)
 		code := confirmationCode(t, open(t, back))
-		assert.Equal(t, "active", s.write(t, "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code})["status"])
+		assert.Equal(t, "active", s.write(t, "exchange", map[string]any{
+			"flow_id": flow["flow_id"], "confirmation_code": code,
+		})["status"])
 	})
 }
 
@@ -185,7 +192,9 @@ func TestDenied(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, http.StatusOK, page.Status)
 	assert.NotRegexp(t, shownCode, page.Body)
-	s.refusesWrite(t, http.StatusConflict, "said no (access_denied)", "exchange", map[string]any{"flow_id": flow["flow_id"]})
+	s.refusesWrite(t, http.StatusConflict, "said no (access_denied)", "exchange", map[string]any{
+		"flow_id": flow["flow_id"],
+	})
 	metadata := s.read(t, "connections/account")
 	assert.Equal(t, "pending", metadata["status"])
 	assert.Equal(t, "denied", metadata["status_reason"])
@@ -198,14 +207,19 @@ func TestImport(t *testing.T) {
 	s := newSignIn(t)
 	elsewhere := &oauth2.Config{
 		ClientID: "basic", ClientSecret: appSecret, RedirectURL: s.app.url, Scopes: []string{"openid", "offline_access"},
-		Endpoint: oauth2.Endpoint{AuthURL: s.server.Issuer + "/auth", TokenURL: s.server.Issuer + "/token", AuthStyle: oauth2.AuthStyleInHeader},
+		Endpoint: oauth2.Endpoint{
+			AuthURL: s.server.Issuer + "/auth", TokenURL: s.server.Issuer + "/token", AuthStyle: oauth2.AuthStyleInHeader,
+		},
 	}
-	brought := s.app.receive(t, stack.NewRobot(person), elsewhere.AuthCodeURL("a state of theirs", oauth2.SetAuthURLParam("prompt", "consent")))
+	brought := s.app.receive(t, stack.NewRobot(person), elsewhere.AuthCodeURL("a state of theirs",
+		oauth2.SetAuthURLParam("prompt", "consent")))
 	theirs, err := elsewhere.Exchange(t.Context(), brought.Get("code"))
 	require.NoError(t, err)
 	require.NotEmpty(t, theirs.RefreshToken)
 
-	metadata := s.write(t, "connections/org/acme/imported", map[string]any{"provider": "idp", "refresh_token": theirs.RefreshToken})
+	metadata := s.write(t, "connections/org/acme/imported", map[string]any{
+		"provider": "idp", "refresh_token": theirs.RefreshToken,
+	})
 	assert.Equal(t, "active", metadata["status"])
 	assert.Equal(t, person, metadata["account"].(map[string]any)["id"])
 	token := s.read(t, "creds/org/acme/imported")["access_token"]
@@ -217,7 +231,10 @@ func TestReconnect(t *testing.T) {
 	t.Parallel()
 	s := newSignIn(t)
 	s.connect(t, "account", "idp")
-	s.write(t, "connections/account", map[string]any{"label": "the team's", "tags": map[string]string{"team": "payments"}})
+	s.write(t, "connections/account", map[string]any{
+		"label": "the team's",
+		"tags":  map[string]string{"team": "payments"},
+	})
 	first := s.read(t, "creds/account")["access_token"]
 
 	again := s.start(t, "account", nil)
@@ -230,12 +247,16 @@ func TestReconnect(t *testing.T) {
 
 	other := s.start(t, "account", nil)
 	code = s.arrive(t, "bob", other)
-	s.refusesWrite(t, http.StatusConflict, "another account than before", "exchange", map[string]any{"flow_id": other["flow_id"], "confirmation_code": code})
+	s.refusesWrite(t, http.StatusConflict, "another account than before", "exchange", map[string]any{
+		"flow_id": other["flow_id"], "confirmation_code": code,
+	})
 	assert.Equal(t, second, s.read(t, "creds/account")["access_token"])
 
 	meant := s.start(t, "account", nil)
 	code = s.arrive(t, "bob", meant)
-	metadata := s.write(t, "exchange", map[string]any{"flow_id": meant["flow_id"], "confirmation_code": code, "allow_account_change": true})
+	metadata := s.write(t, "exchange", map[string]any{
+		"flow_id": meant["flow_id"], "confirmation_code": code, "allow_account_change": true,
+	})
 	assert.Equal(t, "bob", metadata["account"].(map[string]any)["id"])
 	assert.Equal(t, "the team's", metadata["label"])
 	assert.Equal(t, map[string]any{"team": "payments"}, metadata["tags"])

@@ -133,8 +133,8 @@ func (e *engine) connect(t *testing.T, name, provider string) map[string]any {
 	return e.write(t, "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code[1]})
 }
 
-// newOIDC starts an OpenID provider that lets the mount's provider of that name, and any further URIs, take its answers,
-// and configures this provider with the given one of its clients.
+// newOIDC starts an OpenID provider that lets the mount's provider of that name, and any further URIs, take its
+// answers, and configures this provider with the given one of its clients.
 func (e *engine) newOIDC(t *testing.T, provider, client string, o stack.OIDCOptions) *stack.OIDC {
 	t.Helper()
 	o.ClientSecret = appSecret
@@ -143,7 +143,8 @@ func (e *engine) newOIDC(t *testing.T, provider, client string, o stack.OIDCOpti
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
 	settings := map[string]any{
-		"definition": "oidc", "client_id": client, "issuer": server.Issuer, "client_secret": appSecret, "client_auth": client,
+		"definition": "oidc", "client_id": client, "issuer": server.Issuer, "client_secret": appSecret,
+		"client_auth":      client,
 		"scopes":           []string{"openid", "offline_access"},
 		"authorize_params": map[string]string{"prompt": "consent"}, // without it there is no refresh token
 	}

@@ -73,7 +73,10 @@ func TestChangedEndpointsReceiveNothing(t *testing.T) {
 			s.refusesWrite(t, http.StatusConflict, `provider "idp" changed since the flow was started`, "exchange", request)
 		}
 		s.refusesWrite(t, http.StatusConflict, "provider_changed", "refresh/stays", nil)
-		served, err := s.vault.Client.Logical().ReadWithDataWithContext(t.Context(), s.path+"/creds/stays", map[string][]string{"min_ttl": {"24h"}})
+		served, err := s.vault.Client.Logical().ReadWithDataWithContext(t.Context(), s.path+"/creds/stays",
+			map[string][]string{
+				"min_ttl": {"24h"},
+			})
 		require.NoError(t, err)
 		assert.Equal(t, token, served.Data["access_token"], "the living token goes on to be served")
 		require.Len(t, served.Warnings, 1)
@@ -107,14 +110,18 @@ func TestChangedProviderLosesItsSecret(t *testing.T) {
 	}
 	for field, change := range changes {
 		t.Run(field, func(t *testing.T) {
-			s.write(t, "providers/idp", map[string]any{"endpoints": map[string]string{}, "client_id": "basic", "issuer": s.server.Issuer, "client_secret": appSecret})
+			s.write(t, "providers/idp", map[string]any{
+				"endpoints": map[string]string{}, "client_id": "basic", "issuer": s.server.Issuer, "client_secret": appSecret,
+			})
 			require.Equal(t, true, s.read(t, "providers/idp")["client_secret_set"])
 			s.write(t, "providers/idp", change)
 			provider := s.read(t, "providers/idp")
 			assert.Equal(t, false, provider["client_secret_set"])
 			assert.Equal(t, false, provider["former_secret_set"])
 			// Whether a new flow starts is not the matter here: a new issuer is asked for its metadata, with empty hands.
-			_, _ = once.vault.Client.Logical().WriteWithContext(t.Context(), s.path+"/auth-code-url/account", map[string]any{"provider": "idp"})
+			_, _ = once.vault.Client.Logical().WriteWithContext(t.Context(), s.path+"/auth-code-url/account", map[string]any{
+				"provider": "idp",
+			})
 			for _, received := range th.loot() {
 				assert.NotContains(t, received, appSecret)
 			}

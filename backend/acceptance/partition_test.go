@@ -13,8 +13,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
-// TestActiveNodePartitioned has one cluster whose active node goes on running, with its clients and its providers, while
-// its peers do not hear it, or it does not hear them, or both. They elect another.
+// TestActiveNodePartitioned has one cluster whose active node goes on running, with its clients and its providers,
+// while its peers do not hear it, or it does not hear them, or both. They elect another.
 func TestActiveNodePartitioned(t *testing.T) {
 	if runtime.GOOS != "linux" {
 		t.Skip("the network is cut by who holds a connection, which only Linux tells")

@@ -43,7 +43,8 @@ func (e *engine) logIn(t *testing.T, name, policy string) *user {
 	methods, err := sys.ListAuthWithContext(t.Context())
 	require.NoError(t, err)
 	if methods[method+"/"] == nil {
-		require.NoError(t, sys.EnableAuthWithOptionsWithContext(t.Context(), method, &api.EnableAuthOptions{Type: "userpass"}))
+		require.NoError(t, sys.EnableAuthWithOptionsWithContext(t.Context(), method,
+			&api.EnableAuthOptions{Type: "userpass"}))
 	}
 	_, err = logical.WriteWithContext(t.Context(), "auth/"+method+"/users/"+name, map[string]any{
 		"password": "any", "token_policies": e.addPolicy(t, name, policy),
@@ -140,7 +141,9 @@ type application struct {
 
 func newApplication(t *testing.T) *application {
 	a := &application{visitor: make(chan url.Values, 1)}
-	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { a.visitor <- r.URL.Query() }))
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		a.visitor <- r.URL.Query()
+	}))
 	t.Cleanup(server.Close)
 	a.url = server.URL + "/landing"
 	return a

@@ -100,13 +100,17 @@ path "connectors/creds/prod" { capabilities = ["deny"] }
 		u.refusesRead(t, http.StatusBadRequest, `connection name "PROD" is not valid`, "creds/PROD")
 		u.refusesRead(t, http.StatusBadRequest, `connection name "Prod" is not valid`, "creds/org/default/Prod")
 		u.refusesRead(t, http.StatusBadRequest, `org name "DEFAULT" is not valid`, "creds/org/DEFAULT/prod")
-		for _, spelling := range []string{"creds/prod/", "creds//prod", "creds/./prod", "creds/%70rod", "creds/x/../prod", "creds/org/default/%2e%2e/prod", "creds/prod%20"} {
+		for _, spelling := range []string{
+			"creds/prod/", "creds//prod", "creds/./prod", "creds/%70rod", "creds/x/../prod",
+			"creds/org/default/%2e%2e/prod", "creds/prod%20",
+		} {
 			status, body := u.raw(t, spelling)
 			assert.GreaterOrEqual(t, status, 300, "%s: %s", spelling, body)
 			assert.NotContains(t, body, apiKey, spelling)
 		}
 	}
-	assert.Equal(t, apiKey, one.read(t, "creds/org/default/prod")["api_key"], "a deny must name every spelling, as the README says")
+	assert.Equal(t, apiKey, one.read(t, "creds/org/default/prod")["api_key"],
+		"a deny must name every spelling, as the README says")
 	both.refusesRead(t, http.StatusForbidden, "permission denied", "creds/org/default/prod")
 }
 
@@ -147,8 +151,10 @@ func TestPrivateConnection(t *testing.T) {
 				other.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+path, map[string]any{field: value})
 			}
 			for _, spelling := range []string{
-				"creds/" + path + "/", "creds/user/" + strings.ToUpper(alice.entity) + "/openai", "creds/user//" + alice.entity + "/openai",
-				"creds/user/" + alice.entity + "%2Fopenai", "creds/user/%2e/" + alice.entity + "/openai", "creds/org/" + alice.entity + "/openai",
+				"creds/" + path + "/", "creds/user/" + strings.ToUpper(alice.entity) + "/openai",
+				"creds/user//" + alice.entity + "/openai",
+				"creds/user/" + alice.entity + "%2Fopenai", "creds/user/%2e/" + alice.entity + "/openai",
+				"creds/org/" + alice.entity + "/openai",
 				"creds/user%2F" + alice.entity + "%2Fopenai", "creds/self/openai", "creds/" + url.PathEscape(path),
 			} {
 				status, body := other.raw(t, spelling)
@@ -179,7 +185,8 @@ func TestProvision(t *testing.T) {
 	made["provision"] = true
 	assert.Equal(t, false, root.write(t, path, made)["private"])
 	assert.Equal(t, apiKey, alice.read(t, "creds/self/openai")["api_key"])
-	assert.Equal(t, false, root.write(t, "connections/user/u-17/openai", key(apiKey))["private"], "nobody's entity: no leave is needed")
+	assert.Equal(t, false, root.write(t, "connections/user/u-17/openai", key(apiKey))["private"],
+		"nobody's entity: no leave is needed")
 }
 
 func TestSelfWithoutEntity(t *testing.T) {
@@ -191,7 +198,10 @@ func TestSelfWithoutEntity(t *testing.T) {
 	require.NoError(t, err)
 	batch := root.as(t, token.Auth.ClientToken)
 	batch.write(t, "connections/openai", key(apiKey))
-	batch.refusesWrite(t, http.StatusBadRequest, "neither an entity nor an accessor", "auth-code-url/account", map[string]any{"provider": "openai"})
+	batch.refusesWrite(t, http.StatusBadRequest, "neither an entity nor an accessor", "auth-code-url/account",
+		map[string]any{
+			"provider": "openai",
+		})
 	for name, e := range map[string]*engine{"root": root, "batch": batch} {
 		t.Run(name, func(t *testing.T) {
 			const words = "this token has no entity, so 'self' means nobody"

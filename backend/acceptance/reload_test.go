@@ -12,8 +12,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
-// Two mounts live in one process, which a reload replaces for both. Only the mount that is named hears of it, so it has
-// to wait for the other's refreshes too, also for those that no request waits for any more.
+// Two mounts live in one process, which a reload replaces for both. Only the mount that is named hears of it, so it
+// has to wait for the other's refreshes too, also for those that no request waits for any more.
 func TestReloadDuringRefresh(t *testing.T) {
 	t.Parallel()
 	v := ownVault(t)

@@ -23,7 +23,9 @@ type household struct {
 func newHousehold(t *testing.T, v *stack.Vault) *household {
 	t.Helper()
 	e := mountOn(t, v)
-	h := &household{engine: e, long: e.newService(t, "long"), short: e.newService(t, "short", providertest.WithLifetime(2*time.Second))}
+	h := &household{
+		engine: e, long: e.newService(t, "long"), short: e.newService(t, "short", providertest.WithLifetime(2*time.Second)),
+	}
 	h.token = h.long.adopt(t, "living")
 	h.short.adopt(t, "expired")
 	e.write(t, "providers/openai", nil)

@@ -15,7 +15,8 @@ import (
 func (s *signIn) introspect(t *testing.T, token any) bool {
 	t.Helper()
 	form := url.Values{"token": {token.(string)}}
-	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.server.Issuer+"/token/introspection", strings.NewReader(form.Encode()))
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.server.Issuer+"/token/introspection",
+		strings.NewReader(form.Encode()))
 	require.NoError(t, err)
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	req.SetBasicAuth("basic", appSecret)

@@ -40,7 +40,8 @@ type plant struct {
 
 func newPlant(t *testing.T) *plant {
 	p := &plant{secrets: []string{
-		plantedSecret, base64.StdEncoding.EncodeToString([]byte("app:" + plantedSecret)), plantedKey, goodRefresh, refusedImport, brokenImport,
+		plantedSecret, base64.StdEncoding.EncodeToString([]byte("app:" + plantedSecret)), plantedKey, goodRefresh,
+		refusedImport, brokenImport,
 	}}
 	mux := http.NewServeMux()
 	mux.HandleFunc("/authorize", p.authorize)
@@ -87,7 +88,9 @@ func (p *plant) token(w http.ResponseWriter, r *http.Request) {
 	switch r.FormValue("refresh_token") {
 	case refusedImport:
 		w.WriteHeader(http.StatusBadRequest)
-		_ = json.NewEncoder(w).Encode(map[string]string{"error": "invalid_grant", "error_description": "no such token: " + refusedImport})
+		_ = json.NewEncoder(w).Encode(map[string]string{
+			"error": "invalid_grant", "error_description": "no such token: " + refusedImport,
+		})
 	case brokenImport:
 		p.fail(w, r)
 	default:
@@ -128,7 +131,8 @@ func (w *witness) look(t *testing.T, paths ...string) {
 
 func TestPlantedSecrets(t *testing.T) {
 	t.Parallel()
-	vault, err := stack.StartVaultDev(t.Context(), suite.tools, stack.VaultOptions{Env: []string{"VAULT_LOG_LEVEL=trace"}})
+	vault, err := stack.StartVaultDev(t.Context(), suite.tools,
+		stack.VaultOptions{Env: []string{"VAULT_LOG_LEVEL=trace"}})
 	require.NoError(t, err)
 	t.Cleanup(vault.Stop)
 	p := newPlant(t)
@@ -138,9 +142,13 @@ func TestPlantedSecrets(t *testing.T) {
 	w.ask(t, "providers/openai", map[string]any{})
 	w.ask(t, "providers/app", map[string]any{
 		"definition": "oauth2", "client_id": "app", "client_secret": plantedSecret, "client_auth": "basic",
-		"endpoints": map[string]string{"authorize": p.url + "/authorize", "token": p.url + "/token", "revoke": p.url + "/revoke"},
+		"endpoints": map[string]string{
+			"authorize": p.url + "/authorize", "token": p.url + "/token", "revoke": p.url + "/revoke",
+		},
 	})
-	w.ask(t, "providers/app", map[string]any{"client_secret": plantedSecret, "endpoints": plantedSecret, "scopes": map[string]string{"a": plantedSecret}})
+	w.ask(t, "providers/app", map[string]any{
+		"client_secret": plantedSecret, "endpoints": plantedSecret, "scopes": map[string]string{"a": plantedSecret},
+	})
 	w.ask(t, "providers/app", map[string]any{"client_sekret": plantedSecret})
 
 	flow := w.write(t, "auth-code-url/account", map[string]any{"provider": "app"})
@@ -179,15 +187,22 @@ func TestPlantedSecrets(t *testing.T) {
 	audit := auditWithoutURIs(t, vault.AuditFile)
 	require.Contains(t, audit, w.path+"/creds/account")
 	require.Contains(t, audit, w.path+"/callback/app")
-	for _, happened := range []string{"invalid_grant", "server_error", "wrong type", "unknown field", "may live on at the provider"} {
+	for _, happened := range []string{
+		"invalid_grant", "server_error", "wrong type", "unknown field",
+		"may live on at the provider",
+	} {
 		require.Contains(t, w.answers.String(), happened)
 	}
 
 	secrets := p.known()
 	require.Greater(t, len(secrets), 14, "codes, tokens and a verifier were seen by the server")
-	for where, text := range map[string]string{"an answer": w.answers.String(), "the log": string(log), "the audit log": audit} {
+	for where, text := range map[string]string{
+		"an answer": w.answers.String(), "the log": string(log),
+		"the audit log": audit,
+	} {
 		for _, secret := range secrets {
-			assert.False(t, strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)), "%s is in %s", secret, where)
+			assert.False(t, strings.Contains(text, secret) || strings.Contains(text, url.QueryEscape(secret)), "%s is in %s",
+				secret, where)
 		}
 	}
 }

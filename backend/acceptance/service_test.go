@@ -34,9 +34,12 @@ func (e *engine) newService(t *testing.T, provider string, options ...providerte
 	t.Helper()
 	s := &service{engine: e, Server: providertest.New(t, options...), provider: provider}
 	e.write(t, "providers/"+provider, map[string]any{
-		"definition": "oauth2", "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret, "client_auth": "basic",
-		"scopes": "read", "redirect_uris": appRedirect,
-		"endpoints": map[string]string{"authorize": s.URL + "/authorize", "token": s.URL + "/token", "identity": s.URL + "/userinfo"},
+		"definition": "oauth2", "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+		"client_auth": "basic",
+		"scopes":      "read", "redirect_uris": appRedirect,
+		"endpoints": map[string]string{
+			"authorize": s.URL + "/authorize", "token": s.URL + "/token", "identity": s.URL + "/userinfo",
+		},
 	})
 	return s
 }
@@ -68,7 +71,9 @@ func (e *engine) token(t *testing.T, name string) string {
 // renew reads a credential that is to live for an hour, which no token does that is older than a moment. It tells the
 // warnings too.
 func (e *engine) renew(ctx context.Context, name string) (token string, warnings []string, err error) {
-	answer, err := e.vault.Client.Logical().ReadWithDataWithContext(ctx, e.path+"/creds/"+name, url.Values{"min_ttl": {"1h"}})
+	answer, err := e.vault.Client.Logical().ReadWithDataWithContext(ctx, e.path+"/creds/"+name, url.Values{
+		"min_ttl": {"1h"},
+	})
 	if err != nil {
 		return "", nil, err
 	}
@@ -86,7 +91,8 @@ func (e *engine) serves(t *testing.T, name string, good func(token string) bool)
 		}
 		token, _ = answer.Data["access_token"].(string)
 		return good(token)
-	}, patience, 20*time.Millisecond, "creds/%s does not come to serve what is expected; it is %v", name, e.read(t, "connections/"+name))
+	}, patience, 20*time.Millisecond, "creds/%s does not come to serve what is expected; it is %v", name,
+		e.read(t, "connections/"+name))
 	return token
 }
 
@@ -105,7 +111,8 @@ func (e *engine) expires(t *testing.T, name string, alive func(token string) boo
 func (e *engine) stands(t *testing.T, name, status, reason string) {
 	t.Helper()
 	c := e.read(t, "connections/"+name)
-	assert.Equal(t, []any{status, reason}, []any{c["status"], c["status_reason"]}, "of %s, whose last error is %v", name, c["last_error"])
+	assert.Equal(t, []any{status, reason}, []any{c["status"], c["status_reason"]}, "of %s, whose last error is %v", name,
+		c["last_error"])
 }
 
 // answer is one answer of a service that was made and has not left.

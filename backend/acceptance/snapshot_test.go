@@ -33,12 +33,17 @@ func newRestored(t *testing.T, reuseWindow int) *restored {
 	require.NoError(t, err)
 	t.Cleanup(v.Stop)
 	e := mountOn(t, v.Vault)
-	r := &restored{engine: e, raft: v, short: e.newService(t, "short", providertest.WithLifetime(2*time.Second)), cut: e.newService(t, "cut")}
+	r := &restored{
+		engine: e, raft: v, short: e.newService(t, "short", providertest.WithLifetime(2*time.Second)),
+		cut: e.newService(t, "cut"),
+	}
 	r.server = e.newOIDC(t, "idp", "basic", stack.OIDCOptions{
 		RotateRefreshToken: "always", OIDCControl: stack.OIDCControl{ReuseWindow: reuseWindow},
 	})
 	e.connect(t, "rotated", "idp")
-	r.tokens = map[string]string{"rotated": e.token(t, "rotated"), "dead": r.short.adopt(t, "dead"), "cut": r.cut.adopt(t, "cut")}
+	r.tokens = map[string]string{
+		"rotated": e.token(t, "rotated"), "dead": r.short.adopt(t, "dead"), "cut": r.cut.adopt(t, "cut"),
+	}
 	e.write(t, "providers/openai", nil)
 	e.write(t, "connections/key", key("sk-acceptance-0123456789abcdef"))
 	e.write(t, "connections/rotated", map[string]any{"label": "as in the snapshot"})
@@ -73,7 +78,9 @@ func (r *restored) requests(t *testing.T, rotated, dead, cut int) {
 	t.Helper()
 	counts, err := r.server.Counts(t.Context())
 	require.NoError(t, err)
-	assert.Equal(t, []int{rotated, dead, cut}, []int{counts.Received["refresh_token"], r.short.Count("refresh"), r.cut.Count("refresh")})
+	assert.Equal(t, []int{rotated, dead, cut}, []int{
+		counts.Received["refresh_token"], r.short.Count("refresh"), r.cut.Count("refresh"),
+	})
 }
 
 // restore puts the snapshot in place, after everything was read once so that it could be remembered, and asserts that
@@ -135,7 +142,9 @@ func TestSnapshotRestoredPaused(t *testing.T) {
 // settles waits until a connection needs to be reconnected, and asserts why.
 func (e *engine) settles(t *testing.T, name, reason string) {
 	t.Helper()
-	require.Eventually(t, func() bool { return e.read(t, "connections/"+name)["status"] == "needs_reconnect" }, patience, 20*time.Millisecond)
+	require.Eventually(t, func() bool {
+		return e.read(t, "connections/"+name)["status"] == "needs_reconnect"
+	}, patience, 20*time.Millisecond)
 	e.stands(t, name, "needs_reconnect", reason)
 }
 

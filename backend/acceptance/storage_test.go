@@ -69,7 +69,8 @@ func (e *engine) served(t *testing.T, name string) (token string, warned bool) {
 	t.Helper()
 	answer, err := e.vault.Client.Logical().ReadWithContext(t.Context(), e.path+"/creds/"+name)
 	require.NoError(t, err)
-	return answer.Data["access_token"].(string), strings.Contains(strings.Join(answer.Warnings, "\n"), "storage refuses to save")
+	return answer.Data["access_token"].(string), strings.Contains(strings.Join(answer.Warnings, "\n"),
+		"storage refuses to save")
 }
 
 // rotate refreshes a connection whose new state storage refuses, and gives the new token.
@@ -91,7 +92,8 @@ func (s *service) rotate(t *testing.T, name string) string {
 	return token
 }
 
-// holds asserts that a token which storage refuses is served with a warning for a while, and nobody is asked for another.
+// holds asserts that a token which storage refuses is served with a warning for a while,
+// and nobody is asked for another.
 func (s *service) holds(t *testing.T, name, token string, while time.Duration) {
 	t.Helper()
 	asked := s.Count("refresh")
@@ -103,7 +105,8 @@ func (s *service) holds(t *testing.T, name, token string, while time.Duration) {
 	s.unsaved(t, 1)
 }
 
-// kept asserts that a token comes to be saved by itself: it is there for a plugin that knows nothing of the one before.
+// kept asserts that a token comes to be saved by itself:
+// it is there for a plugin that knows nothing of the one before.
 func (v fragile) kept(t *testing.T, s *service, name, token string) {
 	t.Helper()
 	asked := s.Count("refresh")
@@ -146,7 +149,8 @@ func TestStorageRefusesForAMoment(t *testing.T) {
 		assert.Equal(t, former, token)
 		require.Len(t, warnings, 1)
 		assert.Contains(t, warnings[0], "no token that lives as long as min_ttl can be had now: storage refuses the intent")
-		e.refusesWrite(t, http.StatusServiceUnavailable, "storage refuses the intent to refresh connection org/default/dead", "refresh/dead", nil)
+		e.refusesWrite(t, http.StatusServiceUnavailable, "storage refuses the intent to refresh connection org/default/dead",
+			"refresh/dead", nil)
 		assert.Zero(t, s.Count("refresh")+short.Count("refresh"))
 		for _, name := range []string{"living", "dead"} {
 			e.stands(t, name, "active", "")
@@ -240,7 +244,9 @@ func TestStorageRefusesForEver(t *testing.T) {
 			assert.Regexp(t, `\[ERROR\].*shutting down with states that storage refused.*count=1`, v.logged(t)[len(logged):])
 
 			// The start tries once what was cut off, and is refused.
-			require.Eventually(t, func() bool { return s.read(t, "connections/account")["status"] != "active" }, patience, 20*time.Millisecond)
+			require.Eventually(t, func() bool {
+				return s.read(t, "connections/account")["status"] != "active"
+			}, patience, 20*time.Millisecond)
 			for range 3 {
 				s.refusesWrite(t, http.StatusConflict, "needs to be reconnected (refresh_outcome_unknown)", "refresh/account", nil)
 				token, _ := s.served(t, "account")

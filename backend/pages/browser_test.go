@@ -35,8 +35,8 @@ type measured struct {
 	CodeRight   float64
 }
 
-// harness loads each page into a frame as wide as a phone. The pages themselves can run no script, so it is the frame's
-// parent that measures. The image delays the load event until the return page has led on.
+// harness loads each page into a frame as wide as a phone. The pages themselves can run no script, so it is the
+// frame's parent that measures. The image delays the load event until the return page has led on.
 const harness = `<!doctype html>
 %s
 <iframe src="/return"></iframe>
@@ -102,7 +102,8 @@ func TestInChromium(t *testing.T) {
 		if outcome == Return {
 			serve("/return", body)
 		}
-		fmt.Fprintf(&frames, `<iframe name=%q src="/still/%s" width="%d" height="700" style="border:0"></iframe>`, name, name, phoneWidth)
+		fmt.Fprintf(&frames, `<iframe name=%q src="/still/%s" width="%d" height="700" style="border:0"></iframe>`, name,
+			name, phoneWidth)
 	}
 	serve("/harness", fmt.Sprintf(harness, frames.String()))
 

@@ -39,7 +39,8 @@ type Page struct {
 	Mount            string           // where the engine is mounted, for the command to type: Confirm, Done
 	FlowID           string           // letters, digits, - and _: Confirm, Return, Done
 	ConfirmationCode providers.Secret // eight letters or digits: Confirm; Return unless the provider has confirm=false
-	ReturnURL        string           // Return: allow-listed by the caller; flow_id and confirmation_code are added here
+	// Return: allow-listed by the caller; flow_id and confirmation_code are added here
+	ReturnURL string
 }
 
 // How many runes of a name are shown. The longest legal connection path, user/<128>/<64>, fits.
@@ -109,7 +110,8 @@ func (p Page) view() (view, error) {
 	code := p.ConfirmationCode.Reveal()
 	wantsCode := p.Outcome == Confirm || p.Outcome == Return && code != ""
 	if wantsCode && !codePattern.MatchString(code) {
-		return view{}, errors.New("page: the confirmation code is not eight capital letters or digits: pass the one of the parked flow")
+		return view{}, errors.New("page: the confirmation code is not eight capital letters or digits: " +
+			"pass the one of the parked flow")
 	}
 	switch p.Outcome {
 	case Confirm:
@@ -142,8 +144,10 @@ func finishCommand(mount, flowID string) string {
 // the URL.
 func returnURL(raw string) (*url.URL, error) {
 	u, err := url.Parse(raw)
-	if err != nil || u.Host == "" || u.User != nil || !(u.Scheme == "https" || u.Scheme == "http" && isLoopback(u.Hostname())) {
-		return nil, errors.New("page: the return URL is neither https nor http to loopback, or names a user: mend return_urls of the provider")
+	if err != nil || u.Host == "" || u.User != nil || !(u.Scheme == "https" || u.Scheme == "http" &&
+		isLoopback(u.Hostname())) {
+		return nil, errors.New("page: the return URL is neither https nor http to loopback, or names a user: mend " +
+			"return_urls of the provider")
 	}
 	return u, nil
 }

@@ -156,13 +156,15 @@ func TestReturnURL(t *testing.T) {
 	tests := map[string]struct {
 		url, want string // want empty: refused
 	}{
-		"https":                {"https://app.example.com/done", "https://app.example.com/done?" + added},
-		"keeps its query":      {"https://app.example.com/?b=2&a=%31", "https://app.example.com/?b=2&a=%31&" + added},
-		"before the fragment":  {"https://app.example.com/#/done", "https://app.example.com/?" + added + "#/done"},
-		"loopback v4":          {"http://127.0.0.1:8765/cb", "http://127.0.0.1:8765/cb?" + added},
-		"loopback v6":          {"http://[::1]:8765/cb", "http://[::1]:8765/cb?" + added},
-		"localhost":            {"http://localhost:8765/cb", "http://localhost:8765/cb?" + added},
-		"quotes are encoded":   {`https://app.example.com/"'><script>`, "https://app.example.com/%22%27%3E%3Cscript%3E?" + added},
+		"https":               {"https://app.example.com/done", "https://app.example.com/done?" + added},
+		"keeps its query":     {"https://app.example.com/?b=2&a=%31", "https://app.example.com/?b=2&a=%31&" + added},
+		"before the fragment": {"https://app.example.com/#/done", "https://app.example.com/?" + added + "#/done"},
+		"loopback v4":         {"http://127.0.0.1:8765/cb", "http://127.0.0.1:8765/cb?" + added},
+		"loopback v6":         {"http://[::1]:8765/cb", "http://[::1]:8765/cb?" + added},
+		"localhost":           {"http://localhost:8765/cb", "http://localhost:8765/cb?" + added},
+		"quotes are encoded": {
+			`https://app.example.com/"'><script>`, "https://app.example.com/%22%27%3E%3Cscript%3E?" + added,
+		},
 		"plain http":           {"http://app.example.com/", ""},
 		"lookalike of loopbck": {"http://127.0.0.1.example.com/", ""},
 		"javascript":           {"javascript:alert(1)", ""},
@@ -217,14 +219,18 @@ func TestRenderRefusesIncompletePages(t *testing.T) {
 		spoil   func(*Page)
 		want    string
 	}{
-		"unknown outcome":       {Confirm, func(p *Page) { p.Outcome = 99 }, "outcome 99"},
-		"no provider":           {Denied, func(p *Page) { p.Provider = "\u200b" }, "provider and connection"},
-		"no connection":         {Denied, func(p *Page) { p.Connection = "" }, "provider and connection"},
-		"no flow id":            {Done, func(p *Page) { p.FlowID = "" }, "flow id"},
-		"flow id with a shell":  {Confirm, func(p *Page) { p.FlowID = "x;id" }, "flow id"},
-		"no code":               {Confirm, func(p *Page) { p.ConfirmationCode = providers.Secret{} }, "confirmation code"},
-		"short code":            {Confirm, func(p *Page) { p.ConfirmationCode = providers.NewSecret("ABC") }, "confirmation code"},
-		"return with odd code":  {Return, func(p *Page) { p.ConfirmationCode = providers.NewSecret("AB&x=1ZZ") }, "confirmation code"},
+		"unknown outcome":      {Confirm, func(p *Page) { p.Outcome = 99 }, "outcome 99"},
+		"no provider":          {Denied, func(p *Page) { p.Provider = "\u200b" }, "provider and connection"},
+		"no connection":        {Denied, func(p *Page) { p.Connection = "" }, "provider and connection"},
+		"no flow id":           {Done, func(p *Page) { p.FlowID = "" }, "flow id"},
+		"flow id with a shell": {Confirm, func(p *Page) { p.FlowID = "x;id" }, "flow id"},
+		"no code":              {Confirm, func(p *Page) { p.ConfirmationCode = providers.Secret{} }, "confirmation code"},
+		"short code": {Confirm, func(p *Page) {
+			p.ConfirmationCode = providers.NewSecret("ABC")
+		}, "confirmation code"},
+		"return with odd code": {Return, func(p *Page) {
+			p.ConfirmationCode = providers.NewSecret("AB&x=1ZZ")
+		}, "confirmation code"},
 		"return without target": {Return, func(p *Page) { p.ReturnURL = "" }, "return URL"},
 	}
 	for name, tc := range tests {
@@ -306,7 +312,8 @@ func TestPolicyAdmitsExactlyTheStyleOfThePage(t *testing.T) {
 			require.Len(t, policy, 2)
 			assert.Equal(t, "default-src 'none'; style-src 'sha256-"+base64.StdEncoding.EncodeToString(sum[:])+
 				"'; base-uri 'none'; form-action 'none'", policy[1])
-			assert.Less(t, strings.Index(page, policy[0]), strings.Index(page, "<style>"), "a policy counts from where it stands")
+			assert.Less(t, strings.Index(page, policy[0]), strings.Index(page, "<style>"),
+				"a policy counts from where it stands")
 			assert.NotRegexp(t, `(?i)<(script|link|img|iframe|form|object|base)|style=|\son[a-z]+=|@import|url\(`, page)
 			assert.Contains(t, page, `<meta name="referrer" content="no-referrer">`)
 			assert.Contains(t, page, `<meta name="robots" content="noindex, nofollow">`)

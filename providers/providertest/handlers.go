@@ -50,7 +50,8 @@ func (s *Server) exchange(w http.ResponseWriter, form url.Values) {
 	code := form.Get("code")
 	asked := s.codes[code]
 	delete(s.codes, code)
-	if asked == nil || asked.redirectURI != form.Get("redirect_uri") || !proves(asked.challenge, form.Get("code_verifier")) {
+	if asked == nil || asked.redirectURI != form.Get("redirect_uri") ||
+		!proves(asked.challenge, form.Get("code_verifier")) {
 		fail(w, http.StatusBadRequest, "invalid_grant")
 		return
 	}
@@ -161,7 +162,8 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	answer(w, map[string]any{
 		"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize", "token_endpoint": s.URL + "/token",
-		"revocation_endpoint": s.URL + "/revoke", "userinfo_endpoint": s.URL + "/userinfo", "jwks_uri": s.URL + "/jwks",
+		"revocation_endpoint": s.URL + "/revoke", "userinfo_endpoint": s.URL + "/userinfo",
+		"jwks_uri":                                       s.URL + "/jwks",
 		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"token_endpoint_auth_methods_supported":          []string{"client_secret_basic", "client_secret_post"},
 		"authorization_response_iss_parameter_supported": true,

@@ -138,7 +138,8 @@ func (s *Server) Definition() *providers.Definition {
 		ID: "test", Name: "Test",
 		Kinds: []providers.Kind{providers.KindAuthorizationCode, providers.KindClientCredentials},
 		Endpoints: map[providers.Step]providers.Template{
-			"authorize": s.at("/authorize"), "token": s.at("/token"), "revoke": s.at("/revoke"), "identity": s.at("/userinfo"),
+			"authorize": s.at("/authorize"), "token": s.at("/token"), "revoke": s.at("/revoke"),
+			"identity": s.at("/userinfo"),
 		},
 		Client:   providers.ClientSpec{Auth: []string{"basic", "post"}},
 		Refresh:  providers.Refresh{Token: refresh},

@@ -28,7 +28,8 @@ func TestSpentRefreshTokenEndsTheFamily(t *testing.T) {
 	require.NoError(t, err)
 	callback := server.Consent(t, address)
 	exchange := providers.ExchangeRequest{
-		Resolved: res, Code: providers.NewSecret(callback["code"]), Verifier: verifier, RedirectURI: "https://app.test/cb", Callback: callback,
+		Resolved: res, Code: providers.NewSecret(callback["code"]), Verifier: verifier, RedirectURI: "https://app.test/cb",
+		Callback: callback,
 	}
 	first, err := client.Exchange(t.Context(), app, exchange)
 	require.NoError(t, err)
@@ -54,8 +55,11 @@ func TestWrongVerifierAndSecret(t *testing.T) {
 		defer func() { _ = response.Body.Close() }()
 		return response.StatusCode
 	}
-	assert.Equal(t, http.StatusUnauthorized, form(url.Values{"client_id": {providertest.ClientID}, "client_secret": {"wrong"}}))
-	callback := server.Consent(t, server.URL+"/authorize?response_type=code&state=s&client_id="+providertest.ClientID+"&code_challenge=c")
+	assert.Equal(t, http.StatusUnauthorized, form(url.Values{
+		"client_id": {providertest.ClientID}, "client_secret": {"wrong"},
+	}))
+	callback := server.Consent(t,
+		server.URL+"/authorize?response_type=code&state=s&client_id="+providertest.ClientID+"&code_challenge=c")
 	assert.Equal(t, http.StatusBadRequest, form(url.Values{
 		"client_id": {providertest.ClientID}, "client_secret": {providertest.ClientSecret},
 		"grant_type": {"authorization_code"}, "code": {callback["code"]}, "code_verifier": {"wrong"},

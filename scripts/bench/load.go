@@ -22,8 +22,8 @@ func after(d time.Duration) <-chan struct{} {
 	return over
 }
 
-// load reads paths from all clients until stop closes: as fast as they can, or together at rate reads a second. At a rate,
-// a read counts from when its turn came, so that a slow one does not hide the wait of those behind it.
+// load reads paths from all clients until stop closes: as fast as they can, or together at rate reads a second. At a
+// rate, a read counts from when its turn came, so that a slow one does not hide the wait of those behind it.
 func (s *scale) load(ctx context.Context, stop <-chan struct{}, rate float64, next func() string) (sample, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)

@@ -1,7 +1,7 @@
 // Command bench measures the engine in a real Vault.
 //
-// By default it tells what reading a valid token costs, as a ratio to what Vault and its plugin boundary cost anyway: all
-// legs run in turn on one Vault in one run, so that the ratio holds whatever else the machine does.
+// By default it tells what reading a valid token costs, as a ratio to what Vault and its plugin boundary cost anyway:
+// all legs run in turn on one Vault in one run, so that the ratio holds whatever else the machine does.
 //
 // With -scale it tells what many connections cost, in three parts: idle (nothing is due), stall (a provider hangs) and
 // wave (many tokens fall due together). It writes scale.md and scale.png, and needs Linux.
@@ -48,7 +48,10 @@ func main() {
 
 	var err error
 	if *atScale {
-		o := scaleOptions{parts: strings.Split(*parts, ","), clients: *clients, quiet: *quiet, leg: *leg, stalled: *stalled, wave: *wave, life: *life, out: *out}
+		o := scaleOptions{
+			parts: strings.Split(*parts, ","), clients: *clients, quiet: *quiet, leg: *leg, stalled: *stalled,
+			wave: *wave, life: *life, out: *out,
+		}
 		if o.sizes, err = numbers(*sizes); err == nil {
 			err = runScale(ctx, o)
 		}
@@ -113,11 +116,13 @@ func run(ctx context.Context, clients int, leg time.Duration, pairs int) error {
 	for i := range ratios {
 		ratios[i] = paths[0].rates[i] / paths[1].rates[i]
 	}
-	fmt.Printf("machine: %s/%s, %d CPUs; %d clients, %d legs of %s each\n", runtime.GOOS, runtime.GOARCH, runtime.NumCPU(), clients, pairs, leg)
+	fmt.Printf("machine: %s/%s, %d CPUs; %d clients, %d legs of %s each\n", runtime.GOOS, runtime.GOARCH,
+		runtime.NumCPU(), clients, pairs, leg)
 	for _, p := range paths {
 		fmt.Printf("%-55s %8.0f reads/s (median)\n", p.title, median(p.rates))
 	}
-	fmt.Printf("%-55s %8.2f (median of %d pairs, from %.2f to %.2f)\n", "connectors / constant", median(ratios), pairs, slices.Min(ratios), slices.Max(ratios))
+	fmt.Printf("%-55s %8.2f (median of %d pairs, from %.2f to %.2f)\n", "connectors / constant", median(ratios), pairs,
+		slices.Min(ratios), slices.Max(ratios))
 	return nil
 }
 
@@ -133,9 +138,13 @@ func prepare(ctx context.Context, v *stack.Vault) error {
 	err := errors.Join(
 		write("connectors/providers/bench", map[string]any{
 			"definition": "oauth2", "client_id": "bench", "client_secret": "bench",
-			"endpoints": map[string]any{"authorize": "https://bench.invalid/authorize", "token": "https://bench.invalid/token"},
+			"endpoints": map[string]any{
+				"authorize": "https://bench.invalid/authorize", "token": "https://bench.invalid/token",
+			},
 		}),
-		write("connectors/connections/bench", map[string]any{"access_token": "xoxp-" + fmt.Sprintf("%064d", 1), "expires_in": "24h"}),
+		write("connectors/connections/bench", map[string]any{
+			"access_token": "xoxp-" + fmt.Sprintf("%064d", 1), "expires_in": "24h",
+		}),
 	)
 	if err != nil {
 		return err

@@ -26,7 +26,9 @@ func panels(rows []idleRow) []panel {
 	}{
 		{"Reads/s, the same thousand", 0, func(r idleRow) float64 { return r.hot.rate }},
 		{"Reads/s, any connection", 0, func(r idleRow) float64 { return r.all.rate }},
-		{"Idle CPU above none, s/min", 0.1, func(r idleRow) float64 { return (r.idle.plugin + r.idle.vault).Seconds() }},
+		{"Idle CPU above none, s/min", 0.1, func(r idleRow) float64 {
+			return (r.idle.plugin + r.idle.vault).Seconds()
+		}},
 		{"Memory of the plugin, MB", 150, func(r idleRow) float64 { return megabytes(r.memory) }},
 		{"Unseal to first read, s", 1, func(r idleRow) float64 { return r.firstRead.Seconds() }},
 		{"Unseal to full index, s", 60, func(r idleRow) float64 { return r.indexed.Seconds() }},

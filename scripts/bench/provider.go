@@ -27,10 +27,15 @@ func startProvider(delay time.Duration) (*provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &provider{url: "http://" + l.Addr().String() + "/token", asked: map[string]int{}, served: map[string]time.Time{}}
-	p.server = &http.Server{ReadHeaderTimeout: time.Minute, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		p.token(w, r, delay)
-	})}
+	p := &provider{
+		url: "http://" + l.Addr().String() + "/token", asked: map[string]int{}, served: map[string]time.Time{},
+	}
+	p.server = &http.Server{
+		ReadHeaderTimeout: time.Minute,
+		Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			p.token(w, r, delay)
+		}),
+	}
 	go func() { _ = p.server.Serve(l) }() // until close
 	return p, nil
 }
@@ -52,7 +57,8 @@ func (p *provider) token(w http.ResponseWriter, r *http.Request, delay time.Dura
 	}
 	w.Header().Set("Content-Type", "application/json")
 	err := json.NewEncoder(w).Encode(map[string]any{
-		"access_token": accessToken(spent + "-next"), "refresh_token": spent + "-next", "token_type": "bearer", "expires_in": 24 * 3600,
+		"access_token": accessToken(spent + "-next"), "refresh_token": spent + "-next", "token_type": "bearer",
+		"expires_in": 24 * 3600,
 	})
 	if err == nil {
 		p.mu.Lock()

@@ -107,7 +107,8 @@ func credential(provider string, i int) string {
 	return fmt.Sprintf("%s/creds/org/o%d/%s", mount, i/1000, imported(provider, i))
 }
 
-// populate imports the connections from, from+1 ... to-1 of a provider, and gives the time before which each had its token.
+// populate imports the connections from, from+1 ... to-1 of a provider,
+// and gives the time before which each had its token.
 func (s *scale) populate(ctx context.Context, provider string, from, to int, life time.Duration) ([]time.Time, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
@@ -123,7 +124,8 @@ func (s *scale) populate(ctx context.Context, provider string, from, to int, lif
 				name := imported(provider, i)
 				began[i-from] = time.Now()
 				err := s.write(ctx, fmt.Sprintf("connections/org/o%d/%s", i/1000, name), map[string]any{
-					"provider": provider, "access_token": accessToken(name), "refresh_token": name, "expires_in": int(life.Seconds()),
+					"provider": provider, "access_token": accessToken(name), "refresh_token": name,
+					"expires_in": int(life.Seconds()),
 				})
 				if err != nil {
 					cancel(err)
@@ -190,7 +192,8 @@ func (s *scale) eventually(ctx context.Context, limit time.Duration, what string
 	}
 }
 
-// call sends one request to the mount, with connections that are kept: the client of Vault's API keeps too few of them.
+// call sends one request to the mount, with connections that are kept:
+// the client of Vault's API keeps too few of them.
 func (s *scale) call(ctx context.Context, method, path string, body []byte) ([]byte, error) {
 	req, err := http.NewRequestWithContext(ctx, method, s.vault.Addr+"/v1/"+mount+"/"+path, bytes.NewReader(body))
 	if err != nil {

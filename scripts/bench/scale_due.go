@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// stall measures reads of valid tokens at half the rate that is possible, at rest and while a provider hangs with many of
-// its tokens due.
+// stall measures reads of valid tokens at half the rate that is possible, at rest and while a provider hangs with many
+// of its tokens due.
 func (s *scale) stall(ctx context.Context, out io.Writer) error {
 	const life = 40 * time.Second // due after some 30 s, the least time between two refreshes by the worker
 	hung, err := startProvider(-1)
@@ -57,14 +57,16 @@ func (s *scale) stall(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	asked, _, _ := hung.requests()
-	fmt.Fprintf(out, "\nReads of valid tokens at half the maximum of %.0f a second, %d tokens of a hanging provider due (at the end %d due, %d in flight, %d requests made).\n\n",
+	fmt.Fprintf(out, "\nReads of valid tokens at half the maximum of %.0f a second, %d tokens of a hanging provider "+
+		"due (at the end %d due, %d in flight, %d requests made).\n\n",
 		most.rate, s.stalled, end.Due, end.InFlight, asked)
 	fmt.Fprintln(out, "| | reads/s | p50, ms | p99, ms | worst, ms |\n|---|---|---|---|---|")
 	for _, r := range []struct {
 		title string
 		sample
 	}{{"at rest", atRest}, {"provider hangs", busy}} {
-		fmt.Fprintf(out, "| %s | %.0f | %.2f | %.2f | %.1f |\n", r.title, r.rate, milliseconds(r.p50), milliseconds(r.p99), milliseconds(r.worst))
+		fmt.Fprintf(out, "| %s | %.0f | %.2f | %.2f | %.1f |\n", r.title, r.rate, milliseconds(r.p50),
+			milliseconds(r.p99), milliseconds(r.worst))
 	}
 	fmt.Fprintf(out, "| ratio | | | %.2f | |\n", float64(busy.p99)/float64(atRest.p99))
 	// With its provider changed, no token of it will be refreshed any more: what is measured next is undisturbed.
@@ -129,10 +131,15 @@ func (s *scale) due(ctx context.Context, out io.Writer) error {
 
 	total, asked, served := far.requests()
 	o := judge(began, s.life, asked, served)
-	fmt.Fprintf(out, "\n%d tokens of %s, imported within %.0f s, fall due together at a provider %s away.\n\n", s.wave, s.life, importing.Seconds(), away)
-	fmt.Fprintln(out, "| refreshed | requests | asked twice | after expiry | least life left, s | from first to last, s | refreshes/s | CPU ms each, plugin + Vault | read p99 meanwhile, ms |\n|---|---|---|---|---|---|---|---|---|")
-	fmt.Fprintf(out, "| %d | %d | %d | %d | %.1f | %.1f | %.0f | %.2f + %.2f | %.1f |\n", len(served), total, o.repeated, o.late, o.least.Seconds(), o.took.Seconds(),
-		float64(s.wave)/o.took.Seconds(), milliseconds(spent.plugin)/float64(s.wave), milliseconds(spent.vault)/float64(s.wave), milliseconds(meanwhile.p99))
+	fmt.Fprintf(out, "\n%d tokens of %s, imported within %.0f s, fall due together at a provider %s away.\n\n", s.wave,
+		s.life, importing.Seconds(), away)
+	fmt.Fprintln(out, "| refreshed | requests | asked twice | after expiry | least life left, s | from first to "+
+		"last, s | refreshes/s | CPU ms each, plugin + Vault | read p99 meanwhile, ms "+
+		"|\n|---|---|---|---|---|---|---|---|---|")
+	fmt.Fprintf(out, "| %d | %d | %d | %d | %.1f | %.1f | %.0f | %.2f + %.2f | %.1f |\n", len(served), total,
+		o.repeated, o.late, o.least.Seconds(), o.took.Seconds(),
+		float64(s.wave)/o.took.Seconds(), milliseconds(spent.plugin)/float64(s.wave),
+		milliseconds(spent.vault)/float64(s.wave), milliseconds(meanwhile.p99))
 	return nil
 }
 

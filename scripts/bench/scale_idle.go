@@ -75,7 +75,9 @@ func (s *scale) grow(ctx context.Context, n int) (row idleRow, err error) {
 	var fault error
 	go func() {
 		defer close(filled)
-		fault = s.eventually(ctx, 5*time.Minute, "all connections are in the index", func(c counts) bool { return c.Scheduled == n })
+		fault = s.eventually(ctx, 5*time.Minute, "all connections are in the index", func(c counts) bool {
+			return c.Scheduled == n
+		})
 		row.indexed = time.Since(unsealed)
 	}()
 	if row.filling, err = s.load(ctx, filled, seldom, s.any(n)); err != nil {
@@ -138,7 +140,9 @@ func (s *scale) rest(ctx context.Context) (usage, error) {
 	}
 	used, err := s.use(ctx, s.quiet)
 	perMinute := float64(time.Minute) / float64(s.quiet)
-	return usage{vault: time.Duration(float64(used.vault) * perMinute), plugin: time.Duration(float64(used.plugin) * perMinute)}, err
+	return usage{
+		vault: time.Duration(float64(used.vault) * perMinute), plugin: time.Duration(float64(used.plugin) * perMinute),
+	}, err
 }
 
 // use gives the processor time that is used in the coming time.
@@ -157,12 +161,17 @@ func (s *scale) use(ctx context.Context, during time.Duration) (usage, error) {
 }
 
 func writeIdle(out io.Writer, none usage, rows []idleRow) {
-	fmt.Fprintf(out, "\nNothing due. CPU is above that of the same Vault without connections (plugin %.2f s, Vault %.2f s a minute).\n\n", none.plugin.Seconds(), none.vault.Seconds())
-	fmt.Fprintln(out, "| connections | CPU s/min, plugin | CPU s/min, Vault | plugin memory, MB | unseal to first read, s | to full index, s | p99 meanwhile, ms | reads/s, 1k of them | p50 / p99, ms | reads/s, any | p50 / p99, ms | imports/s |")
+	fmt.Fprintf(out, "\nNothing due. CPU is above that of the same Vault without connections (plugin %.2f s, Vault "+
+		"%.2f s a minute).\n\n", none.plugin.Seconds(), none.vault.Seconds())
+	fmt.Fprintln(out, "| connections | CPU s/min, plugin | CPU s/min, Vault | plugin memory, MB | unseal to first "+
+		"read, s | to full index, s | p99 meanwhile, ms | reads/s, 1k of them | p50 / p99, ms | reads/s, any | p50 "+
+		"/ p99, ms | imports/s |")
 	fmt.Fprintln(out, "|---|---|---|---|---|---|---|---|---|---|---|---|")
 	for _, r := range rows {
-		fmt.Fprintf(out, "| %d | %+.2f | %+.2f | %.0f | %.2f | %.1f | %.1f | %.0f | %.2f / %.2f | %.0f | %.2f / %.2f | %.0f |\n",
-			r.connections, r.idle.plugin.Seconds(), r.idle.vault.Seconds(), megabytes(r.memory), r.firstRead.Seconds(), r.indexed.Seconds(),
+		fmt.Fprintf(out, "| %d | %+.2f | %+.2f | %.0f | %.2f | %.1f | %.1f | %.0f | %.2f / %.2f | "+
+			"%.0f | %.2f / %.2f | %.0f |\n",
+			r.connections, r.idle.plugin.Seconds(), r.idle.vault.Seconds(), megabytes(r.memory), r.firstRead.Seconds(),
+			r.indexed.Seconds(),
 			milliseconds(r.filling.p99), r.hot.rate, milliseconds(r.hot.p50), milliseconds(r.hot.p99),
 			r.all.rate, milliseconds(r.all.p50), milliseconds(r.all.p99), r.imports)
 	}

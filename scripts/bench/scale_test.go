@@ -37,8 +37,11 @@ func TestPanels(t *testing.T) {
 	}
 	got := panels(rows)
 	require.Len(t, got, 6)
-	assert.Equal(t, panel{Title: "Idle CPU above none, s/min", Limit: 0.1, Points: [][2]float64{{1500, 0}, {10_000, -0.01}}}, got[2])
-	assert.Equal(t, panel{Title: "Memory of the plugin, MB", Limit: 150, Points: [][2]float64{{1500, 40}, {10_000, 50}}}, got[3])
+	assert.Equal(t, panel{
+		Title: "Idle CPU above none, s/min", Limit: 0.1, Points: [][2]float64{{1500, 0}, {10_000, -0.01}},
+	}, got[2])
+	assert.Equal(t, panel{Title: "Memory of the plugin, MB", Limit: 150, Points: [][2]float64{{1500, 40}, {10_000, 50}}},
+		got[3])
 }
 
 func TestJudge(t *testing.T) {
@@ -46,7 +49,9 @@ func TestJudge(t *testing.T) {
 	began := []time.Time{start, start.Add(time.Second), start.Add(2 * time.Second)}
 	asked := map[string]int{imported("far", 0): 1, imported("far", 1): 2, imported("far", 2): 1}
 	served := map[string]time.Time{
-		imported("far", 0): start.Add(8 * time.Second), imported("far", 1): start.Add(10 * time.Second), imported("far", 2): start.Add(13 * time.Second),
+		imported("far", 0): start.Add(8 * time.Second), imported("far", 1): start.Add(10 * time.Second),
+		imported("far", 2): start.Add(13 * time.Second),
 	}
-	assert.Equal(t, outcome{late: 1, repeated: 1, least: -time.Second, took: 5 * time.Second}, judge(began, 10*time.Second, asked, served))
+	assert.Equal(t, outcome{late: 1, repeated: 1, least: -time.Second, took: 5 * time.Second},
+		judge(began, 10*time.Second, asked, served))
 }

@@ -36,7 +36,9 @@ func (d *demo) publicURL() string {
 func (d *demo) apps() stack.EmulateOptions {
 	app := func(provider string) stack.EmulatedApp {
 		return stack.EmulatedApp{
-			ClientID: emulatedApp, ClientSecret: appSecret, RedirectURIs: []string{d.publicURL() + "/callback/" + provider},
+			ClientID: emulatedApp, ClientSecret: appSecret, RedirectURIs: []string{
+				d.publicURL() + "/callback/" + provider,
+			},
 			Scopes: []string{"chat:write", "channels:history", "users:read"},
 		}
 	}
@@ -80,7 +82,10 @@ func (d *demo) connect(ctx context.Context) error {
 	if page.Status != http.StatusOK || code == nil {
 		return fmt.Errorf("the callback answers %d and shows no confirmation code", page.Status)
 	}
-	connected, err := d.write(ctx, "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code[1]})
+	connected, err := d.write(ctx, "exchange", map[string]any{
+		"flow_id":           flow["flow_id"],
+		"confirmation_code": code[1],
+	})
 	if err != nil {
 		return err
 	}
@@ -143,7 +148,8 @@ then give the code that the last page shows:
 Vault's log is %[8]s
 Its audit log is %[9]s
 Ctrl-C stops everything and removes the files.
-`, mount, d.vault.Addr, d.vault.Token, connection, d.vault.Binary(), flow["url"], flow["flow_id"], d.vault.LogFile, d.vault.AuditFile)
+`, mount, d.vault.Addr, d.vault.Token, connection, d.vault.Binary(), flow["url"], flow["flow_id"],
+		d.vault.LogFile, d.vault.AuditFile)
 	return err
 }
 

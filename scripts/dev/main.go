@@ -16,7 +16,8 @@ import (
 const defaultPort = 8200 // Vault's own
 
 func main() {
-	once := flag.Bool("once", false, "connect an account, read its credential, then stop everything; fails unless it was right")
+	once := flag.Bool("once", false, "connect an account, read its credential, then stop everything; "+
+		"fails unless it was right")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()

@@ -1,5 +1,5 @@
-// Command plot draws panels of what grows with a number, given as JSON on its input, into the PNG file that it is given. It
-// is a module of its own so that the plugin does not depend on what draws.
+// Command plot draws panels of what grows with a number, given as JSON on its input, into the PNG file that it is
+// given. It is a module of its own so that the plugin does not depend on what draws.
 package main
 
 import (
@@ -77,7 +77,9 @@ func render(out io.Writer, panels []panel) error {
 	}
 	img := vgimg.New(columns*width, vg.Length(lines)*height)
 	pad := vg.Points(12)
-	tiles := draw.Tiles{Rows: lines, Cols: columns, PadX: pad, PadY: pad, PadTop: pad, PadBottom: pad, PadLeft: pad, PadRight: pad}
+	tiles := draw.Tiles{
+		Rows: lines, Cols: columns, PadX: pad, PadY: pad, PadTop: pad, PadBottom: pad, PadLeft: pad, PadRight: pad,
+	}
 	for i, row := range plot.Align(grid, tiles, draw.New(img)) {
 		for j, canvas := range row {
 			if grid[i][j] != nil {
@@ -126,7 +128,9 @@ func (p panel) draw() (*plot.Plot, error) {
 		}
 		limit.Color, limit.Dashes = grey, []vg.Length{vg.Points(4), vg.Points(3)}
 		d.Add(limit)
-		word, err := plotter.NewLabels(plotter.XYLabels{XYs: plotter.XYs{{X: first, Y: p.Limit}}, Labels: []string{"limit " + figure(p.Limit)}})
+		word, err := plotter.NewLabels(plotter.XYLabels{
+			XYs: plotter.XYs{{X: first, Y: p.Limit}}, Labels: []string{"limit " + figure(p.Limit)},
+		})
 		if err != nil {
 			return nil, err
 		}

@@ -164,7 +164,9 @@ func TestExternalSecretsOperator(t *testing.T) {
 	assert.LessOrEqual(t, every, 10*time.Minute, "the engine's margin")
 	require.Len(t, secret.Spec.DataFrom, 1)
 	source := secret.Spec.DataFrom[0].SourceRef.GeneratorRef
-	assert.Equal(t, []string{generator.APIVersion, generator.Kind, generator.Metadata.Name}, []string{source.APIVersion, source.Kind, source.Name})
+	assert.Equal(t, []string{generator.APIVersion, generator.Kind, generator.Metadata.Name}, []string{
+		source.APIVersion, source.Kind, source.Name,
+	})
 	assert.Equal(t, generator.Metadata.Namespace, secret.Metadata.Namespace, "a generator serves its own namespace")
 	assert.Equal(t, map[string]string{"access_token": "{{ .access_token }}"}, secret.Spec.Target.Template.Data)
 }

@@ -13,8 +13,8 @@ type Agent struct {
 	dir     string
 }
 
-// StartAgent starts a Vault Agent of this Vault's own binary with a configuration in HCL, which need not say where Vault
-// is. It returns at once: what the agent renders tells when it is ready.
+// StartAgent starts a Vault Agent of this Vault's own binary with a configuration in HCL, which need not say where
+// Vault is. It returns at once: what the agent renders tells when it is ready.
 func (v *Vault) StartAgent(config string) (*Agent, error) {
 	dir, err := os.MkdirTemp("", "agent-")
 	if err != nil {

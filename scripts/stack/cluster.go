@@ -32,7 +32,8 @@ type Node struct {
 	paused bool
 }
 
-// StartCluster starts, initialises and unseals a cluster, with the engine registered but not mounted. Ports are chosen.
+// StartCluster starts, initialises and unseals a cluster, with the engine registered but not mounted.
+// Ports are chosen.
 func StartCluster(ctx context.Context, tools Tools, o VaultOptions) (*Cluster, error) {
 	c := &Cluster{}
 	for _, id := range []string{"one", "two", "three"} {
@@ -116,10 +117,13 @@ func (c *Cluster) form(ctx context.Context) error {
 	for _, n := range c.Nodes[1:] {
 		n.unsealKey, n.version = first.unsealKey, first.version
 		n.useToken(first.Token)
-		if err := n.awaitHealth(ctx, func(status int) bool { return status == http.StatusNotImplemented }); err != nil {
+		if err := n.awaitHealth(ctx, func(status int) bool {
+			return status == http.StatusNotImplemented
+		}); err != nil {
 			return err
 		}
-		if _, err := n.Client.Sys().RaftJoinWithContext(ctx, &api.RaftJoinRequest{LeaderAPIAddr: first.Addr}); err != nil {
+		if _, err := n.Client.Sys().RaftJoinWithContext(ctx,
+			&api.RaftJoinRequest{LeaderAPIAddr: first.Addr}); err != nil {
 			return fmt.Errorf("join node %s: %w", n.id, err)
 		}
 		// Once: a second key while Vault still works on the first leaves it with two standby loops.
@@ -151,8 +155,8 @@ func (n *Node) voters(ctx context.Context) (int, error) {
 	return len(state.Voters), nil
 }
 
-// Active waits until a node serves requests, and gives it. Nodes named in except do not count: one that was paused goes
-// on for a moment as if it still led.
+// Active waits until a node serves requests, and gives it. Nodes named in except do not count: one that was paused
+// goes on for a moment as if it still led.
 func (c *Cluster) Active(ctx context.Context, except ...*Node) (*Node, error) {
 	ctx, cancel := context.WithTimeout(ctx, startTime)
 	defer cancel()
@@ -229,13 +233,17 @@ func (n *Node) Continue() {
 
 // Unseal unseals a node that was sealed and goes on running, and waits until it takes part again.
 func (n *Node) Unseal(ctx context.Context) error {
-	if err := n.awaitHealth(ctx, func(status int) bool { return status == http.StatusServiceUnavailable }); err != nil {
+	if err := n.awaitHealth(ctx, func(status int) bool {
+		return status == http.StatusServiceUnavailable
+	}); err != nil {
 		return err
 	}
 	if _, err := n.Client.Sys().UnsealWithContext(ctx, n.unsealKey); err != nil {
 		return fmt.Errorf("unseal node %s: %w", n.id, err)
 	}
-	return n.awaitHealth(ctx, func(status int) bool { return status == http.StatusOK || status == http.StatusTooManyRequests })
+	return n.awaitHealth(ctx, func(status int) bool {
+		return status == http.StatusOK || status == http.StatusTooManyRequests
+	})
 }
 
 // Restart starts a node that was killed, on its data and port, and unseals it.

@@ -65,7 +65,8 @@ func (e *Emulate) start(ctx context.Context, tools Tools, o EmulateOptions) erro
 		*origin = fmt.Sprintf("http://127.0.0.1:%d", port+i)
 	}
 	// Its own script rather than npx, which would leave the server behind when it is told to end.
-	cmd := exec.Command(tools.Node, filepath.Join(tools.ServersDir, "node_modules", "emulate", "dist", "index.js"), "start",
+	cmd := exec.Command(tools.Node, filepath.Join(tools.ServersDir, "node_modules", "emulate", "dist", "index.js"),
+		"start",
 		"--port", strconv.Itoa(port), "--service", "slack,github,google", "--seed", seed)
 	cmd.Dir = e.dir
 	cmd.Env = environment(e.dir)
@@ -87,8 +88,9 @@ func (o EmulateOptions) seed() map[string]any {
 	type object = map[string]any
 	app := func(a EmulatedApp) []object {
 		return []object{{
-			"name": "Connectors", "client_id": a.ClientID, "client_secret": a.ClientSecret, "redirect_uris": a.RedirectURIs,
-			"scopes": a.Scopes,
+			"name": "Connectors", "client_id": a.ClientID, "client_secret": a.ClientSecret,
+			"redirect_uris": a.RedirectURIs,
+			"scopes":        a.Scopes,
 		}}
 	}
 	users := func(key string) (list []object) {
@@ -98,14 +100,16 @@ func (o EmulateOptions) seed() map[string]any {
 		return list
 	}
 	return object{
-		"slack":  object{"team": object{"name": "Acme", "domain": "acme"}, "users": users("name"), "oauth_apps": app(o.Slack)},
+		"slack": object{
+			"team": object{"name": "Acme", "domain": "acme"}, "users": users("name"), "oauth_apps": app(o.Slack),
+		},
 		"github": object{"users": users("login"), "oauth_apps": app(o.GitHub)},
 		"google": object{"users": users("name"), "oauth_clients": app(o.Google)},
 	}
 }
 
-// Endpoints gives the URLs of a service by step, for a provider that is to talk to the emulator instead: those of every
-// step of the definitions slack, github and google, so that nothing is left to reach the real service.
+// Endpoints gives the URLs of a service by step, for a provider that is to talk to the emulator instead: those of
+// every step of the definitions slack, github and google, so that nothing is left to reach the real service.
 func (e *Emulate) Endpoints(definition string) map[string]string {
 	switch definition {
 	case "slack":

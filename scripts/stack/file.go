@@ -37,17 +37,18 @@ func (f *FileVault) configure() error {
 	if err := f.keepOnDisk("file", ""); err != nil || os.Geteuid() != 0 {
 		return err
 	}
-	// A folder's mode holds nobody back who runs as root, as containers often do. This Vault goes without that privilege,
-	// which takes the setpriv of Linux.
+	// A folder's mode holds nobody back who runs as root, as containers often do. This Vault goes without that
+	// privilege, which takes the setpriv of Linux.
 	wrapper := filepath.Join(f.dir, "vault")
-	script := "#!/bin/sh\nexec setpriv --bounding-set=-dac_override '" + strings.ReplaceAll(f.tools.VaultBin, "'", `'\''`) + `' "$@"` + "\n"
+	script := "#!/bin/sh\nexec setpriv --bounding-set=-dac_override '" +
+		strings.ReplaceAll(f.tools.VaultBin, "'", `'\''`) + `' "$@"` + "\n"
 	f.tools.VaultBin = wrapper
 	return os.WriteFile(wrapper, []byte(script), 0o700)
 }
 
 // Refuse makes storage refuse what is written or deleted in a folder of a mount's keys, as a file system does that
-// turned read-only, until lift is called. Reads and lists go on. Vault removes a folder whose last key it deletes, and the refusal
-// with it.
+// turned read-only, until lift is called. Reads and lists go on. Vault removes a folder whose last key it deletes, and
+// the refusal with it.
 func (f *FileVault) Refuse(ctx context.Context, mount, folder string) (lift func() error, err error) {
 	m, err := f.Client.Sys().GetMountWithContext(ctx, mount)
 	if err != nil {

@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// The oldest Vault that is taken from the PATH. Vault has plugins that are multiplexed and have versions, as the engine
-// needs them, since 1.12. Tests run with the one that scripts/vault pins alone, so the bound leaves a distance.
+// The oldest Vault that is taken from the PATH. Vault has plugins that are multiplexed and have versions, as the
+// engine needs them, since 1.12. Tests run with the one that scripts/vault pins alone, so the bound leaves a distance.
 const (
 	oldestMajor = 1
 	oldestMinor = 16

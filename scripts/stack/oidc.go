@@ -18,16 +18,17 @@ import (
 //go:embed oidc.mjs
 var oidcScript []byte
 
-// OIDCOptions set up an OpenID provider. Its clients are named by how they authenticate at the token endpoint: "basic",
-// "post", "public" (PKCE required) and "machine" (basic, for client_credentials with the scopes "read write"). Any login
-// name will do; it becomes the subject.
+// OIDCOptions set up an OpenID provider. Its clients are named by how they authenticate at the token endpoint:
+// "basic", "post", "public" (PKCE required) and "machine" (basic, for client_credentials with the scopes "read
+// write"). Any login name will do; it becomes the subject.
 type OIDCOptions struct {
-	Port               int      `json:"port"`                 // 0: a free one
-	RedirectURIs       []string `json:"redirect_uris"`        // registered for all clients but machine
-	ClientSecret       string   `json:"client_secret"`        // of all clients but public
-	RotateRefreshToken string   `json:"rotate_refresh_token"` // "always", or "" for the server's default: public clients only
-	AccessTokenTTL     int      `json:"access_token_ttl"`     // seconds; 0: an hour
-	RefreshTokenTTL    int      `json:"refresh_token_ttl"`    // seconds; 0: fourteen days
+	Port         int      `json:"port"`          // 0: a free one
+	RedirectURIs []string `json:"redirect_uris"` // registered for all clients but machine
+	ClientSecret string   `json:"client_secret"` // of all clients but public
+	// "always", or "" for the server's default: public clients only
+	RotateRefreshToken string `json:"rotate_refresh_token"`
+	AccessTokenTTL     int    `json:"access_token_ttl"`  // seconds; 0: an hour
+	RefreshTokenTTL    int    `json:"refresh_token_ttl"` // seconds; 0: fourteen days
 	OIDCControl
 }
 
@@ -37,7 +38,8 @@ type OIDCControl struct {
 	ReuseWindow  int `json:"reuse_window"`   // seconds for which a rotated refresh token is still taken
 }
 
-// OIDCCounts counts token requests by grant_type: what has been received and handled, and what was answered with tokens.
+// OIDCCounts counts token requests by grant_type: what has been received and handled,
+// and what was answered with tokens.
 type OIDCCounts struct {
 	Received map[string]int `json:"received"`
 	Answered map[string]int `json:"answered"`

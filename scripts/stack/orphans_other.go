@@ -21,7 +21,8 @@ func groupMembers(group int) ([]int, error) {
 			pid, pgid int
 			state     string
 		)
-		if _, err := fmt.Sscan(string(line), &pid, &pgid, &state); err == nil && pgid == group && !strings.HasPrefix(state, "Z") {
+		if _, err := fmt.Sscan(string(line), &pid, &pgid, &state); err == nil && pgid == group &&
+			!strings.HasPrefix(state, "Z") {
 			members = append(members, pid)
 		}
 	}

@@ -17,9 +17,9 @@ import (
 	"sync/atomic"
 )
 
-// network is what the nodes of a cluster reach each other by, for raft and for the requests that standbys pass on. Each
-// node tells the others a door of ours in place of its own listener, so that a node can be cut off as a failing network
-// would do it. Clients and providers do not come by here.
+// network is what the nodes of a cluster reach each other by, for raft and for the requests that standbys pass on.
+// Each node tells the others a door of ours in place of its own listener, so that a node can be cut off as a failing
+// network would do it. Clients and providers do not come by here.
 type network struct {
 	mu     sync.Mutex
 	doors  []*door
@@ -49,8 +49,8 @@ type island struct {
 	mute, deaf bool
 }
 
-// Isolate cuts a node off from its peers, until Heal. Its clients still reach it, and it reaches the providers. It works
-// where the system tells who holds a connection: on Linux.
+// Isolate cuts a node off from its peers, until Heal. Its clients still reach it, and it reaches the providers. It
+// works where the system tells who holds a connection: on Linux.
 func (c *Cluster) Isolate(n *Node) error {
 	return c.network.cut(&island{door: n.door, pid: n.process.pid, mute: true, deaf: true})
 }
@@ -197,8 +197,8 @@ func (n *network) heal() {
 	}
 }
 
-// part has a link lose what crosses the island's shore. A node has one address for all its peers, so who called is known
-// only from the system.
+// part has a link lose what crosses the island's shore. A node has one address for all its peers, so who called is
+// known only from the system.
 func (i *island) part(l *link) error {
 	sent, heard := &l.toCaller, &l.toHome
 	if l.door != i.door {

@@ -40,7 +40,8 @@ func (v *Vault) register(ctx context.Context) error {
 	}
 	sum := sha256.Sum256(content)
 	err = v.Client.Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
-		Name: PluginName, Type: api.PluginTypeSecrets, Command: PluginName, SHA256: hex.EncodeToString(sum[:]), Version: v.version,
+		Name: PluginName, Type: api.PluginTypeSecrets, Command: PluginName, SHA256: hex.EncodeToString(sum[:]),
+		Version: v.version,
 	})
 	if err != nil {
 		return fmt.Errorf("register the plugin: %w", err)

@@ -95,7 +95,9 @@ func (r *RaftVault) unseal(ctx context.Context) error {
 }
 
 func (v *Vault) unsealWith(ctx context.Context, key string) error {
-	if err := v.awaitHealth(ctx, func(status int) bool { return status == http.StatusServiceUnavailable }); err != nil {
+	if err := v.awaitHealth(ctx, func(status int) bool {
+		return status == http.StatusServiceUnavailable
+	}); err != nil {
 		return err
 	}
 	if _, err := v.Client.Sys().UnsealWithContext(ctx, key); err != nil {

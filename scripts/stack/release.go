@@ -29,7 +29,8 @@ func (v *Vault) AddRelease(ctx context.Context, binary string) (version string, 
 	}
 	sum := sha256.Sum256(content)
 	err = v.Client.Sys().RegisterPluginWithContext(ctx, &api.RegisterPluginInput{
-		Name: PluginName, Type: api.PluginTypeSecrets, Command: command, SHA256: hex.EncodeToString(sum[:]), Version: version,
+		Name: PluginName, Type: api.PluginTypeSecrets, Command: command, SHA256: hex.EncodeToString(sum[:]),
+		Version: version,
 	})
 	if err != nil {
 		return "", fmt.Errorf("register the release %s: %w", version, err)
@@ -51,7 +52,8 @@ func (v *Vault) MountRelease(ctx context.Context, path, version string) error {
 // SwitchRelease has a mount run another release on the same storage, as an operator does who upgrades or goes back.
 func (v *Vault) SwitchRelease(ctx context.Context, path, version string) error {
 	sys := v.Client.Sys()
-	if err := sys.TuneMountAllowNilWithContext(ctx, path, api.TuneMountConfigInput{PluginVersion: &version}); err != nil {
+	if err := sys.TuneMountAllowNilWithContext(ctx, path,
+		api.TuneMountConfigInput{PluginVersion: &version}); err != nil {
 		return fmt.Errorf("tune %s to the release %s: %w", path, version, err)
 	}
 	if _, err := sys.ReloadPluginWithContext(ctx, &api.ReloadPluginInput{Mounts: []string{path + "/"}}); err != nil {

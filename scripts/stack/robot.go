@@ -41,9 +41,9 @@ type Page struct {
 	Body   string
 }
 
-// Walk opens start and clicks on until the browser is about to ask for a URL that begins with target, such as a redirect
-// URI. It returns that request without sending it: nobody need listen there. Its parameters are in URL.Query, or, when
-// the provider answers by form_post, in PostForm.
+// Walk opens start and clicks on until the browser is about to ask for a URL that begins with target, such as a
+// redirect URI. It returns that request without sending it: nobody need listen there. Its parameters are in URL.Query,
+// or, when the provider answers by form_post, in PostForm.
 func (r *Robot) Walk(ctx context.Context, start, target string) (*http.Request, error) {
 	next, err := http.NewRequestWithContext(ctx, http.MethodGet, start, nil)
 	if err != nil {
@@ -172,7 +172,9 @@ func isRefusal(n *html.Node) bool {
 		return false
 	}
 	label := strings.ToLower(text(n))
-	return slices.ContainsFunc([]string{"cancel", "deny", "abort"}, func(word string) bool { return strings.Contains(label, word) })
+	return slices.ContainsFunc([]string{"cancel", "deny", "abort"}, func(word string) bool {
+		return strings.Contains(label, word)
+	})
 }
 
 func find(n *html.Node, is func(*html.Node) bool) *html.Node {

@@ -59,9 +59,11 @@ func TestRobot(t *testing.T) {
 		form  string // the form posted there
 		err   string
 	}{
-		"chooses its account":        {start: "/accounts", user: "alice", want: "account=u2"},
-		"else the first":             {start: "/accounts", user: "carol", want: "account=u1"},
-		"fills a form":               {start: "/login", user: "alice", want: "csrf=1&do=allow&login=alice&pw=any&realm=acme&remember=on"},
+		"chooses its account": {start: "/accounts", user: "alice", want: "account=u2"},
+		"else the first":      {start: "/accounts", user: "carol", want: "account=u1"},
+		"fills a form": {
+			start: "/login", user: "alice", want: "csrf=1&do=allow&login=alice&pw=any&realm=acme&remember=on",
+		},
 		"refuses":                    {start: "/accounts", user: "alice", deny: true, want: "error=access_denied"},
 		"is posted to the landing":   {start: "/form-post", form: "code=c"},
 		"keeps cookies":              {start: "/set", want: "kept"},

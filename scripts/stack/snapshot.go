@@ -15,8 +15,8 @@ func (r *RaftVault) Snapshot(ctx context.Context) ([]byte, error) {
 	return saved.Bytes(), nil
 }
 
-// Restore puts a snapshot of this Vault in the place of what it holds. Vault answers before that has happened: wait for
-// something that only the snapshot holds.
+// Restore puts a snapshot of this Vault in the place of what it holds. Vault answers before that has happened: wait
+// for something that only the snapshot holds.
 func (r *RaftVault) Restore(ctx context.Context, snapshot []byte) error {
 	if err := r.Client.Sys().RaftSnapshotRestoreWithContext(ctx, bytes.NewReader(snapshot), false); err != nil {
 		return fmt.Errorf("restore a snapshot: %w", err)

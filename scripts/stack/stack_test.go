@@ -113,8 +113,11 @@ func TestOIDCRotation(t *testing.T) {
 		reusable bool
 	}{
 		"default: a confidential client keeps its token": {rotates: false, reusable: true},
-		"always":                    {options: stack.OIDCOptions{RotateRefreshToken: "always"}, rotates: true},
-		"always, with reuse window": {options: stack.OIDCOptions{RotateRefreshToken: "always", OIDCControl: stack.OIDCControl{ReuseWindow: 60}}, rotates: true, reusable: true},
+		"always": {options: stack.OIDCOptions{RotateRefreshToken: "always"}, rotates: true},
+		"always, with reuse window": {
+			options: stack.OIDCOptions{RotateRefreshToken: "always", OIDCControl: stack.OIDCControl{ReuseWindow: 60}},
+			rotates: true, reusable: true,
+		},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -149,7 +152,8 @@ func TestOIDCTokenDelay(t *testing.T) {
 	failed := make(chan error)
 	go func() {
 		values := url.Values{"grant_type": {"client_credentials"}, "client_id": {"machine"}}
-		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.Issuer+"/token", strings.NewReader(values.Encode()))
+		req, _ := http.NewRequestWithContext(ctx, http.MethodPost, server.Issuer+"/token",
+			strings.NewReader(values.Encode()))
 		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		req.SetBasicAuth(c.ClientID, c.ClientSecret)
 		_, err := http.DefaultClient.Do(req)
@@ -179,7 +183,9 @@ func TestOIDCDevice(t *testing.T) {
 
 func TestEmulate(t *testing.T) {
 	app := func(id string) stack.EmulatedApp {
-		return stack.EmulatedApp{ClientID: id, ClientSecret: "s3cret", RedirectURIs: []string{landing}, Scopes: []string{"chat:write"}}
+		return stack.EmulatedApp{
+			ClientID: id, ClientSecret: "s3cret", RedirectURIs: []string{landing}, Scopes: []string{"chat:write"},
+		}
 	}
 	servers, err := stack.StartEmulate(t.Context(), locate(t), stack.EmulateOptions{
 		Slack: app("slack-id"), GitHub: app("github-id"), Google: app("google-id"),
@@ -189,8 +195,10 @@ func TestEmulate(t *testing.T) {
 	tests := map[string]struct {
 		id, authorize, token, scope string
 	}{
-		"Slack":  {"slack-id", servers.Slack + "/oauth/v2/authorize", servers.Slack + "/api/oauth.v2.access", "chat:write"},
-		"GitHub": {"github-id", servers.GitHub + "/login/oauth/authorize", servers.GitHub + "/login/oauth/access_token", "repo"},
+		"Slack": {"slack-id", servers.Slack + "/oauth/v2/authorize", servers.Slack + "/api/oauth.v2.access", "chat:write"},
+		"GitHub": {
+			"github-id", servers.GitHub + "/login/oauth/authorize", servers.GitHub + "/login/oauth/access_token", "repo",
+		},
 		"Google": {"google-id", servers.Google + "/o/oauth2/v2/auth", servers.Google + "/oauth2/token", "email"},
 	}
 	for name, tc := range tests {

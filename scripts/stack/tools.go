@@ -44,7 +44,8 @@ func locate(ctx context.Context, progress io.Writer, vault string) (Tools, error
 		cmd.Stderr = progress
 		out, err := cmd.Output()
 		if err != nil {
-			return Tools{}, fmt.Errorf("scripts/tool.sh %s failed (%w): see what it printed, or name a binary by VAULT_BIN, NODE", name, err)
+			return Tools{}, fmt.Errorf("scripts/tool.sh %s failed (%w): see what it printed, or name "+
+				"a binary by VAULT_BIN, NODE", name, err)
 		}
 		*path = strings.TrimSpace(string(out))
 	}

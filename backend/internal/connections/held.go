@@ -241,7 +241,8 @@ func (r *Repository) save(ctx context.Context, k store.Key, s *slot) error {
 	next := s.overlay(base)
 	leads := stored != nil && stored.Serial > tried // another node does
 	if next == nil || leads {
-		r.logger.Warn("dropped a credential that storage had refused: storage has a newer state", "connection", k.String())
+		r.logger.Warn("dropped a credential that storage had refused: storage has a newer state",
+			"connection", k.String())
 		r.letGo(s)
 		r.tellLate(s)
 	} else {

@@ -136,7 +136,7 @@ func TestKeep(t *testing.T) {
 		require.False(t, saved)
 		require.Zero(t, b.Unsaved())
 	})
-	bubble(t, "does not bring back what storage showed to be gone since the caller read it", func(t *testing.T, b *bench) {
+	bubble(t, "does not bring back what was gone from storage since it was read", func(t *testing.T, b *bench) {
 		known := b.get(t)
 		defer b.Pin(key)()
 		b.refuse(isWrite)
@@ -355,7 +355,7 @@ func TestKeep(t *testing.T) {
 		require.True(t, <-kept)
 		b.serves(t, "1", "", false)
 	})
-	bubble(t, "answers no reader with nothing when a read under way brings something newer", func(t *testing.T, b *bench) {
+	bubble(t, "answers readers while a read under way brings something newer", func(t *testing.T, b *bench) {
 		known := b.get(t)
 		release := make(chan struct{})
 		b.store = store.New(&slowReads{Storage: b.storage, hold: testenv.Nth(1, isRead), release: release})
@@ -460,7 +460,7 @@ func TestKeepOfRenewals(t *testing.T) {
 		require.Equal(t, 1, b.Flush(ctx))
 		requireIs(t, b.stored(t), "1", "")
 	})
-	bubble(t, "one is saved over itself and over those held before it, if they landed late", func(t *testing.T, b *bench) {
+	bubble(t, "one is saved over itself and over earlier ones that landed late", func(t *testing.T, b *bench) {
 		known := b.get(t)
 		land := b.late(t, func() error {
 			_, _, err := b.Keep(ctx, key, renewal, known, renew("1"))

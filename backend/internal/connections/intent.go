@@ -33,7 +33,9 @@ func (r *Repository) Abandon(k store.Key, generation uint64) {
 // Intend stores that the grant of this generation is about to be spent. Nothing may be sent unless it succeeds: a node
 // that may no longer write finds out here. doubt tells that an earlier intent for the same grant stands whose answer
 // nobody knows.
-func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64, now time.Time) (doubt bool, err error) {
+func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
+	now time.Time,
+) (doubt bool, err error) {
 	s := r.acquire(k)
 	defer r.release(s)
 	if err := s.lock(ctx); err != nil {
@@ -47,13 +49,15 @@ func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
 	if err != nil && !store.Unusable(err) {
 		return false, err
 	}
-	// One for a later generation stands when what came of an earlier spending was never saved. One that cannot be decoded
-	// may be for any.
+	// One for a later generation stands when what came of an earlier spending was never saved. One that cannot be
+	// decoded may be for any.
 	former := s.openIntent()
 	answered := former != nil && former.answered && former.generation == generation
 	doubt = (err != nil || open != nil && open.Generation >= generation) && !answered
 	s.setIntent(&intent{generation: generation, out: true})
-	if err := r.o.Store.PutIntent(ctx, k, &store.Intent{Key: k.String(), Generation: generation, Time: now}); err != nil {
+	if err := r.o.Store.PutIntent(ctx, k, &store.Intent{
+		Key: k.String(), Generation: generation, Time: now,
+	}); err != nil {
 		if !doubt && !store.IsReadOnly(err) {
 			former = &intent{generation: generation, answered: true} // it may land, and nothing was sent
 		}
@@ -97,8 +101,8 @@ func (r *Repository) endIntent(ctx context.Context, k store.Key, s *slot) error 
 	return err
 }
 
-// endAnswered removes the intent whose answer was held, and is saved now or dropped. Where another node leads the intent
-// may be that node's.
+// endAnswered removes the intent whose answer was held, and is saved now or dropped. Where another node leads the
+// intent may be that node's.
 func (r *Repository) endAnswered(ctx context.Context, k store.Key, s *slot, leads bool) {
 	switch open := s.openIntent(); {
 	case open == nil || !open.answered:
@@ -154,7 +158,8 @@ func (r *Repository) Recover(ctx context.Context) (found []store.Key, failed err
 			k, err = store.ParseKey(i.Key)
 		}
 		if err != nil {
-			r.logger.Warn("an intent cannot be decoded, so the refresh that it tells of is not tried again", "intent", id, "error", err)
+			r.logger.Warn("an intent cannot be decoded, so the refresh that it tells of is not tried again",
+				"intent", id, "error", err)
 			continue
 		}
 		s := r.acquire(k)

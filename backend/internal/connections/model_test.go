@@ -26,9 +26,10 @@ var (
 	seed  = flag.Uint64("seed", 1, "the first of them")
 )
 
-// TestModel lets people and providers change one connection all at once, while storage refuses, hangs, and makes writes
-// that it failed, at once or within a minute. It checks what must hold all along and, once the trouble is over, at the
-// end. A seed repeats its run closely, but not to the letter: who comes first at the same instant is for the scheduler.
+// TestModel lets people and providers change one connection all at once, while storage refuses, hangs, and makes
+// writes that it failed, at once or within a minute. It checks what must hold all along and, once the trouble is over,
+// at the end. A seed repeats its run closely, but not to the letter:
+// who comes first at the same instant is for the scheduler.
 func TestModel(t *testing.T) {
 	for i := range *seeds {
 		seed := *seed + uint64(i)

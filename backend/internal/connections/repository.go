@@ -65,8 +65,8 @@ func New(o Options) *Repository {
 	return r
 }
 
-// Get answers a connection as it is: what is held in memory, else what storage has. nil when there is none. unsaved tells
-// that storage does not have it, so that it would be lost with this process.
+// Get answers a connection as it is: what is held in memory, else what storage has. nil when there is none. unsaved
+// tells that storage does not have it, so that it would be lost with this process.
 func (r *Repository) Get(ctx context.Context, k store.Key) (c *store.Connection, unsaved bool, err error) {
 	s := r.acquire(k)
 	defer r.release(s)
@@ -98,20 +98,23 @@ func (r *Repository) Look(ctx context.Context, k store.Key) (*store.Connection, 
 	return c, err
 }
 
-// Update changes a connection under its lock. change gets a copy, nil when there is none, and returns what to store; nil
-// leaves everything as it is. When storage refuses, nothing has changed as far as anybody here is told.
-func (r *Repository) Update(ctx context.Context, k store.Key, act Act, change func(*store.Connection) (*store.Connection, error),
+// Update changes a connection under its lock. change gets a copy, nil when there is none, and returns what to store;
+// nil leaves everything as it is. When storage refuses, nothing has changed as far as anybody here is told.
+func (r *Repository) Update(ctx context.Context, k store.Key, act Act,
+	change func(*store.Connection) (*store.Connection, error),
 ) (*store.Connection, error) {
 	return r.update(ctx, k, act, change, false)
 }
 
 // Replace is Update for a write that brings a whole connection: an entry that no release can decode counts as none.
-func (r *Repository) Replace(ctx context.Context, k store.Key, act Act, change func(*store.Connection) (*store.Connection, error),
+func (r *Repository) Replace(ctx context.Context, k store.Key, act Act,
+	change func(*store.Connection) (*store.Connection, error),
 ) (*store.Connection, error) {
 	return r.update(ctx, k, act, change, true)
 }
 
-func (r *Repository) update(ctx context.Context, k store.Key, act Act, change func(*store.Connection) (*store.Connection, error),
+func (r *Repository) update(ctx context.Context, k store.Key, act Act,
+	change func(*store.Connection) (*store.Connection, error),
 	overDamaged bool,
 ) (*store.Connection, error) {
 	s := r.acquire(k)
@@ -222,8 +225,8 @@ func (r *Repository) Invalidate(k store.Key) {
 	}
 }
 
-// Pin keeps in memory what is known of a connection until release is called: whoever is about to ask a provider keeps the
-// answer by it, should storage be silent by then.
+// Pin keeps in memory what is known of a connection until release is called: whoever is about to ask a provider keeps
+// the answer by it, should storage be silent by then.
 func (r *Repository) Pin(k store.Key) (release func()) {
 	s := r.acquire(k)
 	return func() { r.release(s) }
@@ -254,14 +257,16 @@ func (r *Repository) read(ctx context.Context, k store.Key, s *slot) (*store.Con
 		newest, _ = r.take(s, stored, s.at())
 		return newest, nil
 	case newest == nil:
-		r.logger.Info("an old write of a deleted connection landed late: it is deleted again", "connection", k.String())
+		r.logger.Info("an old write of a deleted connection landed late: it is deleted again",
+			"connection", k.String())
 		if err := r.o.Store.DeleteConnection(context.WithoutCancel(ctx), k); err != nil {
 			r.failed(s, nil, s.highest(), err)
 			return nil, err
 		}
 		return nil, nil
 	}
-	r.logger.Info("an old write of a connection landed late: its newest state is written again", "connection", k.String())
+	r.logger.Info("an old write of a connection landed late: its newest state is written again",
+		"connection", k.String())
 	return newest, r.writeAs(ctx, k, s, newest) // a copy with a higher serial might land over what came after it
 }
 
@@ -284,8 +289,8 @@ func (r *Repository) writeAs(ctx context.Context, k store.Key, s *slot, next *st
 	return nil
 }
 
-// failed records a write that did not succeed; see [slot.doubt]. Unless storage may not be written at all, it may still
-// land.
+// failed records a write that did not succeed; see [slot.doubt]. Unless storage may not be written at all, it may
+// still land.
 func (r *Repository) failed(s *slot, before *store.Connection, deletion uint64, err error) {
 	if store.IsReadOnly(err) {
 		return

@@ -11,15 +11,16 @@ import (
 // lateTime is how long after its failure a write is feared to land.
 const lateTime = time.Minute
 
-// slot is what memory has of one connection. It lives while somebody uses it, readers are answered from it, or it holds
-// what storage does not have.
+// slot is what memory has of one connection. It lives while somebody uses it, readers are answered from it, or it
+// holds what storage does not have.
 type slot struct {
 	key   store.Key
 	users int           // guarded by Repository.mu; those who hold or await the lock, read, or pinned it
 	busy  chan struct{} // holds a token while the lock is held
 
-	mu       sync.Mutex
-	epoch    uint64            // guarded by mu; higher with every change of known: what was read before is not taken after
+	mu sync.Mutex
+	// guarded by mu; higher with every change of known: what was read before is not taken after
+	epoch    uint64
 	known    *store.Connection // guarded by mu; the newest that storage is known to have; shared, never changed
 	readable bool              // guarded by mu; readers are answered with known. The cache has the slot then
 	gone     bool              // guarded by mu; known is nil because storage has none
@@ -32,8 +33,8 @@ type slot struct {
 	intent   *intent           // guarded by mu; changed under the lock only, but for what Recover finds
 }
 
-// lock waits for the right to change the connection. It is a channel, since whoever waits for storage holds it for long:
-// the wait ends with ctx, and testing/synctest lets time pass meanwhile.
+// lock waits for the right to change the connection. It is a channel, since whoever waits for storage holds it for
+// long: the wait ends with ctx, and testing/synctest lets time pass meanwhile.
 func (s *slot) lock(ctx context.Context) error {
 	select {
 	case s.busy <- struct{}{}:
@@ -85,8 +86,8 @@ func (r *Repository) evicted(s *slot) {
 	r.sweep(s)
 }
 
-// sweep drops a slot that nobody needs. A slot that somebody does must stay, or there were two locks for one connection.
-// It is called under mu.
+// sweep drops a slot that nobody needs. A slot that somebody does must stay, or there were two locks for one
+// connection. It is called under mu.
 func (r *Repository) sweep(s *slot) {
 	if s.users == 0 && s.idle() {
 		delete(r.slots, s.key)
@@ -107,7 +108,8 @@ func (s *slot) setReadable(yes bool) bool {
 	return s.readable
 }
 
-// view is what readers see without asking storage, unless Vault wants nothing cached; ok is false when they must ask, and epoch says since when.
+// view is what readers see without asking storage, unless Vault wants nothing cached;
+// ok is false when they must ask, and epoch says since when.
 func (s *slot) view(uncached bool) (c *store.Connection, unsaved bool, epoch uint64, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -120,8 +122,8 @@ func (s *slot) view(uncached bool) (c *store.Connection, unsaved bool, epoch uin
 	return nil, false, s.epoch, false
 }
 
-// newestHere is the newest that memory has: what is held, unless storage is known to have something newer. It is called
-// under mu.
+// newestHere is the newest that memory has: what is held, unless storage is known to have something newer. It is
+// called under mu.
 func (s *slot) newestHere() *store.Connection {
 	if s.held != nil {
 		if c := s.held.over(s.known); c != nil {
@@ -131,8 +133,8 @@ func (s *slot) newestHere() *store.Connection {
 	return s.known
 }
 
-// take makes what storage answered at epoch the newest known, unless something was written since. It gives what a reader
-// is to be told, and whether that is current.
+// take makes what storage answered at epoch the newest known, unless something was written since. It gives what a
+// reader is to be told, and whether that is current.
 func (r *Repository) take(s *slot, stored *store.Connection, epoch uint64) (c *store.Connection, current bool) {
 	s.mu.Lock()
 	current = s.epoch == epoch
@@ -169,8 +171,8 @@ func (s *slot) judge(stored *store.Connection) (newest *store.Connection, late b
 	return s.newest(stored, !s.doubtful.IsZero())
 }
 
-// newest tells which is newer, storage's answer or what is known. Without doubt it is storage's. late means that a write
-// which had failed landed over what was written after it, and storage must be put right. It is called under mu.
+// newest tells which is newer, storage's answer or what is known. Without doubt it is storage's. late means that a
+// write which had failed landed over what was written after it, and storage must be put right. It is called under mu.
 func (s *slot) newest(stored *store.Connection, doubt bool) (newest *store.Connection, late bool) {
 	switch {
 	case !doubt:
@@ -216,8 +218,8 @@ func (s *slot) deleted(serial uint64) {
 	s.known, s.gone, s.buried = nil, true, serial
 }
 
-// doubt records a write whose fate nobody knows, and the serial if it was a deletion. before is what followers take for
-// the newest.
+// doubt records a write whose fate nobody knows, and the serial if it was a deletion. before is what followers take
+// for the newest.
 func (s *slot) doubt(until time.Time, before *store.Connection, deletion uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

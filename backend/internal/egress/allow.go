@@ -55,7 +55,8 @@ func (a *Allowlist) add(entry string) error {
 	}
 	host := canonical(entry)
 	if !isHostName(host) {
-		return errors.New("is no host name, address or CIDR: write it without scheme, port, path, brackets or wildcard," +
+		return errors.New("is no host name, address or CIDR: write it without scheme, port, path, " +
+			"brackets or wildcard," +
 			" and a name beyond ASCII in its xn-- form")
 	}
 	a.hosts[host] = true
@@ -114,7 +115,8 @@ func (a Allowlist) control(host string) func(context.Context, string, string, sy
 		}
 		addr := addrPort.Addr().Unmap()
 		if isLocalhostName(host) && !addr.IsLoopback() { // plain http was granted on the strength of the name
-			return refuse(host, "it resolves to an address outside this machine; mend the hosts file or use https and another name")
+			return refuse(host, "it resolves to an address outside this machine; mend the hosts file "+
+				"or use https and another name")
 		}
 		if what := special(addr); what != "" && !a.hosts[host] && !a.allowsAddr(addr) {
 			return refuse(host, "it resolves to "+addr.String()+", "+what+"; "+listItIfMeant)
@@ -123,7 +125,8 @@ func (a Allowlist) control(host string) func(context.Context, string, string, sy
 	}
 }
 
-// canonical folds what DNS folds: the root's dot and ASCII letter case. Unicode folding would turn a Kelvin sign into k.
+// canonical folds what DNS folds: the root's dot and ASCII letter case.
+// Unicode folding would turn a Kelvin sign into k.
 func canonical(host string) string {
 	return strings.Map(func(r rune) rune {
 		if 'A' <= r && r <= 'Z' {

@@ -34,8 +34,9 @@ func TestSpecial(t *testing.T) {
 		"224.0.0.1":     "multicast", "239.255.255.255": "multicast", "ff02::1": "multicast",
 		"192.0.0.192": "reserved", "192.0.2.1": "reserved", "198.18.0.1": "reserved", "198.19.255.255": "reserved",
 		"198.51.100.1": "reserved", "203.0.113.1": "reserved", "240.0.0.1": "reserved", "255.255.255.255": "reserved",
-		"2001:db8::1": "reserved", "3fff::1": "reserved", "fec0::1": "reserved", "4000::1": "reserved", "::7f00:1": "reserved",
-		"2001::1": "reserved", "2002:7f00:1::": "tunnel", "2002:0808:0808::": "tunnel", "192.88.99.1": "tunnel",
+		"2001:db8::1": "reserved", "3fff::1": "reserved", "fec0::1": "reserved", "4000::1": "reserved",
+		"::7f00:1": "reserved",
+		"2001::1":  "reserved", "2002:7f00:1::": "tunnel", "2002:0808:0808::": "tunnel", "192.88.99.1": "tunnel",
 		"::ffff:127.0.0.1": "loopback", "::ffff:10.0.0.1": "private", "::ffff:169.254.169.254": "link-local",
 		"64:ff9b::127.0.0.1": "loopback", "64:ff9b::10.0.0.1": "private", "64:ff9b::169.254.169.254": "link-local",
 		"64:ff9b:1::8.8.8.8": "private",
@@ -162,7 +163,10 @@ func TestCheckURL(t *testing.T) {
 }
 
 func FuzzParseAllow(f *testing.F) {
-	for _, seed := range []string{"localhost", "API.internal.", "10.0.0.0/8", "::1", "*.x", "http://x", "127.1", "fe80::1%a", "\u212a"} {
+	for _, seed := range []string{
+		"localhost", "API.internal.", "10.0.0.0/8", "::1", "*.x", "http://x", "127.1",
+		"fe80::1%a", "\u212a",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, entry string) {

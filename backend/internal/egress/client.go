@@ -25,10 +25,12 @@ const (
 
 // Policy is what an operator decided about the calls of one provider. The zero value reaches any public host by https.
 type Policy struct {
-	Allow    []string      // egress_allow: host names, addresses and CIDRs that the private-address guard lets through
-	ProxyURL string        // proxy_url: http or https, perhaps with a password; empty: none, whatever the environment says
-	CAPEM    string        // ca_pem: certificates that replace the system's roots, also for an https proxy; empty: the system's
-	Timeout  time.Duration // of a whole call, body included; 0: [DefaultTimeout]
+	Allow []string // egress_allow: host names, addresses and CIDRs that the private-address guard lets through
+	// proxy_url: http or https, perhaps with a password; empty: none, whatever the environment says
+	ProxyURL string
+	// ca_pem: certificates that replace the system's roots, also for an https proxy; empty: the system's
+	CAPEM   string
+	Timeout time.Duration // of a whole call, body included; 0: [DefaultTimeout]
 }
 
 // New returns a client that keeps to p. It speaks TLS 1.2 or newer, follows no redirect (RFC 9700 section 4.12), keeps
@@ -129,8 +131,8 @@ type guard struct {
 
 func (g *guard) dial(ctx context.Context, network, addr string) (net.Conn, error) {
 	dialer := g.dialer
-	// A target cannot borrow the proxy's exemption: check has already refused a special address or localhost, and every
-	// other target is dialed by the proxy.
+	// A target cannot borrow the proxy's exemption: check has already refused a special address or localhost, and
+	// every other target is dialed by the proxy.
 	if addr != g.proxyAddr {
 		host, _, err := net.SplitHostPort(addr)
 		if err != nil {

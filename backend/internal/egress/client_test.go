@@ -122,15 +122,17 @@ func TestGuardLooksBehindNames(t *testing.T) {
 		allow   []string
 		refused string // empty: the origin is reached
 	}{
-		"name of a loopback address":     {testHost, "127.0.0.1", nil, "loopback"},
-		"name listed":                    {testHost, "127.0.0.1", []string{testHost}, ""},
-		"name listed in other case":      {testHost, "127.0.0.1", []string{"EXAMPLE.com."}, ""},
-		"address listed":                 {testHost, "127.0.0.1", []string{"127.0.0.1"}, ""},
-		"range listed":                   {testHost, "127.0.0.1", []string{"127.0.0.0/8"}, ""},
-		"another name listed":            {testHost, "127.0.0.1", []string{"www.example.com"}, "loopback"},
-		"name of the metadata service":   {testHost, "169.254.169.254", nil, "link-local"},
-		"name of a private address":      {testHost, "10.1.2.3", []string{"10.1.2.4"}, "private"},
-		"localhost that points outside":  {"a.localhost", "10.1.2.3", []string{"a.localhost", "10.0.0.0/8"}, "outside this machine"},
+		"name of a loopback address":   {testHost, "127.0.0.1", nil, "loopback"},
+		"name listed":                  {testHost, "127.0.0.1", []string{testHost}, ""},
+		"name listed in other case":    {testHost, "127.0.0.1", []string{"EXAMPLE.com."}, ""},
+		"address listed":               {testHost, "127.0.0.1", []string{"127.0.0.1"}, ""},
+		"range listed":                 {testHost, "127.0.0.1", []string{"127.0.0.0/8"}, ""},
+		"another name listed":          {testHost, "127.0.0.1", []string{"www.example.com"}, "loopback"},
+		"name of the metadata service": {testHost, "169.254.169.254", nil, "link-local"},
+		"name of a private address":    {testHost, "10.1.2.3", []string{"10.1.2.4"}, "private"},
+		"localhost that points outside": {
+			"a.localhost", "10.1.2.3", []string{"a.localhost", "10.0.0.0/8"}, "outside this machine",
+		},
 		"name with the dot of DNS' root": {testHost + ".", "127.0.0.1", nil, "loopback"},
 	}
 	for name, tc := range tests {
@@ -329,17 +331,19 @@ func TestNewRefusesBadPolicies(t *testing.T) {
 		policy Policy
 		want   string
 	}{
-		"allow":                 {Policy{Allow: []string{"*.x"}}, `egress_allow: entry "*.x"`},
-		"negative timeout":      {Policy{Timeout: -time.Second}, "negative"},
-		"ca without PEM":        {Policy{CAPEM: "hunter2"}, "block 1 is not PEM"},
-		"ca with a key":         {Policy{CAPEM: cert + key}, "block 2 is no CERTIFICATE"},
-		"ca with a broken cert": {Policy{CAPEM: strings.ReplaceAll(key, "PRIVATE KEY", "CERTIFICATE")}, "block 1 is no X.509"},
-		"ca with a tail":        {Policy{CAPEM: cert + "hunter2"}, "block 2 is not PEM"},
-		"proxy scheme":          {Policy{ProxyURL: "socks5://user:hunter2@proxy:1080"}, "proxy_url"},
-		"proxy without scheme":  {Policy{ProxyURL: "proxy:3128"}, "proxy_url"},
-		"proxy without host":    {Policy{ProxyURL: "http://"}, "proxy_url"},
-		"proxy with a path":     {Policy{ProxyURL: "http://user:hunter2@proxy/path"}, "proxy_url"},
-		"proxy unreadable":      {Policy{ProxyURL: "http://user:hunter2@proxy:x"}, "proxy_url"},
+		"allow":            {Policy{Allow: []string{"*.x"}}, `egress_allow: entry "*.x"`},
+		"negative timeout": {Policy{Timeout: -time.Second}, "negative"},
+		"ca without PEM":   {Policy{CAPEM: "hunter2"}, "block 1 is not PEM"},
+		"ca with a key":    {Policy{CAPEM: cert + key}, "block 2 is no CERTIFICATE"},
+		"ca with a broken cert": {
+			Policy{CAPEM: strings.ReplaceAll(key, "PRIVATE KEY", "CERTIFICATE")}, "block 1 is no X.509",
+		},
+		"ca with a tail":       {Policy{CAPEM: cert + "hunter2"}, "block 2 is not PEM"},
+		"proxy scheme":         {Policy{ProxyURL: "socks5://user:hunter2@proxy:1080"}, "proxy_url"},
+		"proxy without scheme": {Policy{ProxyURL: "proxy:3128"}, "proxy_url"},
+		"proxy without host":   {Policy{ProxyURL: "http://"}, "proxy_url"},
+		"proxy with a path":    {Policy{ProxyURL: "http://user:hunter2@proxy/path"}, "proxy_url"},
+		"proxy unreadable":     {Policy{ProxyURL: "http://user:hunter2@proxy:x"}, "proxy_url"},
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {

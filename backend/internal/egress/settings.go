@@ -22,7 +22,8 @@ func CheckURL(p Policy, rawURL string) error {
 	u, err := url.Parse(rawURL)
 	switch {
 	case err != nil: // the parser's own text repeats the URL, which may hold a password
-		return errors.New("the URL cannot be read: write it as https://host/path, with other characters percent-encoded")
+		return errors.New("the URL cannot be read: write it as https://host/path, with " +
+			"other characters percent-encoded")
 	case u.Host == "" || u.Hostname() == "":
 		return errors.New("the URL names no host: write it as https://host/path")
 	case u.Fragment != "" || strings.Contains(rawURL, "#"): // RFC 6749 sections 3.1 and 3.2
@@ -31,7 +32,8 @@ func CheckURL(p Policy, rawURL string) error {
 	return allow.check(u)
 }
 
-// parseRoots is stricter than x509.CertPool, which skips in silence what it cannot read. Empty text: nil, the system's.
+// parseRoots is stricter than x509.CertPool, which skips in silence what it cannot read.
+// Empty text: nil, the system's.
 func parseRoots(text string) (*x509.CertPool, error) {
 	if strings.TrimSpace(text) == "" {
 		return nil, nil
@@ -67,7 +69,8 @@ func parseProxy(rawURL string) (*url.URL, error) {
 		return nil, malformed
 	}
 	_, err = netip.ParseAddr(u.Hostname())
-	if err != nil && !isHostName(hostOf(u)) || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+	if err != nil && !isHostName(hostOf(u)) || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" ||
+		u.Fragment != "" {
 		return nil, malformed
 	}
 	return u, nil

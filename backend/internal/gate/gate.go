@@ -40,8 +40,9 @@ type Visit struct {
 	Key        string // of the provider
 	Connection string // that it is made for
 	Account    string // whose it is; connections of one account fail together
-	Worked     bool   // the connection had a success before: only then does its failure say something about the provider
-	Class      Class
+	// the connection had a success before: only then does its failure say something about the provider
+	Worked bool
+	Class  Class
 }
 
 // Outcome is what came of a call, as far as it concerns the provider.
@@ -122,8 +123,8 @@ func New(now func() time.Time, recovered func(key string, connections []string))
 	return &Gate{now: now, recovered: recovered, keys: map[string]*door{}}
 }
 
-// Enter waits for a place as long as ctx lasts. Give the pass back with Leave. The error is a [*Refused], [ErrClosed], or
-// ctx's.
+// Enter waits for a place as long as ctx lasts. Give the pass back with Leave. The error is a [*Refused], [ErrClosed],
+// or ctx's.
 func (g *Gate) Enter(ctx context.Context, v Visit) (*Pass, error) {
 	g.mu.Lock()
 	d := g.door(v.Key)
@@ -175,8 +176,8 @@ func (g *Gate) pass(w *visitor, err error) (*Pass, error) {
 	return &Pass{gate: g, door: g.door(w.Key), visit: w.Visit, entered: g.now(), probe: w.probe}, nil
 }
 
-// Leave gives the place back and says what came of the call, unless Tell did. retryAfter goes with Limited. Only the first
-// one counts, so it may be deferred with NotSent.
+// Leave gives the place back and says what came of the call, unless Tell did. retryAfter goes with Limited. Only the
+// first one counts, so it may be deferred with NotSent.
 func (p *Pass) Leave(o Outcome, retryAfter time.Duration) {
 	p.once.Do(func() {
 		p.gate.mu.Lock()
@@ -187,8 +188,8 @@ func (p *Pass) Leave(o Outcome, retryAfter time.Duration) {
 	})
 }
 
-// Tell says what came of the call and keeps the place, for further calls beside it. Others need not wait for those if it was
-// a probe. Only the first one counts.
+// Tell says what came of the call and keeps the place, for further calls beside it. Others need not wait for those if
+// it was a probe. Only the first one counts.
 func (p *Pass) Tell(o Outcome, retryAfter time.Duration) {
 	g := p.gate
 	g.mu.Lock()

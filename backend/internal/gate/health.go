@@ -77,7 +77,9 @@ func (h *health) refuses(v Visit, now time.Time) *Refused {
 func (h *health) halfOpen() bool { return !h.restUntil.IsZero() || !h.downUntil.IsZero() }
 
 // learn takes the outcome of a call. It gives the connections that failed in an outage that this ended.
-func (h *health) learn(v Visit, entered time.Time, o Outcome, retryAfter time.Duration, now time.Time) (recovered []string) {
+func (h *health) learn(v Visit, entered time.Time, o Outcome, retryAfter time.Duration,
+	now time.Time,
+) (recovered []string) {
 	if o != NotSent {
 		delete(h.excused, v.Connection)
 	}

@@ -524,7 +524,9 @@ func TestExcuses(t *testing.T) {
 	})
 	bubble(t, "calls from before it came back do not put it down again", func(t *testing.T) {
 		g := open()
-		slow := []*guest{inside(t, g, of("acme", gate.Reader)), inside(t, g, of("acme", gate.Reader)), inside(t, g, of("acme", gate.Reader))}
+		slow := []*guest{
+			inside(t, g, of("acme", gate.Reader)), inside(t, g, of("acme", gate.Reader)), inside(t, g, of("acme", gate.Reader)),
+		}
 		over(t, g)
 		time.Sleep(time.Second)
 		for _, x := range slow {

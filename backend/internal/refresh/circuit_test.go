@@ -237,7 +237,7 @@ func TestRetryAfterOfSeveral(t *testing.T) {
 		b := limited(t)
 		require.Equal(t, "limited", b.Health().Circuits["slack"].State)
 	})
-	bubble(t, "a write of the provider lifts the rest, but not for the connection that was told to wait", func(t *testing.T) {
+	bubble(t, "a write of the provider lifts the rest, but not what one was told", func(t *testing.T) {
 		b := limited(t)
 		third := store.Key{Owner: key.Owner, Name: "other-1"}
 		b.Forget("slack")

@@ -25,8 +25,8 @@ var jumps = map[string]time.Duration{"an hour forward": time.Hour, "an hour back
 // node is a whole node with one connection: a worker, Vault's heartbeat, and a clock that can be wrong. The provider's
 // clock, the test's own, is always right.
 //
-// Only what a clock on the wall says can be staged. What is never stored, such as a circuit, goes by the monotonic clock
-// outside of tests and is not moved by a jump.
+// Only what a clock on the wall says can be staged. What is never stored, such as a circuit, goes by the monotonic
+// clock outside of tests and is not moved by a jump.
 type node struct {
 	*engine
 	store    store.Store
@@ -46,7 +46,11 @@ func startNode(t *testing.T, storage *testenv.Storage, provider *source, skew ti
 	n = &node{store: store.New(storage), provider: provider}
 	n.set(skew)
 	n.engine = newEngine(options{
-		Store: n.store, Source: n, Writable: func() bool { return true }, Now: n.now, Paused: func() bool { return false }, Uncached: func() bool { return false }, Changed: func(store.Key, *store.Connection) {},
+		Store: n.store, Source: n, Writable: func() bool {
+			return true
+		}, Now: n.now, Paused: func() bool { return false }, Uncached: func() bool {
+			return false
+		}, Changed: func(store.Key, *store.Connection) {},
 	})
 	ctx, cancel := context.WithCancel(context.Background())
 	worked, beaten := make(chan struct{}), make(chan struct{})
@@ -158,8 +162,8 @@ func (n *node) pass(t *testing.T, d time.Duration, reading bool) {
 	}
 }
 
-// bounded checks that the time which passed explains what was done: a request for each life and each demand, and beside
-// the looks of readers not more than one in a minute.
+// bounded checks that the time which passed explains what was done: a request for each life and each demand, and
+// beside the looks of readers not more than one in a minute.
 func (n *node) bounded(t *testing.T, passed time.Duration, demands, reads int) {
 	t.Helper()
 	most := int(passed/(life/2)) + demands
@@ -239,7 +243,7 @@ func TestClockJumps(t *testing.T) {
 		n.set(0)
 		return n
 	}
-	bubble(t, "an hour back after a failure: readers of a dead token need not wait for that hour again", func(t *testing.T) {
+	bubble(t, "an hour back after a failure: readers of a dead token do not wait for it", func(t *testing.T) {
 		n := failedAhead(t, -time.Second)
 		require.Equal(t, "access-1", n.read(t).Connection.Grant.AccessToken.Reveal())
 	})
@@ -355,13 +359,19 @@ func TestEntryFromAClockAhead(t *testing.T) {
 	bubble(t, "nor do its failures hold up anybody", func(t *testing.T) {
 		n := ahead(t, func(c *store.Connection, then time.Time) {
 			c.Grant.Expires = time.Now().Add(-time.Second)
-			c.RefreshFailed(store.Failure{Error: &providers.Error{Class: providers.Unknown, Reason: "timeout"}, Lost: true, Next: then.Add(10 * time.Minute), ProviderSerial: 1}, then)
+			c.RefreshFailed(store.Failure{
+				Error: &providers.Error{Class: providers.Unknown, Reason: "timeout"}, Lost: true, Next: then.Add(10 * time.Minute),
+				ProviderSerial: 1,
+			}, then)
 		})
 		require.Equal(t, "access-1", n.read(t).Connection.Grant.AccessToken.Reveal())
 	})
 	bubble(t, "nor the worker", func(t *testing.T) {
 		n := ahead(t, func(c *store.Connection, then time.Time) {
-			c.RefreshFailed(store.Failure{Error: &providers.Error{Class: providers.Transient, Reason: "server_error"}, Next: then.Add(10 * time.Minute), ProviderSerial: 1}, then)
+			c.RefreshFailed(store.Failure{
+				Error: &providers.Error{Class: providers.Transient, Reason: "server_error"}, Next: then.Add(10 * time.Minute),
+				ProviderSerial: 1,
+			}, then)
 		})
 		n.pass(t, 3*time.Hour, false)
 		n.bounded(t, 3*time.Hour, 1, 0)

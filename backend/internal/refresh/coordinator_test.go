@@ -62,7 +62,9 @@ func (s *source) Refresh(ctx context.Context, c *store.Connection) (*providers.G
 	used := c.Grant.RefreshToken.Reveal()
 	if used != s.current && (!s.window || used != s.former) {
 		s.mu.Unlock()
-		return nil, &providers.Error{Class: providers.Rejected, Step: "refresh", Code: "invalid_grant", Reason: "invalid_grant"}
+		return nil, &providers.Error{
+			Class: providers.Rejected, Step: "refresh", Code: "invalid_grant", Reason: "invalid_grant",
+		}
 	}
 	s.former, s.current = used, fmt.Sprintf("refresh-%d", call)
 	g := *c.Grant
@@ -99,7 +101,9 @@ func newBench(t *testing.T, storage *testenv.Storage, src *source) *bench {
 // begin makes the bench's coordinator, over storage as that sees it.
 func (b *bench) begin(seen logical.Storage) {
 	b.engine = newEngine(options{
-		Store: store.New(seen), Source: b.source, Writable: b.writable.Load, Now: time.Now, Paused: func() bool { return false },
+		Store: store.New(seen), Source: b.source, Writable: b.writable.Load, Now: time.Now, Paused: func() bool {
+			return false
+		},
 		Uncached: b.uncached.Load, Changed: func(_ store.Key, c *store.Connection) { b.told.Store(c) },
 	})
 }
@@ -108,7 +112,9 @@ func (b *bench) begin(seen logical.Storage) {
 func given(t *testing.T, left time.Duration) *bench {
 	t.Helper()
 	b := newBench(t, &testenv.Storage{}, &source{current: "refresh-0", life: time.Hour})
-	c := &store.Connection{Provider: "slack", Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"}}
+	c := &store.Connection{
+		Provider: "slack", Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"},
+	}
 	now := time.Now()
 	c.Adopt(&providers.Grant{
 		AccessToken: providers.NewSecret("access-0"), RefreshToken: providers.NewSecret("refresh-0"),
@@ -429,7 +435,10 @@ func TestFailures(t *testing.T) {
 		require.Equal(t, "access-0", token)
 		require.Contains(t, warnings[0], "reconnect")
 	})
-	for _, class := range []providers.Class{providers.Transient, providers.RateLimited, providers.Misconfigured, providers.Unknown} {
+	for _, class := range []providers.Class{
+		providers.Transient, providers.RateLimited, providers.Misconfigured,
+		providers.Unknown,
+	} {
 		bubble(t, string(class)+" never asks a person to reconnect, and is retried within bounds", func(t *testing.T) {
 			b := given(t, -time.Second)
 			b.source.before = fails(class)

@@ -64,8 +64,8 @@ func (r *Refresher) unknown(err error) (next time.Time, ok bool) {
 	return r.Now().Add(tasks.LookAgain), false
 }
 
-// Recover tries again, at once, every renewal that a crash cut off: many providers take a spent token for a short while.
-// It does not wait for them. One that may not be made now is made when its task runs.
+// Recover tries again, at once, every renewal that a crash cut off: many providers take a spent token for a short
+// while. It does not wait for them. One that may not be made now is made when its task runs.
 func (r *Refresher) Recover(ctx context.Context) error {
 	if !r.Writable() {
 		return nil

@@ -26,8 +26,8 @@ type options struct {
 	Changed  func(store.Key, *store.Connection)
 }
 
-// engine is the rooms of the house as the backend joins them, with a second kind of task beside refreshing: the end of a
-// deletion.
+// engine is the rooms of the house as the backend joins them, with a second kind of task beside refreshing: the end of
+// a deletion.
 type engine struct {
 	*refresh.Refresher
 	*connections.Repository
@@ -168,15 +168,20 @@ func (e *engine) Load(ctx context.Context, k store.Key) (*store.Connection, erro
 	return c, err
 }
 
-func (e *engine) Get(ctx context.Context, k store.Key, permit refresh.Permit, minTTL time.Duration) (refresh.Answer, error) {
+func (e *engine) Get(ctx context.Context, k store.Key, permit refresh.Permit,
+	minTTL time.Duration,
+) (refresh.Answer, error) {
 	return e.Refresher.Get(ctx, k, permit, minTTL)
 }
 
-func (e *engine) Update(ctx context.Context, k store.Key, change func(*store.Connection) (*store.Connection, error)) (*store.Connection, error) {
+func (e *engine) Update(ctx context.Context, k store.Key,
+	change func(*store.Connection) (*store.Connection, error),
+) (*store.Connection, error) {
 	return e.Repository.Update(ctx, k, connections.Act{}, change)
 }
 
-func (e *engine) Keep(ctx context.Context, k store.Key, known *store.Connection, change func(*store.Connection) (*store.Connection, error),
+func (e *engine) Keep(ctx context.Context, k store.Key, known *store.Connection,
+	change func(*store.Connection) (*store.Connection, error),
 ) (*store.Connection, bool, error) {
 	return e.Repository.Keep(ctx, k, connections.Act{}, known, change)
 }

@@ -44,32 +44,42 @@ func (e *Error) Unwrap() error { return e.cause }
 func (e *Error) Error() string {
 	switch e.Problem {
 	case NotFound:
-		return fmt.Sprintf("no connection %s: start one with auth-code-url/%s, or write its key to connections/%s", e.Key, e.Key, e.Key)
+		return fmt.Sprintf("no connection %s: start one with auth-code-url/%s, or write its key to connections/%s",
+			e.Key, e.Key, e.Key)
 	case Disabled:
 		if e.Reason == store.ReasonDeleting {
-			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with auth-code-url/%s or connections/%s",
+			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
+				"auth-code-url/%s or connections/%s",
 				e.Key, e.Key, e.Key)
 		}
-		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key, e.Reason, e.Key)
+		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key,
+			e.Reason, e.Key)
 	case NeedsReconnect:
 		if e.HasKey {
-			return fmt.Sprintf("connection %s needs its key again (%s): %s; write it to connections/%s", e.Key, e.Reason, explain(e.Reason), e.Key)
+			return fmt.Sprintf("connection %s needs its key again (%s): %s; write it to connections/%s", e.Key,
+				e.Reason, explain(e.Reason), e.Key)
 		}
-		return fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key, e.Reason, explain(e.Reason), e.Key)
+		return fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key,
+			e.Reason, explain(e.Reason), e.Key)
 	case Expired:
-		return fmt.Sprintf("the token of connection %s has expired and the provider gave nothing to refresh it with: start a flow with auth-code-url/%s", e.Key, e.Key)
+		return fmt.Sprintf("the token of connection %s has expired and the provider gave nothing to refresh it "+
+			"with: start a flow with auth-code-url/%s", e.Key, e.Key)
 	case AppRefused:
-		return fmt.Sprintf("provider %q refuses the app itself (%s): correct client_id, client_secret or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider, e.Key)
+		return fmt.Sprintf("provider %q refuses the app itself (%s): correct client_id, client_secret or scopes on "+
+			"providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider, e.Key)
 	case Unavailable:
-		s := fmt.Sprintf("provider %q gave no new token for connection %s (%s: %s)", e.Provider, e.Key, e.Class, detail(e.Why, e.Code))
+		s := fmt.Sprintf("provider %q gave no new token for connection %s (%s: %s)", e.Provider, e.Key, e.Class,
+			detail(e.Why, e.Code))
 		if e.Next.IsZero() {
 			return s + ": try again"
 		}
 		return s + ": the next try is at " + e.Next.UTC().Format(time.RFC3339)
 	case StorageRefuses:
-		return fmt.Sprintf("storage refuses the intent to refresh connection %s, so provider %q was not asked: check Vault's storage and whether this node still leads, then ask again", e.Key, e.Provider)
+		return fmt.Sprintf("storage refuses the intent to refresh connection %s, so provider %q was not asked: "+
+			"check Vault's storage and whether this node still leads, then ask again", e.Key, e.Provider)
 	case Paused:
-		return fmt.Sprintf("refreshing is paused, so connection %s gets no new token: set refresh_paused=false on config, or, if CONNECTORS_REFRESH_PAUSED=1 is set for Vault, restart Vault without it", e.Key)
+		return fmt.Sprintf("refreshing is paused, so connection %s gets no new token: set refresh_paused=false on "+
+			"config, or, if CONNECTORS_REFRESH_PAUSED=1 is set for Vault, restart Vault without it", e.Key)
 	}
 	return fmt.Sprintf("connection %s has nothing to refresh: %s", e.Key, e.Why)
 }
@@ -103,7 +113,9 @@ func detail(why, code string) string {
 // fromAttempt is the error that a stored failure stands for, without asking the provider again.
 func fromAttempt(k store.Key, c *store.Connection) *Error {
 	a := c.Attempt
-	e := &Error{Problem: Unavailable, Key: k, Provider: c.Provider, Class: a.Class, Why: a.Why, Code: a.Code, Next: a.Next}
+	e := &Error{
+		Problem: Unavailable, Key: k, Provider: c.Provider, Class: a.Class, Why: a.Why, Code: a.Code, Next: a.Next,
+	}
 	switch a.Class {
 	case providers.Misconfigured:
 		e.Problem = AppRefused

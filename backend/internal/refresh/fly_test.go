@@ -288,13 +288,21 @@ func TestRefreshRefuses(t *testing.T) {
 		terms   func(*refresh.Terms)
 		problem refresh.Problem
 	}{
-		"a disabled one":     {change: func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) }, problem: refresh.Disabled},
-		"one to reconnect":   {change: func(c *store.Connection) { c.Grant.HardLimit = time.Now() }, problem: refresh.NeedsReconnect},
-		"a key":              {change: func(c *store.Connection) { c.AdoptKey(nil, fingerprint, time.Now()) }, problem: refresh.NotRefreshable},
+		"a disabled one": {change: func(c *store.Connection) {
+			c.Disable(store.Actor{Time: time.Now()})
+		}, problem: refresh.Disabled},
+		"one to reconnect": {change: func(c *store.Connection) {
+			c.Grant.HardLimit = time.Now()
+		}, problem: refresh.NeedsReconnect},
+		"a key": {change: func(c *store.Connection) {
+			c.AdoptKey(nil, fingerprint, time.Now())
+		}, problem: refresh.NotRefreshable},
 		"no refresh token":   {terms: func(t *refresh.Terms) { t.CanRefresh = false }, problem: refresh.NotRefreshable},
 		"while it is paused": {terms: func(t *refresh.Terms) { t.Paused = true }, problem: refresh.Paused},
 		"a provider that fell": {change: func(c *store.Connection) {
-			c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(time.Minute), ProviderSerial: 1}
+			c.Attempt = store.Attempt{
+				Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(time.Minute), ProviderSerial: 1,
+			}
 		}, problem: refresh.Unavailable},
 	} {
 		bubble(t, name, func(t *testing.T) {
@@ -316,7 +324,9 @@ func TestRefreshRefuses(t *testing.T) {
 		b := given(t, 30*time.Minute)
 		other := b.others(t, 1)[0]
 		b.source.before = func(int) error {
-			return &providers.Error{Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: time.Hour}
+			return &providers.Error{
+				Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: time.Hour,
+			}
 		}
 		_, err := b.Refresh(context.Background(), other, anybody)
 		require.Equal(t, refresh.Unavailable, problem(t, err))

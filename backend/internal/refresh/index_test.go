@@ -47,7 +47,9 @@ func TestIndex(t *testing.T) {
 		f := newFleet(t)
 		f.add(t, "acme", 40, 50*time.Minute)
 		for i := range 40 { // in another order than they were made
-			f.edit(t, at("acme", i*7%40), func(c *store.Connection) { c.Grant.Expires = time.Now().Add(time.Duration(20+i) * time.Minute) })
+			f.edit(t, at("acme", i*7%40), func(c *store.Connection) {
+				c.Grant.Expires = time.Now().Add(time.Duration(20+i) * time.Minute)
+			})
 		}
 		for i := range 20 {
 			f.edit(t, at("acme", i), disable)
@@ -84,7 +86,9 @@ func TestIndex(t *testing.T) {
 		f.add(t, "acme", 1, 50*time.Minute)
 		f.edit(t, at("acme", 0), func(c *store.Connection) {
 			c.Grant.Expires = time.Now()
-			c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(30 * time.Minute)}
+			c.Attempt = store.Attempt{
+				Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(30 * time.Minute),
+			}
 		})
 		before := f.looked()
 		time.Sleep(30*time.Minute - time.Second)
@@ -127,7 +131,9 @@ func TestLooksAgain(t *testing.T) {
 		require.Equal(t, gate.Places, f.count("acme"))
 		f.storage.FailWrites()
 		for i := range 20 { // memory lets go of what may have changed
-			_, err := f.Update(context.Background(), at("acme", i), func(c *store.Connection) (*store.Connection, error) { return c, nil })
+			_, err := f.Update(context.Background(), at("acme", i), func(c *store.Connection) (*store.Connection, error) {
+				return c, nil
+			})
 			require.ErrorIs(t, err, testenv.ErrStorage)
 		}
 		f.storage.Judge(func(testenv.Access) error { return testenv.ErrStorage })

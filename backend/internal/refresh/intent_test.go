@@ -13,7 +13,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// successor is the process that follows on one that is gone: it has what storage holds now, and the former has no part in it.
+// successor is the process that follows on one that is gone:
+// it has what storage holds now, and the former has no part in it.
 func (b *bench) successor(t *testing.T) *bench {
 	t.Helper()
 	ctx, next := context.Background(), &testenv.Storage{}
@@ -43,7 +44,10 @@ func (b *bench) renew(t *testing.T, times int) {
 
 // Storage refuses connections for long and takes intents: what an intent says then depends on what came after it.
 func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
-	for name, rotations := range map[string]int{"one answer is lost with the process": 1, "one answer on top of another is": 2} {
+	for name, rotations := range map[string]int{
+		"one answer is lost with the process": 1,
+		"one answer on top of another is":     2,
+	} {
 		bubble(t, name+": it is tried again at once, and nobody is blamed", func(t *testing.T) {
 			b := given(t, time.Hour)
 			b.refuse(isWrite)
@@ -96,7 +100,9 @@ func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
 	})
 	bubble(t, "the doubt that is held only outlives a refresh that was not sent, and the process", func(t *testing.T) {
 		b := given(t, -time.Second)
-		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{Key: key.String(), Generation: 1, Time: time.Now()}))
+		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{
+			Key: key.String(), Generation: 1, Time: time.Now(),
+		}))
 		b.refuse(isWrite)
 		b.source.before = func(call int) error {
 			if call == 1 {
@@ -119,7 +125,9 @@ func TestIntentsWhileConnectionsAreRefused(t *testing.T) {
 	bubble(t, "a lost answer stays in doubt when the second request is not even sent", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.refuse(isWrite)
-		b.source.after = func(int) error { return &providers.Error{Class: providers.Unknown, Step: "refresh", Reason: "timeout"} }
+		b.source.after = func(int) error {
+			return &providers.Error{Class: providers.Unknown, Step: "refresh", Reason: "timeout"}
+		}
 		b.source.before = func(call int) error {
 			if call == 2 {
 				return context.DeadlineExceeded // as of storage that the source reads: no error of the provider

@@ -70,7 +70,9 @@ func TestDeletionIsWhole(t *testing.T) {
 		land := b.out()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		defer cancel()
-		err := b.Delete(ctx, key, func(context.Context, *store.Connection) { t.Error("a token was revoked that is not the newest") })
+		err := b.Delete(ctx, key, func(context.Context, *store.Connection) {
+			t.Error("a token was revoked that is not the newest")
+		})
 		require.ErrorIs(t, err, context.DeadlineExceeded)
 		require.Equal(t, store.ReasonDeleting, reasonOf(b.stored(t)))
 		land()
@@ -116,7 +118,9 @@ func TestRecovery(t *testing.T) {
 	bubble(t, "it does not wait for the backoff: reuse windows are short", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.edit(t, func(c *store.Connection) {
-			c.Attempt = store.Attempt{Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(time.Hour)}
+			c.Attempt = store.Attempt{
+				Failures: 1, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(time.Hour),
+			}
 		})
 		intend(t, b, 1)
 		require.NoError(t, b.Recover(ctx))
@@ -151,6 +155,10 @@ func TestDrain(t *testing.T) {
 		require.Equal(t, "refresh-1", b.stored(t).Grant.RefreshToken.Reveal())
 		return time.Since(start)
 	}
-	bubble(t, "storage is asked again and again", func(t *testing.T) { require.Less(t, drained(t, 2*time.Second), 3*time.Second+time.Millisecond) })
-	bubble(t, "until the end", func(t *testing.T) { require.LessOrEqual(t, drained(t, 9700*time.Millisecond), 10*time.Second) })
+	bubble(t, "storage is asked again and again", func(t *testing.T) {
+		require.Less(t, drained(t, 2*time.Second), 3*time.Second+time.Millisecond)
+	})
+	bubble(t, "until the end", func(t *testing.T) {
+		require.LessOrEqual(t, drained(t, 9700*time.Millisecond), 10*time.Second)
+	})
 }

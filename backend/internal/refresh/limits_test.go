@@ -72,7 +72,9 @@ func TestHardLimit(t *testing.T) {
 		b := given(t, time.Hour)
 		b.edit(t, func(c *store.Connection) {
 			limitIn(time.Minute)(c)
-			c.Attempt = store.Attempt{Failures: 9, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(20 * time.Minute)}
+			c.Attempt = store.Attempt{
+				Failures: 9, Class: providers.Transient, Last: time.Now(), Next: time.Now().Add(20 * time.Minute),
+			}
 		})
 		work(t, b)
 		time.Sleep(2 * time.Minute)

@@ -26,7 +26,7 @@ func (b *bench) intent(t *testing.T) *store.Intent {
 
 // What a crash, a lost answer or the end of a mount may cost, one way at a time.
 func TestNoTokenLost(t *testing.T) {
-	bubble(t, "an answer that never came is not asked for again where storage takes no intent any more", func(t *testing.T) {
+	bubble(t, "a lost answer is not asked for again where storage takes no intent", func(t *testing.T) {
 		b := given(t, -time.Second)
 		t.Cleanup(func() { b.storage.Judge(nil) })
 		b.source.after = func(int) error {
@@ -157,8 +157,8 @@ func TestNoTokenLost(t *testing.T) {
 	})
 }
 
-// Vault replaces the process as soon as the mount that is reloaded has drained: what the worker of another mount would start
-// meanwhile would be cut off.
+// Vault replaces the process as soon as the mount that is reloaded has drained: what the worker of another mount would
+// start meanwhile would be cut off.
 func TestWorkerHoldsWhileAnotherMountDrains(t *testing.T) {
 	bubble(t, "and goes on if the process was not replaced", func(t *testing.T) {
 		f := newFleet(t)
@@ -191,7 +191,9 @@ func TestDemandsAreBounded(t *testing.T) {
 	bubble(t, "what the provider asked for holds for a demand to refresh too", func(t *testing.T) {
 		b := given(t, 59*time.Minute)
 		b.source.before = func(int) error {
-			return &providers.Error{Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: time.Hour}
+			return &providers.Error{
+				Class: providers.RateLimited, Step: "refresh", Reason: "rate_limited", RetryAfter: time.Hour,
+			}
 		}
 		for range 3 {
 			_, err := b.Refresh(context.Background(), key, anybody)

@@ -76,9 +76,11 @@ func (w *world) step() {
 	case what < 94:
 		w.set("storage refuses writes", func() { w.faults.noWrites = time.Now().Add(w.upTo(time.Hour)); w.troubled = true })
 	case what < 95:
-		w.set("storage refuses connections", func() { w.faults.noConnections = time.Now().Add(w.upTo(3 * time.Hour)); w.troubled = true })
+		w.set("storage refuses connections",
+			func() { w.faults.noConnections = time.Now().Add(w.upTo(3 * time.Hour)); w.troubled = true })
 	case what < 97:
-		w.set("storage refuses everything", func() { w.faults.nothing = time.Now().Add(w.upTo(10 * time.Minute)); w.troubled = true })
+		w.set("storage refuses everything",
+			func() { w.faults.nothing = time.Now().Add(w.upTo(10 * time.Minute)); w.troubled = true })
 	default:
 		w.set("the trouble changes", func() { w.faults = faults{trouble: w.rng.Float64() / 2}; w.troubled = true })
 	}
@@ -257,7 +259,9 @@ func (w *world) reconnect(p *process, k store.Key) {
 				}
 				return nil, errNot
 			case c == nil:
-				c = &store.Connection{Provider: s.name, Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"}}
+				c = &store.Connection{
+					Provider: s.name, Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"},
+				}
 			}
 			c.Adopt(g, fingerprint, p.w.now())
 			return c, nil
@@ -267,7 +271,8 @@ func (w *world) reconnect(p *process, k store.Key) {
 	})
 }
 
-// bring is a person who imports a refresh token alone, obtained elsewhere. There is nothing to hand out until it is spent.
+// bring is a person who imports a refresh token alone, obtained elsewhere.
+// There is nothing to hand out until it is spent.
 func (w *world) bring(p *process, k store.Key) {
 	w.mu.Lock()
 	w.demands[k]++
@@ -293,7 +298,9 @@ func (w *world) now() time.Time {
 func (w *world) delete(p *process, k store.Key) {
 	ctx, cancel := w.caller()
 	defer cancel()
-	_, err := p.Detach(ctx, "delete "+k.String(), func(ctx context.Context) (any, error) { return nil, p.Delete(ctx, k, nil) })
+	_, err := p.Detach(ctx, "delete "+k.String(), func(ctx context.Context) (any, error) {
+		return nil, p.Delete(ctx, k, nil)
+	})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.note("%s: %s is to be deleted: %v", p, k.Name, err)

@@ -38,7 +38,8 @@ func (v view) access(ctx context.Context, write bool, key string, do func() erro
 	case v.p.gone || now.Before(v.faults.nothing):
 	case write && (v.p.deposed || v.p.standby):
 		return logical.ErrReadOnly
-	case write && now.Before(v.faults.noWrites), write && now.Before(v.faults.noConnections) && strings.HasPrefix(key, "connection/"):
+	case write && now.Before(v.faults.noWrites), write && now.Before(v.faults.noConnections) &&
+		strings.HasPrefix(key, "connection/"):
 	case write && v.chance(v.faults.trouble/3):
 		if v.chance(0.3) {
 			v.note("%s: storage takes %s and says it does not", v.p, key)
@@ -64,12 +65,16 @@ func (v view) Get(ctx context.Context, key string) (e *logical.StorageEntry, err
 }
 
 func (v view) List(ctx context.Context, prefix string) (names []string, err error) {
-	err = v.access(ctx, false, prefix, func() error { names, err = v.disk.List(context.Background(), prefix); return err })
+	err = v.access(ctx, false, prefix, func() error {
+		names,
+			err = v.disk.List(context.Background(), prefix)
+		return err
+	})
 	return names, err
 }
 
-// landsLate makes a write hang: the caller's time runs out, and storage makes it later, over whatever it has by then. A
-// process that ended, or no longer leads, has no such writes: Vault's own fence is not the engine's.
+// landsLate makes a write hang: the caller's time runs out, and storage makes it later, over whatever it has by then.
+// A process that ended, or no longer leads, has no such writes: Vault's own fence is not the engine's.
 func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs bool, err error) {
 	v.mu.Lock()
 	hangs = !v.p.deposed && !v.p.standby && v.chance(v.faults.trouble/20)
@@ -98,7 +103,8 @@ func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs
 		before, err := store.New(&v.disk).Connection(context.Background(), k)
 		_ = do()
 		held := state{denied: true}
-		if after, _ := v.disk.Get(context.Background(), key); after == nil && err == nil && before != nil && !before.Deleting.IsZero() {
+		if after, _ := v.disk.Get(context.Background(), key); after == nil && err == nil && before != nil &&
+			!before.Deleting.IsZero() {
 			delete(v.p.received, k) // as somebody wanted
 		}
 		if c, err := store.New(&v.disk).Connection(context.Background(), k); err == nil && c != nil {
@@ -152,8 +158,8 @@ func (v view) Delete(ctx context.Context, key string) error {
 	return err
 }
 
-// stuckIntent allows for an intent that stands though nothing was sent, or though the answer is known: storage would not
-// let go of it, and whoever finds it cannot tell. w.mu is held.
+// stuckIntent allows for an intent that stands though nothing was sent, or though the answer is known: storage would
+// not let go of it, and whoever finds it cannot tell. w.mu is held.
 func (w *world) stuckIntent(key string) {
 	e, err := w.disk.Get(context.Background(), key)
 	if err != nil || e == nil {
@@ -170,8 +176,8 @@ func (w *world) stuckIntent(key string) {
 	}
 }
 
-// lateIntent allows for an intent that was made, replaced or removed late, while another stood there: if its process ends
-// before it settles that, nobody can tell what is in doubt. w.mu is held.
+// lateIntent allows for an intent that was made, replaced or removed late, while another stood there: if its process
+// ends before it settles that, nobody can tell what is in doubt. w.mu is held.
 func (w *world) lateIntent(key string) {
 	w.stuckIntent(key)
 	for k, held := range w.onDisk {
@@ -214,12 +220,14 @@ func (w *world) written(p *process, key string) {
 		return
 	}
 	before, now := w.onDisk[k], w.stateOf(c)
-	w.note("%s: %s is stored: serial %d, generation %d, %s %s, consent %d, token %d", p, k.Name, now.serial, now.generation, statusOf(c), reasonOf(c), now.mark.consent, now.mark.token)
+	w.note("%s: %s is stored: serial %d, generation %d, %s %s, consent %d, token %d", p, k.Name, now.serial,
+		now.generation, statusOf(c), reasonOf(c), now.mark.consent, now.mark.token)
 	if now.mark.before(before.mark) {
 		w.complain("%s: %s: an older token %v over a newer %v", p, k.Name, now.mark, before.mark)
 	}
 	if before.serial > 0 && !before.denied && (now.serial <= before.serial || now.generation < before.generation) {
-		w.complain("%s: %s: serial %d and generation %d over %d and %d", p, k.Name, now.serial, now.generation, before.serial, before.generation)
+		w.complain("%s: %s: serial %d and generation %d over %d and %d", p, k.Name, now.serial, now.generation,
+			before.serial, before.generation)
 	}
 	w.onDisk[k] = now
 }
@@ -236,7 +244,8 @@ func (w *world) stateOf(c *store.Connection) state {
 func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if c == nil || p.gone || p.deposed || statusOf(c) != store.StatusNeedsReconnect { // what a deposed process thinks is stored nowhere
+	// what a deposed process thinks is stored nowhere
+	if c == nil || p.gone || p.deposed || statusOf(c) != store.StatusNeedsReconnect {
 		return
 	}
 	tok := w.tokens[c.Grant.RefreshToken.Reveal()]

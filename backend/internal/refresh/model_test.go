@@ -21,11 +21,13 @@ var (
 )
 
 // foundBugs are seeds that once broke a promise.
-var foundBugs = []uint64{400, 1002, 1025, 1030, 1039, 1044, 1059, 1593, 500802, 501235, 700093, 701912, 702760, 802798, 801898}
+var foundBugs = []uint64{
+	400, 1002, 1025, 1030, 1039, 1044, 1059, 1593, 500802, 501235, 700093, 701912, 702760, 802798, 801898,
+}
 
-// TestModel lets coordinators, services, storage and people do what comes to their minds, and checks what must hold all
-// along and, once the trouble is over, at the end. A seed repeats its run closely but not to the letter: the jitter of
-// the coordinator's backoff is its own.
+// TestModel lets coordinators, services, storage and people do what comes to their minds, and checks what must hold
+// all along and, once the trouble is over, at the end. A seed repeats its run closely but not to the letter: the
+// jitter of the coordinator's backoff is its own.
 func TestModel(t *testing.T) {
 	runs := slices.Clone(foundBugs)
 	for i := range *seeds {
@@ -52,14 +54,18 @@ func newWorld(t *testing.T, seed uint64) *world {
 	w := &world{
 		t: t, seed: seed, start: time.Now(), rng: rand.New(rand.NewPCG(seed, 0)),
 		services: map[string]*service{}, tokens: map[string]*token{}, access: map[string]*access{}, calls: map[*call]bool{},
-		onDisk: map[store.Key]state{}, asked: map[store.Key]int{}, demands: map[store.Key]int{}, hasty: map[store.Key]int{}, wants: map[store.Key]*want{},
+		onDisk: map[store.Key]state{}, asked: map[store.Key]int{}, demands: map[store.Key]int{}, hasty: map[store.Key]int{},
+		wants: map[store.Key]*want{},
 	}
 	w.steps = w.chance(0.3)
 	w.faults.trouble = []float64{0, 0.05, 0.3}[w.rng.IntN(3)]
 	names := []string{"acme", "globex"}
 	for _, name := range names {
 		w.services[name] = &service{
-			name: name, serial: 1, rotates: w.chance(0.75), window: []time.Duration{0, 30 * time.Second, time.Hour}[w.rng.IntN(3)], strict: w.chance(0.5),
+			name: name, serial: 1, rotates: w.chance(0.75), window: []time.Duration{
+				0, 30 * time.Second,
+				time.Hour,
+			}[w.rng.IntN(3)], strict: w.chance(0.5),
 			omits: w.chance(0.3), life: []time.Duration{2 * time.Minute, 10 * time.Minute, time.Hour}[w.rng.IntN(3)],
 		}
 		if w.chance(0.2) {
@@ -76,7 +82,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 	}
 	for i := range 1 + w.rng.IntN(crowd) {
 		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: names[i%2]}, Name: fmt.Sprintf("c%d", i)}
-		w.keys, w.wants[k] = append(w.keys, k), &want{labels: map[string]bool{"": true}, disabled: map[bool]bool{false: true}}
+		w.keys, w.wants[k] = append(w.keys, k), &want{
+			labels: map[string]bool{"": true}, disabled: map[bool]bool{false: true},
+		}
 	}
 	return w
 }
@@ -124,12 +132,16 @@ func (p *process) receive(k store.Key, m mark) {
 func (w *world) launch() {
 	w.mu.Lock()
 	w.starts++
-	p := &process{name: fmt.Sprintf("P%d", w.starts), w: w, received: map[store.Key]receipt{}, served: map[store.Key]mark{}, failed: map[store.Key]time.Time{}}
+	p := &process{
+		name: fmt.Sprintf("P%d", w.starts), w: w, received: map[store.Key]receipt{}, served: map[store.Key]mark{},
+		failed: map[store.Key]time.Time{},
+	}
 	w.processes = append(w.processes, p)
 	w.note("%s starts", p)
 	w.mu.Unlock()
 	p.engine = newEngine(options{
-		Store: store.New(view{w, p}), Source: line{w, p}, Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.skew) },
+		Store: store.New(view{w, p}), Source: line{w, p},
+		Now: func() time.Time { w.mu.Lock(); defer w.mu.Unlock(); return time.Now().Add(w.skew) },
 		Writable: func() bool {
 			w.mu.Lock()
 			defer w.mu.Unlock()
@@ -214,7 +226,9 @@ func (w *world) begin() {
 // rest lets time pass, mostly little.
 func (w *world) rest() {
 	w.mu.Lock()
-	d := w.upTo([]time.Duration{time.Millisecond, 50 * time.Millisecond, time.Second, time.Minute, 20 * time.Minute, 3 * time.Hour}[min(w.rng.IntN(6), w.rng.IntN(7))])
+	d := w.upTo([]time.Duration{
+		time.Millisecond, 50 * time.Millisecond, time.Second, time.Minute, 20 * time.Minute, 3 * time.Hour,
+	}[min(w.rng.IntN(6), w.rng.IntN(7))])
 	if len(w.calls) > 0 && w.chance(0.7) {
 		d = w.upTo(time.Second) // while a call is out is when things go wrong
 	}
@@ -310,7 +324,8 @@ func (w *world) asWanted(k store.Key) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if want := w.wants[k]; !want.labels[c.Label] || !want.disabled[statusOf(c) == store.StatusDisabled] {
-		w.complain("%s: label %q and status %s, and people set %v and %v", k.Name, c.Label, statusOf(c), want.labels, want.disabled)
+		w.complain("%s: label %q and status %s, and people set %v and %v", k.Name, c.Label, statusOf(c), want.labels,
+			want.disabled)
 	}
 }
 
@@ -357,8 +372,8 @@ func (w *world) works(p *process, k store.Key) {
 	}
 }
 
-// bounded checks that services were called as often as time and events justify: once for each token's life, once for each
-// demand, some retries for each of those and one each seven minutes, and each of them twice for a lost answer.
+// bounded checks that services were called as often as time and events justify: once for each token's life, once for
+// each demand, some retries for each of those and one each seven minutes, and each of them twice for a lost answer.
 func (w *world) bounded() {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -18,8 +18,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// world is everything around the coordinators of one run: the disk, the services and the people. It knows what is true,
-// and complains when a coordinator does or stores what is not.
+// world is everything around the coordinators of one run: the disk, the services and the people. It knows what is
+// true, and complains when a coordinator does or stores what is not.
 type world struct {
 	t     *testing.T
 	seed  uint64
@@ -149,7 +149,8 @@ func (w *world) complain(format string, args ...any) {
 	w.note("BROKEN: "+format, args...)
 	if !w.broken {
 		w.broken = true
-		w.t.Errorf("seed %d: "+format+"\n%s", append(append([]any{w.seed}, args...), strings.Join(w.log[max(0, len(w.log)-300):], "\n"))...)
+		w.t.Errorf("seed %d: "+format+"\n%s", append(append([]any{w.seed}, args...),
+			strings.Join(w.log[max(0, len(w.log)-300):], "\n"))...)
 	}
 }
 
@@ -168,7 +169,8 @@ func (w *world) upTo(d time.Duration) time.Duration { return time.Duration(w.rng
 // refuses reports whether the service would refuse the token now. What it refuses once it refuses for ever.
 func (tok *token) refuses() bool {
 	s := tok.consent.service
-	return tok.consent.revoked || tok.consent.over() || s.rotates && !tok.spent.IsZero() && time.Since(tok.spent) >= s.window
+	return tok.consent.revoked || tok.consent.over() || s.rotates && !tok.spent.IsZero() &&
+		time.Since(tok.spent) >= s.window
 }
 
 // consentTo is what a person does in a browser: a grant that the service will take. w.mu is held.
@@ -191,7 +193,10 @@ func (w *world) issue(c *consent, used *token) *providers.Grant {
 	c.used = time.Now()
 	m := mark{c.id, c.issued}
 	now := time.Now().Add(w.skew)
-	g := &providers.Grant{AccessToken: providers.NewSecret(fmt.Sprintf("access-%d-%d", m.consent, m.token)), Issued: now, Expires: now.Add(c.service.life)}
+	g := &providers.Grant{
+		AccessToken: providers.NewSecret(fmt.Sprintf("access-%d-%d", m.consent, m.token)), Issued: now,
+		Expires: now.Add(c.service.life),
+	}
 	w.access[g.AccessToken.Reveal()] = &access{mark: m, until: time.Now().Add(c.service.life), of: c}
 	if used == nil || c.service.rotates {
 		used = &token{value: fmt.Sprintf("refresh-%d-%d", m.consent, m.token), mark: m, consent: c}
@@ -213,8 +218,9 @@ func (l line) Terms(_ context.Context, c *store.Connection) (refresh.Terms, erro
 	s := l.services[c.Provider]
 	origin := s.origin()
 	return refresh.Terms{
-		Fingerprint: &origin, Serial: s.serial, CanRefresh: c.Grant != nil && !c.Grant.RefreshToken.IsZero(), MayRotate: s.rotates,
-		Paused: l.paused, Idle: s.idle, Margin: 10 * time.Minute, Poll: 5 * time.Minute,
+		Fingerprint: &origin, Serial: s.serial, CanRefresh: c.Grant != nil && !c.Grant.RefreshToken.IsZero(),
+		MayRotate: s.rotates,
+		Paused:    l.paused, Idle: s.idle, Margin: 10 * time.Minute, Poll: 5 * time.Minute,
 	}, nil
 }
 
@@ -243,7 +249,8 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 		l.note("%s: %s: nothing was sent", l.p, tok.value)
 		l.mu.Unlock()
 		return nil, errors.New("nothing was sent")
-	case !l.steps && !tok.consent.until.IsZero() && time.Since(tok.consent.until) > 30*time.Second: // storage may take so long before
+	// storage may take so long before
+	case !l.steps && !tok.consent.until.IsZero() && time.Since(tok.consent.until) > 30*time.Second:
 		l.complain("%s spends %s, whose consent is over", l.p, tok.value)
 	case l.p.standby, l.p.deposed && (s.rotates || time.Now().After(l.p.unaware)):
 		l.complain("%s may not write and spends %s", l.p, tok.value)
@@ -339,7 +346,8 @@ func (w *world) draw(s *service) fate {
 	case w.chance(0.5):
 		f.after, f.back = true, w.upTo(30*time.Second)
 	default:
-		f.before = fail([]providers.Class{providers.Transient, providers.Unknown, providers.RateLimited}[w.rng.IntN(3)], w.upTo(time.Minute))
+		f.before = fail([]providers.Class{providers.Transient, providers.Unknown, providers.RateLimited}[w.rng.IntN(3)],
+			w.upTo(time.Minute))
 	}
 	return f
 }
@@ -360,7 +368,9 @@ func (w *world) serve(s *service, tok *token, f fate, arrived error) (*providers
 			w.note("%s: %s came back: consent %d is revoked", s.name, tok.value, tok.consent.id)
 			tok.consent.revoked = true
 		}
-		return nil, &providers.Error{Class: providers.Rejected, Step: "refresh", Code: "invalid_grant", Reason: "invalid_grant"}
+		return nil, &providers.Error{
+			Class: providers.Rejected, Step: "refresh", Code: "invalid_grant", Reason: "invalid_grant",
+		}
 	}
 	if s.rotates && tok.spent.IsZero() {
 		tok.spent = time.Now()

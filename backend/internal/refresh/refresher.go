@@ -34,8 +34,8 @@ type Terms struct {
 type Source interface {
 	// Terms reads how things stand for c, from storage, without a call to the provider.
 	Terms(ctx context.Context, c *store.Connection) (Terms, error)
-	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means that
-	// nothing was sent.
+	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means
+	// that nothing was sent.
 	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
 }
 
@@ -73,9 +73,9 @@ type Permit func(*store.Connection) error
 // askAgain is how often a caller waits for another renewal, because the one they waited for was of another generation.
 const askAgain = 2
 
-// Get answers the connection's credential. While it lives Get waits for nobody, unless it is about to expire or minTTL asks
-// for one that lives longer: inside the margin it answers the living token and has it renewed meanwhile. Callers who need
-// a new one share one renewal. More than a new token would live is answered with what there is.
+// Get answers the connection's credential. While it lives Get waits for nobody, unless it is about to expire or minTTL
+// asks for one that lives longer: inside the margin it answers the living token and has it renewed meanwhile. Callers
+// who need a new one share one renewal. More than a new token would live is answered with what there is.
 func (r *Refresher) Get(ctx context.Context, k store.Key, permit Permit, minTTL time.Duration) (Answer, error) {
 	a, err := r.look(ctx, k)
 	if err != nil {
@@ -121,9 +121,11 @@ func (r *Refresher) Get(ctx context.Context, k store.Key, permit Permit, minTTL 
 	}
 }
 
-// instead answers the living token, since no new one could be had. The wait for that may have been long: what became of the
-// connection meanwhile counts.
-func (r *Refresher) instead(ctx context.Context, k store.Key, a Answer, permit Permit, why string, failed error) (Answer, error) {
+// instead answers the living token, since no new one could be had. The wait for that may have been long: what became
+// of the connection meanwhile counts.
+func (r *Refresher) instead(ctx context.Context, k store.Key, a Answer, permit Permit, why string,
+	failed error,
+) (Answer, error) {
 	if now, err := r.look(ctx, k); err == nil {
 		a = now
 	} else if errors.As(err, new(*Error)) {
@@ -163,7 +165,8 @@ func (r *Refresher) Refresh(ctx context.Context, k store.Key, permit Permit) (An
 		switch {
 		case done.of(a) && done.brought && (again == askAgain || !done.answer.diedWaiting(r.Now())):
 			return r.renewed(k, done.answer, permit)
-		case again < askAgain && (done.asksAgain(a, err) || done.under && !done.forced): // the backoff may have refused it
+		// the backoff may have refused it
+		case again < askAgain && (done.asksAgain(a, err) || done.under && !done.forced):
 			continue
 		case err == nil:
 			err = keepsChanging(k, a)
@@ -190,7 +193,10 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	case status == store.StatusNeedsReconnect:
 		return false, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason}
 	case conn.Grant == nil:
-		return false, &Error{Problem: NotRefreshable, Key: k, Why: "it holds a key; write a new one to connections/" + k.String()}
+		return false, &Error{
+			Problem: NotRefreshable, Key: k,
+			Why: "it holds a key; write a new one to connections/" + k.String(),
+		}
 	case !a.Terms.CanRefresh:
 		return false, &Error{Problem: NotRefreshable, Key: k, Why: "the provider gave no refresh token"}
 	case tooYoung(conn.Grant, a.Terms, now) && alive && !recent(conn.LastRefresh, now, recentSuccess):
@@ -206,8 +212,8 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	return false, nil
 }
 
-// renewed is the answer for whoever waited for a renewal. It is judged as what a reader found: a person may have disabled
-// the connection meanwhile, or changed whom it serves.
+// renewed is the answer for whoever waited for a renewal. It is judged as what a reader found: a person may have
+// disabled the connection meanwhile, or changed whom it serves.
 func (r *Refresher) renewed(k store.Key, a Answer, permit Permit) (Answer, error) {
 	if err := permit(a.Connection); err != nil {
 		return Answer{}, err

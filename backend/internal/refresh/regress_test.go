@@ -75,7 +75,8 @@ func reconnect(name string) func(*store.Connection) {
 	return func(c *store.Connection) {
 		now := time.Now()
 		c.Adopt(&providers.Grant{
-			AccessToken: providers.NewSecret("access-" + name), RefreshToken: providers.NewSecret("refresh-" + name), Issued: now, Expires: now.Add(time.Hour),
+			AccessToken: providers.NewSecret("access-" + name), RefreshToken: providers.NewSecret("refresh-" + name),
+			Issued: now, Expires: now.Add(time.Hour),
 		}, fingerprint, now)
 	}
 }
@@ -183,7 +184,9 @@ func TestAnswersWhileStorageIsSilent(t *testing.T) {
 	bubble(t, "a deleted connection does not come back in its successor", func(t *testing.T) {
 		b := given(t, -time.Second)
 		require.NoError(t, b.Delete(context.Background(), key, nil))
-		next := &store.Connection{Provider: "slack", Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"}}
+		next := &store.Connection{
+			Provider: "slack", Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"},
+		}
 		reconnect("0")(next)
 		require.NoError(t, putConnection(context.Background(), b.store, key, next))
 		b.uncached.Store(true)

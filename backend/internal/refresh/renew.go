@@ -30,8 +30,8 @@ type renewal struct {
 // of reports whether the renewal was for the credential that a holds.
 func (n renewal) of(a Answer) bool { return n.under && n.seen == a.Connection.Generation }
 
-// asksAgain reports whether one who waited for the renewal, for the sake of a, must look at the connection again: it was
-// for another credential, or there is another now.
+// asksAgain reports whether one who waited for the renewal, for the sake of a, must look at the connection again: it
+// was for another credential, or there is another now.
 func (n renewal) asksAgain(a Answer, err error) bool {
 	return n.under && (err == nil || n.seen != a.Connection.Generation)
 }
@@ -44,8 +44,8 @@ func Name(k store.Key) string { return renewing + k.String() }
 // InFlight is how many renewals are under way.
 func (r *Refresher) InFlight() int { return r.Tasks.Count(renewing) }
 
-// await joins the renewal of a connection, or starts want, and waits for it as long as ctx lasts. A renewal that would be
-// refused at once is not started.
+// await joins the renewal of a connection, or starts want, and waits for it as long as ctx lasts. A renewal that would
+// be refused at once is not started.
 func (r *Refresher) await(ctx context.Context, k store.Key, a Answer, want renewal) (renewal, error) {
 	work, err := r.start(k, a, want)
 	if err != nil {
@@ -81,11 +81,12 @@ func (r *Refresher) start(k store.Key, a Answer, want renewal) (*tasks.Work, err
 	})
 }
 
-// renew is one renewal from the first look to the last write. Whatever can be wrong is found out before the provider is
-// called. After that, what it answered is kept.
+// renew is one renewal from the first look to the last write. Whatever can be wrong is found out before the provider
+// is called. After that, what it answered is kept.
 func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	defer r.Connections.Pin(k)()
-	_ = r.Connections.FlushOne(ctx, k) // what is held may be saved by now; if not, the renewal rests on it all the same
+	// what is held may be saved by now; if not, the renewal rests on it all the same
+	_ = r.Connections.FlushOne(ctx, k)
 	a, wanted, err := r.wanted(ctx, k, n)
 	if !wanted {
 		return err
@@ -128,8 +129,8 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	return err
 }
 
-// leave tells the gate why a call failed, and the log when that means that the provider is down. told tells that the log
-// knows it to be unwell.
+// leave tells the gate why a call failed, and the log when that means that the provider is down. told tells that the
+// log knows it to be unwell.
 func (r *Refresher) leave(pass *gate.Pass, provider string, failure *providers.Error, next time.Time) (told bool) {
 	before, _ := r.Gate.State(provider)
 	pass.Leave(outcome(failure), next.Sub(r.Now()))
@@ -157,7 +158,9 @@ func (r *Refresher) wanted(ctx context.Context, k store.Key, n *renewal) (a Answ
 	case store.StatusDisabled:
 		return a, false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
 	case store.StatusNeedsReconnect:
-		return a, false, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil}
+		return a, false, &Error{
+			Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil,
+		}
 	}
 	err = r.forbids(k, a, n.forced)
 	return a, err == nil, err
@@ -183,8 +186,8 @@ func (r *Refresher) forbids(k store.Key, a Answer, forced bool) error {
 	return fromAttempt(k, conn)
 }
 
-// excused reports whether the connection's last failure was part of an outage that is over, and it was not tried since:
-// that is no reason to wait.
+// excused reports whether the connection's last failure was part of an outage that is over, and it was not tried
+// since: that is no reason to wait.
 func (r *Refresher) excused(k store.Key, c *store.Connection) bool {
 	switch c.Attempt.Class {
 	case providers.Transient, providers.Unknown:
@@ -193,8 +196,8 @@ func (r *Refresher) excused(k store.Key, c *store.Connection) bool {
 	return false
 }
 
-// intend stores the intent, if the provider may rotate what is spent, and reports whether the answer to an earlier one was
-// lost.
+// intend stores the intent, if the provider may rotate what is spent, and reports whether the answer to an earlier one
+// was lost.
 func (r *Refresher) intend(ctx context.Context, k store.Key, a Answer) (doubt bool, err error) {
 	if !a.Terms.MayRotate {
 		return false, nil
@@ -217,13 +220,16 @@ func (r *Refresher) intend(ctx context.Context, k store.Key, a Answer) (doubt bo
 	if r.noIntents.CompareAndSwap(false, true) { // an outage is one line in the log, whomever it meets
 		level = hclog.Error
 	}
-	r.Logger.Log(level, "storage refuses intents, so tokens that may rotate are not refreshed", "connection", k.String(), "error", err)
+	r.Logger.Log(level, "storage refuses intents, so tokens that may rotate are not refreshed",
+		"connection", k.String(), "error", err)
 	return false, &Error{Problem: StorageRefuses, Key: k, Provider: a.Connection.Provider, cause: err}
 }
 
-// spend asks the provider, and once more when no answer came: the token may be spent, and providers that forgive that do so
-// for seconds. unanswered tells that there was such a first request.
-func (r *Refresher) spend(ctx context.Context, k store.Key, a Answer) (g *providers.Grant, unanswered bool, err error) {
+// spend asks the provider, and once more when no answer came: the token may be spent, and providers that forgive that
+// do so for seconds. unanswered tells that there was such a first request.
+func (r *Refresher) spend(ctx context.Context, k store.Key,
+	a Answer,
+) (g *providers.Grant, unanswered bool, err error) {
 	g, err = r.Source.Refresh(ctx, a.Connection)
 	var failure *providers.Error
 	if !errors.As(err, &failure) || failure.Class != providers.Unknown || !r.mayRepeat(ctx, k, a) {
@@ -236,8 +242,8 @@ func (r *Refresher) spend(ctx context.Context, k store.Key, a Answer) (g *provid
 	return again, true, second
 }
 
-// mayRepeat reports whether a request without an answer may be made once more. A node that was deposed while it waited, or
-// a plugin whose Vault is gone, finds out by the intent: what they would spend belongs to their successor.
+// mayRepeat reports whether a request without an answer may be made once more. A node that was deposed while it
+// waited, or a plugin whose Vault is gone, finds out by the intent: what they would spend belongs to their successor.
 func (r *Refresher) mayRepeat(ctx context.Context, k store.Key, a Answer) bool {
 	if ctx.Err() != nil || !r.Writable() {
 		return false
@@ -253,9 +259,10 @@ var actRefresh = connections.Act{Verb: "refresh", Renews: true}
 
 // save keeps what the provider gave, and then ends the intent.
 func (r *Refresher) save(ctx context.Context, k store.Key, a Answer, g *providers.Grant, n *renewal) error {
-	conn, saved, err := r.Connections.Keep(ctx, k, actRefresh, a.Connection, unlessChanged(a, func(c *store.Connection) {
-		c.Refreshed(g, r.Now())
-	}))
+	conn, saved, err := r.Connections.Keep(ctx, k, actRefresh, a.Connection,
+		unlessChanged(a, func(c *store.Connection) {
+			c.Refreshed(g, r.Now())
+		}))
 	if err != nil {
 		return err
 	}
@@ -269,14 +276,16 @@ func (r *Refresher) save(ctx context.Context, k store.Key, a Answer, g *provider
 	}
 	n.answer, n.brought = Answer{Connection: conn, Terms: a.Terms}, true
 	if !saved {
-		n.answer.warn("storage refused the refreshed token; it is served from memory and would be lost with this process: " +
+		n.answer.warn("storage refused the refreshed token; it is served from memory and would be " +
+			"lost with this process: " +
 			"check Vault's storage")
 	}
 	return nil
 }
 
 // record keeps why a renewal brought nothing, ends the intent, and says it to the caller.
-func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *providers.Error, next time.Time, doubt, told bool,
+func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *providers.Error, next time.Time, doubt,
+	told bool,
 	n *renewal,
 ) error {
 	conn, _, err := r.Connections.Keep(ctx, k, actRefresh, a.Connection, unlessChanged(a, func(c *store.Connection) {
@@ -297,13 +306,14 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 	if a.Connection.Attempt.Class != failure.Class && !told {
 		level = hclog.Warn // one line for one change, and none for each probe
 	}
-	r.Logger.Log(level, "a refresh failed", "connection", k.String(), "provider", conn.Provider, "class", string(failure.Class),
+	r.Logger.Log(level, "a refresh failed", "connection", k.String(), "provider", conn.Provider,
+		"class", string(failure.Class),
 		"reason", failure.Reason, "code", failure.Code, "status", failure.Status, "next", next)
 	return fromAttempt(k, conn)
 }
 
-// notSent records that a request could not even be sent. Losing that record does no harm, so it is not held. The intent
-// ends, unless it tells of an earlier request: a later refusal must not be put down to this one.
+// notSent records that a request could not even be sent. Losing that record does no harm, so it is not held. The
+// intent ends, unless it tells of an earlier request: a later refusal must not be put down to this one.
 func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bool) {
 	if !doubt {
 		r.settle(ctx, k, a)
@@ -321,8 +331,8 @@ func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bo
 	}
 }
 
-// unlessChanged makes a change to the connection that a renewal was for, and none to one that was deleted, reconnected or
-// written anew meanwhile.
+// unlessChanged makes a change to the connection that a renewal was for, and none to one that was deleted, reconnected
+// or written anew meanwhile.
 func unlessChanged(a Answer, change func(*store.Connection)) func(*store.Connection) (*store.Connection, error) {
 	return func(c *store.Connection) (*store.Connection, error) {
 		if c == nil || c.Generation != a.Connection.Generation {
@@ -345,7 +355,9 @@ func (r *Refresher) settle(ctx context.Context, k store.Key, a Answer) {
 
 // visit is the call of a renewal as the gate sees it.
 func (r *Refresher) visit(k store.Key, c *store.Connection, class gate.Class) gate.Visit {
-	return gate.Visit{Key: c.Provider, Connection: k.String(), Account: AccountOf(k, c), Worked: c.Worked(), Class: class}
+	return gate.Visit{
+		Key: c.Provider, Connection: k.String(), Account: AccountOf(k, c), Worked: c.Worked(), Class: class,
+	}
 }
 
 // AccountOf names whose a connection is, for the gate: connections of one account fail together. What a user connects
@@ -380,7 +392,8 @@ func outcome(e *providers.Error) gate.Outcome {
 	case providers.Unknown:
 		return gate.Failed
 	case providers.Transient:
-		refused := e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized && e.Status != http.StatusRequestTimeout
+		refused := e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized &&
+			e.Status != http.StatusRequestTimeout
 		if !refused {
 			return gate.Failed
 		}
@@ -405,5 +418,8 @@ func (r *Refresher) notNow(k store.Key, provider string, err error) error {
 			Why: "the provider is down", Next: refused.Until,
 		}
 	}
-	return &Error{Problem: Unavailable, Key: k, Provider: provider, Class: providers.Transient, Why: "too many requests wait for the provider"}
+	return &Error{
+		Problem: Unavailable, Key: k, Provider: provider, Class: providers.Transient,
+		Why: "too many requests wait for the provider",
+	}
 }

@@ -17,11 +17,12 @@ const (
 	// recentSuccess is how long a success answers further demands to refresh.
 	recentSuccess = 10 * time.Second
 
-	// recentFailure is how long a failure answers further demands to refresh: clients repeat a 502 twice by themselves.
+	// recentFailure is how long a failure answers further demands to refresh:
+	// clients repeat a 502 twice by themselves.
 	recentFailure = 5 * time.Second
 
-	// minInterval is the least time between two refreshes by the worker. Tokens that live shorter are refreshed when they
-	// are read.
+	// minInterval is the least time between two refreshes by the worker. Tokens that live shorter are refreshed when
+	// they are read.
 	minInterval = 30 * time.Second
 
 	firstBackoff = 2 * time.Second
@@ -42,8 +43,8 @@ func EndsSoon(limit, now time.Time) bool {
 	return !limit.IsZero() && now.Add(notice).After(limit)
 }
 
-// recent reports whether something happened so lately that it answers a demand for it. What a wrong clock says is yet to
-// happen does not.
+// recent reports whether something happened so lately that it answers a demand for it. What a wrong clock says is yet
+// to happen does not.
 func recent(at, now time.Time, within time.Duration) bool {
 	d := now.Sub(at)
 	return d >= 0 && d < within
@@ -111,7 +112,8 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 	switch next := a.Connection.Attempt.Next; {
 	case !a.renewable(now): // something newer comes when a person does something: nobody knows when
 		handOver = now.Add(a.Terms.Poll)
-	case next.After(handOver) && !mayTry(a.Connection.Attempt, a.Terms.Serial, now): // nothing newer before the next try
+	// nothing newer before the next try
+	case next.After(handOver) && !mayTry(a.Connection.Attempt, a.Terms.Serial, now):
 		handOver = next
 	}
 	if handOver.After(g.Expires) {
@@ -128,9 +130,9 @@ func (a Answer) renewable(now time.Time) bool {
 		a.Connection.Attempt.Class != providers.Misconfigured
 }
 
-// dueAt is when the background is to renew the connection; zero: never, unless something changes. interrupted tells that
-// a crash cut a renewal off. What a due time is spread by makes it earlier than a reader's ttl told, never later; a retry
-// after a failure is spread to later.
+// dueAt is when the background is to renew the connection; zero: never, unless something changes. interrupted tells
+// that a crash cut a renewal off. What a due time is spread by makes it earlier than a reader's ttl told, never later;
+// a retry after a failure is spread to later.
 func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time.Time) time.Time {
 	status, _ := c.Facts(t.CanRefresh).Status(t.Fingerprint, now)
 	g, at := c.Grant, c.Attempt
@@ -195,8 +197,8 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
-// spread is a share of up to most that is always the same for a connection: those made in one minute do not fall due in
-// one.
+// spread is a share of up to most that is always the same for a connection: those made in one minute do not fall due
+// in one.
 func spread(k store.Key, most time.Duration) time.Duration {
 	h := fnv.New32a()
 	_, _ = h.Write([]byte(k.String()))
@@ -215,8 +217,8 @@ func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
 	return !now.Before(a.Next) || now.Before(a.Last) // a failure that is yet to come is from a clock that was wrong
 }
 
-// nextTry is when the renewal after this failure may be made. Jitter keeps a crowd from coming back in step; it only adds,
-// and what the provider asked for stands to the second.
+// nextTry is when the renewal after this failure may be made. Jitter keeps a crowd from coming back in step; it only
+// adds, and what the provider asked for stands to the second.
 func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
 	switch e.Class {
 	case providers.Rejected, providers.Misconfigured:

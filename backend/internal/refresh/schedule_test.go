@@ -20,23 +20,54 @@ func TestTTL(t *testing.T) {
 		change      func(*store.Connection, *refresh.Terms)
 		ttl, period time.Duration
 	}{
-		"fresh: until the margin":                          {left: time.Hour, ttl: 50 * time.Minute, period: 50 * time.Minute},
-		"rounded down":                                     {left: 30*time.Minute + 900*time.Millisecond, ttl: 20 * time.Minute, period: 50 * time.Minute},
-		"inside the margin: soon":                          {left: 5 * time.Minute, ttl: refresh.MinTTL, period: 50 * time.Minute},
-		"never below the least":                            {left: 10*time.Minute + 2*time.Second, ttl: refresh.MinTTL, period: 50 * time.Minute},
-		"without expiry: the poll interval":                {left: -1, ttl: 5 * time.Minute, period: 5 * time.Minute},
-		"a failing refresh: until the next try":            {left: 8 * time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: 3 * time.Minute, period: 50 * time.Minute},
-		"but not beyond the token's life":                  {left: time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: time.Minute, period: 50 * time.Minute},
-		"a try that is past is no reason to wait":          {left: 8 * time.Minute, change: failing(now.Add(-time.Minute)), ttl: refresh.MinTTL, period: 50 * time.Minute},
-		"needs a person: the poll interval":                {left: 30 * time.Minute, change: func(c *store.Connection, _ *refresh.Terms) { c.Refused.Reason = store.ReasonGrantRefused }, ttl: 5 * time.Minute, period: 50 * time.Minute},
-		"no refresh token: the poll interval, or its life": {left: 2 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.CanRefresh = false }, ttl: 2 * time.Minute, period: 50 * time.Minute},
-		"paused: the poll interval":                        {left: 8 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Paused = true }, ttl: 5 * time.Minute, period: 50 * time.Minute},
-		"the provider changed: the poll interval":          {left: 30 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Fingerprint = nil }, ttl: 5 * time.Minute, period: 50 * time.Minute},
+		"fresh: until the margin": {
+			left: time.Hour, ttl: 50 * time.Minute, period: 50 * time.Minute,
+		},
+		"rounded down": {
+			left: 30*time.Minute + 900*time.Millisecond, ttl: 20 * time.Minute, period: 50 * time.Minute,
+		},
+		"inside the margin: soon": {
+			left: 5 * time.Minute, ttl: refresh.MinTTL, period: 50 * time.Minute,
+		},
+		"never below the least": {
+			left: 10*time.Minute + 2*time.Second, ttl: refresh.MinTTL, period: 50 * time.Minute,
+		},
+		"without expiry: the poll interval": {left: -1, ttl: 5 * time.Minute, period: 5 * time.Minute},
+		"a failing refresh: until the next try": {
+			left: 8 * time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: 3 * time.Minute, period: 50 * time.Minute,
+		},
+		"but not beyond the token's life": {
+			left: time.Minute, change: failing(now.Add(3 * time.Minute)), ttl: time.Minute, period: 50 * time.Minute,
+		},
+		"a try that is past is no reason to wait": {
+			left: 8 * time.Minute, change: failing(now.Add(-time.Minute)), ttl: refresh.MinTTL, period: 50 * time.Minute,
+		},
+		"needs a person: the poll interval": {
+			left:   30 * time.Minute,
+			change: func(c *store.Connection, _ *refresh.Terms) { c.Refused.Reason = store.ReasonGrantRefused },
+			ttl:    5 * time.Minute, period: 50 * time.Minute,
+		},
+		"no refresh token: the poll interval, or its life": {
+			left: 2 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.CanRefresh = false },
+			ttl: 2 * time.Minute, period: 50 * time.Minute,
+		},
+		"paused: the poll interval": {
+			left: 8 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Paused = true },
+			ttl: 5 * time.Minute, period: 50 * time.Minute,
+		},
+		"the provider changed: the poll interval": {
+			left: 30 * time.Minute, change: func(_ *store.Connection, t *refresh.Terms) { t.Fingerprint = nil },
+			ttl: 5 * time.Minute, period: 50 * time.Minute,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			same := fingerprint
 			terms := refresh.Terms{Fingerprint: &same, CanRefresh: true, Margin: 10 * time.Minute, Poll: 5 * time.Minute}
-			conn := &store.Connection{Credential: store.Credential{Pinned: fingerprint, Grant: &providers.Grant{AccessToken: providers.NewSecret("token")}}}
+			conn := &store.Connection{
+				Credential: store.Credential{
+					Pinned: fingerprint, Grant: &providers.Grant{AccessToken: providers.NewSecret("token")},
+				},
+			}
 			if c.left >= 0 {
 				conn.Grant.Expires = now.Add(c.left)
 				conn.Grant.Issued = conn.Grant.Expires.Add(-time.Hour)
@@ -68,7 +99,7 @@ func TestDue(t *testing.T) {
 		time.Sleep(10 * time.Minute)
 		require.InDelta(t, 20, b.source.calls.Load(), 1)
 	})
-	bubble(t, "a refresh token is used before it expires, and not ever more often as its end draws near", func(t *testing.T) {
+	bubble(t, "a refresh token is used before it expires, not ever more often near it", func(t *testing.T) {
 		b := given(t, time.Hour)
 		b.source.life = 100 * day
 		b.edit(t, func(c *store.Connection) {

@@ -21,8 +21,8 @@ func (a Answer) Status(now time.Time) (store.Status, store.Reason) {
 	return a.Connection.Facts(a.Terms.CanRefresh).Status(a.Terms.Fingerprint, now)
 }
 
-// judge says what the credential needs, or why it is not handed out. why goes with renewFirst. It adds the warnings that
-// go out with the credential.
+// judge says what the credential needs, or why it is not handed out. why goes with renewFirst. It adds the warnings
+// that go out with the credential.
 func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need, why string, err error) {
 	conn := a.Connection
 	status, reason := a.Status(now)
@@ -33,7 +33,9 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	case store.StatusExpired:
 		return nothing, "", &Error{Problem: Expired, Key: k, Provider: conn.Provider}
 	case store.StatusNeedsReconnect:
-		err := &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil}
+		err := &Error{
+			Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil,
+		}
 		if at == dead || conn.Grant == nil {
 			return nothing, "", err
 		}
@@ -67,8 +69,8 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	return nothing, "", nil
 }
 
-// diedWaiting reports whether the token is dead though it was meant to live: it took long to come, or a clock was set. One
-// that lives for seconds only would be no better the next time.
+// diedWaiting reports whether the token is dead though it was meant to live: it took long to come, or a clock was set.
+// One that lives for seconds only would be no better the next time.
 func (a Answer) diedWaiting(now time.Time) bool {
 	g := a.Connection.Grant
 	return stageOf(a.Connection, 0, now) == dead && g != nil && g.Lifetime() >= MinTTL
@@ -78,7 +80,8 @@ func (a *Answer) warn(text string) { a.Warnings = append(a.Warnings, text) }
 
 func (a *Answer) warnOfFailures() {
 	if at := a.Connection.Attempt; at.Failures > 0 {
-		a.warn("refreshing this token has failed (" + string(at.Class) + ": " + detail(at.Why, at.Code) + "); it is served while it lives")
+		a.warn("refreshing this token has failed (" + string(at.Class) + ": " + detail(at.Why, at.Code) +
+			"); it is served while it lives")
 	}
 }
 

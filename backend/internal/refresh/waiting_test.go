@@ -119,7 +119,9 @@ func TestWhatMayNotRotate(t *testing.T) {
 	bubble(t, "loses nothing with an answer", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.source.terms = func(_ *store.Connection, t *refresh.Terms) { t.MayRotate = false }
-		b.source.before = func(int) error { return &providers.Error{Class: providers.Unknown, Step: "refresh", Reason: "timeout"} }
+		b.source.before = func(int) error {
+			return &providers.Error{Class: providers.Unknown, Step: "refresh", Reason: "timeout"}
+		}
 		_, _, err := b.get(t)
 		require.Equal(t, refresh.Unavailable, problem(t, err))
 		require.EqualValues(t, 2, b.source.calls.Load())
@@ -134,11 +136,15 @@ func TestWhatMayNotRotate(t *testing.T) {
 func TestDamagedIntent(t *testing.T) {
 	damage := func(t *testing.T, b *bench, path string) {
 		t.Helper()
-		require.NoError(t, b.storage.Put(context.Background(), &logical.StorageEntry{Key: path, Value: []byte(`{"version":9}`)}))
+		require.NoError(t, b.storage.Put(context.Background(), &logical.StorageEntry{
+			Key: path, Value: []byte(`{"version":9}`),
+		}))
 	}
 	bubble(t, "it does not hide the others", func(t *testing.T) {
 		b := given(t, -time.Second)
-		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{Key: key.String(), Generation: 1, Time: time.Now()}))
+		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{
+			Key: key.String(), Generation: 1, Time: time.Now(),
+		}))
 		damage(t, b, "wal/0000")
 		require.NoError(t, b.Recover(context.Background()), "reading it again would not help")
 		time.Sleep(time.Second)
@@ -146,7 +152,9 @@ func TestDamagedIntent(t *testing.T) {
 	})
 	bubble(t, "its own connection goes on, in doubt", func(t *testing.T) {
 		b := given(t, -time.Second)
-		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{Key: key.String(), Generation: 1, Time: time.Now()}))
+		require.NoError(t, b.store.PutIntent(context.Background(), key, &store.Intent{
+			Key: key.String(), Generation: 1, Time: time.Now(),
+		}))
 		ids, err := b.storage.List(context.Background(), "wal/")
 		require.NoError(t, err)
 		damage(t, b, "wal/"+ids[0])

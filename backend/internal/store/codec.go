@@ -15,9 +15,9 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// Each kind of entry has a version of its own. What an older release must not ignore raises that of its kind alone, with
-// an upgrade in the decoder; what it may ignore is added as a field at the top of the entry, and an older release writes
-// it back as it found it.
+// Each kind of entry has a version of its own. What an older release must not ignore raises that of its kind alone,
+// with an upgrade in the decoder; what it may ignore is added as a field at the top of the entry, and an older release
+// writes it back as it found it.
 const (
 	configVersion     = 1
 	providerVersion   = 1
@@ -36,7 +36,8 @@ func (h header) check(noun string, known int) error {
 	switch {
 	case h.Version > known:
 		return &unusableError{newer: true, text: fmt.Sprintf(
-			"this %s was written by a newer release of the engine (format %d, this one knows %d): run that release again",
+			"this %s was written by a newer release of the engine (format %d, this one knows %d): run "+
+				"that release again",
 			noun, h.Version, known)}
 	case h.Version < 1:
 		return damaged("this %s has no format version: the entry is damaged; restore it from a snapshot", noun)

@@ -310,7 +310,8 @@ func TestEntriesComeBackWhole(t *testing.T) {
 func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 	c := reflect.ValueOf(storedConnection)
 	for _, v := range []reflect.Value{
-		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Disabled), reflect.ValueOf(storedConnection.Refused),
+		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Disabled),
+		reflect.ValueOf(storedConnection.Refused),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
 		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Grant),
 	} {

@@ -42,8 +42,9 @@ type Credential struct {
 	RequiredScopes []string          `json:"required_scopes,omitempty"`
 	Pinned         string            `json:"pinned"`            // fingerprint of the provider it belongs to
 	FlowID         string            `json:"flow_id,omitempty"` // the flow that brought the grant
-	Imported       Import            `json:"imported,omitzero"` // where the grant comes from, if a refresh token was imported
-	Account        Account           `json:"account,omitzero"`
+	// where the grant comes from, if a refresh token was imported
+	Imported Import  `json:"imported,omitzero"`
+	Account  Account `json:"account,omitzero"`
 
 	Grant *providers.Grant            `json:"-"` // nil for keys
 	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants
@@ -86,14 +87,17 @@ type Import struct {
 // Attempt is the record of the refreshes that failed since the last success. It decides when the next may be made, and
 // survives a restart.
 type Attempt struct {
-	Failures       int             `json:"failures,omitempty"`
-	Last           time.Time       `json:"last,omitzero"`
-	Next           time.Time       `json:"next,omitzero"` // not before; zero: not until the provider or the grant changes
-	Class          providers.Class `json:"class,omitempty"`
-	Code           string          `json:"code,omitempty"`
-	Why            string          `json:"why,omitempty"`             // one of the engine's own words
-	Unknown        bool            `json:"unknown,omitempty"`         // a request was sent and no answer came: the token may be spent
-	ProviderSerial uint64          `json:"provider_serial,omitempty"` // of the provider that failed; a newer one is worth a try
+	Failures int       `json:"failures,omitempty"`
+	Last     time.Time `json:"last,omitzero"`
+	// not before; zero: not until the provider or the grant changes
+	Next  time.Time       `json:"next,omitzero"`
+	Class providers.Class `json:"class,omitempty"`
+	Code  string          `json:"code,omitempty"`
+	Why   string          `json:"why,omitempty"` // one of the engine's own words
+	// a request was sent and no answer came: the token may be spent
+	Unknown bool `json:"unknown,omitempty"`
+	// of the provider that failed; a newer one is worth a try
+	ProviderSerial uint64 `json:"provider_serial,omitempty"`
 }
 
 // Clone returns a copy that shares nothing a caller may change. Secrets are immutable and shared.
@@ -143,8 +147,8 @@ func (c *Connection) Identified(a providers.Account) {
 }
 
 // HasImport reports whether the grant comes from this very import and still serves, or will once it is enabled:
-// adopting g again could only lose what is newer. refreshed tells that something is. Until then another access token is
-// a correction.
+// adopting g again could only lose what is newer. refreshed tells that something is. Until then another access token
+// is a correction.
 func (c *Connection) HasImport(g *providers.Grant, pinned string) (has, refreshed bool) {
 	if !c.FromImport(g) || c.Pinned != pinned || c.Refused.Reason != "" {
 		return false, false
@@ -234,7 +238,8 @@ func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 // lainIdle reports whether the grant was left unused until it died by the provider's own rule.
 func (c *Connection) lainIdle(limit time.Duration, now time.Time) bool {
 	g := c.Grant
-	return g != nil && (limit > 0 && now.Sub(g.Issued) >= limit || !g.RefreshExpires.IsZero() && !now.Before(g.RefreshExpires))
+	return g != nil && (limit > 0 && now.Sub(g.Issued) >= limit || !g.RefreshExpires.IsZero() &&
+		!now.Before(g.RefreshExpires))
 }
 
 // Disable stops the connection from serving, until Enable. Nothing else about it changes.

@@ -213,9 +213,15 @@ func TestAccount(t *testing.T) {
 		"a silent consent elsewhere keeps its pin": {adopted("", "pin2"), known},
 		"a consent elsewhere that tells it pins":   {adopted("1", "pin2"), Account{ID: "1", Pinned: "pin2"}},
 		"not being told it later keeps it":         {told(providers.Account{}), known},
-		"being told a label is enough":             {told(providers.Account{Label: "A"}), Account{Label: "A", Pinned: "pin"}},
-		"being told an address is enough":          {told(providers.Account{Email: "e"}), Account{Email: "e", Pinned: "pin"}},
-		"a key may be anybody's":                   {func(c *Connection) { c.AdoptKey(nil, "pin", noon) }, Account{}},
+		"being told a label is enough": {
+			told(providers.Account{Label: "A"}),
+			Account{Label: "A", Pinned: "pin"},
+		},
+		"being told an address is enough": {
+			told(providers.Account{Email: "e"}),
+			Account{Email: "e", Pinned: "pin"},
+		},
+		"a key may be anybody's": {func(c *Connection) { c.AdoptKey(nil, "pin", noon) }, Account{}},
 		"an import may be anybody's": {
 			func(c *Connection) { c.AdoptImport(grantOf("a2", "r2"), "pin", noon) }, Account{},
 		},

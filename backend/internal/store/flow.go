@@ -31,12 +31,14 @@ type Flow struct {
 	RequiredScopes []string           `json:"required_scopes,omitempty"`
 	Inputs         map[string]string  `json:"inputs,omitempty"`
 	RedirectURI    string             `json:"redirect_uri"`
-	OwnRedirect    bool               `json:"own_redirect,omitempty"` // the application receives the browser, not Vault
-	ReturnURL      string             `json:"return_url,omitempty"`
-	Confirm        bool               `json:"confirm,omitempty"`
-	SessionBinding string             `json:"session_binding,omitempty"` // base64url of the SHA-256 of the session's value
-	Nonce          string             `json:"nonce,omitempty"`
-	Verifier       providers.Secret   `json:"-"`
+	// the application receives the browser, not Vault
+	OwnRedirect bool   `json:"own_redirect,omitempty"`
+	ReturnURL   string `json:"return_url,omitempty"`
+	Confirm     bool   `json:"confirm,omitempty"`
+	// base64url of the SHA-256 of the session's value
+	SessionBinding string           `json:"session_binding,omitempty"`
+	Nonce          string           `json:"nonce,omitempty"`
+	Verifier       providers.Secret `json:"-"`
 
 	Parked  *Parked  `json:"parked,omitempty"`
 	Tries   int      `json:"tries,omitempty"`
@@ -75,8 +77,8 @@ func (f *Flow) ParkedIs(code string) bool {
 	return f.Parked != nil && f.Parked.Denied == "" && f.Parked.Code.Equal(providers.NewSecret(code))
 }
 
-// CountTry counts one attempt to name the confirmation code; Confirmed voids the flow after the last. Store the flow before
-// comparing: a caller who stops the request must not win a try.
+// CountTry counts one attempt to name the confirmation code; Confirmed voids the flow after the last. Store the flow
+// before comparing: a caller who stops the request must not win a try.
 func (f *Flow) CountTry() { f.Tries++ }
 
 // Confirmed compares in constant time. Case, dashes and spaces do not count: people type codes. When the last try

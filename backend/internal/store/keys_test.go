@@ -14,7 +14,10 @@ func TestParseKey(t *testing.T) {
 		require.NoError(t, err, s)
 		assert.Equal(t, s, k.String())
 	}
-	for _, s := range []string{"", "slack", "org/acme", "org/acme/slack/x", "team/acme/slack", "org/Acme/slack", "org//slack", "org/acme/", "user/../x", "org/self/x", "org/acme/self"} {
+	for _, s := range []string{
+		"", "slack", "org/acme", "org/acme/slack/x", "team/acme/slack", "org/Acme/slack",
+		"org//slack", "org/acme/", "user/../x", "org/self/x", "org/acme/self",
+	} {
 		_, err := ParseKey(s)
 		assert.Error(t, err, "%q", s)
 	}
@@ -22,7 +25,9 @@ func TestParseKey(t *testing.T) {
 
 func TestClassify(t *testing.T) {
 	for key, want := range map[string][2]string{
-		"config": {"config", ""}, "provider/slack": {"provider", "slack"}, "connection/org/acme/slack": {"connection", "org/acme/slack"},
+		"config": {"config", ""}, "provider/slack": {"provider", "slack"}, "connection/org/acme/slack": {
+			"connection", "org/acme/slack",
+		},
 		"flow/abc": {"flow", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
 	} {
 		noun, name := Classify(key)
@@ -43,7 +48,12 @@ func TestFlowID(t *testing.T) {
 // The names of intents have a fixed length and tell nothing, and no two connections share one.
 func TestIntentKeys(t *testing.T) {
 	seen := map[string]Key{}
-	for _, k := range []Key{{Owner{Org, "a"}, "b"}, {Owner{User, "a"}, "b"}, {Owner{Org, "a"}, "c"}, {Owner{Org, "b"}, "b"}} {
+	for _, k := range []Key{
+		{Owner{Org, "a"}, "b"},
+		{Owner{User, "a"}, "b"},
+		{Owner{Org, "a"}, "c"},
+		{Owner{Org, "b"}, "b"},
+	} {
 		h := k.hash()
 		assert.Len(t, h, 64)
 		assert.NotContains(t, seen, h)

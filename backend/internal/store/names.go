@@ -19,7 +19,8 @@ func CheckName(noun, name string) error {
 	case reserved[name]:
 		return fmt.Errorf("%s name %q is reserved; choose another than org, user, self, shared", noun, name)
 	case !namePattern.MatchString(name) || strings.Contains(name, ".."):
-		return fmt.Errorf("%s name %q is not valid: use 1 to 64 of a-z 0-9 . _ @ -, begin and end with a letter or digit, and no '..'", noun, clip(name))
+		return fmt.Errorf("%s name %q is not valid: use 1 to 64 of a-z 0-9 . _ @ -, begin and end with "+
+			"a letter or digit, and no '..'", noun, clip(name))
 	}
 	return nil
 }
@@ -36,7 +37,8 @@ func CheckTag(name string) error {
 // in a name, and case counts.
 func CheckUser(id string) error {
 	if !userPattern.MatchString(id) || strings.Contains(id, "..") {
-		return fmt.Errorf("user id %q is not valid: use 1 to 128 of A-Z a-z 0-9 . _ @ | : ~ -, begin with a letter or digit, and no '..'", clip(id))
+		return fmt.Errorf("user id %q is not valid: use 1 to 128 of A-Z a-z 0-9 . _ @ | : ~ -, begin with a letter "+
+			"or digit, and no '..'", clip(id))
 	}
 	return nil
 }

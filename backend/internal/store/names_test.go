@@ -8,11 +8,15 @@ import (
 )
 
 func TestCheckName(t *testing.T) {
-	for _, name := range []string{"a", "0", "slack", "slack-emea", "a.b_c@d", "org1", "my-self", strings.Repeat("x", 64)} {
+	for _, name := range []string{
+		"a", "0", "slack", "slack-emea", "a.b_c@d", "org1", "my-self",
+		strings.Repeat("x", 64),
+	} {
 		assert.NoError(t, CheckName("connection", name), name)
 	}
 	for _, name := range []string{
-		"", "A", "Slack", "slack ", " slack", "-a", "a-", ".a", "a.", "_a", "@a", "a..b", "..", "a/b", "a%2fb", "a\x00", "a\n", "ä", "K",
+		"", "A", "Slack", "slack ", " slack", "-a", "a-", ".a", "a.", "_a", "@a", "a..b", "..", "a/b", "a%2fb", "a\x00",
+		"a\n", "ä", "K",
 		"a|b", "a:b", "org", "user", "self", "shared", strings.Repeat("x", 65),
 	} {
 		assert.Error(t, CheckName("connection", name), "%q", name)
@@ -23,16 +27,25 @@ func TestCheckName(t *testing.T) {
 }
 
 func TestCheckUser(t *testing.T) {
-	for _, id := range []string{"a", "U1", "auth0|62", "7d9c0c3e-1b1a-4e53-8f3a-6d7ad3a6f1a1", "a@b.example", "urn:x:y", "self", strings.Repeat("x", 128)} {
+	for _, id := range []string{
+		"a", "U1", "auth0|62", "7d9c0c3e-1b1a-4e53-8f3a-6d7ad3a6f1a1", "a@b.example", "urn:x:y",
+		"self", strings.Repeat("x", 128),
+	} {
 		assert.NoError(t, CheckUser(id), id)
 	}
-	for _, id := range []string{"", "~", "-a", "|a", ".a", "a..b", "a/b", "a b", "a\n", "ü", "a%2fb", "a*", "a+", strings.Repeat("x", 129)} {
+	for _, id := range []string{
+		"", "~", "-a", "|a", ".a", "a..b", "a/b", "a b", "a\n", "ü", "a%2fb", "a*", "a+",
+		strings.Repeat("x", 129),
+	} {
 		assert.Error(t, CheckUser(id), "%q", id)
 	}
 }
 
 func FuzzNames(f *testing.F) {
-	for _, seed := range []string{"slack", "a..b", "..", "org/acme/slack", "user/U1/x", "user/a|b/x", "org/Acme/x", "user/../x", "a\x00", "\xff", "self", "org//x"} {
+	for _, seed := range []string{
+		"slack", "a..b", "..", "org/acme/slack", "user/U1/x", "user/a|b/x", "org/Acme/x",
+		"user/../x", "a\x00", "\xff", "self", "org//x",
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, s string) {

@@ -16,7 +16,8 @@ type Provider struct {
 	FormerSecret providers.Secret            `json:"-"` // the one before, while the app's secret is being rotated
 	Keys         map[string]providers.Secret `json:"-"` // operator-held key fields
 
-	SecretsCleared bool `json:"secrets_cleared,omitempty"` // the provider was pointed elsewhere, and no secret was written since
+	// the provider was pointed elsewhere, and no secret was written since
+	SecretsCleared bool `json:"secrets_cleared,omitempty"`
 
 	Scopes                []string          `json:"scopes,omitempty"`
 	AllowedScopes         []string          `json:"allowed_scopes,omitempty"`
@@ -48,7 +49,8 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 	return &providers.App{
 		Definition: d, ClientID: p.ClientID, ClientSecret: p.ClientSecret, FormerSecret: p.FormerSecret,
 		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
-		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth, AssumedTTL: p.AssumedTTL,
+		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
+		AssumedTTL: p.AssumedTTL,
 	}
 }
 

@@ -11,7 +11,9 @@ import (
 func TestSetClientSecret(t *testing.T) {
 	p := &Provider{}
 	for _, c := range []struct{ written, secret, former string }{
-		{"one", "one", ""}, {"two", "two", "one"}, {"three", "three", "two"}, {"three", "three", ""}, {"four", "four", "three"}, {"", "", ""}, {"", "", ""},
+		{"one", "one", ""}, {"two", "two", "one"}, {"three", "three", "two"}, {"three", "three", ""}, {
+			"four", "four", "three",
+		}, {"", "", ""}, {"", "", ""},
 	} {
 		p.SetClientSecret(providers.NewSecret(c.written))
 		assert.Equal(t, c.secret, p.ClientSecret.Reveal())
@@ -20,7 +22,10 @@ func TestSetClientSecret(t *testing.T) {
 }
 
 func TestClearSecrets(t *testing.T) {
-	p := &Provider{ClientID: "id", ClientSecret: providers.NewSecret("a"), FormerSecret: providers.NewSecret("b"), Keys: map[string]providers.Secret{"k": providers.NewSecret("c")}}
+	p := &Provider{
+		ClientID: "id", ClientSecret: providers.NewSecret("a"), FormerSecret: providers.NewSecret("b"),
+		Keys: map[string]providers.Secret{"k": providers.NewSecret("c")},
+	}
 	p.ClearSecrets()
 	assert.Equal(t, &Provider{ClientID: "id", SecretsCleared: true}, p)
 	p.SetClientSecret(providers.Secret{})

@@ -54,8 +54,8 @@ func (c *Connection) Facts(renewable bool) Facts {
 	return f
 }
 
-// Status derives the word. fingerprint is that of the provider as it is now, nil when it is gone. What a person decided
-// goes first, then where the credential belongs, then what the provider said of it, then what time did to it.
+// Status derives the word. fingerprint is that of the provider as it is now, nil when it is gone. What a person
+// decided goes first, then where the credential belongs, then what the provider said of it, then what time did to it.
 func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:
@@ -78,8 +78,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 
 func reached(limit, now time.Time) bool { return !limit.IsZero() && !now.Before(limit) }
 
-// Since is when the connection came to have this status, as far as its own facts tell: when its provider changed they do
-// not, and the answer is zero.
+// Since is when the connection came to have this status, as far as its own facts tell: when its provider changed they
+// do not, and the answer is zero.
 func (c *Connection) Since(s Status, r Reason) time.Time {
 	switch {
 	case r == ReasonDeleting:

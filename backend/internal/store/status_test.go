@@ -27,7 +27,11 @@ func TestStatus(t *testing.T) {
 		"the provider is gone":                    {Facts{}, nil, reconnect, ReasonProviderMissing},
 		"the provider was pointed elsewhere":      {Facts{}, &other, reconnect, ReasonProviderChanged},
 		"a provider with no fingerprint is there": {Facts{}, &none, reconnect, ReasonProviderChanged},
-		"the provider refused it":                 {Facts{Refused: ReasonGrantRefused}, &same, reconnect, ReasonGrantRefused},
+		"the provider refused it": {
+			Facts{Refused: ReasonGrantRefused},
+			&same, reconnect,
+			ReasonGrantRefused,
+		},
 		"it did so after an answer was lost": {
 			Facts{Refused: ReasonOutcomeUnknown}, &same, reconnect, ReasonOutcomeUnknown,
 		},

@@ -24,7 +24,8 @@ func New(s logical.Storage) Store { return Store{s} }
 
 // IsReadOnly recognises the error of storage that may only be read on this node. After gRPC only its text is left.
 func IsReadOnly(err error) bool {
-	return errors.Is(err, logical.ErrReadOnly) || err != nil && strings.Contains(err.Error(), logical.ErrReadOnly.Error())
+	return errors.Is(err, logical.ErrReadOnly) || err != nil &&
+		strings.Contains(err.Error(), logical.ErrReadOnly.Error())
 }
 
 // Config reads the mount's settings; the defaults before anybody wrote them.
@@ -91,8 +92,8 @@ func (s Store) Connections(ctx context.Context, o Owner) ([]string, error) {
 	return s.list(ctx, connectionPrefix+o.String()+"/")
 }
 
-// EachKey calls fn with the key of every connection there is, owner by owner. A list that fails ends it, for nobody knows
-// whom it would have named.
+// EachKey calls fn with the key of every connection there is, owner by owner. A list that fails ends it, for nobody
+// knows whom it would have named.
 func (s Store) EachKey(ctx context.Context, fn func(Key)) error {
 	for _, kind := range []OwnerKind{Org, User} {
 		owners, err := s.Owners(ctx, kind)

@@ -210,14 +210,16 @@ func TestStorageThatHangs(t *testing.T) {
 		limit time.Duration
 		call  func(context.Context) error
 	}{
-		"Config":           {callTime, func(ctx context.Context) error { _, err := s.Config(ctx); return err }},
-		"PutConfig":        {callTime, func(ctx context.Context) error { return s.PutConfig(ctx, DefaultConfig()) }},
-		"Provider":         {callTime, func(ctx context.Context) error { _, err := s.Provider(ctx, "acme"); return err }},
-		"PutProvider":      {callTime, func(ctx context.Context) error { return s.PutProvider(ctx, "acme", &Provider{}) }},
-		"DeleteProvider":   {callTime, func(ctx context.Context) error { return s.DeleteProvider(ctx, "acme") }},
-		"Providers":        {listTime, func(ctx context.Context) error { _, err := s.Providers(ctx); return err }},
-		"Connection":       {callTime, func(ctx context.Context) error { _, err := s.Connection(ctx, slack); return err }},
-		"PutConnection":    {callTime, func(ctx context.Context) error { return s.PutConnection(ctx, slack, &Connection{}) }},
+		"Config":         {callTime, func(ctx context.Context) error { _, err := s.Config(ctx); return err }},
+		"PutConfig":      {callTime, func(ctx context.Context) error { return s.PutConfig(ctx, DefaultConfig()) }},
+		"Provider":       {callTime, func(ctx context.Context) error { _, err := s.Provider(ctx, "acme"); return err }},
+		"PutProvider":    {callTime, func(ctx context.Context) error { return s.PutProvider(ctx, "acme", &Provider{}) }},
+		"DeleteProvider": {callTime, func(ctx context.Context) error { return s.DeleteProvider(ctx, "acme") }},
+		"Providers":      {listTime, func(ctx context.Context) error { _, err := s.Providers(ctx); return err }},
+		"Connection":     {callTime, func(ctx context.Context) error { _, err := s.Connection(ctx, slack); return err }},
+		"PutConnection": {callTime, func(ctx context.Context) error {
+			return s.PutConnection(ctx, slack, &Connection{})
+		}},
 		"DeleteConnection": {callTime, func(ctx context.Context) error { return s.DeleteConnection(ctx, slack) }},
 		"Owners":           {listTime, func(ctx context.Context) error { _, err := s.Owners(ctx, Org); return err }},
 		"Connections":      {listTime, func(ctx context.Context) error { _, err := s.Connections(ctx, acme); return err }},

@@ -8,16 +8,16 @@ import (
 	"time"
 )
 
-// Task is a stored entry for which something may fall due. It is what somebody keeps of the entry anyway, with a [Place]
-// embedded, so that the index costs a hundred thousand entries no second record of each.
+// Task is a stored entry for which something may fall due. It is what somebody keeps of the entry anyway, with a
+// [Place] embedded, so that the index costs a hundred thousand entries no second record of each.
 type Task interface {
 	place() *Place
 	// Lane says whom the task keeps busy.
 	Lane() Lane
 	// Name is for the log.
 	Name() string
-	// Run looks at the entry and does what is due, if anything is. It gives when to look again; zero: not by itself. A Set
-	// meanwhile goes before that.
+	// Run looks at the entry and does what is due, if anything is. It gives when to look again; zero: not by itself. A
+	// Set meanwhile goes before that.
 	Run(ctx context.Context) time.Time
 }
 
@@ -99,8 +99,8 @@ func (r *Runner) Sooner(t Task, due time.Time) {
 	}
 }
 
-// put enters a task, moves it, or takes it out. One that waits for its lane leaves it, since it may call for another now;
-// one that runs is entered when it has run. It is called under mu.
+// put enters a task, moves it, or takes it out. One that waits for its lane leaves it, since it may call for another
+// now; one that runs is entered when it has run. It is called under mu.
 func (x *index) put(t Task, due moment) {
 	p := t.place()
 	if p.state == waiting {
@@ -134,8 +134,8 @@ func (x *index) signal() {
 	}
 }
 
-// pop takes out the earliest task that is due at now; it waits for its lane from then on. changes tells later whether it
-// still does.
+// pop takes out the earliest task that is due at now; it waits for its lane from then on. changes tells later whether
+// it still does.
 func (x *index) pop(now time.Time) (t Task, changes uint32, ok bool) {
 	x.mu.Lock()
 	defer x.mu.Unlock()

@@ -24,8 +24,8 @@ var errPanic = errors.New("internal error: see the log of this node")
 type Options struct {
 	Now    func() time.Time
 	Logger hclog.Logger
-	// Room tells how many tasks of a lane may run now, beside those that Wide and Deep bound, and when that may change by
-	// itself; zero: only when a task ends or Wake is called.
+	// Room tells how many tasks of a lane may run now, beside those that Wide and Deep bound, and when that may change
+	// by itself; zero: only when a task ends or Wake is called.
 	Room func(Lane) (places int, until time.Time)
 }
 
@@ -67,8 +67,8 @@ func New(o Options) *Runner {
 	return r
 }
 
-// Once runs work on a context of its own, one at a time for a name, and waits for it as long as ctx lasts. Whoever comes
-// while it is under way waits for the same. It goes on when they leave.
+// Once runs work on a context of its own, one at a time for a name, and waits for it as long as ctx lasts. Whoever
+// comes while it is under way waits for the same. It goes on when they leave.
 func (r *Runner) Once(ctx context.Context, name string, work func(context.Context) (any, error)) (any, error) {
 	w, err := r.Start(name, work)
 	if err != nil {
@@ -127,8 +127,8 @@ func (w *Work) Wait(ctx context.Context) (any, error) {
 	}
 }
 
-// Go runs a loop, or what can be begun anew at any time, until its context ends: at once when the mount does. name is for
-// the log. It does nothing once the mount is closed.
+// Go runs a loop, or what can be begun anew at any time, until its context ends: at once when the mount does. name is
+// for the log. It does nothing once the mount is closed.
 func (r *Runner) Go(name string, loop func(context.Context)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -176,9 +176,9 @@ func (r *Runner) Quiesce(ctx context.Context) {
 	}
 }
 
-// Close refuses new work, ends the loops, and waits for work that is under way until soft ends. Then it ends the context of
-// that, runs each of last beside the others, and waits until ctx ends. It gives the names of what is still there, which is
-// abandoned.
+// Close refuses new work, ends the loops, and waits for work that is under way until soft ends. Then it ends the
+// context of that, runs each of last beside the others, and waits until ctx ends. It gives the names of what is still
+// there, which is abandoned.
 func (r *Runner) Close(ctx, soft context.Context, last ...func(context.Context)) (left []string) {
 	r.mu.Lock()
 	r.closed = true

@@ -7,8 +7,8 @@ import (
 )
 
 const (
-	// Wide bounds the tasks that run at once, and Deep those of one lane: a slow lane fills its own share and leaves the
-	// others theirs.
+	// Wide bounds the tasks that run at once, and Deep those of one lane: a slow lane fills its own share and leaves
+	// the others theirs.
 	Wide = 56
 	Deep = 12
 

@@ -83,7 +83,8 @@ func (e *Env) config() *logical.BackendConfig {
 }
 
 func (e *Env) start() {
-	require.NoError(e.tb, e.Backend.Initialize(context.Background(), &logical.InitializationRequest{Storage: e.Storage}))
+	require.NoError(e.tb, e.Backend.Initialize(context.Background(),
+		&logical.InitializationRequest{Storage: e.Storage}))
 	e.tb.Cleanup(e.Stop)
 }
 
@@ -163,7 +164,8 @@ func (e *Env) DeleteCtx(ctx context.Context, path string, data map[string]any, a
 
 func (e *Env) send(ctx context.Context, op logical.Operation, path string, data map[string]any, as []Caller) Result {
 	req := &logical.Request{
-		ID: "test", Operation: op, Path: path, Data: data, Storage: e.Storage, MountPoint: Mount, Connection: &logical.Connection{},
+		ID: "test", Operation: op, Path: path, Data: data, Storage: e.Storage, MountPoint: Mount,
+		Connection: &logical.Connection{},
 	}
 	Root(req)
 	for _, who := range as {

@@ -26,7 +26,8 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 		case "conflict":
 			return nil, logical.CodedError(http.StatusConflict, "a text")
 		case "operation":
-			return &logical.Response{Data: map[string]any{"operation": string(req.Operation), "entity": req.EntityID, "n": 1}}, nil
+			return &logical.Response{Data: map[string]any{"operation": string(req.Operation), "entity": req.EntityID, "n": 1}},
+				nil
 		case "system":
 			entity, err := b.System().EntityInfo("e-1")
 			return &logical.Response{Data: map[string]any{
@@ -35,7 +36,9 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 		}
 		return nil, req.Storage.Put(ctx, &logical.StorageEntry{Key: "k", Value: []byte("v")})
 	}
-	op := &framework.PathOperation{Callback: answer, Responses: map[int][]framework.Response{http.StatusOK: {{}}, http.StatusNoContent: {{}}}}
+	op := &framework.PathOperation{
+		Callback: answer, Responses: map[int][]framework.Response{http.StatusOK: {{}}, http.StatusNoContent: {{}}},
+	}
 	b.Paths = []*framework.Path{{
 		Pattern: "x", Fields: map[string]*framework.FieldSchema{"as": {Type: framework.TypeString}},
 		ExistenceCheck: func(_ context.Context, req *logical.Request, _ *framework.FieldData) (bool, error) {

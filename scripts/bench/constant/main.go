@@ -19,7 +19,9 @@ func main() {
 	if err := meta.FlagSet().Parse(os.Args[1:]); err != nil {
 		os.Exit(1)
 	}
-	err := plugin.ServeMultiplex(&plugin.ServeOpts{BackendFactoryFunc: factory, TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig())})
+	err := plugin.ServeMultiplex(&plugin.ServeOpts{
+		BackendFactoryFunc: factory, TLSProviderFunc: api.VaultPluginTLSProvider(meta.GetTLSConfig()),
+	})
 	if err != nil {
 		hclog.New(&hclog.LoggerOptions{JSONFormat: true}).Error("the plugin ends", "error", err)
 		os.Exit(1)
@@ -35,12 +37,16 @@ func factory(ctx context.Context, conf *logical.BackendConfig) (logical.Backend,
 			Fields: map[string]*framework.FieldSchema{"name": {Type: framework.TypeString}},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: &framework.PathOperation{
-					Callback: func(context.Context, *logical.Request, *framework.FieldData) (*logical.Response, error) {
+					Callback: func(
+						context.Context, *logical.Request, *framework.FieldData,
+					) (*logical.Response, error) {
 						return &logical.Response{Data: *answer.Load()}, nil
 					},
 				},
 				logical.UpdateOperation: &framework.PathOperation{
-					Callback: func(_ context.Context, req *logical.Request, _ *framework.FieldData) (*logical.Response, error) {
+					Callback: func(
+						_ context.Context, req *logical.Request, _ *framework.FieldData,
+					) (*logical.Response, error) {
 						answer.Store(&req.Data)
 						return nil, nil
 					},

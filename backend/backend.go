@@ -32,6 +32,7 @@ type backend struct {
 
 	recovered atomic.Bool // what a crash cut off was tried again
 	beating   atomic.Bool // a heartbeat's work is under way
+	trials    atomic.Bool // there may be imports to finish, or to forget
 	uncached  atomic.Bool // Vault was told to cache nothing
 	writable  atomic.Bool // whether this node may write, by Vault's last answer
 	paused    atomic.Bool // refreshing is paused, or nobody knows whether it is

@@ -133,6 +133,12 @@ func (f *fixture) issuer(t *testing.T) {
 	}).OK(t)
 }
 
+// allowApp lets organizations have a credential of the app's own.
+func (f *fixture) allowApp(t *testing.T) {
+	t.Helper()
+	f.Write("providers/acme", map[string]any{"kinds": "authorization_code,client_credentials"}).OK(t)
+}
+
 // start starts a flow and gives its answer.
 func (f *fixture) start(t *testing.T, path string, data map[string]any, as ...testenv.Caller) map[string]any {
 	t.Helper()

@@ -44,7 +44,7 @@ func (b *backend) runConnection(ctx context.Context, k store.Key) (next time.Tim
 	if c == nil {
 		return next
 	}
-	terms, err := b.Terms(ctx, c)
+	terms, err := b.Terms(ctx, k, c)
 	if err != nil {
 		return b.now().Add(tasks.LookAgain)
 	}

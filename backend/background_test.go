@@ -127,6 +127,7 @@ func TestOtherEndpointsThatFail(t *testing.T) {
 func TestOnePersonLeavesPlacesForOthers(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.Write("config", map[string]any{"request_timeout": "1m"}).OK(t)
+	f.Write("providers/acme", map[string]any{"allow_import": "all"}).OK(t)
 	own := f.own(t, "user/e-bob/slack", nil, bob)
 	b := f.keepsWaiting(t, 16)
 	var all sync.WaitGroup
@@ -161,7 +162,7 @@ func TestWhatCallsNobodyLiftsNothing(t *testing.T) {
 	before := unwell()
 	require.NotEmpty(t, members(t, before))
 	t.Run("an import of an access token lifts nothing", func(t *testing.T) {
-		f.Write("connections/y", map[string]any{"provider": "acme", "access_token": "token"}).OK(t)
+		f.Write("connections/y", map[string]any{"provider": "acme", "access_token": "token", "verify": false}).OK(t)
 		assert.Equal(t, before, unwell())
 	})
 	t.Run("a deletion without a revocation endpoint lifts nothing", func(t *testing.T) {
@@ -240,8 +241,7 @@ func TestImportBesideAnIntentOfUnknownOutcome(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	k := aKey("x")
 	imported := map[string]any{"provider": "acme", "refresh_token": "grant"}
-	f.provider.Next(providers.StepRefresh, providertest.Respond(503, `{}`))
-	f.Write("connections/x", imported).OK(t)
+	f.Write("connections/x", with(imported, map[string]any{"verify": false})).OK(t)
 	c, err := f.engine().store.Connection(t.Context(), k)
 	require.NoError(t, err)
 	intent := &store.Intent{Key: k.String(), Generation: c.Generation, Time: f.Now()}

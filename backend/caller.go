@@ -37,6 +37,11 @@ func (c caller) actor(now time.Time) store.Actor {
 	return store.Actor{EntityID: c.entity, DisplayName: c.display, Time: now}
 }
 
+// setterOf is the caller as one who sets something of a connection.
+func (c caller) setterOf(k store.Key, now time.Time) store.Setter {
+	return store.Setter{Actor: c.actor(now), Name: c.setter(), Owner: c.owns(k)}
+}
+
 // act is a change that the caller makes.
 func (c caller) act(verb string, now time.Time) connections.Act {
 	return connections.Act{By: c.actor(now), Verb: verb}
@@ -47,14 +52,56 @@ func (c caller) owns(k store.Key) bool {
 	return c.entity != "" && k.Owner.Kind == store.User && k.Owner.ID == c.entity
 }
 
-// permitFor refuses a private connection to everybody but its owner. Vault's policy has spoken before.
-func (c caller) permitFor(k store.Key) refresh.Permit {
-	return func(conn *store.Connection) error {
-		if conn.Private && !c.owns(k) {
-			return forbidden("connection %s is private: only the entity that owns it may use it", k)
-		}
+// use is what somebody wants of a connection.
+type use int
+
+const (
+	using     use = iota // its credential: to read it, to refresh it, to put another in its place
+	changing             // anything else about it
+	narrowing            // to switch it off, or to delete it: whoever Vault's policy lets may do that
+)
+
+// may is the rule about private connections: they are their owner's alone. Vault's policy has spoken before.
+func (c caller) may(u use, k store.Key, conn *store.Connection) error {
+	switch {
+	case !conn.Private || u == narrowing || c.owns(k):
 		return nil
+	case u == using:
+		return forbidden("connection %s is private: only the entity that owns it may use it", k)
 	}
+	return forbidden("connection %s is private: others than its owner may only disable or delete it", k)
+}
+
+// permitFor is may as the refresher asks it.
+func (c caller) permitFor(k store.Key) refresh.Permit {
+	return func(conn *store.Connection) error { return c.may(using, k, conn) }
+}
+
+// setter is the caller as the credential's settings remember who made them; nobody's entity can have that name.
+func (c caller) setter() string { return orDefault(c.entity, "none") }
+
+// inherits reports whether the settings that a connection has, such as inputs, are the caller's to build on. What
+// somebody else set up in an entity's name must not decide where that entity's consent goes.
+func (c caller) inherits(k store.Key, conn *store.Connection) bool {
+	switch {
+	case !c.owns(k), conn.SetBy == c.entity:
+		return true
+	case conn.SetBy == "": // an older release did not note it; a private connection was its owner's to write
+		return conn.Private && conn.Created.EntityID == c.entity
+	}
+	return false
+}
+
+// adopts makes the connection private when its owner's entity puts a credential in it, unless that entity opened it.
+// closed tells that others could use it until now.
+func (c caller) adopts(k store.Key, conn *store.Connection) (closed bool) {
+	return c.owns(k) && conn.CloseFor(c.entity)
+}
+
+// closedWarning says what it means that a connection has become private.
+func closedWarning(k store.Key) string {
+	return "connection " + k.String() + " is private now, since its owner put a credential in it: only entity " +
+		k.Owner.ID + " is served; whoever else read it gets 403 (private=false, written by the owner, opens it)"
 }
 
 // mayCreate refuses to put something under a live entity's name for anybody else, unless they say that they mean to.

@@ -3,8 +3,10 @@ package backend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -23,15 +25,15 @@ type write struct {
 	now      time.Time
 	provider *configured
 	kind     providers.Kind
+	use      use               // with known
 	known    *store.Connection // as it was when the request was planned; nil: it is to be created
 	replaces bool              // what was there is damaged: it counts as nothing
 
-	keys      map[string]string // key fields named
-	grant     *providers.Grant  // imported or issued
-	imports   bool
-	refreshed bool              // what it imports was imported before and refreshed since
-	inputs    map[string]string // nil unless named
-	edits     []func(*store.Connection)
+	keys     map[string]string // key fields named
+	grant    *providers.Grant  // imported, as it was brought, or issued
+	imported                   // with grant
+	settings store.Settings
+	closed   bool // it made private what others could use
 
 	warnings []string
 }
@@ -62,8 +64,11 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 		if err := b.mayCreate(who, k, d.Get("provision").(bool)); err != nil {
 			return nil, err
 		}
-	} else if err := mayChange(w.known, k, who, d); err != nil {
-		return nil, err
+	} else {
+		w.use = useOf(d)
+		if err := who.may(w.use, k, w.known); err != nil {
+			return nil, err
+		}
 	}
 	if w.provider, err = b.knownProvider(ctx, name); err != nil {
 		var gone *statusError
@@ -87,23 +92,19 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 	return w, nil
 }
 
-// mayChange refuses whatever would take a private connection from its owner. Others may switch it off.
-func mayChange(conn *store.Connection, k store.Key, who caller, d *framework.FieldData) error {
-	if !conn.Private || who.owns(k) {
-		return nil
-	}
-	refused := forbidden("connection %s is private: others than its owner may only disable or delete it", k)
+// useOf is what a write does to a connection that there is.
+func useOf(d *framework.FieldData) use {
 	for field := range d.Raw {
 		switch field {
 		case "org", "user", "name", "provider", "disabled":
 		default:
-			return refused
+			return changing
 		}
 	}
 	if v, ok := d.GetOk("disabled"); ok && !v.(bool) {
-		return refused
+		return changing
 	}
-	return nil
+	return narrowing
 }
 
 // readCredential takes key fields, imported tokens and the kind.
@@ -139,8 +140,10 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	case len(keys) > 0:
 		return w.readKey(keys, asked)
 	case w.known == nil && asked == string(providers.KindClientCredentials):
-		w.kind, err = kindOf(definition, asked, nil)
-		return err
+		if w.kind, err = w.provider.kindOf(asked, nil); err != nil {
+			return err
+		}
+		return w.provider.admit(w.key, w.kind, nil)
 	case w.replaces:
 		return damagedEntry(w.key)
 	case w.known == nil:
@@ -155,44 +158,21 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	return nil
 }
 
-func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessToken string) error {
-	kind, err := kindOf(w.provider.app.Definition, asked, func(k providers.Kind) bool {
-		return k == providers.KindAuthorizationCode || k == providers.KindDeviceCode
-	})
-	if err != nil {
-		return err
-	}
-	w.kind = kind
-	w.grant = &providers.Grant{
-		AccessToken: providers.NewSecret(accessToken), RefreshToken: providers.NewSecret(refreshToken), Issued: w.now,
-	}
-	if v, ok := d.GetOk("expires_in"); ok {
-		if accessToken == "" {
-			return badRequest("expires_in goes with access_token")
-		}
-		w.grant.Expires = w.now.Add(time.Duration(v.(int)) * time.Second)
-	}
-	if ttl := w.provider.app.AssumedTTL; w.grant.Expires.IsZero() && ttl > 0 {
-		w.grant.Expires = w.now.Add(ttl)
-	}
-	if accessToken == "" {
-		w.grant.Expires = w.now // nothing to serve yet: the first refresh brings it
-	}
-	return nil
-}
-
 func (w *write) readKey(keys map[string]string, asked string) error {
 	definition := w.provider.app.Definition
-	kind, err := kindOf(definition, asked, func(k providers.Kind) bool {
+	kind, err := w.provider.kindOf(asked, func(k providers.Kind) bool {
 		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials &&
 			k != providers.KindDeviceCode
 	})
+	if err == nil {
+		err = w.provider.admit(w.key, kind, w.known)
+	}
 	if err != nil {
 		return err
 	}
 	w.kind = kind
 	all := map[string]string{}
-	if w.known != nil {
+	if w.known != nil && w.inherits() {
 		for name, v := range w.known.Key {
 			all[name] = v.Reveal()
 		}
@@ -213,35 +193,38 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 		if len(label) > 256 {
 			return badRequest("label is longer than 256 bytes")
 		}
-		w.edit(func(c *store.Connection) { c.Label = label })
+		w.settings.Label = &label
 	}
 	if v, ok := d.GetOk("tags"); ok {
 		tags := v.(map[string]string)
 		if err := checkTags(tags); err != nil {
 			return err
 		}
-		w.edit(func(c *store.Connection) { c.Tags = tags })
+		w.settings.Tags = &tags
 	}
 	if v, ok := d.GetOk("required_scopes"); ok {
 		scopes := v.([]string)
-		w.edit(func(c *store.Connection) { c.RequiredScopes = scopes })
+		w.settings.RequiredScopes = &scopes
 	}
 	if v, ok := d.GetOk("private"); ok {
 		private := v.(bool)
-		if private && w.key.Owner.Kind != store.User {
-			return badRequest("private goes with connections of a user: an organization has no " +
-				"entity that could read it")
+		if err := mayBePrivate(w.key, private); err != nil {
+			return err
 		}
-		w.edit(func(c *store.Connection) { c.Private = private })
+		w.settings.Private = &private
 	}
 	if v, ok := d.GetOk("disabled"); ok {
-		if v.(bool) {
-			w.edit(func(c *store.Connection) { c.Disable(w.who.actor(w.now)) })
-		} else {
-			w.edit(func(c *store.Connection) { c.Enable(w.who.actor(w.now)) })
-		}
+		disabled := v.(bool)
+		w.settings.Disabled = &disabled
 	}
 	return w.readInputs(d)
+}
+
+func mayBePrivate(k store.Key, private bool) error {
+	if private && k.Owner.Kind != store.User {
+		return badRequest("private goes with connections of a user: an organization has no entity that could read it")
+	}
+	return nil
 }
 
 func (w *write) readInputs(d *framework.FieldData) error {
@@ -253,23 +236,29 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		return nil
 	}
 	definition := w.provider.app.Definition
+	brings := w.grant != nil || w.keys != nil || w.issues()
 	inputs := map[string]string{}
 	if w.known != nil {
 		inputs = w.known.Inputs
+	}
+	if brings && !w.inherits() {
+		if err := namesAll(w.key, w.known, w.provider, d); err != nil {
+			return err
+		}
+		inputs = nil
 	}
 	if ok {
 		checked, err := definition.CheckInputs("connection", v.(map[string]string))
 		if err != nil {
 			return badRequest("%s", err)
 		}
-		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && w.grant == nil && w.keys == nil {
+		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && !brings {
 			return badRequest("inputs say where the credential belongs: write it again in the same " +
 				"call, or start a new flow with them")
 		}
-		inputs, w.inputs = checked, checked
-		w.edit(func(c *store.Connection) { c.Inputs = checked })
+		inputs, w.settings.Inputs = checked, &checked
 	}
-	if w.grant != nil || w.keys != nil || w.issues() {
+	if brings {
 		if _, err := definition.MergeInputs(w.provider.entry.Inputs, inputs); err != nil {
 			return badRequest("%s", err)
 		}
@@ -277,7 +266,29 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	return nil
 }
 
-func (w *write) edit(change func(*store.Connection)) { w.edits = append(w.edits, change) }
+// inherits reports whether the write may build on what there is.
+func (w *write) inherits() bool { return w.known == nil || w.who.inherits(w.key, w.known) }
+
+// namesAll refuses to take over without a word what somebody else set up in the caller's name.
+func namesAll(k store.Key, known *store.Connection, p *configured, d *framework.FieldData) error {
+	var there []string
+	if _, named := d.GetOk("inputs"); !named && len(known.Inputs) > 0 {
+		for _, name := range slices.Sorted(maps.Keys(known.Inputs)) {
+			there = append(there, fmt.Sprintf("inputs %s=%q", name, known.Inputs[name]))
+		}
+	}
+	if _, named := d.GetOk("required_scopes"); !named && len(known.RequiredScopes) > 0 {
+		there = append(there, fmt.Sprintf("required_scopes %q", known.RequiredScopes))
+	}
+	if _, named := d.GetOk("provider"); !named && p.name != k.Name {
+		there = append(there, "provider "+p.name)
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	return badRequest("connection %s was set up by somebody else, with %s: name in this call what you want of it "+
+		"(inputs, required_scopes, provider)", k, strings.Join(there, ", "))
+}
 
 // apply is the change itself. It runs under the connection's lock and gets what is stored then.
 func (w *write) apply(c *store.Connection) (*store.Connection, error) {
@@ -291,42 +302,43 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(w.key)
-	case c.Private && !w.known.Private && !w.who.owns(w.key):
+	case w.who.may(w.use, w.key, c) != nil:
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
 	}
-	if w.grant != nil && !w.sentAgain(c) {
-		c.Kind, c.FlowID = w.kind, ""
-		if w.imports {
-			c.AdoptImport(w.grant, w.provider.fingerprint, w.now)
-		} else {
-			c.Adopt(w.grant, w.provider.fingerprint, w.now)
+	w.closed = false
+	brings := w.keys != nil || w.grant != nil && !w.sentAgain(c)
+	if brings {
+		if !w.who.inherits(w.key, c) { // what somebody else set up goes
+			c.Inputs, c.RequiredScopes = nil, nil
 		}
+		c.Kind, c.FlowID, c.SetBy = w.kind, "", w.who.setter()
+		w.adopt(c)
+		w.closed = w.who.adopts(w.key, c)
 	}
-	if w.keys != nil {
+	c.Set(w.settings, w.who.setterOf(w.key, w.now))
+	w.closed = w.closed && c.Private
+	return c, nil
+}
+
+// adopt makes what the write brings the connection's credential.
+func (w *write) adopt(c *store.Connection) {
+	pin := w.provider.fingerprint
+	switch {
+	case w.keys != nil:
 		values := make(map[string]providers.Secret, len(w.keys))
 		for name, v := range w.keys {
 			if v != "" { // an optional field that is emptied goes
 				values[name] = providers.NewSecret(v)
 			}
 		}
-		c.Kind, c.FlowID = w.kind, ""
-		c.AdoptKey(values, w.provider.fingerprint, w.now)
+		c.AdoptKey(values, pin, w.now)
+	case w.tried != nil:
+		c.AdoptTried(w.tried, w.grant, pin, w.now)
+	case w.imports:
+		c.AdoptImport(w.grant, pin, w.now)
+	default:
+		c.Adopt(w.grant, pin, w.now)
 	}
-	for _, change := range w.edits {
-		change(c)
-	}
-	return c, nil
-}
-
-// sentAgain reports whether the write imports what c holds or has refreshed since: a client, a configuration tool or
-// Vault itself sent it again. Under other inputs the tokens belong elsewhere.
-func (w *write) sentAgain(c *store.Connection) bool {
-	if !w.imports || w.inputs != nil && !maps.Equal(w.inputs, c.Inputs) {
-		return false
-	}
-	var has bool
-	has, w.refreshed = c.HasImport(w.grant, w.provider.fingerprint)
-	return has
 }
 
 // damagedEntry refuses to change what cannot be read.
@@ -365,90 +377,6 @@ func (w *write) store(ctx context.Context, b *backend,
 	return b.connections.Update(ctx, w.key, act, apply)
 }
 
-// errSpending is why an import waits: the token that it brings is being spent.
-var errSpending = errors.New("the imported token is being spent")
-
-// importTokens stores what was given first, so that it is not lost, and then tries it out.
-func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection, error) {
-	conn, err := b.storeImport(ctx, w)
-	if err != nil {
-		return nil, err
-	}
-	if w.refreshed {
-		w.warnings = append(w.warnings, "these tokens were imported before and have been refreshed "+
-			"since; the newer ones were kept")
-		return conn, nil
-	}
-	if w.grant.AccessToken.IsZero() {
-		a, err := b.refresher.Refresh(ctx, w.key, w.who.permitFor(w.key))
-		if err != nil {
-			w.warnings = append(w.warnings, "the tokens are stored, and a first refresh failed: "+b.warningText(err))
-			conn, _, err = b.connections.Get(ctx, w.key)
-			return conn, err
-		}
-		conn = a.Connection
-	}
-	return b.identify(ctx, w, conn)
-}
-
-// storeImport stores the tokens. Should the same refresh token be on its way to the provider already, it waits for
-// what comes of that: adopting the token again would drop the answer.
-func (b *backend) storeImport(ctx context.Context, w *write) (*store.Connection, error) {
-	adopt := func(c *store.Connection) (*store.Connection, error) {
-		if c != nil && c.FromImport(w.grant) && b.connections.Spending(w.key) {
-			return nil, errSpending
-		}
-		return w.apply(c)
-	}
-	for range 3 {
-		conn, err := w.store(ctx, b, adopt)
-		if !errors.Is(err, errSpending) {
-			return conn, err
-		}
-		if under := b.tasks.Find(refresh.Name(w.key)); under != nil {
-			b.promote(ctx, w.key)
-			if _, _ = under.Wait(ctx); ctx.Err() != nil {
-				return nil, ctx.Err()
-			}
-		}
-	}
-	return nil, conflict("the refresh token of %s is being spent again and again: nothing was "+
-		"written; send this again", w.key)
-}
-
-// identify learns whose account imported or issued tokens belong to. Not knowing is a warning, not a failure.
-func (b *backend) identify(ctx context.Context, w *write, conn *store.Connection) (*store.Connection, error) {
-	grant := conn.Clone().Grant
-	pass, err := b.enter(ctx, w.provider.name, w.key, conn)
-	if err == nil {
-		defer pass.Leave(gate.NotSent, 0)
-		var resolved providers.Resolved
-		resolved, err = w.provider.client.Resolve(ctx, w.provider.app, conn.Inputs)
-		if err == nil {
-			err = w.provider.client.Identify(ctx, w.provider.app, resolved, grant)
-		}
-		pass.Leave(aside(err)) // before storage is written
-	}
-	if err != nil {
-		w.warnings = append(w.warnings, "whose account it is could not be learned: "+b.warningText(err))
-		return conn, nil
-	}
-	generation := conn.Generation
-	known, err := b.connections.Update(ctx, w.key, w.who.act("identify", w.now),
-		func(c *store.Connection) (*store.Connection, error) {
-			if c == nil || c.Generation != generation {
-				return nil, nil // it has moved on
-			}
-			c.Identified(grant.Account)
-			c.Grant.Account, c.Grant.Config, c.Grant.SecretConfig = grant.Account, grant.Config, grant.SecretConfig
-			return c, nil
-		})
-	if err != nil || known == nil {
-		return conn, nil // the tokens are stored; the account will be learned another time
-	}
-	return known, nil
-}
-
 // warningText is an error's text for a warning. What storage says goes to the log: it may name files.
 func (b *backend) warningText(err error) string {
 	var (
@@ -469,9 +397,9 @@ func (b *backend) warningText(err error) string {
 
 // issue obtains a grant of the app's own (RFC 6749 section 4.4) and stores it.
 func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error) {
-	var inputs store.Connection
-	for _, change := range w.edits {
-		change(&inputs)
+	var inputs map[string]string
+	if w.settings.Inputs != nil {
+		inputs = *w.settings.Inputs
 	}
 	out, err := b.tasks.Once(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
 		defer b.connections.Pin(w.key)()
@@ -480,7 +408,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, err
 		}
 		defer pass.Leave(gate.NotSent, 0)
-		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs.Inputs)
+		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
 		if err != nil {
 			return nil, err
 		}

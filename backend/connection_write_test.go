@@ -42,6 +42,7 @@ func TestImport(t *testing.T) {
 
 func TestImportOfAnAccessToken(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusServiceUnavailable, ""))
 		r := f.Write("connections/x", map[string]any{"provider": "acme", "access_token": "unknown there", "expires_in": 600})
 		made := r.OK(t)
 		require.Len(t, r.Warnings, 1, "whose account it is could not be learned")
@@ -53,28 +54,26 @@ func TestImportOfAnAccessToken(t *testing.T) {
 	})
 }
 
-// What a person pastes may exist nowhere else, so it is kept whatever the provider says to it.
+// What cannot be tried is not stored, unless that is asked for.
 func TestImportThatCannotBeTried(t *testing.T) {
 	for name, c := range map[string]struct {
 		answer providertest.Behavior
-		status string
 		code   int
 	}{
-		"provider down": {providertest.Respond(http.StatusServiceUnavailable, "busy"), "active", http.StatusBadGateway},
-		"refused": {
-			providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`), "needs_reconnect", http.StatusConflict,
-		},
+		"provider down": {providertest.Respond(http.StatusServiceUnavailable, "busy"), http.StatusBadGateway},
+		"refused":       {providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`), http.StatusConflict},
 		"app refused": {
-			providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`), "active", http.StatusConflict,
+			providertest.Respond(http.StatusUnauthorized, `{"error":"invalid_client"}`), http.StatusConflict,
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
-				f.provider.Next(providers.StepRefresh, c.answer, c.answer) // the worker may be as fast as the import
-				r := f.Write("connections/x", map[string]any{"provider": "acme", "refresh_token": "from elsewhere"})
-				assert.Equal(t, c.status, r.OK(t)["status"])
-				require.NotEmpty(t, r.Warnings)
-				assert.Contains(t, r.Warnings[0], "stored")
+				f.provider.Next(providers.StepRefresh, c.answer)
+				import_ := map[string]any{"provider": "acme", "refresh_token": "from elsewhere"}
+				f.Write("connections/x", import_).Refused(t, c.code, "nothing was")
+				assert.Nil(t, f.Read("connections/x", nil).Response)
+				f.provider.Next(providers.StepRefresh, c.answer, c.answer) // the worker may be as fast as the reader
+				f.Write("connections/x", with(import_, map[string]any{"verify": false})).OK(t)
 				f.Read("creds/x", nil).Refused(t, c.code)
 			})
 		})
@@ -181,6 +180,7 @@ func TestImportSentAgainAfterARefusal(t *testing.T) {
 			providertest.Respond(http.StatusOK,
 				`{"access_token":"healed","token_type":"bearer","expires_in":3600,"refresh_token":"next"}`))
 		f.Write("refresh/slack", nil).Refused(t, http.StatusConflict, "grant_refused")
+		f.account(f.accountOf(t, "slack"))
 		assert.Equal(t, "active", f.Write("connections/slack", imported).OK(t)["status"])
 		sent := f.provider.Requests(providers.StepRefresh)
 		assert.Equal(t, imported["refresh_token"], sent[len(sent)-1].Form.Get("refresh_token"))
@@ -201,6 +201,7 @@ func TestImportSentAgainWithOtherInputs(t *testing.T) {
 		f.Advance(time.Minute)
 		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK,
 			`{"access_token":"of shop two","token_type":"bearer","expires_in":3600}`))
+		f.account(f.accountOf(t, "slack"))
 		elsewhere := with(imported, map[string]any{"inputs": map[string]any{"shop": "two"}})
 		assert.Equal(t, "two", members(t, f.Write("connections/slack", elsewhere).OK(t)["inputs"])["shop"])
 		assert.Equal(t, "of shop two", f.Read("creds/slack", nil).OK(t)["access_token"])
@@ -220,6 +221,7 @@ func TestImportSentAgainAfterAReconnect(t *testing.T) {
 		f.Advance(time.Minute)
 		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK,
 			`{"access_token":"of the import","token_type":"bearer","expires_in":3600}`))
+		f.account(f.accountOf(t, "slack"))
 		f.Write("connections/slack", imported).OK(t)
 		assert.Equal(t, "of the import", f.Read("creds/slack", nil).OK(t)["access_token"])
 	})
@@ -237,6 +239,7 @@ func (f *fixture) imported(t *testing.T, path string) map[string]any {
 
 func TestClientCredentials(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
+		f.allowApp(t)
 		made := f.Write("connections/machine", map[string]any{
 			"provider": "acme", "kind": "client_credentials",
 			"label": "M",
@@ -297,6 +300,7 @@ func TestImportDuringARefresh(t *testing.T) {
 func TestDamagedConnection(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/openai", nil).OK(t)
+		f.allowApp(t)
 		for _, name := range []string{"openai", "old", "slack", "bad"} {
 			f.undecodable(t, "connection/org/default/"+name)
 			f.Read("creds/"+name, nil).Refused(t, http.StatusInternalServerError, "damaged")

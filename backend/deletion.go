@@ -59,6 +59,9 @@ func (b *backend) endConnection(ctx context.Context, k store.Key, act connection
 	if warning, err = b.revoke(ctx, k, c, class); err != nil {
 		return "", err // the mark stays, and the next process carries on
 	}
+	if err := b.store.DeleteTrials(ctx, k); err != nil { // or an import that was cut off brought it back
+		return "", err
+	}
 	return warning, b.connections.Delete(ctx, k, act)
 }
 

@@ -6,6 +6,7 @@ import (
 	"unique"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 )
@@ -32,6 +33,7 @@ type record struct {
 	end        int64 // when it dies and nothing can renew it, in Unix seconds; 0: never
 	deleting   bool
 	disabled   bool
+	barred     bool // its provider does not serve it
 	failing    bool // its last renewal failed
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 }
@@ -41,8 +43,8 @@ func newDirectory(b *backend) *directory {
 }
 
 // summarize notes what a connection is.
-func (r *record) summarize(b *backend, k store.Key, c *store.Connection, renewable bool) {
-	f := c.Facts(renewable)
+func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refresh.Terms) {
+	f := c.Facts(t.CanRefresh)
 	if r.b == nil { // they never change, and are read without the mutex
 		r.b, r.key = b, k
 	}
@@ -50,12 +52,13 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, renewab
 	r.provider, r.pinned, r.account = unique.Make(c.Provider), unique.Make(c.Pinned), c.Account.ID
 	r.refused, r.limit, r.end = unique.Make(f.Refused), unixOf(f.Limit), unixOf(f.End)
 	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
+	r.barred = t.Barred != ""
 }
 
 // facts are the ones that the status depends on.
 func (r *record) facts() store.Facts {
 	return store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled, Pinned: r.pinned.Value(), Refused: r.refused.Value(),
+		Deleting: r.deleting, Disabled: r.disabled || r.barred, Pinned: r.pinned.Value(), Refused: r.refused.Value(),
 		Limit: timeOf(r.limit), End: timeOf(r.end),
 	}
 }
@@ -88,13 +91,13 @@ func (d *directory) gone(r *record) { d.b.tasks.Set(r, time.Time{}) }
 
 // enter gives what to note of a connection, and when something falls due for it.
 func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection) func(*record) {
-	terms, err := d.b.Terms(ctx, c)
+	terms, err := d.b.Terms(ctx, k, c)
 	due := d.b.now().Add(tasks.LookAgain)
 	if err == nil {
 		due = d.b.dueOf(k, c, terms)
 	}
 	return func(r *record) {
-		r.summarize(d.b, k, c, terms.CanRefresh)
+		r.summarize(d.b, k, c, terms)
 		d.b.tasks.Set(r, due)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
@@ -45,7 +46,7 @@ func TestRecordTellsTheStatus(t *testing.T) {
 		for _, renewable := range []bool{true, false} {
 			for _, fingerprint := range []*string{&same, &other, nil} {
 				var r record
-				r.summarize(nil, store.Key{}, &c, renewable)
+				r.summarize(nil, store.Key{}, &c, refresh.Terms{CanRefresh: renewable})
 				status, reason := c.Facts(renewable).Status(fingerprint, now)
 				got, why := r.facts().Status(fingerprint, now)
 				assert.Equal(t, []any{status, reason}, []any{got, why}, name)

@@ -38,6 +38,8 @@ func (b *backend) wake(ctx context.Context) {
 	}
 	if b.mayWrite() {
 		b.recover(ctx)
+		b.trials.Store(true)
+		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)
 }
@@ -86,6 +88,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		}
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
+		b.finishImports(ctx)
 	})
 	return b.tidyFlows(ctx)
 }

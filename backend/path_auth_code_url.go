@@ -36,6 +36,8 @@ func (b *backend) pathAuthCodeURL() []*framework.Path {
 			"login_hint": str("Account to suggest on the provider's login page, where it takes one."),
 			"session_binding": str("With redirect_uri: base64url of the SHA-256 of a value in the browser session " +
 				"that starts the flow; exchange must bring the value."),
+			"private": boolean("Serve the credential to the owner's own entity alone. The default where that entity " +
+				"connects; only it can say false."),
 			"provision": boolean("Connect under the id of a live entity that is not the caller's own."),
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -178,7 +180,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	known *store.Connection, p *configured, config *store.Config,
 ) (f *store.Flow, state string, err error) {
 	definition := p.app.Definition
-	kind, err := kindOf(definition, d.Get("kind").(string), func(kind providers.Kind) bool {
+	kind, err := p.kindOf(d.Get("kind").(string), func(kind providers.Kind) bool {
 		return kind == providers.KindAuthorizationCode
 	})
 	if err != nil {
@@ -186,6 +188,9 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	}
 	if kind != providers.KindAuthorizationCode {
 		return nil, "", badRequest("kind %s has no authorization URL: write it to connections/%s", kind, k)
+	}
+	if err := p.admit(k, kind, known); err != nil {
+		return nil, "", err
 	}
 	now := b.now()
 	state = newState()
@@ -198,6 +203,19 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	}
 	if f.Scopes, err = scopesFor(p, d.Get("scopes").([]string)); err != nil {
 		return nil, "", err
+	}
+	if v, ok := d.GetOk("private"); ok {
+		private := v.(bool)
+		if err := mayBePrivate(k, private); err != nil {
+			return nil, "", err
+		}
+		f.Private = &private
+	}
+	if known != nil && !who.inherits(k, known) {
+		if err := namesAll(k, known, p, d); err != nil {
+			return nil, "", err
+		}
+		known = nil
 	}
 	f.RequiredScopes = d.Get("required_scopes").([]string)
 	if len(f.RequiredScopes) == 0 && known == nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"slices"
 	"strings"
 	"time"
 
@@ -50,11 +49,18 @@ func connectionFields() map[string]*framework.FieldSchema {
 			"a subdomain. Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"disabled":        boolean("Stop serving the credential; nothing is lost."),
-		"private": boolean("Serve the credential to the owner's own entity alone. The default for a " +
-			"connection that its owner makes."),
+		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
+			"entity puts a credential in; only it can say false."),
 		"provision":     boolean("Create under the id of a live entity that is not the caller's own."),
 		"refresh_token": secret(str("Import: a refresh token obtained elsewhere.")),
 		"access_token":  secret(str("Import: an access token obtained elsewhere.")),
+		"verify": {
+			Type:    framework.TypeBool,
+			Default: true,
+			Description: "Import: try the tokens before they replace anything. false stores them untried, for " +
+				"migrations.",
+		},
+		"allow_account_change": boolean("Import: take the tokens although they are of another account than before."),
 		"expires_in": seconds("Import: the remaining life of access_token; left out: the provider's " +
 			"assumed_ttl, or it does not expire."),
 	}
@@ -77,6 +83,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"scopes":            strs("Scopes granted."),
 	"required_scopes":   strs("Scopes required."),
 	"missing_scopes":    strs("Scopes required and not granted."),
+	"surplus_scopes":    strs("Scopes granted beyond the provider's allowed_scopes."),
 	"connection_config": object("Further public values that came with the grant."),
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"refreshable":       boolean("Whether the engine can renew the credential."),
@@ -149,11 +156,11 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	if err != nil {
 		return nil, err
 	}
-	terms, err := b.Terms(ctx, conn)
+	terms, err := b.Terms(ctx, k, conn)
 	if err != nil {
 		return nil, err
 	}
-	status, reason := conn.Facts(terms.CanRefresh).Status(terms.Fingerprint, b.now())
+	status, reason := terms.Status(conn, b.now())
 	maps.Copy(data, map[string]any{
 		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags),
 		"inputs":  orEmpty(conn.Inputs),
@@ -173,8 +180,11 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 		maps.Copy(data, map[string]any{
 			"account": map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
 			"scopes":  list(g.Scopes), "connection_config": orEmpty(g.Config), "expire_time": rfc3339(g.Expires),
-			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh,
+			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh, "surplus_scopes": []string{},
 		})
+		if p != nil {
+			data["surplus_scopes"] = list(p.surplus(g.Scopes))
+		}
 	} else {
 		data["key"] = maskedKey(p, conn)
 	}
@@ -245,6 +255,9 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 	}
 	resp, err := b.metadata(ctx, k, conn)
 	if resp != nil {
+		if w.closed {
+			resp.AddWarning(closedWarning(k))
+		}
 		resp.Warnings = append(resp.Warnings, w.warnings...)
 	}
 	return resp, err
@@ -327,30 +340,6 @@ func (b *backend) restsOn(ctx context.Context, provider, account string, k store
 		return other != k && !r.deleting && r.account == account && r.provider.Value() == provider
 	})
 	return err != nil || others > 0
-}
-
-// kindOf is the kind asked for, or the first of the definition's that wanted accepts.
-func kindOf(def *providers.Definition, asked string, wanted func(providers.Kind) bool) (providers.Kind, error) {
-	if asked != "" {
-		if !slices.Contains(def.Kinds, providers.Kind(asked)) {
-			return "", badRequest("%s has no kind %q: it has %s", def.Name, clipText(asked), joinKinds(def.Kinds))
-		}
-		return providers.Kind(asked), nil
-	}
-	for _, kind := range def.Kinds {
-		if wanted(kind) {
-			return kind, nil
-		}
-	}
-	return "", badRequest("%s cannot be connected this way: it has the kinds %s", def.Name, joinKinds(def.Kinds))
-}
-
-func joinKinds(kinds []providers.Kind) string {
-	names := make([]string, len(kinds))
-	for i, k := range kinds {
-		names[i] = string(k)
-	}
-	return strings.Join(names, ", ")
 }
 
 const connectionsHelp = `

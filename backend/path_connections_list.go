@@ -107,11 +107,11 @@ func (b *backend) keyInfo(ctx context.Context, k store.Key) (map[string]any, err
 	if err != nil || conn == nil {
 		return nil, err
 	}
-	terms, err := b.Terms(ctx, conn)
+	terms, err := b.Terms(ctx, k, conn)
 	if err != nil {
 		return nil, err
 	}
-	status, _ := conn.Facts(terms.CanRefresh).Status(terms.Fingerprint, b.now())
+	status, _ := terms.Status(conn, b.now())
 	return map[string]any{"provider": conn.Provider, "status": string(status), "label": conn.Label}, nil
 }
 

@@ -279,7 +279,8 @@ func TestStandby(t *testing.T) {
 				r := f.Read("creds/slack", nil)
 				assert.EqualError(t, r.Err, logical.ErrReadOnly.Error(), "bare, or Vault does not know it")
 				for path, data := range map[string]map[string]any{
-					"refresh/slack": nil, "exchange": own, "connections/slack": {"label": "x"}, "connections/new": {
+					"connections/living": {"provider": "acme", "access_token": "x"},
+					"refresh/slack":      nil, "exchange": own, "connections/slack": {"label": "x"}, "connections/new": {
 						"provider": "acme", "refresh_token": "x",
 					},
 					"connections/m": {"provider": "acme", "kind": "client_credentials"}, "auth-code-url/x": {"provider": "idp"},
@@ -304,7 +305,9 @@ func TestStandby(t *testing.T) {
 // A token that nothing renews ends by itself, and everything that tells of its connection says so.
 func TestTokenThatExpires(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		imported := map[string]any{"provider": "acme", "access_token": "unknown there", "expires_in": 600}
+		imported := map[string]any{
+			"provider": "acme", "access_token": "unknown there", "expires_in": 600, "verify": false,
+		}
 		f.Write("connections/x", imported).OK(t)
 		f.connect(t, "slack")
 		for _, c := range []struct {

@@ -242,6 +242,17 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, conflict("provider %q changed since the flow was started, so its code is sent nowhere: "+
 			"start again with auth-code-url/%s", f.Provider, f.Key)
 	}
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return nil, nil, err
+	}
+	known, _, err := b.connections.Get(ctx, k)
+	if err == nil {
+		err = p.admit(k, f.Kind, known) // the operator may have changed their mind since
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	if err := checkIssuer(x, f); err != nil {
 		return nil, nil, err
 	}
@@ -379,6 +390,10 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 			return failure(f, why), true
 		}
 	}
+	if why := p.refusesSurplus(grant.Scopes); why != "" {
+		b.discard(ctx, p, f, grant)
+		return failure(f, why), true
+	}
 	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known,
 		func(c *store.Connection) (*store.Connection, error) {
 			if b.voided(ctx, f.ID) {
@@ -400,6 +415,9 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	}
 	if !saved {
 		warnings = append(warnings, unsavedWarning)
+	}
+	if known != nil && !known.Private && conn.Private {
+		warnings = append(warnings, closedWarning(k))
 	}
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
 }
@@ -466,14 +484,17 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		c = newConnection(k, f.Provider, f.Kind, who, now)
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(k)
-	case c.Private && !who.owns(k):
-		return nil, forbidden("connection %s is private", k)
 	}
-	c.Kind, c.Inputs, c.FlowID = f.Kind, f.Inputs, f.ID
-	if len(f.RequiredScopes) > 0 {
+	if err := who.may(using, k, c); err != nil {
+		return nil, err
+	}
+	if len(f.RequiredScopes) > 0 || !who.inherits(k, c) { // what somebody else set up meanwhile goes
 		c.RequiredScopes = f.RequiredScopes
 	}
+	c.Kind, c.Inputs, c.FlowID, c.SetBy = f.Kind, f.Inputs, f.ID, who.setter()
 	c.Adopt(g, p.fingerprint, now)
+	who.adopts(k, c)
+	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
 	return c, nil
 }
 
@@ -485,6 +506,9 @@ func aboutGrant(conn *store.Connection, p *configured) []string {
 	if missing := conn.MissingScopes(); len(missing) > 0 {
 		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if "+
 			"they are needed")
+	}
+	if warning := p.surplusWarning(conn.Grant.Scopes); warning != "" {
+		warnings = append(warnings, warning)
 	}
 	if g := conn.Grant; !g.Expires.IsZero() && !p.app.CanRefresh(conn.Kind, g) {
 		warnings = append(warnings, "the provider gave no refresh token: the connection ends with its "+

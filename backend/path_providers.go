@@ -81,6 +81,14 @@ func providerFields() map[string]*framework.FieldSchema {
 		},
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
 			"be bound to a browser session."),
+		"kinds": strs("Kinds of connections that may be made; by default the definition's, without " +
+			"client_credentials, whose credential is the app's own and for organizations only."),
+		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, org/* or " +
+			"user/*; by default all."),
+		"allow_import": str("Whose connections may take tokens that were obtained elsewhere: none, org (default) " +
+			"or all."),
+		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
+			"imported: refuse, or warn; by default the definition's word."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
 		"ca_pem":      str("Certificates to trust for this provider instead of the system's."),
 		"force": {
@@ -110,6 +118,10 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"return_urls":             strs("Where the callback page may lead on to."),
 	"confirm":                 boolean("Whether the confirmation code is asked for."),
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
+	"kinds":                   strs("Kinds of connections that may be made."),
+	"allowed_owners":          strs("Owners whose connections may use this provider; empty: all."),
+	"allow_import":            str("Whose connections may take tokens obtained elsewhere."),
+	"surplus_scopes":          str("What becomes of scopes beyond allowed_scopes; empty: the definition's word."),
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
@@ -174,6 +186,12 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	if base, err := mountURL(config, req); err == nil {
 		callback = base + "/callback/" + name
 	}
+	kinds := []string{}
+	if definition, ok := b.catalog.Get(p.Definition); ok {
+		for _, kind := range kindsOf(p, definition) {
+			kinds = append(kinds, string(kind))
+		}
+	}
 	return &logical.Response{Data: map[string]any{
 		"definition": p.Definition, "client_id": p.ClientID,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
@@ -184,6 +202,8 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"authorize_params": orEmpty(p.AuthorizeParams), "token_params": orEmpty(p.TokenParams),
 		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
+		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
+		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}}, nil
@@ -307,6 +327,15 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	setStrings(d, "allowed_scopes", &p.AllowedScopes)
 	setStrings(d, "redirect_uris", &p.RedirectURIs)
 	setStrings(d, "return_urls", &p.ReturnURLs)
+	setStrings(d, "allowed_owners", &p.AllowedOwners)
+	setString(d, "allow_import", &p.AllowImport)
+	setString(d, "surplus_scopes", &p.SurplusScopes)
+	if v, ok := d.GetOk("kinds"); ok {
+		p.Kinds = nil
+		for _, kind := range v.([]string) {
+			p.Kinds = append(p.Kinds, providers.Kind(kind))
+		}
+	}
 	setPairs(d, "inputs", &p.Inputs)
 	setPairs(d, "endpoints", &p.Endpoints)
 	setPairs(d, "authorize_params", &p.AuthorizeParams)
@@ -366,6 +395,9 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	}
 	if _, err := egress.New(policy); err != nil {
 		return badRequest("%s", err)
+	}
+	if err := checkPolicy(p, definition); err != nil {
+		return err
 	}
 	urls := maps.Clone(p.Endpoints)
 	if p.Issuer != "" {

@@ -40,7 +40,7 @@ func TestRefreshOfWhatIsNotRefreshed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.key(t, "key")
 		f.Write("refresh/key", nil).Refused(t, http.StatusBadRequest, "holds a key", "connections/org/default/key")
-		f.Write("connections/token", map[string]any{"provider": "acme", "access_token": "x"}).OK(t)
+		f.Write("connections/token", map[string]any{"provider": "acme", "access_token": "x", "verify": false}).OK(t)
 		f.Write("refresh/token", nil).Refused(t, http.StatusBadRequest, "no refresh token")
 	})
 }

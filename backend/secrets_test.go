@@ -181,7 +181,9 @@ func (w *witness) failures(t *testing.T, f *fixture) {
 		http.StatusInternalServerError)
 	f.Storage.Judge(nil)
 	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, plantedFailure))
-	w.see(t, f.Write("connections/imported", map[string]any{"provider": "acme", "refresh_token": plantedRefresh})).OK(t)
+	imported := map[string]any{"provider": "acme", "refresh_token": plantedRefresh}
+	w.see(t, f.Write("connections/imported", imported)).Refused(t, http.StatusConflict)
+	w.see(t, f.Write("connections/imported", with(imported, map[string]any{"verify": false}))).OK(t)
 	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusForbidden, plantedWords))
 	w.see(t, f.Write("connections/imported2", map[string]any{"provider": "acme", "access_token": plantedAccess})).OK(t)
 }

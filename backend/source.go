@@ -104,7 +104,7 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 var _ refresh.Source = (*backend)(nil)
 
 // Terms implements [refresh.Source].
-func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms, error) {
+func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (refresh.Terms, error) {
 	config, err := b.config(ctx)
 	if err != nil {
 		return refresh.Terms{}, err
@@ -116,7 +116,7 @@ func (b *backend) Terms(ctx context.Context, c *store.Connection) (refresh.Terms
 	if err != nil || p == nil {
 		return terms, err
 	}
-	terms.Fingerprint, terms.Serial = &p.fingerprint, p.entry.Serial
+	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind)
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
 	rules := p.app.Definition.Refresh

@@ -101,7 +101,8 @@ func multiWrites() map[string]multiWrite {
 			done: serves("x"),
 		},
 		"client credentials": {
-			prepare: func(_ *testing.T, f *fixture) func() testenv.Result {
+			prepare: func(t *testing.T, f *fixture) func() testenv.Result {
+				f.allowApp(t)
 				return func() testenv.Result {
 					return f.Write("connections/x", map[string]any{"provider": "acme", "kind": "client_credentials"})
 				}

@@ -129,6 +129,11 @@ type Scopes struct {
 	Identity []string `yaml:"identity,omitempty"`       // always added: the identity call needs them
 	Offline  []string `yaml:"offline,omitempty"`        // always added: without them comes no refresh token
 	Allowed  []string `yaml:"allowed,omitempty"`        // all there are, where the service has a closed list
+
+	Same    map[string][]string `yaml:"same,omitempty"`    // a scope's name -> other spellings that answers use for it
+	Surplus string              `yaml:"surplus,omitempty"` // refuse or warn (default) of scopes that nobody allowed
+	// an answer names what earlier consents to the same app granted, too
+	Accumulates bool `yaml:"accumulates,omitempty"`
 }
 
 // Authorize adds to the authorization request (RFC 6749 section 4.1.1).

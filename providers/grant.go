@@ -18,6 +18,9 @@ const (
 	KindLogin             Kind = "login"
 )
 
+// OfTheApp reports whether the credential is the app's own, got with the operator's secret and nobody's consent.
+func (k Kind) OfTheApp() bool { return k == KindClientCredentials }
+
 // Grant is what a provider gave for a connection. Its zero times mean "not told" except Expires, whose zero means
 // that the access token does not expire by itself.
 type Grant struct {

@@ -42,3 +42,36 @@ func (a *App) CheckScopes(asked, allowed []string) error {
 	}
 	return nil
 }
+
+// SurplusScopes are those of granted that are neither allowed, as [App.CheckScopes] means it, nor asked for by the
+// engine itself, each under any of its spellings. nil when any scope is allowed.
+func (a *App) SurplusScopes(granted, allowed []string) []string {
+	d := a.Definition
+	if len(allowed) == 0 {
+		allowed = a.RequestScopes(nil)
+	}
+	if slices.Contains(allowed, "*") {
+		return nil
+	}
+	wanted := map[string]bool{}
+	for _, scope := range slices.Concat(allowed, d.Scopes.Identity, d.Scopes.Offline) {
+		wanted[d.Scopes.canonical(scope)] = true
+	}
+	var surplus []string
+	for _, scope := range granted {
+		if !wanted[d.Scopes.canonical(scope)] {
+			surplus = append(surplus, scope)
+		}
+	}
+	return surplus
+}
+
+// canonical is the spelling by which scopes are compared.
+func (s *Scopes) canonical(scope string) string {
+	for name, others := range s.Same {
+		if slices.Contains(others, scope) {
+			return name
+		}
+	}
+	return scope
+}

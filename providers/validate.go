@@ -130,6 +130,15 @@ func (c *checker) client() {
 	}
 	c.word("scopes.join", d.Scopes.Join, " ", ",")
 	c.word("scopes.returned", d.Scopes.Returned, " ", ",", "list")
+	c.word("scopes.surplus", d.Scopes.Surplus, "refuse", "warn")
+	if d.Scopes.Accumulates && d.Scopes.Surplus == "refuse" {
+		c.add("scopes.surplus", "refuse does not go with accumulates: answers name what earlier consents granted")
+	}
+	for name, others := range d.Scopes.Same {
+		if name == "" || len(others) == 0 || slices.Contains(others, "") || slices.Contains(others, name) {
+			c.add("scopes.same", "%q: write a scope and the other spellings of it", name)
+		}
+	}
 	if len(d.Scopes.Allowed) > 0 {
 		for i, scope := range d.Scopes.Default {
 			c.word(fmt.Sprintf("scopes.default[%d]", i), scope, d.Scopes.Allowed...)

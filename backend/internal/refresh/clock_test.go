@@ -96,12 +96,12 @@ func (n *node) now() time.Time { return time.Now().Add(time.Duration(n.skew.Load
 func (n *node) set(skew time.Duration) { n.skew.Store(int64(skew)) }
 
 // Terms implements [refresh.Source].
-func (n *node) Terms(ctx context.Context, c *store.Connection) (refresh.Terms, error) {
+func (n *node) Terms(ctx context.Context, k store.Key, c *store.Connection) (refresh.Terms, error) {
 	n.looks.Add(1)
 	if look := n.onLook.Load(); look != nil {
 		(*look)()
 	}
-	return n.provider.Terms(ctx, c)
+	return n.provider.Terms(ctx, k, c)
 }
 
 // Refresh implements [refresh.Source]: lifetimes count from when it asked, by its own clock.

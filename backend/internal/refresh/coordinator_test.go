@@ -39,7 +39,7 @@ type source struct {
 	terms  func(*store.Connection, *refresh.Terms) // changes the terms
 }
 
-func (s *source) Terms(_ context.Context, c *store.Connection) (refresh.Terms, error) {
+func (s *source) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
 	same := fingerprint
 	t := refresh.Terms{
 		Fingerprint: &same, Serial: 1, CanRefresh: c.Grant != nil && !c.Grant.RefreshToken.IsZero(), MayRotate: true,

@@ -141,7 +141,7 @@ func (e *engine) enter(ctx context.Context, k store.Key, c *store.Connection) {
 	lane := tasks.Lane{Kind: "refresh"}
 	if c != nil {
 		lane.Key = c.Provider
-		terms, err := e.o.Source.Terms(ctx, c)
+		terms, err := e.o.Source.Terms(ctx, k, c)
 		switch {
 		case err != nil:
 			due = e.o.Now().Add(tasks.LookAgain)

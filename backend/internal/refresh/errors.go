@@ -47,7 +47,14 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("no connection %s: start one with auth-code-url/%s, or write its key to connections/%s",
 			e.Key, e.Key, e.Key)
 	case Disabled:
-		if e.Reason == store.ReasonDeleting {
+		switch e.Reason {
+		case store.ReasonOwnerNotAllowed:
+			return fmt.Sprintf("connection %s is not served (owner_not_allowed): an operator adds its owner to "+
+				"allowed_owners on providers/%s", e.Key, e.Provider)
+		case store.ReasonKindNotAllowed:
+			return fmt.Sprintf("connection %s is not served (kind_not_allowed): its credential is the operator's "+
+				"own, which no user may have; make it for an organization", e.Key)
+		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",
 				e.Key, e.Key, e.Key)

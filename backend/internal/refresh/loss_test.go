@@ -181,12 +181,26 @@ func TestWorkerHoldsWhileAnotherMountDrains(t *testing.T) {
 func TestDemandsAreBounded(t *testing.T) {
 	bubble(t, "min_ttl of a whole life is one refresh, not one for each read", func(t *testing.T) {
 		b := given(t, 59*time.Minute)
-		for range 5 {
+		read := func(warning string) {
+			t.Helper()
 			time.Sleep(time.Second)
-			_, err := b.Get(context.Background(), key, anybody, time.Hour)
+			a, err := b.Get(context.Background(), key, anybody, time.Hour)
 			require.NoError(t, err)
+			require.Contains(t, strings.Join(a.Warnings, " "), warning)
+		}
+		for range 5 {
+			read("refresh/org/default/slack")
+		}
+		require.Zero(t, b.source.calls.Load(), "it is too new to be replaced because a reader wants more")
+		time.Sleep(14 * time.Minute)
+		for range 5 {
+			read("")
 		}
 		require.EqualValues(t, 1, b.source.calls.Load())
+		for range 60 {
+			read("")
+		}
+		require.EqualValues(t, 1, b.source.calls.Load(), "a minute later it is too new again")
 	})
 	bubble(t, "what the provider asked for holds for a demand to refresh too", func(t *testing.T) {
 		b := given(t, 59*time.Minute)

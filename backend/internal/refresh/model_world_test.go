@@ -212,7 +212,7 @@ type line struct {
 	p *process
 }
 
-func (l line) Terms(_ context.Context, c *store.Connection) (refresh.Terms, error) {
+func (l line) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	s := l.services[c.Provider]

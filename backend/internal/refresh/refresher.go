@@ -18,10 +18,11 @@ import (
 
 // Terms is what decides about a connection beside the connection itself.
 type Terms struct {
-	Fingerprint *string // of the provider as it is now; nil when it is gone
-	Serial      uint64  // of the provider
-	CanRefresh  bool    // there is something to refresh with
-	MayRotate   bool    // the provider may replace what is spent: an intent is needed
+	Fingerprint *string      // of the provider as it is now; nil when it is gone
+	Serial      uint64       // of the provider
+	CanRefresh  bool         // there is something to refresh with
+	MayRotate   bool         // the provider may replace what is spent: an intent is needed
+	Barred      store.Reason // why the provider does not serve it at all
 	Paused      bool
 	Idle        time.Duration // the grant must be used so often, though nobody reads; zero: need not
 	MinAge      time.Duration // the provider renews no token that is younger
@@ -33,7 +34,7 @@ type Terms struct {
 // Source speaks to providers. The backend implements it; tests use one that fails on demand.
 type Source interface {
 	// Terms reads how things stand for c, from storage, without a call to the provider.
-	Terms(ctx context.Context, c *store.Connection) (Terms, error)
+	Terms(ctx context.Context, k store.Key, c *store.Connection) (Terms, error)
 	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means
 	// that nothing was sent.
 	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
@@ -242,7 +243,7 @@ func (r *Refresher) look(ctx context.Context, k store.Key) (Answer, error) {
 	if conn == nil {
 		return Answer{}, &Error{Problem: NotFound, Key: k}
 	}
-	terms, err := r.Source.Terms(ctx, conn)
+	terms, err := r.Source.Terms(ctx, k, conn)
 	if err != nil {
 		return Answer{}, err
 	}

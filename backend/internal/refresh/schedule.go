@@ -134,7 +134,7 @@ func (a Answer) renewable(now time.Time) bool {
 // that a crash cut a renewal off. What a due time is spread by makes it earlier than a reader's ttl told, never later;
 // a retry after a failure is spread to later.
 func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time.Time) time.Time {
-	status, _ := c.Facts(t.CanRefresh).Status(t.Fingerprint, now)
+	status, _ := t.Status(c, now)
 	g, at := c.Grant, c.Attempt
 	if g == nil || status != store.StatusActive || !t.CanRefresh {
 		return time.Time{}

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // need is what a credential needs before it is handed out.
@@ -18,7 +19,14 @@ const (
 
 // Status is how the connection stands at now.
 func (a Answer) Status(now time.Time) (store.Status, store.Reason) {
-	return a.Connection.Facts(a.Terms.CanRefresh).Status(a.Terms.Fingerprint, now)
+	return a.Terms.Status(a.Connection, now)
+}
+
+// Status is how c stands at now under these terms.
+func (t Terms) Status(c *store.Connection, now time.Time) (store.Status, store.Reason) {
+	f := c.Facts(t.CanRefresh)
+	f.Barred = t.Barred
+	return f.Status(t.Fingerprint, now)
 }
 
 // judge says what the credential needs, or why it is not handed out. why goes with renewFirst. It adds the warnings
@@ -58,6 +66,9 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 		// The next one would live as long: asking for it would make each such read a request to the provider.
 		a.warn("tokens of this provider live " + g.Lifetime().String() +
 			", which is not enough for min_ttl; this is the newest there is")
+	case now.Add(minTTL).After(g.Expires) && now.Before(g.Issued.Add(soonest(g))):
+		a.warn("the token is too new to be replaced for min_ttl, which would let any reader ask the provider again " +
+			"and again: refresh/" + k.String() + " replaces it now")
 	case now.Add(minTTL).After(g.Expires):
 		return renewFirst, "no token that lives as long as min_ttl can be had now", nil
 	case at == due && ending(g, now):
@@ -68,6 +79,9 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	}
 	return nothing, "", nil
 }
+
+// soonest is the age at which a reader may have a living token replaced.
+func soonest(g *providers.Grant) time.Duration { return max(g.Lifetime()/4, 30*time.Second) }
 
 // diedWaiting reports whether the token is dead though it was meant to live: it took long to come, or a clock was set.
 // One that lives for seconds only would be no better the next time.

@@ -81,7 +81,7 @@ func (f *fleet) now() time.Time {
 	return time.Now()
 }
 
-func (f *fleet) Terms(_ context.Context, c *store.Connection) (refresh.Terms, error) {
+func (f *fleet) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.looks++

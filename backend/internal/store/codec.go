@@ -20,10 +20,11 @@ import (
 // writes it back as it found it.
 const (
 	configVersion     = 1
-	providerVersion   = 1
+	providerVersion   = 2 // 2 limits kinds, owners and imports
 	connectionVersion = 2 // 1 stored the status; 2 stores the facts that it is derived from
-	flowVersion       = 1
+	flowVersion       = 2 // 2 says whether the connection is to be private
 	intentVersion     = 1
+	trialVersion      = 1
 )
 
 // header is common to all entries.
@@ -82,7 +83,7 @@ type grantRecord struct {
 	Config         map[string]string `json:"config,omitempty"`
 	SecretConfig   map[string]string `json:"secret_config,omitempty"`
 
-	// Version 1 kept the account with the grant.
+	// The first connections kept the account with the grant, and imports do.
 	AccountID    string `json:"account_id,omitempty"`
 	AccountLabel string `json:"account_label,omitempty"`
 	AccountEmail string `json:"account_email,omitempty"`
@@ -94,6 +95,13 @@ type flowRecord struct {
 	Verifier         string `json:"verifier,omitempty"`
 	Code             string `json:"code,omitempty"`
 	ConfirmationCode string `json:"confirmation_code,omitempty"`
+}
+
+type trialRecord struct {
+	header
+	Trial
+	Brought *grantRecord `json:"brought"`
+	Given   *grantRecord `json:"given,omitempty"`
 }
 
 type intentRecord struct {
@@ -134,15 +142,32 @@ func decodeProvider(b []byte) (*Provider, error) {
 }
 
 func encodeConnection(c *Connection) ([]byte, error) {
-	r := connectionRecord{header: header{connectionVersion}, Connection: *c, Key: reveal(c.Key)}
-	if g := c.Grant; g != nil {
-		r.Grant = &grantRecord{
-			AccessToken: g.AccessToken.Reveal(), RefreshToken: g.RefreshToken.Reveal(), TokenType: g.TokenType,
-			Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires, RefreshExpires: g.RefreshExpires,
-			HardLimit: g.HardLimit, Config: g.Config, SecretConfig: reveal(g.SecretConfig),
-		}
+	return encode(connectionRecord{header{connectionVersion}, *c, recordOf(c.Grant), reveal(c.Key)}, c.unknown)
+}
+
+// recordOf reveals a grant. Whose account it is stands elsewhere.
+func recordOf(g *providers.Grant) *grantRecord {
+	if g == nil {
+		return nil
 	}
-	return encode(r, c.unknown)
+	return &grantRecord{
+		AccessToken: g.AccessToken.Reveal(), RefreshToken: g.RefreshToken.Reveal(), TokenType: g.TokenType,
+		Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires, RefreshExpires: g.RefreshExpires,
+		HardLimit: g.HardLimit, Config: g.Config, SecretConfig: reveal(g.SecretConfig),
+	}
+}
+
+// grant takes the secrets out of the record; nil of nil.
+func (r *grantRecord) grant() *providers.Grant {
+	if r == nil {
+		return nil
+	}
+	return &providers.Grant{
+		AccessToken: providers.NewSecret(r.AccessToken), RefreshToken: providers.NewSecret(r.RefreshToken),
+		TokenType: r.TokenType, Scopes: r.Scopes, Issued: r.Issued, Expires: r.Expires,
+		RefreshExpires: r.RefreshExpires, HardLimit: r.HardLimit,
+		Config: r.Config, SecretConfig: conceal(r.SecretConfig),
+	}
 }
 
 func decodeConnection(b []byte) (*Connection, error) {
@@ -164,16 +189,9 @@ func decodeConnection(b []byte) (*Connection, error) {
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
 	c.Key = conceal(r.Key)
-	if g := r.Grant; g != nil {
-		c.Grant = &providers.Grant{
-			AccessToken: providers.NewSecret(g.AccessToken), RefreshToken: providers.NewSecret(g.RefreshToken),
-			TokenType: g.TokenType, Scopes: g.Scopes, Issued: g.Issued, Expires: g.Expires,
-			RefreshExpires: g.RefreshExpires, HardLimit: g.HardLimit,
-			Config: g.Config, SecretConfig: conceal(g.SecretConfig),
-		}
-		if c.Account.Pinned == c.Pinned { // else a refresh would pass it on as learnt from this provider
-			c.Grant.Account = providers.Account{ID: c.Account.ID, Label: c.Account.Label, Email: c.Account.Email}
-		}
+	c.Grant = r.Grant.grant()
+	if c.Grant != nil && c.Account.Pinned == c.Pinned { // else a refresh would pass it on as learnt from this provider
+		c.Grant.Account = providers.Account{ID: c.Account.ID, Label: c.Account.Label, Email: c.Account.Email}
 	}
 	return &c
 }
@@ -239,6 +257,34 @@ func decodeFlow(b []byte) (*Flow, error) {
 		f.Parked.Code, f.Parked.ConfirmationCode = providers.NewSecret(r.Code), providers.NewSecret(r.ConfirmationCode)
 	}
 	return &f, r.check("flow", flowVersion)
+}
+
+func encodeTrial(t *Trial) ([]byte, error) {
+	r := trialRecord{header{trialVersion}, *t, recordOf(t.Brought), recordOf(t.Given)}
+	if t.Given != nil {
+		a := t.Given.Account
+		r.Given.AccountID, r.Given.AccountLabel, r.Given.AccountEmail = a.ID, a.Label, a.Email
+	}
+	return encode(r, t.unknown)
+}
+
+func decodeTrial(b []byte) (*Trial, error) {
+	var r trialRecord
+	unknown, err := decode(b, &r)
+	if err != nil {
+		return nil, err
+	}
+	if r.Brought == nil {
+		return nil, damaged("this import brought nothing: the entry is damaged")
+	}
+	t := r.Trial
+	t.Brought, t.Given, t.unknown = r.Brought.grant(), r.Given.grant(), unknown
+	if t.Given != nil {
+		t.Given.Account = providers.Account{
+			ID: r.Given.AccountID, Label: r.Given.AccountLabel, Email: r.Given.AccountEmail,
+		}
+	}
+	return &t, r.check("import", trialVersion)
 }
 
 func encodeIntent(i *Intent) ([]byte, error) {

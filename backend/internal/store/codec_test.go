@@ -44,6 +44,8 @@ var (
 		ClientAuth: "post", RedirectURIs: []string{"https://app.example.com/cb"},
 		ReturnURLs: []string{"https://app.example.com/"}, Confirm: true, RequireSessionBinding: true,
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
+		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
+		AllowImport: "none", SurplusScopes: "refuse",
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
@@ -53,7 +55,7 @@ var (
 			Inputs:    map[string]string{"shop": "one"}, Issuer: "https://id.example.com", IssAlways: true,
 			ClientAuth: "post", OpenID: true, JWKS: "https://id.example.com/jwks", SigningAlgs: []string{"ES256"},
 		},
-		Scopes: []string{"a"}, RequiredScopes: []string{"b"}, Inputs: map[string]string{"shop": "one"},
+		Scopes: []string{"a"}, RequiredScopes: []string{"b"}, Inputs: map[string]string{"shop": "one"}, Private: new(bool),
 		RedirectURI: "https://vault.example.com/cb", OwnRedirect: true, ReturnURL: "https://app.example.com/",
 		Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
 		Parked: &Parked{
@@ -65,14 +67,29 @@ var (
 		Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
 	}
 	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
+	storedTrial  = Trial{
+		Key: "org/acme/slack", Provider: "acme", Pinned: "pin", Kind: providers.KindAuthorizationCode, Digest: "digest",
+		Inputs: map[string]string{"shop": "one"},
+		Settings: Settings{
+			Label: new(string), Tags: &map[string]string{"team": "sales"}, Inputs: &map[string]string{"shop": "one"},
+			RequiredScopes: &[]string{"a"}, Private: new(bool), Disabled: new(bool),
+		},
+		By: ann, Time: noon, AccountChange: true, Creates: true, Parked: true,
+		Brought: &providers.Grant{RefreshToken: providers.NewSecret("brought"), Issued: noon},
+		Given: &providers.Grant{
+			AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("given"), Issued: noon,
+			Account: providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"},
+		},
+	}
 
 	// storedConnection has something in each field but Key.
 	storedConnection = Connection{
 		Serial: 4, Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true, Created: ann,
-		Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
+		OpenedBy: "e-1", Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
 		Credential: Credential{
 			Generation: 2, Kind: providers.KindAuthorizationCode, Inputs: map[string]string{"shop": "one"},
-			RequiredScopes: []string{"a"}, Pinned: "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
+			RequiredScopes: []string{"a"}, SetBy: "e-1", AdoptedBy: "e-1",
+			Pinned: "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
 			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
 			Grant: &providers.Grant{
 				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"),
@@ -158,7 +175,7 @@ func entries() map[string]entry {
 			configKey, func(ctx context.Context, s Store) (any, error) { return s.Config(ctx) },
 			func(ctx context.Context, s Store, v any) error { return s.PutConfig(ctx, v.(*Config)) }, &storedConfig,
 		},
-		"v1/provider": {
+		"v2/provider": {
 			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
 			func(ctx context.Context, s Store, v any) error {
 				former := *v.(*Provider)
@@ -169,9 +186,15 @@ func entries() map[string]entry {
 		"v2/connection":             connectionEntry(&storedConnection),
 		"v2/connection_key":         connectionEntry(&storedKey),
 		"v2/connection_reconnected": connectionEntry(&storedReconnected),
-		"v1/flow": {
+		"v2/flow": {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedFlow,
+		},
+		"v1/trial": {
+			trialKey(slack, "digest"), func(ctx context.Context, s Store) (any, error) {
+				return get(ctx, s.storage, trialKey(slack, "digest"), decodeTrial)
+			},
+			func(ctx context.Context, s Store, v any) error { return s.PutTrial(ctx, slack, v.(*Trial)) }, &storedTrial,
 		},
 		"v1/intent": {
 			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
@@ -199,6 +222,7 @@ func upgraded() map[string]struct {
 	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
 
 	sales := storedConnection.Clone()
+	sales.OpenedBy, sales.SetBy, sales.AdoptedBy = "", "", ""
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
 	sales.Attempt = Attempt{
@@ -304,6 +328,19 @@ func TestEntriesComeBackWhole(t *testing.T) {
 			assert.Equal(t, string(stored(t, name)), inStorage(t, storage, e.key))
 		})
 	}
+}
+
+// Providers and flows of the first release have what came later as if nobody had said it.
+func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
+	provider, flow := storedProvider, storedFlow
+	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
+	flow.Private = nil
+	p, err := decodeProvider(stored(t, "v1/provider"))
+	require.NoError(t, err)
+	assert.Equal(t, &provider, p)
+	f, err := decodeFlow(stored(t, "v1/flow"))
+	require.NoError(t, err)
+	assert.Equal(t, &flow, f)
 }
 
 // A field without a value would be in no file, so that losing it would be noticed by nobody.
@@ -448,7 +485,8 @@ var versionOf = regexp.MustCompile(`"version":\d`)
 func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
 		known := map[string]int{
-			"v1/config": configVersion, "v1/provider": providerVersion, "v1/flow": flowVersion, "v1/intent": intentVersion,
+			"v1/config": configVersion, "v2/provider": providerVersion, "v2/flow": flowVersion,
+			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,
 		}[name]

@@ -21,7 +21,8 @@ type Connection struct {
 	Provider string            `json:"provider"`
 	Label    string            `json:"label,omitempty"`
 	Tags     map[string]string `json:"tags,omitempty"`
-	Private  bool              `json:"private,omitempty"` // for the owner's own entity alone
+	Private  bool              `json:"private,omitempty"`   // for the owner's own entity alone
+	OpenedBy string            `json:"opened_by,omitempty"` // the owner's entity, if it said that it is not private
 	Created  Actor             `json:"created"`
 
 	Disabled Disabled  `json:"disabled,omitzero"`
@@ -40,8 +41,10 @@ type Credential struct {
 	Kind           providers.Kind    `json:"kind"`
 	Inputs         map[string]string `json:"inputs,omitempty"` // where it belongs, such as a shop
 	RequiredScopes []string          `json:"required_scopes,omitempty"`
-	Pinned         string            `json:"pinned"`            // fingerprint of the provider it belongs to
-	FlowID         string            `json:"flow_id,omitempty"` // the flow that brought the grant
+	SetBy          string            `json:"set_by,omitempty"`     // the entity that named these; see Setter
+	AdoptedBy      string            `json:"adopted_by,omitempty"` // the owner's entity, if it brought the credential
+	Pinned         string            `json:"pinned"`               // fingerprint of the provider it belongs to
+	FlowID         string            `json:"flow_id,omitempty"`    // the flow that brought the grant
 	// where the grant comes from, if a refresh token was imported
 	Imported Import  `json:"imported,omitzero"`
 	Account  Account `json:"account,omitzero"`
@@ -125,7 +128,7 @@ func (c Credential) clone() Credential {
 // known to be.
 func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
 	c.replaced(pinned, now)
-	c.Grant, c.Key, c.Pinned, c.Imported = g, nil, pinned, Import{}
+	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy = g, nil, pinned, Import{}, ""
 	c.Identified(g.Account)
 	c.credentialChanged(now)
 }
@@ -136,6 +139,17 @@ func (c *Connection) AdoptImport(g *providers.Grant, pinned string, now time.Tim
 	c.Adopt(g, pinned, now)
 	if !g.RefreshToken.IsZero() {
 		c.Imported = Import{Digest: digest(g.RefreshToken), Generation: c.Generation}
+	}
+}
+
+// AdoptTried is AdoptImport for what became of brought when it was tried.
+func (c *Connection) AdoptTried(g, brought *providers.Grant, pinned string, now time.Time) {
+	c.AdoptImport(brought, pinned, now)
+	c.Grant = g
+	c.Identified(g.Account)
+	if !g.AccessToken.Equal(brought.AccessToken) { // it was refreshed already
+		c.LastRefresh = now
+		c.credentialChanged(now)
 	}
 }
 
@@ -150,16 +164,21 @@ func (c *Connection) Identified(a providers.Account) {
 // adopting g again could only lose what is newer. refreshed tells that something is. Until then another access token
 // is a correction.
 func (c *Connection) HasImport(g *providers.Grant, pinned string) (has, refreshed bool) {
-	if !c.FromImport(g) || c.Pinned != pinned || c.Refused.Reason != "" {
+	if !c.FromImport(g) && !c.Holds(g) || c.Pinned != pinned || c.Refused.Reason != "" {
 		return false, false
 	}
-	refreshed = c.Generation > c.Imported.Generation
+	refreshed = c.FromImport(g) && c.Generation > c.Imported.Generation
 	return refreshed || g.AccessToken.IsZero() || g.AccessToken.Equal(c.Grant.AccessToken), refreshed
 }
 
 // FromImport reports whether the grant goes back to an import of this refresh token.
 func (c *Connection) FromImport(g *providers.Grant) bool {
 	return !g.RefreshToken.IsZero() && c.Imported.Digest == digest(g.RefreshToken)
+}
+
+// Holds reports whether the connection has this refresh token.
+func (c *Connection) Holds(g *providers.Grant) bool {
+	return c.Grant != nil && !g.RefreshToken.IsZero() && c.Grant.RefreshToken.Equal(g.RefreshToken)
 }
 
 func digest(s providers.Secret) string {
@@ -171,6 +190,7 @@ func digest(s providers.Secret) string {
 func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string, now time.Time) {
 	c.replaced(pinned, now)
 	c.Grant, c.Key, c.Pinned, c.Imported, c.Account = nil, values, pinned, Import{}, Account{}
+	c.AdoptedBy = ""
 	c.credentialChanged(now)
 }
 
@@ -267,6 +287,9 @@ func (c *Connection) Delete(now time.Time) {
 func (c *Connection) Over(cred Credential) *Connection {
 	out := *c
 	out.Tags, out.Credential = maps.Clone(c.Tags), cred.clone()
+	if cred.AdoptedBy != "" {
+		out.CloseFor(cred.AdoptedBy)
+	}
 	return &out
 }
 

@@ -76,7 +76,7 @@ func TestImportSentAgain(t *testing.T) {
 		"refreshed, another access":     {refresh, grantOf("b", "r"), "pin", true, true},
 		"refreshed, no new token of it": {reuse, same, "pin", true, true},
 		"another refresh token":         {refresh, grantOf("a", "another"), "pin", false, false},
-		"the newest one":                {refresh, grantOf("a2", "r2"), "pin", false, false},
+		"the newest one":                {refresh, grantOf("a2", "r2"), "pin", true, false},
 		"no refresh token":              {refresh, grantOf("a", ""), "pin", false, false},
 		"provider changed":              {refresh, same, "pin2", false, false},
 		"refused":                       {refuse, same, "pin", false, false},

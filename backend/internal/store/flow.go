@@ -30,6 +30,7 @@ type Flow struct {
 	Scopes         []string           `json:"scopes,omitempty"`
 	RequiredScopes []string           `json:"required_scopes,omitempty"`
 	Inputs         map[string]string  `json:"inputs,omitempty"`
+	Private        *bool              `json:"private,omitempty"` // as the caller wants the connection; nil: not said
 	RedirectURI    string             `json:"redirect_uri"`
 	// the application receives the browser, not Vault
 	OwnRedirect bool   `json:"own_redirect,omitempty"`

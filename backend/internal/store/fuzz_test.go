@@ -10,16 +10,20 @@ import (
 
 func FuzzDecodeConfig(f *testing.F) { fuzzDecode(f, decodeConfig, encodeConfig, "v1/config") }
 
-func FuzzDecodeProvider(f *testing.F) { fuzzDecode(f, decodeProvider, encodeProvider, "v1/provider") }
+func FuzzDecodeProvider(f *testing.F) {
+	fuzzDecode(f, decodeProvider, encodeProvider, "v1/provider", "v2/provider")
+}
 
 func FuzzDecodeConnection(f *testing.F) {
 	fuzzDecode(f, decodeConnection, encodeConnection,
 		"v2/connection", "v2/connection_key", "v1/connection", "v1/connection_active", "v1/connection_deleting")
 }
 
-func FuzzDecodeFlow(f *testing.F) { fuzzDecode(f, decodeFlow, encodeFlow, "v1/flow") }
+func FuzzDecodeFlow(f *testing.F) { fuzzDecode(f, decodeFlow, encodeFlow, "v1/flow", "v2/flow") }
 
 func FuzzDecodeIntent(f *testing.F) { fuzzDecode(f, decodeIntent, encodeIntent, "v1/intent") }
+
+func FuzzDecodeTrial(f *testing.F) { fuzzDecode(f, decodeTrial, encodeTrial, "v1/trial") }
 
 // fuzzDecode checks what holds for each kind of entry, whatever storage gives: what is read can be written, and is the
 // same when it is read again; what is not read is named without a word of it, since any may be a secret.

@@ -14,12 +14,13 @@ const (
 	connectionPrefix = "connection/"
 	flowPrefix       = "flow/"
 	intentPrefix     = "wal/"
+	trialPrefix      = "import/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
 // any other is one exact key.
 func SealWrapped() []string {
-	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, intentPrefix}
+	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, intentPrefix, trialPrefix}
 }
 
 // OwnerKind is what an owner is.
@@ -81,6 +82,7 @@ func ParseKey(s string) (Key, error) {
 func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", intentPrefix: "intent",
+		trialPrefix: "import",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

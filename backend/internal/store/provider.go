@@ -34,6 +34,11 @@ type Provider struct {
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`
 
+	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see the backend's kinds
+	AllowedOwners []string         `json:"allowed_owners,omitempty"` // org/<org>, user/<user>, org/*, user/*; empty: all
+	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
+	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
+
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
 

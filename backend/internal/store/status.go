@@ -29,6 +29,8 @@ const (
 	ReasonProviderMissing  Reason = "provider_missing"
 	ReasonDisabledByPerson Reason = "disabled_by_person"
 	ReasonDeleting         Reason = "deleting"
+	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
+	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 )
 
 // Facts are all that a connection's status depends on. Each is stored where it belongs and none wipes another: what is
@@ -36,6 +38,7 @@ const (
 type Facts struct {
 	Deleting bool
 	Disabled bool
+	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
 	Pinned   string    // the provider that the credential belongs to
 	Refused  Reason    // the provider's refusal of the grant
 	Limit    time.Time // when the consent runs out whatever is refreshed; zero: never
@@ -62,6 +65,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 		return StatusDisabled, ReasonDeleting
 	case f.Disabled:
 		return StatusDisabled, ReasonDisabledByPerson
+	case f.Barred != "":
+		return StatusDisabled, f.Barred
 	case fingerprint == nil:
 		return StatusNeedsReconnect, ReasonProviderMissing
 	case *fingerprint != f.Pinned:
@@ -84,9 +89,9 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 	switch {
 	case r == ReasonDeleting:
 		return c.Deleting
-	case s == StatusDisabled:
+	case r == ReasonDisabledByPerson:
 		return c.Disabled.By.Time
-	case r == ReasonProviderChanged, r == ReasonProviderMissing:
+	case r == ReasonProviderChanged, r == ReasonProviderMissing, s == StatusDisabled:
 		return time.Time{}
 	case r == ReasonHardLimit && c.Refused.Reason == "":
 		return c.Grant.HardLimit

@@ -231,8 +231,20 @@ func TestStorageThatHangs(t *testing.T) {
 		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
 		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
 		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},
-		"Intents":          {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
-		"IntentByID":       {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
+		"Trial": {callTime, func(ctx context.Context) error {
+			_, err := s.Trial(ctx, slack, grantOf("", "r"))
+			return err
+		}},
+		"PutTrial": {callTime, func(ctx context.Context) error {
+			return s.PutTrial(ctx, slack, TrialOf(slack, grantOf("", "r")))
+		}},
+		"DeleteTrial": {callTime, func(ctx context.Context) error {
+			return s.DeleteTrial(ctx, slack, TrialOf(slack, grantOf("", "r")))
+		}},
+		"DeleteTrials": {listTime, func(ctx context.Context) error { return s.DeleteTrials(ctx, slack) }},
+		"EachTrial":    {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
+		"Intents":      {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
+		"IntentByID":   {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
 	}
 	for m := range reflect.TypeFor[Store]().Methods() {
 		assert.Contains(t, calls, m.Name, "a method that may hang for ever")

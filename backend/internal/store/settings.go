@@ -1,0 +1,67 @@
+package store
+
+// Settings are what a request sets of a connection beside its credential. What it does not name is nil.
+type Settings struct {
+	Label          *string            `json:"label,omitempty"`
+	Tags           *map[string]string `json:"tags,omitempty"`
+	Inputs         *map[string]string `json:"inputs,omitempty"`
+	RequiredScopes *[]string          `json:"required_scopes,omitempty"`
+	Private        *bool              `json:"private,omitempty"`
+	Disabled       *bool              `json:"disabled,omitempty"`
+}
+
+// Setter is who sets them.
+type Setter struct {
+	Actor
+	Name  string // as [Credential] remembers it
+	Owner bool   // it is the entity that the connection belongs to
+}
+
+// Set makes the settings that were named.
+func (c *Connection) Set(s Settings, by Setter) {
+	if s.Label != nil {
+		c.Label = *s.Label
+	}
+	if s.Tags != nil {
+		c.Tags = *s.Tags
+	}
+	if s.Inputs != nil {
+		c.Inputs, c.SetBy = *s.Inputs, by.Name
+	}
+	if s.RequiredScopes != nil {
+		c.RequiredScopes, c.SetBy = *s.RequiredScopes, by.Name
+	}
+	if s.Private != nil {
+		c.setPrivate(*s.Private, by)
+	}
+	if s.Disabled != nil {
+		if *s.Disabled {
+			c.Disable(by.Actor)
+		} else {
+			c.Enable(by.Actor)
+		}
+	}
+}
+
+// setPrivate opens or closes the connection. That its owner's entity opened it is remembered: nobody else can give away
+// what that entity will put in it.
+func (c *Connection) setPrivate(private bool, by Setter) {
+	switch {
+	case private:
+		c.OpenedBy = ""
+	case by.Owner:
+		c.OpenedBy = by.EntityID
+	}
+	c.Private = private
+}
+
+// CloseFor makes the connection private because the entity that owns it puts a credential in it, unless that entity
+// opened it. It reports whether it was open.
+func (c *Connection) CloseFor(entity string) (closed bool) {
+	c.AdoptedBy = entity
+	if c.Private || c.OpenedBy == entity {
+		return false
+	}
+	c.Private, c.OpenedBy = true, ""
+	return true
+}

@@ -1,0 +1,173 @@
+package backend
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// What an operator may say about imports, and about scopes that were granted beyond allowed_scopes.
+const (
+	importNone = "none"
+	importOrg  = "org"
+	importAll  = "all"
+
+	surplusRefuse = "refuse"
+	surplusWarn   = "warn"
+)
+
+// bars says why the provider serves no connection of this owner and kind; empty when it does. It holds for those that
+// there are as for new ones.
+func (p *configured) bars(owner store.Owner, kind providers.Kind) store.Reason {
+	switch {
+	case !ownerAllowed(p.entry.AllowedOwners, owner):
+		return store.ReasonOwnerNotAllowed
+	case owner.Kind == store.User && kind.OfTheApp(): // or whoever may connect had what is the operator's
+		return store.ReasonKindNotAllowed
+	}
+	return ""
+}
+
+// ownerAllowed reports whether a list of owners, where org/* and user/* name all of a sort, has this one. An empty list
+// has all.
+func ownerAllowed(list []string, owner store.Owner) bool {
+	return len(list) == 0 || slices.ContainsFunc(list, func(allowed string) bool {
+		return allowed == owner.String() || allowed == string(owner.Kind)+"/*"
+	})
+}
+
+// kinds are those that may be connected.
+func (p *configured) kinds() []providers.Kind { return kindsOf(p.entry, p.app.Definition) }
+
+func kindsOf(p *store.Provider, definition *providers.Definition) []providers.Kind {
+	if len(p.Kinds) > 0 {
+		return p.Kinds
+	}
+	return slices.DeleteFunc(slices.Clone(definition.Kinds), providers.Kind.OfTheApp)
+}
+
+// admit refuses what the operator does not let the provider be used for. known is the connection as it is; of one that
+// has its kind already, the list of kinds says nothing.
+func (p *configured) admit(k store.Key, kind providers.Kind, known *store.Connection) error {
+	switch p.bars(k.Owner, kind) {
+	case store.ReasonOwnerNotAllowed:
+		return forbidden("provider %q serves no connections of %s: an operator adds the owner to allowed_owners on "+
+			"providers/%s", p.name, k.Owner, p.name)
+	case store.ReasonKindNotAllowed:
+		return forbidden("a connection of kind %s has the operator's own credential, so no user can have one: "+
+			"make it for an organization", kind)
+	}
+	if (known == nil || known.Kind != kind) && !slices.Contains(p.kinds(), kind) {
+		return forbidden("provider %q takes no connections of kind %s: an operator adds it to kinds on providers/%s",
+			p.name, kind, p.name)
+	}
+	return nil
+}
+
+// kindOf is the kind asked for, or the first that may be connected and that wanted accepts.
+func (p *configured) kindOf(asked string, wanted func(providers.Kind) bool) (providers.Kind, error) {
+	def := p.app.Definition
+	if asked != "" {
+		if !slices.Contains(def.Kinds, providers.Kind(asked)) {
+			return "", badRequest("%s has no kind %q: it has %s", def.Name, clipText(asked), joinKinds(def.Kinds))
+		}
+		return providers.Kind(asked), nil
+	}
+	for _, kinds := range [][]providers.Kind{p.kinds(), def.Kinds} { // admit says of the latter why not
+		for _, kind := range kinds {
+			if slices.Contains(def.Kinds, kind) && wanted(kind) {
+				return kind, nil
+			}
+		}
+	}
+	return "", badRequest("%s cannot be connected this way: it has the kinds %s", def.Name, joinKinds(def.Kinds))
+}
+
+func joinKinds(kinds []providers.Kind) string {
+	names := make([]string, len(kinds))
+	for i, k := range kinds {
+		names[i] = string(k)
+	}
+	return strings.Join(names, ", ")
+}
+
+// admitImport refuses tokens that were obtained elsewhere where the operator does not want them: whoever has stolen a
+// refresh token could redeem it with the operator's secret.
+func (p *configured) admitImport(owner store.Owner) error {
+	switch word := orDefault(p.entry.AllowImport, importOrg); {
+	case word == importAll, word == importOrg && owner.Kind == store.Org:
+		return nil
+	case word == importOrg:
+		return forbidden("provider %q takes imported tokens for organizations only: an operator sets allow_import=all "+
+			"on providers/%s, or the account is connected with auth-code-url", p.name, p.name)
+	}
+	return forbidden("provider %q takes no imported tokens: connect the account with auth-code-url, or have an "+
+		"operator set allow_import on providers/%s", p.name, p.name)
+}
+
+// surplus are the scopes granted that the operator does not allow. A refresh is never refused for them.
+func (p *configured) surplus(granted []string) []string {
+	return p.app.SurplusScopes(granted, p.entry.AllowedScopes)
+}
+
+// refusesSurplus says why a grant with these scopes is not taken, or nothing.
+func (p *configured) refusesSurplus(granted []string) string {
+	surplus := p.surplus(granted)
+	word := orDefault(orDefault(p.entry.SurplusScopes, p.app.Definition.Scopes.Surplus), surplusWarn)
+	if len(surplus) == 0 || word != surplusRefuse {
+		return ""
+	}
+	return "more was granted than allowed_scopes has: " + clipText(strings.Join(surplus, " ")) +
+		" (an operator adds them there, or sets surplus_scopes=warn on providers/" + p.name + ")"
+}
+
+// surplusWarning tells of scopes beyond allowed_scopes that are served all the same; empty when there are none.
+func (p *configured) surplusWarning(granted []string) string {
+	if surplus := p.surplus(granted); len(surplus) > 0 {
+		return "granted beyond allowed_scopes, and served: " + clipText(strings.Join(surplus, " "))
+	}
+	return ""
+}
+
+// checkPolicy validates what an operator says of whom and what the provider serves.
+func checkPolicy(p *store.Provider, definition *providers.Definition) error {
+	for _, kind := range p.Kinds {
+		if !slices.Contains(definition.Kinds, kind) {
+			return badRequest("kinds: %s has no kind %q: it has %s", definition.Name, clipText(string(kind)),
+				joinKinds(definition.Kinds))
+		}
+	}
+	for _, owner := range p.AllowedOwners {
+		if err := checkOwnerPattern(owner); err != nil {
+			return err
+		}
+	}
+	if !slices.Contains([]string{"", importNone, importOrg, importAll}, p.AllowImport) {
+		return badRequest("allow_import must be none, org or all")
+	}
+	if !slices.Contains([]string{"", surplusRefuse, surplusWarn}, p.SurplusScopes) {
+		return badRequest("surplus_scopes must be refuse or warn, or empty for the definition's word")
+	}
+	return nil
+}
+
+func checkOwnerPattern(pattern string) error {
+	kind, id, _ := strings.Cut(pattern, "/")
+	var err error
+	switch {
+	case kind != string(store.Org) && kind != string(store.User):
+		return badRequest("allowed_owners: %q is no owner: write org/<org>, user/<user>, org/* or user/*",
+			clipText(pattern))
+	case id == "*":
+	case kind == string(store.Org):
+		err = store.CheckName("org", id)
+	default:
+		err = store.CheckUser(id)
+	}
+	if err != nil {
+		return badRequest("allowed_owners: %s", err)
+	}
+	return nil
+}

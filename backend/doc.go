@@ -9,8 +9,8 @@
 //	catalog/[:definition]     path_catalog.go           what can be connected
 //	providers/[:provider]     path_providers.go         definitions as the operator configured them
 //	connections/O/            path_connections_list.go  names, at every level
-//	connections/O/:name       path_connections.go       masked metadata; keys and imports (connection_write.go),
-//	                                                    deletion.go
+//	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go), imports
+//	                                                    (connection_import.go), deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow

@@ -7,6 +7,7 @@
 //	connection/user/<user>/<name>
 //	flow/<hash of state>          one attempt to connect
 //	wal/<hash of key>             an intent: this grant is being spent
+//	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
 //
 // Every entry carries the version of its encoding. A version newer than the code is refused and never rewritten, so
 // that a downgrade cannot lose what it does not know. Entries are read into fresh values each time; nothing here is

@@ -117,14 +117,11 @@ func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, e
 			w.warnings = append(w.warnings, "these tokens were imported before and have been refreshed since; the "+
 				"newer ones were kept")
 		}
-		if err == nil && b.trials.Load() {
+		if err == nil && b.trials.Load() > 0 {
 			b.endTrial(ctx, w.key, store.TrialOf(w.key, w.grant))
 		}
 		return conn, err
 	case w.untried:
-		if why := w.refuses(known, w.grant); why != "" {
-			return nil, conflict("%s: nothing was changed", why)
-		}
 		w.warnings = append(w.warnings, "the tokens were stored untried (verify=false): whether they work shows when "+
 			"they are used")
 		return w.store(ctx, b, w.apply)
@@ -249,7 +246,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	}
 	rotates := app.MayRotate(w.kind)
 	if rotates {
-		b.trials.Store(true)
+		b.trials.Add(1)
 		if err := b.store.PutTrial(ctx, w.key, t); err != nil {
 			return nil, nil, err
 		}
@@ -314,10 +311,17 @@ func (b *backend) notRedeemed(ctx context.Context, w *write, t *store.Trial, err
 	return badGateway("%s: nothing was sent or changed; try again later", call)
 }
 
-// refuses says why the connection must not have this grant, or nothing.
-func (w *write) refuses(known *store.Connection, g *providers.Grant) (why string) {
-	if known != nil && !w.otherAccount {
-		why = otherAccount(known.Account, g.Account, w.provider.fingerprint)
+// refuses says why the connection must not have the tokens, or nothing. Before they are tried nothing is known of them.
+func (w *write) refuses(c *store.Connection) (why string) {
+	g := w.tried
+	if w.untried {
+		g = w.grant
+	}
+	if g == nil || !w.imports {
+		return ""
+	}
+	if !w.otherAccount {
+		why = otherAccount(c.Account, g.Account, w.provider.fingerprint)
 	}
 	if why == "" {
 		why = w.provider.refusesSurplus(g.Scopes)
@@ -330,14 +334,6 @@ func (w *write) refuses(known *store.Connection, g *providers.Grant) (why string
 func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connection, g *providers.Grant,
 	t *store.Trial,
 ) (*store.Connection, error) {
-	if why := w.refuses(known, g); why != "" {
-		if t == nil {
-			return nil, conflict("%s: nothing was changed", why)
-		}
-		b.parkTrial(ctx, w.key, t)
-		return nil, conflict("%s: nothing was changed; what the provider gave for the tokens is kept for an hour, for "+
-			"the same import sent again", why)
-	}
 	w.tried = g
 	if t == nil { // nothing was spent
 		conn, err := w.store(ctx, b, w.apply)
@@ -348,6 +344,10 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 	switch {
 	case err != nil:
 		b.parkTrial(ctx, w.key, t)
+		if refused := new(statusError); errors.As(err, &refused) {
+			err = &statusError{refused.status, refused.text + "; what the provider gave for the tokens is kept for an " +
+				"hour, for the same import sent again"}
+		}
 		return nil, err
 	case !saved: // until it is, the trial is what a crash leaves
 		w.warnings = append(w.warnings, unsavedWarning)
@@ -386,10 +386,10 @@ const parkedTime = time.Hour
 
 // finishImports carries on with imports that a crash cut off, and forgets what was kept for long enough.
 func (b *backend) finishImports(ctx context.Context) {
-	if !b.trials.Load() {
+	seen, left := b.trials.Load(), 0
+	if seen == 0 {
 		return
 	}
-	left := 0
 	err := b.store.EachTrial(ctx, func(t *store.Trial, err error) {
 		left++
 		if err != nil {
@@ -413,7 +413,7 @@ func (b *backend) finishImports(ctx context.Context) {
 		}
 	})
 	if err == nil && left == 0 {
-		b.trials.Store(false)
+		b.trials.CompareAndSwap(seen, 0) // unless one began meanwhile
 	}
 }
 

@@ -290,3 +290,30 @@ func TestImportByACrowd(t *testing.T) {
 		assert.True(t, f.provider.Alive(f.token(t, "x").(string)))
 	})
 }
+
+// Whose account the connection is counts when the import lands, not when it set out.
+func TestImportMeetsAReconnect(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusServiceUnavailable, ""))
+		f.connect(t, "x")
+		asked, release := make(chan struct{}), make(chan struct{})
+		f.provider.Next(providers.StepIdentity, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
+			close(asked)
+			providertest.HangUntil(release)(s, w, r, func(w http.ResponseWriter, r *http.Request) {
+				providertest.Respond(http.StatusOK, `{"sub":"somebody-else"}`)(s, w, r, behave)
+			})
+		})
+		answer := make(chan testenv.Result, 1)
+		go func() {
+			answer <- f.Write("connections/x", map[string]any{"access_token": "lives", "refresh_token": f.elsewhere(t)})
+		}()
+		<-asked
+		f.connect(t, "x")
+		token := f.token(t, "x")
+		close(release)
+		(<-answer).Refused(t, http.StatusConflict, "another account")
+		assert.Equal(t, token, f.token(t, "x"))
+	})
+}

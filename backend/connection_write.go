@@ -308,6 +308,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	w.closed = false
 	brings := w.keys != nil || w.grant != nil && !w.sentAgain(c)
 	if brings {
+		if why := w.refuses(c); why != "" {
+			return nil, conflict("%s: nothing was changed", why)
+		}
 		if !w.who.inherits(w.key, c) { // what somebody else set up goes
 			c.Inputs, c.RequiredScopes = nil, nil
 		}

@@ -31,6 +31,9 @@ func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connect
 	})
 	switch {
 	case store.Damaged(err):
+		if err := b.store.DeleteTrials(ctx, k); err != nil {
+			return "", err
+		}
 		return damagedWarning, b.connections.Delete(ctx, k, act)
 	case err != nil || marked == nil:
 		return "", err

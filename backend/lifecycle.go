@@ -38,7 +38,7 @@ func (b *backend) wake(ctx context.Context) {
 	}
 	if b.mayWrite() {
 		b.recover(ctx)
-		b.trials.Store(true)
+		b.trials.Add(1)
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)

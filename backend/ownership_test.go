@@ -42,6 +42,14 @@ func TestPlantedConnection(t *testing.T) {
 					f.Write("connections/user/e-alice/slack", plant).OK(t)
 					closed(t, f, f.Write("exchange", f.own(t, "self/slack", own, alice), alice))
 				})
+				t.Run("during her flow", func(t *testing.T) {
+					f.Delete("connections/user/e-alice/slack", nil).OK(t)
+					answer := f.own(t, "self/slack", own, alice)
+					f.Write("connections/user/e-alice/slack", with(plant, map[string]any{"required_scopes": "admin"})).OK(t)
+					r := f.Write("exchange", answer, alice)
+					closed(t, f, r)
+					assert.Empty(t, texts(t, r.Data["required_scopes"]))
+				})
 				t.Run("deleted and planted anew during her flow", func(t *testing.T) {
 					f.Delete("connections/user/e-alice/slack", nil).OK(t)
 					f.Write("connections/user/e-alice/slack", plant).OK(t)

@@ -10,6 +10,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -103,6 +104,39 @@ func TestOpenedByOwner(t *testing.T) {
 		assert.Equal(t, false, made.OK(t)["private"])
 		f.Write("connections/self/openai", map[string]any{"api_key": openaiKey + "2"}, alice).OK(t)
 		assert.Equal(t, http.StatusOK, f.Read("creds/user/e-alice/openai", nil).Status)
+	})
+}
+
+// What somebody connects for others does not become private.
+func TestConnectedForOthers(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for _, path := range []string{"org/acme/slack", "user/u1/slack", "user/e-alice/slack"} {
+			assert.Equal(t, false, f.connect(t, path, bob)["private"], path)
+			f.Read("creds/"+path, nil).OK(t)
+		}
+	})
+}
+
+// Of a connection that a former release stored nobody knows who set it up, unless only its owner could.
+func TestSettingsOfAFormerRelease(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		former := func(name string, private bool) {
+			f.connect(t, "self/"+name, alice)
+			k := store.Key{Owner: store.Owner{Kind: store.User, ID: "e-alice"}, Name: name}
+			s := store.New(f.Storage)
+			c, err := s.Connection(t.Context(), k)
+			require.NoError(t, err)
+			c.SetBy, c.OpenedBy, c.Private, c.RequiredScopes = "", "", private, []string{"read"}
+			c.Serial++
+			require.NoError(t, s.PutConnection(t.Context(), k, c))
+		}
+		former("hers", true)
+		former("anybodys", false)
+		f.restart(t)
+		f.System.SetReplication(0)
+		f.start(t, "self/hers", map[string]any{"redirect_uri": appRedirect}, alice)
+		f.Write("auth-code-url/self/anybodys", map[string]any{"provider": "acme", "redirect_uri": appRedirect}, alice).
+			Refused(t, http.StatusBadRequest, "set up by somebody else", "required_scopes")
 	})
 }
 

@@ -377,3 +377,44 @@ func TestOver(t *testing.T) {
 	want.Credential = late.Clone().Credential
 	assert.Equal(t, want, c.Over(late.Credential))
 }
+
+// Only what the owner's entity says opens a connection for what that entity will put in it.
+func TestPrivacyOfAConnection(t *testing.T) {
+	yes, no := true, false
+	owner, other := Setter{Actor: Actor{EntityID: "ann"}, Owner: true}, Setter{Actor: Actor{EntityID: "bob"}}
+	set := func(private *bool, by Setter) func(*Connection) {
+		return func(c *Connection) { c.Set(Settings{Private: private}, by) }
+	}
+	adopt := func(c *Connection) { c.Adopt(grantOf("a", "r"), "pin", noon); c.CloseFor("ann") }
+	for name, c := range map[string]struct {
+		steps   []func(*Connection)
+		private bool
+	}{
+		"adopted":                      {[]func(*Connection){adopt}, true},
+		"opened by another, adopted":   {[]func(*Connection){set(&no, other), adopt}, true},
+		"opened by its owner, adopted": {[]func(*Connection){set(&no, owner), adopt}, false},
+		"adopted, opened, adopted":     {[]func(*Connection){adopt, set(&no, owner), adopt}, false},
+		"opened, closed, adopted":      {[]func(*Connection){set(&no, owner), set(&yes, owner), adopt}, true},
+		"opened, closed by another, opened by that one, adopted": {
+			[]func(*Connection){set(&no, owner), set(&yes, other), set(&no, other), adopt}, true,
+		},
+		"nothing said": {[]func(*Connection){set(nil, owner)}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := &Connection{}
+			for _, step := range c.steps {
+				step(conn)
+			}
+			assert.Equal(t, c.private, conn.Private)
+		})
+	}
+	t.Run("goes along with a credential that is laid over what storage has", func(t *testing.T) {
+		adopted := &Connection{}
+		adopt(adopted)
+		opened := &Connection{OpenedBy: "ann"}
+		assert.True(t, (&Connection{}).Over(adopted.Credential).Private)
+		assert.False(t, opened.Over(adopted.Credential).Private)
+		adopted.Adopt(grantOf("b", "r"), "pin", noon) // by somebody else
+		assert.False(t, (&Connection{}).Over(adopted.Credential).Private)
+	})
+}

@@ -18,7 +18,7 @@ type caller struct {
 }
 
 func callerOf(req *logical.Request) caller {
-	return caller{entity: req.EntityID, accessor: req.ClientTokenAccessor, display: req.DisplayName}
+	return caller{entity: req.EntityID, accessor: req.ClientTokenAccessor, display: clipDisplay(req.DisplayName)}
 }
 
 // id names the caller for as long as a flow lives; empty when there is nothing to tell this caller from another by.

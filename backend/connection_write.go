@@ -62,6 +62,11 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 		if err := b.mayCreate(who, k, d.Get("provision").(bool)); err != nil {
 			return nil, err
 		}
+		if !w.replaces {
+			if err := b.mayAdd(ctx, k); err != nil {
+				return nil, err
+			}
+		}
 	} else if err := mayChange(w.known, k, who, d); err != nil {
 		return nil, err
 	}

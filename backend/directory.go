@@ -15,6 +15,7 @@ import (
 type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
+	owners map[store.Owner]int // guarded by the mirror's mutex; how many connections each has
 }
 
 // record is what memory keeps of one connection all the time. It is a [tasks.Task]: what the connection calls for.
@@ -37,7 +38,9 @@ type record struct {
 }
 
 func newDirectory(b *backend) *directory {
-	return &directory{b: b, mirror: newMirror[store.Key, record]()}
+	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}}
+	d.mirror.counted = d.counted
+	return d
 }
 
 // summarize notes what a connection is.

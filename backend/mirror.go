@@ -14,6 +14,7 @@ const failuresInARow = 100
 // questions across entries; whether one exists, storage says.
 type mirror[K comparable, V any] struct {
 	filling chan struct{} // holds a token during a fill, so that there is one at a time
+	counted func(K, int)  // never changes; told under mu of each entry that comes (1) or goes (-1), if it is not nil
 
 	mu      sync.Mutex
 	full    bool       // guarded by mu; every entry was read, or is stale
@@ -49,6 +50,7 @@ func (m *mirror[K, V]) enter(k K, change func(*V)) {
 	if v == nil {
 		v = new(V)
 		m.entries[k] = v
+		m.count(k, 1)
 	}
 	change(v)
 }
@@ -65,7 +67,15 @@ func (m *mirror[K, V]) remove(k K, then func(*V)) {
 func (m *mirror[K, V]) drop(k K, then func(*V)) {
 	if v := m.entries[k]; v != nil {
 		delete(m.entries, k)
+		m.count(k, -1)
 		then(v)
+	}
+}
+
+// count is called under mu.
+func (m *mirror[K, V]) count(k K, by int) {
+	if m.counted != nil {
+		m.counted(k, by)
 	}
 }
 

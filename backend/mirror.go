@@ -197,6 +197,17 @@ func (m *mirror[K, V]) each(fn func(K, *V)) {
 	}
 }
 
+// eachKnown is each for those who do not wait for what is not known: it reports whether that was all there is, as it
+// is.
+func (m *mirror[K, V]) eachKnown(fn func(K, *V)) (all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, v := range m.entries {
+		fn(k, v)
+	}
+	return m.full && len(m.stale) == 0 && m.touched == nil
+}
+
 // with calls fn with what is known of one entry, if anything is, under the mirror's mutex.
 func (m *mirror[K, V]) with(k K, fn func(*V)) {
 	m.mu.Lock()

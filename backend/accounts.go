@@ -9,9 +9,9 @@ import (
 
 // sharedWarning is one text for whatever may share an account, here or on another mount, known or only possible: who
 // deletes a connection learns nothing of a stranger's.
-const sharedWarning = "the grant was not revoked: the account may be shared with another connection, of this mount " +
-	"or another, and many providers would end both; if nothing else uses it, revoke the grant in the account's settings " +
-	"at the service"
+const sharedWarning = "the grant was not revoked: the account may be shared with another connection, of this " +
+	"mount or another, and many providers would end both; if nothing else uses it, revoke the grant in the account's " +
+	"settings at the service"
 
 // unknownApp stands for the app of a grant whose provider is gone, or has changed since.
 var unknownApp = unique.Make("")

@@ -164,7 +164,9 @@ func TestControlCharacters(t *testing.T) {
 			people bool
 		}{
 			{"connections/slack", nil, "label", func(s string) any { return s }, "label", true},
-			{"connections/slack", nil, "tags", func(s string) any { return map[string]any{"team": s} }, `"team" in tags`, true},
+			{
+				"connections/slack", nil, "tags", func(s string) any { return map[string]any{"team": s} }, `"team" in tags`, true,
+			},
 			{"connections/slack", nil, "tags", func(s string) any { return map[string]any{s: "x"} }, "a name in tags", true},
 			{
 				"connections/slack", nil, "required_scopes", func(s string) any { return []any{s + "x"} }, "required_scopes",

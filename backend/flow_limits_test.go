@@ -24,7 +24,8 @@ func tokenOf(accessor string) testenv.Caller {
 	}
 }
 
-// endings are the ways in which a flow ends before it expires. Each gives the flow's id, and the request that ended it.
+// endings are the ways in which a flow ends before it expires. Each gives the flow's id, and the request that ended
+// it.
 func endings() map[string]func(t *testing.T, f *fixture, name string) (id string, again map[string]any) {
 	finish := func(t *testing.T, f *fixture, name string) (string, map[string]any) {
 		t.Helper()

@@ -25,7 +25,7 @@ func TestPrivateConnectionOfAnEntityThatIsGone(t *testing.T) {
 				return false
 			}
 			require.Len(t, r.Warnings, 1)
-			assert.Contains(t, r.Warnings[0], "no entity e-alice any more")
+			assert.Contains(t, r.Warnings[0], "Vault knows no entity e-alice")
 			assert.Contains(t, r.Warnings[0], "delete the connection")
 			return true
 		}

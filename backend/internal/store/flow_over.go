@@ -41,8 +41,8 @@ func (f *Flow) Kept() *Flow {
 	}
 }
 
-// shorten takes up to so many bytes from the texts, from the last warning first, and reports whether there was anything
-// to take.
+// shorten takes up to so many bytes from the texts, from the last warning first, and reports whether there was
+// anything to take.
 func (o *Outcome) shorten(by int) bool {
 	if n := len(o.Warnings); n > 0 {
 		if o.Warnings[n-1] = cut(o.Warnings[n-1], by); o.Warnings[n-1] == "" {

@@ -18,14 +18,17 @@ type caller struct {
 }
 
 func callerOf(req *logical.Request) caller {
-	return caller{entity: req.EntityID, accessor: req.ClientTokenAccessor, display: req.DisplayName}
+	return caller{entity: req.EntityID, accessor: req.ClientTokenAccessor, display: clipDisplay(req.DisplayName)}
 }
+
+// entityPrefix begins the id of a caller who has an entity.
+const entityPrefix = "entity:"
 
 // id names the caller for as long as a flow lives; empty when there is nothing to tell this caller from another by.
 func (c caller) id() string {
 	switch {
 	case c.entity != "":
-		return "entity:" + c.entity
+		return entityPrefix + c.entity
 	case c.accessor != "":
 		return "accessor:" + c.accessor
 	}

@@ -64,6 +64,11 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 		if err := b.mayCreate(who, k, d.Get("provision").(bool)); err != nil {
 			return nil, err
 		}
+		if !w.replaces {
+			if err := b.mayAdd(ctx, k); err != nil {
+				return nil, err
+			}
+		}
 	} else {
 		w.use = useOf(d)
 		if err := who.may(w.use, k, w.known); err != nil {
@@ -190,9 +195,6 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 func (w *write) readMetadata(d *framework.FieldData) error {
 	if v, ok := d.GetOk("label"); ok {
 		label := v.(string)
-		if len(label) > 256 {
-			return badRequest("label is longer than 256 bytes")
-		}
 		w.settings.Label = &label
 	}
 	if v, ok := d.GetOk("tags"); ok {
@@ -433,15 +435,9 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 }
 
 func checkTags(tags map[string]string) error {
-	if len(tags) > 64 {
-		return badRequest("more than 64 tags")
-	}
 	for _, name := range slices.Sorted(maps.Keys(tags)) {
 		if err := store.CheckTag(name); err != nil {
 			return badRequest("%s", err)
-		}
-		if len(tags[name]) > 256 {
-			return badRequest("tag %q is longer than 256 bytes", name)
 		}
 	}
 	return nil

@@ -16,6 +16,7 @@ import (
 type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
+	owners map[store.Owner]int // guarded by the mirror's mutex; how many connections each has
 }
 
 // record is what memory keeps of one connection all the time. It is a [tasks.Task]: what the connection calls for.
@@ -27,7 +28,8 @@ type record struct {
 
 	provider   unique.Handle[string]
 	pinned     unique.Handle[string]
-	account    string // at the provider; empty when unknown
+	account    string                // at the provider; empty when unknown
+	app        unique.Handle[string] // of its grant at the service; see appOf
 	refused    unique.Handle[store.Reason]
 	limit      int64 // when its consent runs out, in Unix seconds; 0: never
 	end        int64 // when it dies and nothing can renew it, in Unix seconds; 0: never
@@ -39,7 +41,9 @@ type record struct {
 }
 
 func newDirectory(b *backend) *directory {
-	return &directory{b: b, mirror: newMirror[store.Key, record]()}
+	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}}
+	d.mirror.counted = d.counted
+	return d
 }
 
 // summarize notes what a connection is.
@@ -92,12 +96,13 @@ func (d *directory) gone(r *record) { d.b.tasks.Set(r, time.Time{}) }
 // enter gives what to note of a connection, and when something falls due for it.
 func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection) func(*record) {
 	terms, err := d.b.Terms(ctx, k, c)
-	due := d.b.now().Add(tasks.LookAgain)
+	due, app := d.b.now().Add(tasks.LookAgain), unique.Make(d.b.appOf(ctx, c))
 	if err == nil {
 		due = d.b.dueOf(k, c, terms)
 	}
 	return func(r *record) {
 		r.summarize(d.b, k, c, terms)
+		r.app = app
 		d.b.tasks.Set(r, due)
 	}
 }

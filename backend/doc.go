@@ -75,6 +75,8 @@
 //   - Whatever spends a code or a grant, or deletes, runs as a task, not on the caller's context.
 //   - Every call to a provider has passed the gate, before anything is claimed or counted for it.
 //   - Who the caller is comes from the Vault token (caller.go), never from a parameter.
+//   - What anybody can make the engine keep is bounded: by fields (limits.go), by callers (flow_limits.go), by owners
+//     (owner_limit.go), and by what a grant may bring (package providers).
 //   - Errors become Vault's in one place (errors.go). Nothing that a provider wrote is in them.
 //
 // Start reading at backend.go, then path_creds.go, then package refresh.

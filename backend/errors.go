@@ -75,6 +75,8 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 		return coded(http.StatusBadGateway, call.Error()+": try again later")
 	case store.IsReadOnly(err):
 		return nil, logical.ErrReadOnly
+	case store.TooLarge(err):
+		return coded(http.StatusBadRequest, err.Error()+": nothing was changed; shorten its longest fields")
 	case errors.Is(err, tasks.ErrClosed), errors.Is(err, gate.ErrClosed):
 		return coded(http.StatusServiceUnavailable, err.Error())
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):

@@ -10,11 +10,14 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 )
 
-// HandleRequest refuses values of a wrong type before the framework does:
-// its error quotes them, and they may be secret.
+// HandleRequest refuses values of a wrong type before the framework does: its error quotes them, and they may be
+// secret. So it does with those that are too large, or hold what no such field may; see fieldLimits.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	if field, want := b.wrongType(req); field != "" {
 		return b.toVault(req, badRequest("field %q has a value of the wrong type: give a %s", field, want))
+	}
+	if err := b.checkFields(req); err != nil {
+		return b.toVault(req, err)
 	}
 	return b.Backend.HandleRequest(ctx, req)
 }

@@ -205,7 +205,7 @@ func (b *backend) voided(ctx context.Context, id string) bool {
 
 // putFlow stores a flow and tells the index.
 func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
-	if err := b.store.PutFlow(ctx, f); err != nil {
+	if err := b.store.PutFlow(ctx, f.Kept()); err != nil {
 		return err
 	}
 	b.flows.changed(f)

@@ -14,6 +14,7 @@ const failuresInARow = 100
 // questions across entries; whether one exists, storage says.
 type mirror[K comparable, V any] struct {
 	filling chan struct{} // holds a token during a fill, so that there is one at a time
+	counted func(K, int)  // never changes; told under mu of each entry that comes (1) or goes (-1), if it is not nil
 
 	mu      sync.Mutex
 	full    bool       // guarded by mu; every entry was read, or is stale
@@ -49,6 +50,7 @@ func (m *mirror[K, V]) enter(k K, change func(*V)) {
 	if v == nil {
 		v = new(V)
 		m.entries[k] = v
+		m.count(k, 1)
 	}
 	change(v)
 }
@@ -65,7 +67,15 @@ func (m *mirror[K, V]) remove(k K, then func(*V)) {
 func (m *mirror[K, V]) drop(k K, then func(*V)) {
 	if v := m.entries[k]; v != nil {
 		delete(m.entries, k)
+		m.count(k, -1)
 		then(v)
+	}
+}
+
+// count is called under mu.
+func (m *mirror[K, V]) count(k K, by int) {
+	if m.counted != nil {
+		m.counted(k, by)
 	}
 }
 
@@ -185,6 +195,17 @@ func (m *mirror[K, V]) each(fn func(K, *V)) {
 	for k, v := range m.entries {
 		fn(k, v)
 	}
+}
+
+// eachKnown is each for those who do not wait for what is not known: it reports whether that was all there is, as it
+// is.
+func (m *mirror[K, V]) eachKnown(fn func(K, *V)) (all bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for k, v := range m.entries {
+		fn(k, v)
+	}
+	return m.full && len(m.stale) == 0 && m.touched == nil
 }
 
 // with calls fn with what is known of one entry, if anything is, under the mirror's mutex.

@@ -131,7 +131,9 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 	}
 	switch {
 	case known == nil:
-		err = b.mayCreate(who, k, d.Get("provision").(bool))
+		if err = b.mayCreate(who, k, d.Get("provision").(bool)); err == nil {
+			err = b.mayAdd(ctx, k)
+		}
 	case !known.Deleting.IsZero():
 		err = beingDeleted(k)
 	default:
@@ -142,23 +144,6 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 	}
 	p, err := b.knownProvider(ctx, name)
 	return known, p, err
-}
-
-// mayOpenFlow bounds what one caller can pile up.
-func (b *backend) mayOpenFlow(ctx context.Context, who caller, config *store.Config) error {
-	open, now, id := 0, b.now(), who.id()
-	if err := b.flows.each(ctx, func(_ string, f openFlow) {
-		if f.caller == id && !f.ended && now.Before(f.expires) {
-			open++
-		}
-	}); err != nil {
-		return err
-	}
-	if open >= config.MaxOpenFlows {
-		return conflict("you have %d flows open, as many as max_open_flows on config allows: finish "+
-			"some, or wait until they expire", open)
-	}
-	return nil
 }
 
 // openFlow stores a flow, unless the caller has opened as many as they may meanwhile.

@@ -13,8 +13,11 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// maxCallbackValue bounds each parameter that anybody on the network may send.
-const maxCallbackValue = 8 << 10
+// maxCallbackValue bounds each parameter that anybody on the network may send, and maxCallback all of them.
+const (
+	maxCallbackValue = 8 << 10
+	maxCallback      = 32 << 10
+)
 
 func (b *backend) pathCallback() []*framework.Path {
 	query := func(description string) *framework.FieldSchema {
@@ -124,10 +127,10 @@ func callbackValues(d *framework.FieldData) (map[string]string, bool) {
 	if len(d.Raw) > 64 {
 		return nil, false
 	}
-	values := map[string]string{}
+	values, size := map[string]string{}, 0
 	for name, raw := range d.Raw {
 		v, err := scalar(name, raw)
-		if err != nil || len(v) > maxCallbackValue || len(name) > 128 {
+		if size += len(name) + len(v); err != nil || len(v) > maxCallbackValue || len(name) > 128 || size > maxCallback {
 			return nil, false
 		}
 		values[name] = v

@@ -49,7 +49,13 @@ func configFields() map[string]*framework.FieldSchema {
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
 		"request_timeout": seconds("How long one call to a provider may take."),
 		"flow_ttl":        seconds("How long a flow stays open."),
-		"max_open_flows":  integer("How many flows one caller may have open."),
+		"max_open_flows": integer("How many flows one caller may have open. A caller is an entity; those without " +
+			"one count together. Raise it for an application that connects many people at once."),
+		"max_ended_flows": integer("How many flows of one caller that ended are kept until they expire. Raise it for " +
+			"an application that connects more people than this within flow_ttl."),
+		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
+			"ten may start another."),
+		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
 	}
 }
 
@@ -94,8 +100,21 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 	if v, ok := d.GetOk("refresh_paused"); ok {
 		c.RefreshPaused = v.(bool)
 	}
-	if v, ok := d.GetOk("max_open_flows"); ok {
-		c.MaxOpenFlows = v.(int)
+	for _, setting := range []struct {
+		field    string
+		value    *int
+		low, top int
+	}{
+		{"max_open_flows", &c.MaxOpenFlows, 1, 10_000},
+		{"max_ended_flows", &c.MaxEndedFlows, 1, 100_000},
+		{"max_flows", &c.MaxFlows, 1, 1_000_000},
+		{"max_connections_per_owner", &c.MaxConnectionsPerOwner, 0, 1_000_000},
+	} {
+		if v, ok := d.GetOk(setting.field); ok {
+			if *setting.value = v.(int); *setting.value < setting.low || *setting.value > setting.top {
+				return nil, badRequest("%s must lie between %d and %d", setting.field, setting.low, setting.top)
+			}
+		}
 	}
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -140,6 +159,10 @@ func configData(c *store.Config) map[string]any {
 		"request_timeout": int(c.RequestTimeout.Seconds()),
 		"flow_ttl":        int(c.FlowTTL.Seconds()),
 		"max_open_flows":  c.MaxOpenFlows,
+		"max_ended_flows": c.EndedFlows(),
+		"max_flows":       c.Flows(),
+
+		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}
 }
 
@@ -177,9 +200,6 @@ func checkConfig(c *store.Config) error {
 		if limit.value < limit.low || limit.value > limit.top {
 			return badRequest("%s must lie between %s and %s", limit.field, limit.low, limit.top)
 		}
-	}
-	if c.MaxOpenFlows < 1 || c.MaxOpenFlows > 10000 {
-		return badRequest("max_open_flows must lie between 1 and 10000")
 	}
 	return nil
 }
@@ -266,4 +286,13 @@ Addresses in private networks, loopback and link-local are refused for every cal
 a provider unless egress_allow names them. A host listed in egress_allow is trusted
 with whatever address it resolves to. With proxy_url it is the proxy that resolves names,
 so the proxy must refuse private addresses: only literal ones are checked here.
+
+max_open_flows, max_ended_flows and max_flows bound what callers can pile up: a flow is
+kept until flow_ttl has passed, whatever became of it. An application that connects many
+people needs as many as it starts within that time. Callers without an entity share one
+allowance, so give applications one.
+
+max_connections_per_owner is looked at when a flow starts, before its code is spent, and
+when a key or tokens are written. Requests that meet may exceed it by a few: what a
+provider gave is not thrown away for it. A lower limit deletes nothing.
 `

@@ -13,6 +13,7 @@ func TestConfigDefaults(t *testing.T) {
 		config := f.Read("config", nil).OK(t)
 		for field, want := range map[string]float64{
 			"refresh_margin": 600, "poll_interval": 300, "request_timeout": 15, "flow_ttl": 600, "max_open_flows": 100,
+			"max_ended_flows": 1000, "max_flows": 10_000, "max_connections_per_owner": 0,
 		} {
 			assert.InDelta(t, want, number(config[field]), 0, field)
 		}
@@ -25,7 +26,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigKeepsWhatIsNotNamed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("config", map[string]any{"refresh_margin": "2m", "endpoint_hosts": "*.example.com"}).OK(t)
+		f.Write("config", map[string]any{"max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10}).OK(t)
 		config := f.Write("config", map[string]any{"max_open_flows": 7}).OK(t)
+		for field, want := range map[string]float64{
+			"max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
+		} {
+			assert.InDelta(t, want, number(config[field]), 0, field)
+		}
 		assert.InDelta(t, 120, number(config["refresh_margin"]), 0)
 		assert.InDelta(t, 7, number(config["max_open_flows"]), 0)
 		assert.Equal(t, []string{"*.example.com"}, texts(t, config["endpoint_hosts"]))
@@ -69,6 +76,12 @@ func TestConfigRefusesAndChangesNothing(t *testing.T) {
 			{"flow_ttl", "61m", "flow_ttl"},
 			{"max_open_flows", 0, "max_open_flows"},
 			{"max_open_flows", 10001, "max_open_flows"},
+			{"max_ended_flows", 0, "max_ended_flows must lie between 1 and 100000"},
+			{"max_ended_flows", 100_001, "max_ended_flows"},
+			{"max_flows", 0, "max_flows must lie between 1 and 1000000"},
+			{"max_flows", 1_000_001, "max_flows"},
+			{"max_connections_per_owner", -1, "max_connections_per_owner must lie between 0 and 1000000"},
+			{"max_connections_per_owner", 1_000_001, "max_connections_per_owner"},
 			{"refresh_paused", "perhaps", "refresh_paused"},
 			{"publicurl", "https://vault.example.com", `unknown field "publicurl"`},
 		} {

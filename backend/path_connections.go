@@ -127,7 +127,8 @@ func (b *backend) connectionRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	return b.metadata(ctx, k, conn)
+	resp, err := b.metadata(ctx, k, conn)
+	return b.withOwner(callerOf(req), k, conn, resp), err
 }
 
 // metadata is the masked view of a connection; of one that is only a flow so far when conn is nil; nothing else.
@@ -260,7 +261,7 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 		}
 		resp.Warnings = append(resp.Warnings, w.warnings...)
 	}
-	return resp, err
+	return b.withOwner(w.who, k, conn, resp), err
 }
 
 func (b *backend) connectionDelete(ctx context.Context, req *logical.Request,
@@ -304,9 +305,7 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 			"at the service", nil
 	}
 	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
-		return "the grant was not revoked: another connection rests on the same account at this " +
-			"provider, or one that " +
-			"cannot be read may, and many providers would end both", nil
+		return sharedWarning, nil
 	}
 	pass, err := b.enterAs(ctx, class, p.name, k, conn)
 	switch {
@@ -334,14 +333,6 @@ func revokeGrant(ctx context.Context, p *configured, inputs map[string]string, g
 	return p.client.Revoke(ctx, p.app, resolved, g)
 }
 
-// restsOn reports whether any connection but k rests on an account at a provider. When that cannot be known, it does.
-func (b *backend) restsOn(ctx context.Context, provider, account string, k store.Key) bool {
-	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
-		return other != k && !r.deleting && r.account == account && r.provider.Value() == provider
-	})
-	return err != nil || others > 0
-}
-
 const connectionsHelp = `
 Reading answers masked metadata: whose account it is, its status, its scopes, when it
 was refreshed. Nothing in it can be used at the provider.
@@ -351,5 +342,7 @@ obtained elsewhere (refresh_token, access_token, expires_in), or changes label, 
 and the like. Accounts that a person consents to are connected with auth-code-url/.
 
 Deleting revokes the grant at the provider first, as far as the provider lets us and
-no other connection rests on the same account; a warning tells when it could not.
+no other connection may rest on the same account; a warning tells when it was not done.
+Other mounts of this plugin process are asked too. Those of another node or of another
+Vault cannot be: where they use the same app, a provider may end their access with it.
 `

@@ -182,6 +182,11 @@ func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.P
 	if err != nil {
 		return nil, err
 	}
+	if known == nil {
+		if err := b.mayAdd(ctx, k); err != nil {
+			return nil, err
+		}
+	}
 	return b.enter(ctx, f.Provider, k, known)
 }
 
@@ -193,7 +198,7 @@ func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 	if !saved {
 		return
 	}
-	if err := b.store.PutFlow(ctx, f); err != nil {
+	if err := b.store.PutFlow(ctx, f.Kept()); err != nil {
 		b.Logger().Warn("the outcome of a flow could not be stored", "connection", f.Key, "error", err)
 	}
 }

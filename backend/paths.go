@@ -128,13 +128,14 @@ func refuseUndeclared(d *framework.FieldData, extra func(string) bool) error {
 	var unknown []string
 	for name := range d.Raw {
 		if _, ok := d.Schema[name]; !ok && !extra(name) {
-			unknown = append(unknown, fmt.Sprintf("%q", name))
+			unknown = append(unknown, fmt.Sprintf("%q", clipText(name)))
 		}
 	}
 	if len(unknown) == 0 {
 		return nil
 	}
 	slices.Sort(unknown)
+	unknown = unknown[:min(len(unknown), 10)]
 	return badRequest("unknown field %s: nothing was changed; see 'vault path-help' for the fields of this path",
 		strings.Join(unknown, ", "))
 }

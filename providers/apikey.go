@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -8,12 +9,18 @@ import (
 	"unicode/utf8"
 )
 
-const maxKeyField = 64 << 10 // bytes; a service account's JSON file has some 2,400
+const (
+	maxKeyField = 64 << 10 // bytes; a service account's JSON file has some 2,400
+	maxKey      = 96 << 10 // bytes of all fields, as they are stored
+)
 
 // CheckKey checks the key fields that one side sets: by is SetByProvider or SetByConnection, and values is all it has
 // set so far, not only what changes. A value that does not look like the service's keys is an error where the shape is
 // sure and a warning where it is likely. Neither ever holds a value.
 func (d *Definition) CheckKey(by string, values map[string]string) (warnings []string, err error) {
+	if stored, err := json.Marshal(values); err != nil || len(stored) > maxKey {
+		return nil, fmt.Errorf("the fields of this key take more than %d bytes in all", maxKey)
+	}
 	for _, name := range sortedKeys(values) {
 		f, ok := d.KeyField(name)
 		switch {

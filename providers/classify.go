@@ -40,6 +40,7 @@ const (
 	ReasonAnswerTooLarge = "answer_too_large"
 	ReasonNoAccessToken  = "no_access_token"
 	ReasonUnusableToken  = "unusable_token" // too long, or with characters no header can carry
+	ReasonGrantTooLarge  = "grant_too_large"
 
 	ReasonNoEndpoint           = "no_endpoint"
 	ReasonNoRevocationEndpoint = "no_revocation_endpoint"

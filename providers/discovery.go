@@ -16,6 +16,9 @@ const (
 	metadataRetry = 5 * time.Minute // until the next try then: callers wait for it, though they have what they need
 	// an issuer may hold a connection's input, so their number is not the operator's alone
 	maxIssuers = 256
+
+	maxEndpoint = 2 << 10 // bytes of an endpoint in a document: a flow keeps them
+	maxAlgs     = 32      // signing algorithms in a document; there are a dozen
 )
 
 // metadata is what the engine uses of an issuer's document (OpenID Connect Discovery section 3, RFC 8414 section 2).
@@ -161,9 +164,17 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*me
 	case m.Token == "":
 		return refuse(Transient, ReasonDiscoveryRefused)
 	}
+	if len(m.SigningAlgs) > maxAlgs || slices.ContainsFunc(m.SigningAlgs, func(alg string) bool {
+		return len(alg) > maxAlgs
+	}) {
+		return refuse(Transient, ReasonDiscoveryRefused)
+	}
 	addresses := m.endpoints()
 	addresses["jwks"] = m.JWKS
 	for _, address := range addresses {
+		if len(address) > maxEndpoint {
+			return refuse(Transient, ReasonDiscoveryRefused)
+		}
 		if u, err := url.Parse(address); address != "" && (err != nil || !secureURL(u)) {
 			return refuse(Misconfigured, ReasonInsecureEndpoint)
 		}

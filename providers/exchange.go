@@ -69,6 +69,9 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 			return nil, failure
 		}
 	}
+	if failure := g.tooLarge(StepToken); failure != nil {
+		return nil, failure
+	}
 	app.limitFromConsent(g)
 	return g, nil
 }
@@ -130,6 +133,9 @@ func (c *Client) Issue(ctx context.Context, app *App, kind Kind, res Resolved, s
 		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
 	}
 	def.Account.read(&issued.Account, map[string]any{"token": doc})
+	if failure := issued.tooLarge(StepToken); failure != nil {
+		return nil, failure
+	}
 	return issued, nil
 }
 

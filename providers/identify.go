@@ -9,8 +9,19 @@ import (
 const maxAccountText = 512 // bytes of an account's id, label or e-mail
 
 // Identify asks the provider whose account g is for, and keeps that and what the definition captures in g. When a call
-// fails, g holds what was learnt before it and stays usable; the [*Error]'s class says what the failure means.
+// fails, g holds what was learnt before it and stays usable; the [*Error]'s class says what the failure means. Where
+// that would make g larger than a grant may be, nothing of it is kept.
 func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
+	before := g.clone()
+	err := c.identify(ctx, app, res, g)
+	if failure := g.tooLarge(StepIdentity); failure != nil && before.tooLarge(StepIdentity) == nil {
+		*g = *before
+		return failure
+	}
+	return err
+}
+
+func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
 	def := app.Definition
 	docs := map[string]any{}
 	if def.Resources != nil {

@@ -92,6 +92,9 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 		answer.RefreshExpires = answer.Issued.Add(each)
 	}
 	renewed.overlay(answer)
+	if failure := renewed.tooLarge(StepRefresh); failure != nil {
+		return nil, failure
+	}
 	return renewed, nil
 }
 

@@ -38,7 +38,7 @@ func TestRevokeOnDelete(t *testing.T) {
 
 	warnings := s.remove(t, "connections/one")
 	require.Len(t, warnings, 1)
-	assert.Contains(t, warnings[0], "another connection rests on the same account")
+	assert.Contains(t, warnings[0], "the account may be shared with another connection")
 	assert.True(t, s.introspect(t, one))
 	assert.True(t, s.introspect(t, two))
 

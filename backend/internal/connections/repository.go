@@ -289,10 +289,10 @@ func (r *Repository) writeAs(ctx context.Context, k store.Key, s *slot, next *st
 	return nil
 }
 
-// failed records a write that did not succeed; see [slot.doubt]. Unless storage may not be written at all, it may
-// still land.
+// failed records a write that did not succeed; see [slot.doubt]. Unless storage may not be written at all, or was not
+// asked, it may still land.
 func (r *Repository) failed(s *slot, before *store.Connection, deletion uint64, err error) {
-	if store.IsReadOnly(err) {
+	if store.IsReadOnly(err) || store.TooLarge(err) {
 		return
 	}
 	s.doubt(time.Now().Add(lateTime), before, deletion)

@@ -181,7 +181,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 		return nil, err
 	}
 	c := r.connection()
-	c.unknown = unknown
+	c.unknown, c.oversize = unknown, len(b) > MaxEntry
 	return c, r.check("connection", connectionVersion)
 }
 
@@ -219,7 +219,7 @@ func decodeFirstConnection(b []byte) (*Connection, error) {
 		}
 	}
 	c := r.connection()
-	c.unknown = unknown
+	c.unknown, c.oversize = unknown, len(b) > MaxEntry
 	status, reason := r.Status, r.Reason
 	if status == StatusDisabled {
 		if reason == ReasonDeleting {

@@ -1,6 +1,9 @@
 package store
 
-import "time"
+import (
+	"cmp"
+	"time"
+)
 
 // Config is the mount's settings. The zero value is not valid: start from DefaultConfig.
 type Config struct {
@@ -15,6 +18,12 @@ type Config struct {
 	RequestTimeout time.Duration `json:"request_timeout"`
 	FlowTTL        time.Duration `json:"flow_ttl"`
 	MaxOpenFlows   int           `json:"max_open_flows"`
+
+	// 0 until somebody sets them; EndedFlows and Flows give what holds.
+	MaxEndedFlows int `json:"max_ended_flows,omitempty"`
+	MaxFlows      int `json:"max_flows,omitempty"`
+
+	MaxConnectionsPerOwner int `json:"max_connections_per_owner,omitempty"` // 0: no limit
 
 	unknown unknownFields
 }
@@ -31,3 +40,9 @@ func DefaultConfig() *Config {
 		MaxOpenFlows:   100,
 	}
 }
+
+// EndedFlows is how many flows that ended one caller may have.
+func (c *Config) EndedFlows() int { return cmp.Or(c.MaxEndedFlows, 1000) }
+
+// Flows is how many flows the mount may have.
+func (c *Config) Flows() int { return cmp.Or(c.MaxFlows, 10_000) }

@@ -30,7 +30,8 @@ type Connection struct {
 
 	Credential
 
-	unknown unknownFields // written by a newer release that lets this one ignore them
+	unknown  unknownFields // written by a newer release that lets this one ignore them
+	oversize bool          // storage had it larger than it may be written anew
 }
 
 // Credential is the half of a connection that says what is handed out and how it is kept fresh.

@@ -174,6 +174,10 @@ func put[T any](ctx context.Context, s logical.Storage, key string, v *T, encode
 	if err != nil {
 		return err
 	}
+	if len(b) > MaxEntry && !oversize(v) {
+		noun, _ := Classify(key)
+		return &tooLargeError{noun, len(b)}
+	}
 	ctx, cancel := context.WithTimeout(ctx, callTime)
 	defer cancel()
 	return s.Put(ctx, &logical.StorageEntry{Key: key, Value: b})

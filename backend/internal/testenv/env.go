@@ -243,6 +243,8 @@ type System struct {
 
 	mu       sync.Mutex
 	entities map[string]bool
+	lookups  int   // of entities
+	fails    error // what looking one up gives
 	state    consts.ReplicationState
 }
 
@@ -256,6 +258,27 @@ func (s *System) AddEntity(id string) {
 	s.entities[id] = true
 }
 
+// RemoveEntity deletes the entity id.
+func (s *System) RemoveEntity(id string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.entities, id)
+}
+
+// FailEntities lets EntityInfo fail; nil ends that.
+func (s *System) FailEntities(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fails = err
+}
+
+// EntityLookups counts the calls of EntityInfo.
+func (s *System) EntityLookups() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.lookups
+}
+
 // SetReplication makes this node what state says, such as a standby.
 func (s *System) SetReplication(state consts.ReplicationState) {
 	s.mu.Lock()
@@ -267,7 +290,11 @@ func (s *System) SetReplication(state consts.ReplicationState) {
 func (s *System) EntityInfo(id string) (*logical.Entity, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.entities[id] {
+	s.lookups++
+	switch {
+	case s.fails != nil:
+		return nil, s.fails
+	case !s.entities[id]:
 		return nil, nil
 	}
 	return &logical.Entity{ID: id, Name: "entity-" + id}, nil

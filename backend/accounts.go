@@ -1,0 +1,74 @@
+package backend
+
+import (
+	"context"
+	"unique"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+// sharedWarning is one text for whatever may share an account, here or on another mount, known or only possible: who
+// deletes a connection learns nothing of a stranger's.
+const sharedWarning = "the grant was not revoked: the account may be shared with another connection, of this " +
+	"mount or another, and many providers would end both; if nothing else uses it, revoke the grant in the account's " +
+	"settings at the service"
+
+// unknownApp stands for the app of a grant whose provider is gone, or has changed since.
+var unknownApp = unique.Make("")
+
+// appOf names the app at the service that a connection's grant was given to, in a way that other mounts understand:
+// by its client id, since one app may be configured by several definitions.
+func (b *backend) appOf(ctx context.Context, c *store.Connection) string {
+	p, err := b.provider(ctx, c.Provider)
+	if err != nil || p == nil || p.fingerprint != c.Pinned {
+		return ""
+	}
+	return p.entry.ClientID
+}
+
+// restsOn reports whether any connection but k may rest on an account at a provider, on this mount or another of this
+// process. When that cannot be known, it may.
+func (b *backend) restsOn(ctx context.Context, provider, account string, k store.Key) bool {
+	p, err := b.provider(ctx, provider)
+	if err != nil || p == nil {
+		return true
+	}
+	app := unique.Make(p.entry.ClientID)
+	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
+		return other != k && (r.mayRest(app, account) || !r.deleting && r.account == account &&
+			r.provider.Value() == provider)
+	})
+	return err != nil || others > 0 || b.process.restsElsewhere(b, app, account)
+}
+
+// mayRest is called under the mirror's mutex.
+func (r *record) mayRest(app unique.Handle[string], account string) bool {
+	return r.unreadable || !r.deleting && r.account == account && (r.app == app || r.app == unknownApp)
+}
+
+// restsElsewhere asks the other mounts whether a connection of theirs may rest on an account at an app. It learns yes
+// or no, and waits for nobody: each answers from memory, and one that does not know all of its connections says yes.
+func (p *Process) restsElsewhere(b *backend, app unique.Handle[string], account string) bool {
+	for _, other := range p.others(b) {
+		rests := false
+		all := other.directory.mirror.eachKnown(func(_ store.Key, r *record) {
+			rests = rests || r.mayRest(app, account)
+		})
+		if rests || !all {
+			return true
+		}
+	}
+	return false
+}
+
+// others are the mounts of the process but b.
+func (p *Process) others(b *backend) (others []*backend) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for other := range p.mounts {
+		if other != b {
+			others = append(others, other)
+		}
+	}
+	return others
+}

@@ -1,0 +1,24 @@
+package backend
+
+import (
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+)
+
+// withOwner warns where metadata is of a private connection that nobody can use any more, since Vault does not know
+// the entity that owns it. An error of Vault's says nothing of the entity. Who reads their own is known to be there.
+// It asks Vault's system view: no lock may be held.
+func (b *backend) withOwner(who caller, k store.Key, conn *store.Connection,
+	resp *logical.Response,
+) *logical.Response {
+	if resp == nil || conn == nil || !conn.Private || k.Owner.Kind != store.User || who.owns(k) {
+		return resp
+	}
+	if entity, err := b.System().EntityInfo(k.Owner.ID); err == nil && entity == nil {
+		resp.AddWarning("the connection is private, and Vault knows no entity " + k.Owner.ID + " (it was deleted, or " +
+			"merged into another, or never was one): nobody can read this credential; delete the connection, and " +
+			"connect the account again for whom it is meant")
+	}
+	return resp
+}

@@ -151,6 +151,7 @@ func TestGuardLooksBehindNames(t *testing.T) {
 			require.ErrorAs(t, err, &refused)
 			assert.Equal(t, strings.TrimSuffix(tc.host, "."), refused.Host)
 			assert.Contains(t, refused.Error(), tc.refused)
+			assert.NotContains(t, refused.Error(), tc.resolve, "what a name stands for inside is not told")
 			assert.Zero(t, o.connections.Load())
 		})
 	}

@@ -425,6 +425,9 @@ func exchangeFailure(provider string, err error) string {
 	if !errors.As(err, &call) {
 		return "the code could not be sent to provider " + provider
 	}
+	if call.NotSent() {
+		return call.Error()
+	}
 	switch call.Class {
 	case providers.Rejected:
 		return "provider " + provider + " refused the code (" + call.Error() + ")"

@@ -26,7 +26,13 @@ func TestAppValidate(t *testing.T) {
 		"a mock of slack": {"slack", func(a *App) {
 			a.Endpoints = map[Step]string{StepToken: "http://127.0.0.1:4000/token"}
 		}, ""},
-		"enterprise github": {"github", func(a *App) { a.Inputs = map[string]string{"host": "git.example.com"} }, ""},
+		"enterprise github": {"github", func(a *App) {
+			a.Inputs = map[string]string{"host": "acme.ghe.com", "api_url": "https://api.acme.ghe.com"}
+		}, ""},
+		"github by name": {"github", func(a *App) { a.Inputs = map[string]string{"host": "github.com"} }, ""},
+		"github behind a gateway": {"github", func(a *App) {
+			a.Inputs = map[string]string{"api_url": "https://api.example.com"}
+		}, ""},
 		"placeholder of its": {"github", func(a *App) {
 			a.Endpoints = map[Step]string{StepToken: "https://{host}/t"}
 		}, ""},
@@ -100,6 +106,9 @@ func TestAppValidate(t *testing.T) {
 		"input unknown": {"github", func(a *App) {
 			a.Inputs = map[string]string{"port": "1"}
 		}, `input "port" is not declared by github`},
+		"input without its other": {"github", func(a *App) {
+			a.Inputs = map[string]string{"host": "git.example.com"}
+		}, `input "host" needs "api_url" beside it: set that on the provider`},
 		"input wrong": {"github", func(a *App) {
 			a.Inputs = map[string]string{"host": "evil.com#"}
 		}, `input "host" must match`},

@@ -34,6 +34,7 @@ type Client struct {
 	http      Doer
 	now       func() time.Time
 	userAgent string
+	hosts     hosts // which it may call; set before the first call
 
 	mu       sync.Mutex           // never held during a call
 	issuers  map[string]*metadata // guarded by mu

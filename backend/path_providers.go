@@ -82,7 +82,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
 			"be bound to a browser session."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
-		"ca_pem":      str("Certificates to trust for this provider instead of the system's."),
+		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
+			"the stored client_secret in the same call."),
 		"force": {
 			Type: framework.TypeBool, Query: true,
 			Description: "Delete although connections remain; they stay: tokens are served until they " +
@@ -248,7 +249,11 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	before := p.App(definition).Fingerprint()
 	setSettings(d, p)
-	if stored != nil && p.App(definition).Fingerprint() != before {
+	if err := takeCA(d, stored, p); err != nil {
+		return nil, nil, err
+	}
+	moved := stored != nil && p.App(definition).Fingerprint() != before
+	if moved {
 		warnings = movedWarnings(p)
 		p.ClearSecrets()
 	}
@@ -494,4 +499,8 @@ Reading one shows the callback URL to register at the service, and whether a sec
 set, never the secret. Whatever changes where credentials would be sent (client id,
 issuer, endpoints, inputs) clears the stored secrets: write them in the same call.
 Taking such a change back and writing the secrets again makes the connections whole.
+
+ca_pem says whom to trust with those secrets. It changes with the stored client_secret
+in the same call, and then nothing else does. With another client_secret, or where there
+is none, the provider points elsewhere from then on, and cannot be taken back.
 `

@@ -152,6 +152,7 @@ func TestFingerprint(t *testing.T) {
 		"another endpoint": func(a *App) { a.Endpoints[StepRefresh] = "https://b.example.com" },
 		"input":            func(a *App) { a.Inputs["host"] = "git.example.org" },
 		"input dropped":    func(a *App) { a.Inputs = nil },
+		"certificates":     func(a *App) { a.CAPin = "mark" },
 	} {
 		t.Run(name+" counts", func(t *testing.T) {
 			a := app()

@@ -79,6 +79,9 @@ func providerFields() map[string]*framework.FieldSchema {
 			Description: "Ask for the confirmation code that the callback page shows. Switch it off for " +
 				"single-user set-ups only.",
 		},
+		"shared_redirect": boolean("Other providers may have the same redirect_uris: the application keeps apart by " +
+			"state which of them it asked."),
+		"require_iss": boolean("Refuse answers that do not name the issuer (RFC 9207), for issuers that always do."),
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
 			"be bound to a browser session."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
@@ -110,6 +113,8 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves."),
 	"return_urls":             strs("Where the callback page may lead on to."),
 	"confirm":                 boolean("Whether the confirmation code is asked for."),
+	"shared_redirect":         boolean("Whether other providers may have the same redirect_uris."),
+	"require_iss":             boolean("Whether answers must name the issuer."),
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
@@ -185,9 +190,10 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"authorize_params": orEmpty(p.AuthorizeParams), "token_params": orEmpty(p.TokenParams),
 		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
+		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
-	}}, nil
+	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
 }
 
 // circuit tells whether a provider is left alone now.
@@ -218,6 +224,9 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	}
 	p, warnings, err := b.mergeProvider(name, stored, config, callerOf(req), d)
 	if err != nil {
+		return nil, err
+	}
+	if err := b.checkRedirects(ctx, d, name, p); err != nil {
 		return nil, err
 	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
@@ -322,6 +331,12 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("require_session_binding"); ok {
 		p.RequireSessionBinding = v.(bool)
 	}
+	if v, ok := d.GetOk("shared_redirect"); ok {
+		p.SharedRedirect = v.(bool)
+	}
+	if v, ok := d.GetOk("require_iss"); ok {
+		p.RequireIss = v.(bool)
+	}
 	if v, ok := d.GetOk("assumed_ttl"); ok {
 		p.AssumedTTL = time.Duration(v.(int)) * time.Second
 	}
@@ -365,6 +380,9 @@ func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.
 func checkProvider(p *store.Provider, definition *providers.Definition, config *store.Config) error {
 	if err := p.App(definition).Validate(); err != nil {
 		return badRequest("%s", err)
+	}
+	if p.RequireIss && !p.App(definition).KnowsIssuer() {
+		return badRequest("require_iss: there is nothing to compare the answer's issuer with, set issuer too")
 	}
 	policy := egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: p.CAPEM, Timeout: config.RequestTimeout,

@@ -91,7 +91,9 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 		c.EndpointHosts = v.([]string)
 	}
 	if v, ok := d.GetOk("proxy_url"); ok {
-		c.ProxyURL = v.(string)
+		if c.ProxyURL, err = unmaskProxy(v.(string), stored.ProxyURL); err != nil {
+			return nil, err
+		}
 	}
 	if v, ok := d.GetOk("refresh_paused"); ok {
 		c.RefreshPaused = v.(bool)
@@ -135,7 +137,7 @@ func configData(c *store.Config) map[string]any {
 		"default_org":     c.DefaultOrg,
 		"egress_allow":    list(c.EgressAllow),
 		"endpoint_hosts":  list(c.EndpointHosts),
-		"proxy_url":       withoutPassword(c.ProxyURL),
+		"proxy_url":       maskedProxy(c.ProxyURL),
 		"refresh_paused":  c.RefreshPaused,
 		"refresh_margin":  int(c.RefreshMargin.Seconds()),
 		"poll_interval":   int(c.PollInterval.Seconds()),
@@ -256,15 +258,6 @@ func mountURL(c *store.Config, req *logical.Request) (string, error) {
 		return c.PublicURL + "/v1/" + strings.TrimRight(req.MountPoint, "/"), nil
 	}
 	return c.PublicURL, nil
-}
-
-// withoutPassword shows a proxy's URL to whoever may read config, but not the password in it.
-func withoutPassword(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	return u.Redacted()
 }
 
 // list answers an empty list for nil, so that a field is always there.

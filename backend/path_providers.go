@@ -66,8 +66,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"endpoints": pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, " +
 			"identity, discovery, and others that the definition has."),
 		"issuer":           str("Issuer whose discovery document gives the endpoints."),
-		"authorize_params": pairs("Further parameters of the authorization request."),
-		"token_params":     pairs("Further parameters of the token request."),
+		"authorize_params": pairs("Further parameters of the authorization request. Reads mask the values."),
+		"token_params":     pairs("Further parameters of the token request. Reads mask the values."),
 		"client_auth": str("How the client authenticates at the token endpoint: basic, basic_raw, post, " +
 			"secret_as_user, none; by default the definition's. Never probed."),
 		"redirect_uris": strs("Redirect URIs of applications that receive the browser themselves, " +
@@ -187,7 +187,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"callback_url":   callback,
 		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes),
 		"inputs": orEmpty(p.Inputs), "endpoints": orEmpty(p.Endpoints), "issuer": p.Issuer,
-		"authorize_params": orEmpty(p.AuthorizeParams), "token_params": orEmpty(p.TokenParams),
+		"authorize_params": masked(p.AuthorizeParams), "token_params": masked(p.TokenParams),
 		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss,
@@ -266,6 +266,11 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		warnings = movedWarnings(p)
 		p.ClearSecrets()
 	}
+	cleared, err := takeParams(d, stored, p, moved)
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings = append(warnings, cleared...)
 	if v, ok := d.GetOk("client_secret"); ok {
 		p.SetClientSecret(providers.NewSecret(v.(string)))
 	}

@@ -88,7 +88,7 @@ func newCrowd(t *testing.T) *crowd {
 		c.Write("providers/"+name, with(c.acme(), map[string]any{
 			"endpoints": map[string]any{"authorize": at + "/authorize", "token": at + "/token"}, "token_params": map[string]any{
 				"provider": name,
-			},
+			}, "redirect_uris": nil,
 		})).OK(t)
 	}
 	for i := range crowdConnections {

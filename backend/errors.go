@@ -66,6 +66,8 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 		return coded(problemStatus(flight.Problem), flight.Error())
 	case errors.As(err, &shut):
 		return coded(http.StatusBadGateway, gateText(shut))
+	case errors.As(err, &call) && call.NotSent():
+		return coded(http.StatusConflict, call.Error())
 	case errors.As(err, &call):
 		switch call.Class {
 		case providers.Misconfigured, providers.Rejected, providers.Forbidden:

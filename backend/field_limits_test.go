@@ -20,8 +20,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
-// shops is the generic definition with an input of a connection that takes anything, and one with a key beside it.
-func shops(t *testing.T) Options {
+// withShops is the generic definition with an input of a connection that takes anything, and one with a key beside it.
+func withShops(t *testing.T) Options {
 	t.Helper()
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
@@ -69,7 +69,7 @@ func pairsOf(n, length int) map[string]any {
 
 // Each field has its limit. What exceeds one is refused by name, and nothing is changed.
 func TestFieldLimits(t *testing.T) {
-	eachWith(t, shops(t), func(t *testing.T, f *fixture) {
+	eachWith(t, withShops(t), func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")
 		f.Write("providers/keys", nil).OK(t)
 		key := map[string]any{"provider": "keys", "username": "me", "private_key": "-----BEGIN\nx\n"}
@@ -146,7 +146,7 @@ func TestFieldLimits(t *testing.T) {
 
 // Texts that people read, and values that go into a header or a form, have no control characters.
 func TestControlCharacters(t *testing.T) {
-	eachWith(t, shops(t), func(t *testing.T, f *fixture) {
+	eachWith(t, withShops(t), func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")
 		f.Write("providers/keys", nil).OK(t)
 		key := map[string]any{"provider": "keys", "username": "me", "private_key": "-----BEGIN\nx\n"}
@@ -209,7 +209,7 @@ func TestControlCharacters(t *testing.T) {
 // An entry at the limits of all its fields is far from what storage takes.
 func TestWorstEntries(t *testing.T) {
 	const rich = `{"access_token":"%s","refresh_token":"%s","expires_in":3600,"scope":"%s"}`
-	eachWith(t, shops(t), func(t *testing.T, f *fixture) {
+	eachWith(t, withShops(t), func(t *testing.T, f *fixture) {
 		size := func(key string) int {
 			entry, err := f.Storage.Get(t.Context(), key)
 			require.NoError(t, err)

@@ -220,6 +220,9 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	if f.Resolved, err = b.resolve(ctx, p, k, f.Inputs); err != nil {
 		return nil, "", asBadRequest(err)
 	}
+	if err := p.client.CheckHosts(f.Resolved); err != nil {
+		return nil, "", err
+	}
 	if p.entry.ClientID == "" {
 		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name,
 			p.name)
@@ -317,6 +320,9 @@ func nextStep(mount string, f *store.Flow) string {
 // asBadRequest makes of an error about the caller's values a 400, and leaves the provider's failures what they are.
 func asBadRequest(err error) error {
 	var call *providers.Error
+	if errors.As(err, &call) && call.NotSent() {
+		return err
+	}
 	if errors.As(err, &call) {
 		return badGateway("%s: try again later", call)
 	}

@@ -2,9 +2,11 @@ package backend
 
 import (
 	"context"
+	"fmt"
 	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,8 +41,8 @@ func configFields() map[string]*framework.FieldSchema {
 			"new one has connections."),
 		"egress_allow": strs("Hosts, addresses and CIDRs in private networks that providers may be reached at. " +
 			"Plain http only to loopback hosts listed here."),
-		"endpoint_hosts": strs("Hosts that a provider's endpoints and issuer may name: exact names, " +
-			"*.example.com, or * for any."),
+		"endpoint_hosts": strs("Hosts that endpoints, issuers, inputs and discovery documents may lead to, beside " +
+			"those that the definition fixes: exact names, *.example.com, or * for any."),
 		"proxy_url": str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
 		"refresh_paused": boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot " +
 			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
@@ -95,7 +97,9 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 		c.EndpointHosts = v.([]string)
 	}
 	if v, ok := d.GetOk("proxy_url"); ok {
-		c.ProxyURL = v.(string)
+		if c.ProxyURL, err = unmaskProxy(v.(string), stored.ProxyURL); err != nil {
+			return nil, err
+		}
 	}
 	if v, ok := d.GetOk("refresh_paused"); ok {
 		c.RefreshPaused = v.(bool)
@@ -152,7 +156,7 @@ func configData(c *store.Config) map[string]any {
 		"default_org":     c.DefaultOrg,
 		"egress_allow":    list(c.EgressAllow),
 		"endpoint_hosts":  list(c.EndpointHosts),
-		"proxy_url":       withoutPassword(c.ProxyURL),
+		"proxy_url":       maskedProxy(c.ProxyURL),
 		"refresh_paused":  c.RefreshPaused,
 		"refresh_margin":  int(c.RefreshMargin.Seconds()),
 		"poll_interval":   int(c.PollInterval.Seconds()),
@@ -223,10 +227,27 @@ func isLoopback(host string) bool {
 
 // hostAllowed reports whether endpoint_hosts lets a provider name this host.
 func hostAllowed(c *store.Config, host string) bool {
+	host = strings.ToLower(strings.TrimSuffix(host, "."))
 	return slices.ContainsFunc(c.EndpointHosts, func(pattern string) bool {
+		pattern = strings.ToLower(pattern)
 		suffix, wild := strings.CutPrefix(pattern, "*")
 		return wild && strings.HasSuffix(host, suffix) || pattern == host
 	})
+}
+
+// checkHosts names the hosts that a provider would have called, or sent a browser to, and endpoint_hosts does not let.
+func checkHosts(c *store.Config, hosts []string) error {
+	var refused []string
+	for _, host := range hosts {
+		if !hostAllowed(c, host) {
+			refused = append(refused, strconv.Quote(host))
+		}
+	}
+	if len(refused) == 0 {
+		return nil
+	}
+	return fmt.Errorf("endpoint_hosts on config does not allow %s: an operator adds it there, or corrects the input, "+
+		"endpoint or issuer that leads there", strings.Join(refused, ", "))
 }
 
 func (b *backend) checkDefaultOrgChange(ctx context.Context, from, to string) error {
@@ -259,15 +280,6 @@ func mountURL(c *store.Config, req *logical.Request) (string, error) {
 	return c.PublicURL, nil
 }
 
-// withoutPassword shows a proxy's URL to whoever may read config, but not the password in it.
-func withoutPassword(raw string) string {
-	u, err := url.Parse(raw)
-	if err != nil {
-		return ""
-	}
-	return u.Redacted()
-}
-
 // list answers an empty list for nil, so that a field is always there.
 func list(s []string) []string {
 	if s == nil {
@@ -281,6 +293,10 @@ public_url is the one setting a new mount needs: providers send browsers to
 <public_url>/callback/<provider>. It is configured and never taken from a request's
 Host header. Given as an origin, /v1/ and the mount's path are appended; given with a
 path, it is taken as the mount's full address, for those behind a path-rewriting proxy.
+
+endpoint_hosts limits whom providers call, and where they send browsers. It is asked at
+each call, also for hosts that an input or a discovery document names; an issuer's token
+endpoint may stand on another host than the issuer.
 
 Addresses in private networks, loopback and link-local are refused for every call to
 a provider unless egress_allow names them. A host listed in egress_allow is trusted

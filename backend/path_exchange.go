@@ -258,7 +258,7 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkIssuer(x, f); err != nil {
+	if err := checkIssuer(x, f, p.entry.RequireIss); err != nil {
 		return nil, nil, err
 	}
 	f.Claimed = x.digest
@@ -338,17 +338,17 @@ func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest,
 }
 
 // checkIssuer compares the issuer that came back with the one that was asked (RFC 9207 section 2.4).
-func checkIssuer(x exchangeRequest, f *store.Flow) error {
+func checkIssuer(x exchangeRequest, f *store.Flow, required bool) error {
 	issuer := x.issuer
 	if !f.OwnRedirect {
 		issuer = f.Parked.Issuer
 	}
 	switch {
-	case f.Resolved.Issuer == "":
+	case f.Resolved.Issuer == "" && !required:
 		return nil
-	case issuer == "" && !f.Resolved.IssAlways:
+	case issuer == "" && !f.Resolved.IssAlways && !required:
 		return nil
-	case issuer == f.Resolved.Issuer:
+	case issuer == f.Resolved.Issuer && issuer != "":
 		return nil
 	}
 	return conflict("the answer did not come from the issuer that was asked, so its code is sent nowhere: start "+
@@ -447,6 +447,9 @@ func exchangeFailure(provider string, err error) string {
 	var call *providers.Error
 	if !errors.As(err, &call) {
 		return "the code could not be sent to provider " + provider
+	}
+	if call.NotSent() {
+		return call.Error()
 	}
 	switch call.Class {
 	case providers.Rejected:

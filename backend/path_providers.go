@@ -66,8 +66,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"endpoints": pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, " +
 			"identity, discovery, and others that the definition has."),
 		"issuer":           str("Issuer whose discovery document gives the endpoints."),
-		"authorize_params": pairs("Further parameters of the authorization request."),
-		"token_params":     pairs("Further parameters of the token request."),
+		"authorize_params": pairs("Further parameters of the authorization request. Reads mask the values."),
+		"token_params":     pairs("Further parameters of the token request. Reads mask the values."),
 		"client_auth": str("How the client authenticates at the token endpoint: basic, basic_raw, post, " +
 			"secret_as_user, none; by default the definition's. Never probed."),
 		"redirect_uris": strs("Redirect URIs of applications that receive the browser themselves, " +
@@ -79,6 +79,9 @@ func providerFields() map[string]*framework.FieldSchema {
 			Description: "Ask for the confirmation code that the callback page shows. Switch it off for " +
 				"single-user set-ups only.",
 		},
+		"shared_redirect": boolean("Other providers may have the same redirect_uris: the application keeps apart by " +
+			"state which of them it asked."),
+		"require_iss": boolean("Refuse answers that do not name the issuer (RFC 9207), for issuers that always do."),
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
 			"be bound to a browser session."),
 		"kinds": strs("Kinds of connections that may be made; by default the definition's, without " +
@@ -90,7 +93,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
 			"imported: refuse, or warn; by default the definition's word."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
-		"ca_pem":      str("Certificates to trust for this provider instead of the system's."),
+		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
+			"the stored client_secret in the same call."),
 		"force": {
 			Type: framework.TypeBool, Query: true,
 			Description: "Delete although connections remain; they stay: tokens are served until they " +
@@ -117,6 +121,8 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves."),
 	"return_urls":             strs("Where the callback page may lead on to."),
 	"confirm":                 boolean("Whether the confirmation code is asked for."),
+	"shared_redirect":         boolean("Whether other providers may have the same redirect_uris."),
+	"require_iss":             boolean("Whether answers must name the issuer."),
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"kinds":                   strs("Kinds of connections that may be made."),
 	"allowed_owners":          strs("Owners whose connections may use this provider; empty: all."),
@@ -199,14 +205,15 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"callback_url":   callback,
 		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes),
 		"inputs": orEmpty(p.Inputs), "endpoints": orEmpty(p.Endpoints), "issuer": p.Issuer,
-		"authorize_params": orEmpty(p.AuthorizeParams), "token_params": orEmpty(p.TokenParams),
+		"authorize_params": masked(p.AuthorizeParams), "token_params": masked(p.TokenParams),
 		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
+		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
-	}}, nil
+	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
 }
 
 // circuit tells whether a provider is left alone now.
@@ -239,6 +246,9 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
+	if err := b.checkRedirects(ctx, d, name, p); err != nil {
+		return nil, err
+	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, err
 	}
@@ -268,10 +278,19 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	before := p.App(definition).Fingerprint()
 	setSettings(d, p)
-	if stored != nil && p.App(definition).Fingerprint() != before {
+	if err := takeCA(d, stored, p); err != nil {
+		return nil, nil, err
+	}
+	moved := stored != nil && p.App(definition).Fingerprint() != before
+	if moved {
 		warnings = movedWarnings(p)
 		p.ClearSecrets()
 	}
+	cleared, err := takeParams(d, stored, p, moved)
+	if err != nil {
+		return nil, nil, err
+	}
+	warnings = append(warnings, cleared...)
 	if v, ok := d.GetOk("client_secret"); ok {
 		p.SetClientSecret(providers.NewSecret(v.(string)))
 	}
@@ -346,6 +365,12 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("require_session_binding"); ok {
 		p.RequireSessionBinding = v.(bool)
 	}
+	if v, ok := d.GetOk("shared_redirect"); ok {
+		p.SharedRedirect = v.(bool)
+	}
+	if v, ok := d.GetOk("require_iss"); ok {
+		p.RequireIss = v.(bool)
+	}
 	if v, ok := d.GetOk("assumed_ttl"); ok {
 		p.AssumedTTL = time.Duration(v.(int)) * time.Second
 	}
@@ -389,6 +414,9 @@ func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.
 func checkProvider(p *store.Provider, definition *providers.Definition, config *store.Config) error {
 	if err := p.App(definition).Validate(); err != nil {
 		return badRequest("%s", err)
+	}
+	if p.RequireIss && !p.App(definition).KnowsIssuer() {
+		return badRequest("require_iss: there is nothing to compare the answer's issuer with, set issuer too")
 	}
 	policy := egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: p.CAPEM, Timeout: config.RequestTimeout,
@@ -526,4 +554,8 @@ Reading one shows the callback URL to register at the service, and whether a sec
 set, never the secret. Whatever changes where credentials would be sent (client id,
 issuer, endpoints, inputs) clears the stored secrets: write them in the same call.
 Taking such a change back and writing the secrets again makes the connections whole.
+
+ca_pem says whom to trust with those secrets. It changes with the stored client_secret
+in the same call, and then nothing else does. With another client_secret, or where there
+is none, the provider points elsewhere from then on, and cannot be taken back.
 `

@@ -95,9 +95,10 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 		return nil, fmt.Errorf("provider %q: %w", name, err)
 	}
 	app := entry.App(definition)
+	client := providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version)
+	client.Confine(definition, func(hosts []string) error { return checkHosts(config, hosts) })
 	return &configured{
-		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(),
-		client: providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version),
+		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(), client: client,
 	}, nil
 }
 

@@ -26,7 +26,13 @@ func TestAppValidate(t *testing.T) {
 		"a mock of slack": {"slack", func(a *App) {
 			a.Endpoints = map[Step]string{StepToken: "http://127.0.0.1:4000/token"}
 		}, ""},
-		"enterprise github": {"github", func(a *App) { a.Inputs = map[string]string{"host": "git.example.com"} }, ""},
+		"enterprise github": {"github", func(a *App) {
+			a.Inputs = map[string]string{"host": "acme.ghe.com", "api_url": "https://api.acme.ghe.com"}
+		}, ""},
+		"github by name": {"github", func(a *App) { a.Inputs = map[string]string{"host": "github.com"} }, ""},
+		"github behind a gateway": {"github", func(a *App) {
+			a.Inputs = map[string]string{"api_url": "https://api.example.com"}
+		}, ""},
 		"placeholder of its": {"github", func(a *App) {
 			a.Endpoints = map[Step]string{StepToken: "https://{host}/t"}
 		}, ""},
@@ -100,6 +106,9 @@ func TestAppValidate(t *testing.T) {
 		"input unknown": {"github", func(a *App) {
 			a.Inputs = map[string]string{"port": "1"}
 		}, `input "port" is not declared by github`},
+		"input without its other": {"github", func(a *App) {
+			a.Inputs = map[string]string{"host": "git.example.com"}
+		}, `input "host" needs "api_url" beside it: set that on the provider`},
 		"input wrong": {"github", func(a *App) {
 			a.Inputs = map[string]string{"host": "evil.com#"}
 		}, `input "host" must match`},
@@ -143,6 +152,7 @@ func TestFingerprint(t *testing.T) {
 		"another endpoint": func(a *App) { a.Endpoints[StepRefresh] = "https://b.example.com" },
 		"input":            func(a *App) { a.Inputs["host"] = "git.example.org" },
 		"input dropped":    func(a *App) { a.Inputs = nil },
+		"certificates":     func(a *App) { a.CAPin = "mark" },
 	} {
 		t.Run(name+" counts", func(t *testing.T) {
 			a := app()
@@ -163,4 +173,77 @@ func TestFingerprint(t *testing.T) {
 			assert.Equal(t, pinned, a.Fingerprint())
 		})
 	}
+}
+
+// Grants of today carry these pins. Who changes what goes into one makes everybody reconnect.
+func TestFingerprintsOfToday(t *testing.T) {
+	for want, a := range map[string]*App{
+		"2ba06eb9a0ccf7d2ec4e9f8e95302b4376a514681e60cfccce6fac5e2344ac7f": {
+			Definition: &Definition{ID: "github"}, ClientID: "id",
+			Endpoints: map[Step]string{StepToken: "https://a.example.com"}, Inputs: map[string]string{"host": "git.example.com"},
+		},
+		"eb31dcb4996d25e73e67ddb5f9d60bbd7842ed81bbf97149477dd0f866781af6": {
+			Definition: &Definition{ID: "oidc"}, ClientID: "id", Issuer: "https://id.example.com",
+		},
+		"e0878cf80e90145c6ba2d340724dda9b0987c0633e507946172e499fa025143a": {
+			Definition: &Definition{ID: "oidc"}, ClientID: "id", Issuer: "https://id.example.com", CAPin: "mark",
+		},
+	} {
+		assert.Equal(t, want, a.Fingerprint())
+	}
+}
+
+func TestOrigins(t *testing.T) {
+	shop := &Definition{
+		ID: "shop", Inputs: []Input{
+			{Name: "shop", SetBy: SetByConnection},
+			{Name: "base", SetBy: SetByProvider, Default: "https://a.example.com/x"},
+			{Name: "zone", SetBy: SetByEither},
+		},
+		Endpoints: map[Step]Template{StepAuthorize: "https://{shop}.Shop.example/a", StepToken: "{base}/token"},
+	}
+	zoned := &Definition{ID: "zoned", Inputs: shop.Inputs, Endpoints: map[Step]Template{
+		StepAuthorize: "https://{zone}.example.com/a", StepToken: "https://{zone}.example.com:8443/t",
+	}}
+	for name, c := range map[string]struct {
+		app  App
+		want [2]string
+	}{
+		"of the definition": {
+			App{Definition: builtin(t, "google")}, [2]string{"https://accounts.google.com", "https://oauth2.googleapis.com"},
+		},
+		"of the operator": {
+			App{Definition: builtin(t, "google"), Endpoints: map[Step]string{StepToken: "https://Evil.example:8443/t"}},
+			[2]string{"https://accounts.google.com", "https://evil.example:8443"},
+		},
+		"of an issuer": {
+			App{Definition: builtin(t, "oidc"), Issuer: "https://id.example.com/realms/a"},
+			[2]string{"https://id.example.com", "https://id.example.com"},
+		},
+		"of an input of the operator": {
+			App{Definition: builtin(t, "github_enterprise"), Inputs: map[string]string{"host": "git.example.com"}},
+			[2]string{"https://git.example.com", "https://git.example.com"},
+		},
+		"of an input of a connection, and a default": {
+			App{Definition: shop}, [2]string{"shop https://{shop}.shop.example", "https://a.example.com"},
+		},
+		"of an input that either sets, unset": {
+			App{Definition: zoned}, [2]string{"zoned https://{zone}.example.com", "zoned https://{zone}.example.com:8443"},
+		},
+		"of an input that either sets, set": {
+			App{Definition: zoned, Inputs: map[string]string{"zone": "eu"}},
+			[2]string{"https://eu.example.com", "https://eu.example.com:8443"},
+		},
+		"nowhere": {App{Definition: builtin(t, "oauth2")}, [2]string{}},
+	} {
+		assert.Equal(t, c.want, c.app.Origins(), name)
+	}
+}
+
+func TestKnowsIssuer(t *testing.T) {
+	assert.False(t, (&App{Definition: builtin(t, "oauth2")}).KnowsIssuer())
+	assert.False(t, (&App{Definition: builtin(t, "oidc")}).KnowsIssuer())
+	assert.True(t, (&App{Definition: builtin(t, "oauth2"), Issuer: "https://id.example.com"}).KnowsIssuer())
+	fixed := &Definition{Discovery: &Discovery{Issuer: "https://id.example.com"}}
+	assert.True(t, (&App{Definition: fixed}).KnowsIssuer())
 }

@@ -14,7 +14,8 @@ func TestCatalogue(t *testing.T) {
 	require.NoError(t, err)
 	ids := r.IDs()
 	for _, id := range []string{
-		"slack", "slackbot", "github", "google", "oidc", "oauth2", "openai", "sendgrid", "http_basic", "http_header",
+		"slack", "slackbot", "github", "github_enterprise", "google",
+		"oidc", "oauth2", "openai", "sendgrid", "http_basic", "http_header",
 	} {
 		assert.Contains(t, ids, id)
 	}
@@ -83,6 +84,14 @@ func TestCatalogueDetails(t *testing.T) {
 	u, err := ExpandURL(github.Endpoints[StepIdentity], values)
 	require.NoError(t, err)
 	assert.Equal(t, "https://git.example.com/api/v3/user", u.String())
+
+	enterprise := builtin(t, "github_enterprise")
+	for _, step := range []Step{StepAuthorize, StepToken, StepIdentity, StepRevoke} {
+		u, err := ExpandURL(enterprise.Endpoints[step], map[string]string{"host": "git.example.com", "client_id": "id"})
+		require.NoError(t, err)
+		assert.Equal(t, "git.example.com", u.Host, step)
+	}
+	assert.Equal(t, github.Failures, enterprise.Failures)
 
 	warnings, err := builtin(t, "sendgrid").CheckKey(SetByConnection, map[string]string{
 		"api_key": "SG." + strings.Repeat("a", 22) + "." + strings.Repeat("b", 43),

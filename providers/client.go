@@ -21,6 +21,7 @@ type App struct {
 	TokenParams     map[string]string
 	ClientAuth      string
 	AssumedTTL      time.Duration // for access tokens that tell no expiry; 0: the definition decides
+	CAPin           string        // whatever stands for the certificates to trust; empty: they are no part of the pin
 }
 
 // Doer sends one request. *http.Client is one. Another must pass the request's context on to net/http: the client
@@ -34,6 +35,7 @@ type Client struct {
 	http      Doer
 	now       func() time.Time
 	userAgent string
+	hosts     hosts // which it may call; set before the first call
 
 	mu       sync.Mutex           // never held during a call
 	issuers  map[string]*metadata // guarded by mu

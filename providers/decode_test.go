@@ -120,6 +120,14 @@ func TestDecodeSaysWhereAFileIsWrong(t *testing.T) {
 		"input set by nobody": {
 			"set_by: connection", "set_by: anybody", `acme.yaml:6: inputs[0].set_by: "anybody" is not known here`,
 		},
+		"input that requires none": {
+			"    set_by: connection\n", "    set_by: connection\n    requires: [site]\n",
+			`acme.yaml:7: inputs[0].requires[0]: "site" is no other input`,
+		},
+		"input that requires itself": {
+			"    set_by: connection\n", "    set_by: connection\n    requires: [shop]\n",
+			`acme.yaml:7: inputs[0].requires[0]: "shop" is no other input`,
+		},
 		"input without pattern": {
 			"    pattern: '[a-z0-9-]+'\n", "", `acme.yaml:5: inputs[0]: input "shop": pattern is missing`,
 		},

@@ -88,9 +88,11 @@ type Input struct {
 	Default  string `yaml:"default,omitempty"`
 	Pattern  string `yaml:"pattern"` // RE2; must match the whole value
 	// a suffix people paste along, such as .myshopify.com; cut before matching
-	Strip   string `yaml:"strip,omitempty"`
-	Example string `yaml:"example,omitempty"`
-	Help    string `yaml:"help,omitempty"`
+	Strip string `yaml:"strip,omitempty"`
+	// inputs that must be set too when this one is set to anything but its default
+	Requires []string `yaml:"requires,omitempty"`
+	Example  string   `yaml:"example,omitempty"`
+	Help     string   `yaml:"help,omitempty"`
 }
 
 // Who may set an input or a key field. A host that the pattern leaves open is the operator's alone: the client secret

@@ -186,6 +186,8 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*me
 func (c *Client) fetch(ctx context.Context, step Step, target *url.URL) (*reply, *Error) {
 	r, failure := c.do(ctx, step, http.MethodGet, target, http.Header{}, nil)
 	switch {
+	case failure.NotSent():
+		return nil, failure
 	case failure != nil:
 		failure.Class = Transient // a GET of a public document spends nothing
 		return nil, failure

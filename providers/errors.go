@@ -30,8 +30,22 @@ type Error struct {
 	cause error
 }
 
+// CodeNotSent marks a call that the engine itself refused to make: to a host that is not allowed, say. Reason says
+// why, and what to do.
+const CodeNotSent = "not_sent"
+
+// NotSent reports whether it was the engine that refused the call, so that the provider knows nothing of it.
+func (e *Error) NotSent() bool { return e != nil && e.Code == CodeNotSent }
+
+func notSent(step Step, reason string) *Error {
+	return &Error{Class: Misconfigured, Step: step, Code: CodeNotSent, Reason: reason}
+}
+
 // Error describes the failure in the engine's own words.
 func (e *Error) Error() string {
+	if e.NotSent() {
+		return "nothing was sent: " + e.Reason
+	}
 	s := string(e.Step) + " call failed: " + e.Reason
 	if e.Code != "" {
 		s += " (" + e.Code + ")"

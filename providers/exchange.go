@@ -15,6 +15,9 @@ import (
 // The error is an [*Error]. One of step authorize or discovery means that the code was not spent.
 func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Grant, error) {
 	def, res := app.Definition, r.Resolved
+	if failure := def.checkUsed(nil, nil, res.Inputs); failure != nil { // it was frozen when the flow began
+		return nil, failure
+	}
 	kept := &Grant{}
 	complete := kept.capture(def.Connection, "input", asDoc(res.Inputs))
 	if !kept.capture(def.Connection, "callback", asDoc(r.Callback)) || !complete {

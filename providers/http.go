@@ -32,6 +32,9 @@ func (c *Client) do(ctx context.Context, step Step, method string, target *url.U
 	if !secureURL(target) {
 		return nil, &Error{Class: Misconfigured, Step: step, Reason: ReasonInsecureEndpoint}
 	}
+	if refused := c.hosts.refuse(step, target.Hostname()); refused != nil {
+		return nil, refused
+	}
 	var sent atomic.Bool // the transport may call the hook from a goroutine of its own
 	trace := &httptrace.ClientTrace{WroteHeaders: func() { sent.Store(true) }}
 	req, err := http.NewRequestWithContext(httptrace.WithClientTrace(ctx, trace), method, target.String(),

@@ -25,7 +25,65 @@ func (d *Definition) CheckInputs(by string, values map[string]string) (map[strin
 		}
 		checked[name] = value
 	}
+	for _, in := range d.Inputs {
+		if other, missing := d.misses(in, checked, checked); missing && other.SetBy == by {
+			return nil, incomplete(in, other)
+		}
+	}
 	return checked, nil
+}
+
+// misses finds an input without which in, as it is set, would go with a default that belongs elsewhere.
+func (d *Definition) misses(in Input, provider, connection map[string]string) (other Input, missing bool) {
+	if value, set := in.of(provider, connection); !set || value == in.Default {
+		return Input{}, false
+	}
+	for _, name := range in.Requires {
+		other, _ := d.input(name)
+		if _, set := other.of(provider, connection); !set {
+			return other, true
+		}
+	}
+	return Input{}, false
+}
+
+func incomplete(in, other Input) error {
+	return fmt.Errorf("input %q needs %q beside it: set that on the %s%s", in.Name, other.Name, other.side(),
+		other.hint())
+}
+
+// side says in words who may set an input.
+func (in Input) side() string {
+	if in.SetBy == SetByEither {
+		return "provider or the connection"
+	}
+	return in.SetBy
+}
+
+// of is what the two sides say of an input. Where either may set it, the provider's value wins.
+func (in Input) of(provider, connection map[string]string) (value string, set bool) {
+	value, set = provider[in.Name]
+	if in.SetBy == SetByConnection || in.SetBy == SetByEither && !set {
+		value, set = connection[in.Name]
+	}
+	return value, set
+}
+
+// checkUsed checks inputs once more when something is to be sent by them: they may have been stored when the
+// definition asked less of them, and the host that one names gets secrets.
+func (d *Definition) checkUsed(provider, connection, merged map[string]string) *Error {
+	for _, in := range d.Inputs {
+		if value, ok := merged[in.Name]; ok {
+			if err := matches(in.Pattern, value); err != nil {
+				return notSent(StepAuthorize, fmt.Sprintf("input %q as it is stored %s%s: write it again on the %s",
+					in.Name, err, in.hint(), in.side()))
+			}
+		}
+		if other, missing := d.misses(in, provider, connection); missing {
+			return notSent(StepAuthorize, incomplete(in, other).Error())
+		}
+	}
+	return nil
 }
 
 // MergeInputs joins checked values of both sides and the defaults. Where either side may set an input, the provider's
@@ -33,15 +91,12 @@ func (d *Definition) CheckInputs(by string, values map[string]string) (map[strin
 func (d *Definition) MergeInputs(provider, connection map[string]string) (map[string]string, error) {
 	merged := make(map[string]string, len(d.Inputs))
 	for _, in := range d.Inputs {
-		value, set := provider[in.Name]
-		if in.SetBy == SetByConnection || in.SetBy == SetByEither && !set {
-			value, set = connection[in.Name]
-		}
+		value, set := in.of(provider, connection)
 		switch {
 		case set:
-			merged[in.Name] = value
+			merged[in.Name] = strings.TrimSuffix(value, in.Strip)
 		case in.Default != "":
-			merged[in.Name] = in.Default
+			merged[in.Name] = strings.TrimSuffix(in.Default, in.Strip)
 		case !in.Required && matches(in.Pattern, "") == nil:
 			merged[in.Name] = "" // templates need a value, and this pattern has one for "none"
 		case in.Required && in.SetBy == SetByEither:

@@ -98,6 +98,47 @@ func TestMergeInputs(t *testing.T) {
 	require.EqualError(t, err, `input "region" is missing: set it on the provider or the connection`)
 }
 
+// An input that goes with another is set with it, unless it is set to what goes with the other's default.
+func TestInputsThatGoTogether(t *testing.T) {
+	d := &Definition{ID: "git", Inputs: []Input{
+		{Name: "host", SetBy: SetByEither, Default: "git.example", Pattern: `[a-z.]+`, Requires: []string{"api"}},
+		{Name: "api", SetBy: SetByProvider, Default: "https://api.git.example", Pattern: `https://[a-z.]+`, Help: "the API"},
+	}}
+	for name, c := range map[string]struct {
+		provider, connection map[string]string
+		fits                 bool
+	}{
+		"neither":                   {nil, nil, true},
+		"both":                      {map[string]string{"host": "a.b", "api": "https://api.a.b"}, nil, true},
+		"the one":                   {map[string]string{"host": "a.b"}, nil, false},
+		"the one, as by default":    {map[string]string{"host": "git.example"}, nil, true},
+		"the other":                 {map[string]string{"api": "https://api.a.b"}, nil, true},
+		"the one by the connection": {nil, map[string]string{"host": "a.b"}, false},
+		"the one by the connection, both": {
+			map[string]string{"api": "https://api.a.b"}, map[string]string{"host": "a.b"}, true,
+		},
+		"the other by who may not": {nil, map[string]string{"host": "a.b", "api": "https://api.a.b"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			merged, err := d.MergeInputs(c.provider, c.connection)
+			require.NoError(t, err)
+			failure := d.checkUsed(c.provider, c.connection, merged)
+			if c.fits {
+				assert.Nil(t, failure)
+				return
+			}
+			require.NotNil(t, failure)
+			assert.True(t, failure.NotSent())
+			assert.Equal(t, Misconfigured, failure.Class)
+			assert.Contains(t, failure.Error(), `input "host" needs "api" beside it: set that on the provider (the API)`)
+		})
+	}
+	_, err := d.CheckInputs(SetByProvider, map[string]string{"host": "a.b"})
+	require.ErrorContains(t, err, `input "host" needs "api"`)
+	_, err = d.CheckInputs(SetByConnection, map[string]string{"host": "a.b"})
+	require.NoError(t, err, "the other is not this side's to set")
+}
+
 // FuzzCheckInputs: only declared names pass, only values that match whole, and no error repeats a value.
 func FuzzCheckInputs(f *testing.F) {
 	for _, seed := range [][2]string{

@@ -10,12 +10,16 @@ import (
 // that needs a value which only an answer can tell is left out and expanded when its step comes. What the operator
 // set goes before the definition, and that before discovery.
 //
-// The error is an [*Error] of the discovery step, or a plain one that names the input or endpoint to correct.
+// The error is an [*Error] of the discovery step, or of what the engine itself refuses to send, or a plain one that
+// names the input or endpoint to correct.
 func (c *Client) Resolve(ctx context.Context, app *App, inputs map[string]string) (Resolved, error) {
 	def := app.Definition
 	merged, err := def.MergeInputs(app.Inputs, inputs)
 	if err != nil {
 		return Resolved{}, err
+	}
+	if failure := def.checkUsed(app.Inputs, inputs, merged); failure != nil {
+		return Resolved{}, failure
 	}
 	res := Resolved{Endpoints: map[Step]string{}, Inputs: merged, Issuer: app.Issuer}
 	values := app.values(res, nil)

@@ -27,6 +27,11 @@ func connectionFields() []string {
 func (c *checker) inputs() {
 	for i, in := range c.d.Inputs {
 		at := fmt.Sprintf("inputs[%d]", i)
+		for j, name := range in.Requires {
+			if _, known := c.d.input(name); !known || name == in.Name {
+				c.add(fmt.Sprintf("%s.requires[%d]", at, j), "%q is no other input", name)
+			}
+		}
 		c.declare(at+".name", in.Name, "an input")
 		if in.SetBy == "" {
 			c.add(at, "input %q: set_by is missing, write provider, connection or either", in.Name)

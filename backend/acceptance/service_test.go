@@ -18,8 +18,9 @@ import (
 // patience is how long a test waits for what must come by itself.
 const patience = 20 * time.Second
 
-// appRedirect is where the services of these tests send the browser. Nobody listens: the tests carry the answer.
-const appRedirect = "http://127.0.0.1/finished"
+// appRedirect is where the services of these tests send the browser, each below a path of its own. Nobody listens: the
+// tests carry the answer.
+const appRedirect = "http://127.0.0.1/finished/"
 
 // service is a provider in the test's own process, for faults that no real server shows on demand. It rotates refresh
 // tokens, and kills the grant when one is spent twice.
@@ -36,7 +37,7 @@ func (e *engine) newService(t *testing.T, provider string, options ...providerte
 	e.write(t, "providers/"+provider, map[string]any{
 		"definition": "oauth2", "client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
 		"client_auth": "basic",
-		"scopes":      "read", "redirect_uris": appRedirect,
+		"scopes":      "read", "redirect_uris": appRedirect + provider,
 		"endpoints": map[string]string{
 			"authorize": s.URL + "/authorize", "token": s.URL + "/token", "identity": s.URL + "/userinfo",
 		},
@@ -47,7 +48,9 @@ func (e *engine) newService(t *testing.T, provider string, options ...providerte
 // consent starts a flow and gives what an exchange takes to finish it.
 func (s *service) consent(t *testing.T, name string) map[string]any {
 	t.Helper()
-	flow := s.write(t, "auth-code-url/"+name, map[string]any{"provider": s.provider, "redirect_uri": appRedirect})
+	flow := s.write(t, "auth-code-url/"+name, map[string]any{
+		"provider": s.provider, "redirect_uri": appRedirect + s.provider,
+	})
 	answer := map[string]any{}
 	for field, value := range s.Consent(t, flow["url"].(string)) {
 		answer[field] = value

@@ -119,7 +119,8 @@ func (a Allowlist) control(host string) func(context.Context, string, string, sy
 				"or use https and another name")
 		}
 		if what := special(addr); what != "" && !a.hosts[host] && !a.allowsAddr(addr) {
-			return refuse(host, "it resolves to "+addr.String()+", "+what+"; "+listItIfMeant)
+			// Which one is for whoever runs the network to know, not for whoever may name a host.
+			return refuse(host, "it resolves to "+what+"; "+listItIfMeant)
 		}
 		return nil
 	}

@@ -198,7 +198,7 @@ func TestControl(t *testing.T) {
 		"public v6":               {nil, "[2606:4700::1111]:443", ""},
 		"private v6":              {nil, "[fd00::1]:443", "private"},
 		"link-local with zone":    {nil, "[fe80::1%eth0]:443", "link-local"},
-		"mapped":                  {nil, "[::ffff:10.0.0.5]:443", "10.0.0.5, a private address"},
+		"mapped":                  {nil, "[::ffff:10.0.0.5]:443", "it resolves to a private address"},
 		"mapped, listed as IPv4":  {[]string{"10.0.0.0/8"}, "[::ffff:10.0.0.5]:443", ""},
 		"translated private":      {nil, "[64:ff9b::a00:5]:443", "private"},
 		"a socket file's address": {nil, "/run/idp.sock", "cannot be read"},

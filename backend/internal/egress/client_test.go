@@ -2,9 +2,15 @@ package egress
 
 import (
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"fmt"
 	"io"
+	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -151,6 +157,7 @@ func TestGuardLooksBehindNames(t *testing.T) {
 			require.ErrorAs(t, err, &refused)
 			assert.Equal(t, strings.TrimSuffix(tc.host, "."), refused.Host)
 			assert.Contains(t, refused.Error(), tc.refused)
+			assert.NotContains(t, refused.Error(), tc.resolve, "what a name stands for inside is not told")
 			assert.Zero(t, o.connections.Load())
 		})
 	}
@@ -354,4 +361,42 @@ func TestNewRefusesBadPolicies(t *testing.T) {
 			assert.False(t, errors.As(err, new(*RefusedError)))
 		})
 	}
+}
+
+func TestSameRoots(t *testing.T) {
+	one, other := selfSigned(t), selfSigned(t)
+	for name, c := range map[string]struct {
+		a, b string
+		same bool
+	}{
+		"none":                    {"", "", true},
+		"one":                     {one, one, true},
+		"one, with a line's end":  {one, one + "\n\n", true},
+		"two in another order":    {one + other, other + one, true},
+		"one and the other":       {one, other, false},
+		"one more":                {one, one + other, false},
+		"one and the system's":    {one, "", false},
+		"what cannot be read":     {"x", "x", true},
+		"what cannot be read, or": {"x", one, false},
+		"what neither can":        {"x", "y", false},
+	} {
+		assert.Equal(t, c.same, SameRoots(c.a, c.b), name)
+		assert.Equal(t, c.same, SameRoots(c.b, c.a), name)
+	}
+}
+
+// selfSigned is a certificate of its own.
+func selfSigned(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour)}
+	raw, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: raw}))
+}
+
+func TestPolicyPrintsNoPassword(t *testing.T) {
+	p := Policy{ProxyURL: "http://me:hunter2@proxy.example.com"}
+	assert.NotContains(t, fmt.Sprintf("%v %+v %#v %v", p, p, p, &p), "hunter2")
 }

@@ -58,6 +58,16 @@ func parseRoots(text string) (*x509.CertPool, error) {
 	return roots, nil
 }
 
+// SameRoots reports whether two texts of ca_pem name the same certificates, in whatever order and spelling.
+func SameRoots(a, b string) bool {
+	if a == b {
+		return true
+	}
+	one, err1 := parseRoots(a)
+	other, err2 := parseRoots(b)
+	return err1 == nil && err2 == nil && one != nil && other != nil && one.Equal(other)
+}
+
 // parseProxy never repeats the URL in an error: it may hold a password.
 func parseProxy(rawURL string) (*url.URL, error) {
 	if rawURL == "" {

@@ -72,6 +72,10 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("the token of connection %s has expired and the provider gave nothing to refresh it "+
 			"with: start a flow with auth-code-url/%s", e.Key, e.Key)
 	case AppRefused:
+		if e.Code == providers.CodeNotSent {
+			return fmt.Sprintf("connection %s got no new token of provider %q, nothing was sent: %s", e.Key, e.Provider,
+				e.Why)
+		}
 		return fmt.Sprintf("provider %q refuses the app itself (%s): correct client_id, client_secret or scopes on "+
 			"providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider, e.Key)
 	case Unavailable:

@@ -386,6 +386,9 @@ func OutcomeOf(err error) (gate.Outcome, time.Duration) {
 
 // outcome is what a failure says of the provider. An answer that refuses this request shows it to be well.
 func outcome(e *providers.Error) gate.Outcome {
+	if e.NotSent() {
+		return gate.NotSent
+	}
 	switch e.Class {
 	case providers.RateLimited:
 		return gate.Limited

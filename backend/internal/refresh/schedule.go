@@ -206,13 +206,15 @@ func spread(k store.Key, most time.Duration) time.Duration {
 }
 
 // mayTry reports whether the record of failures allows a refresh now. A misconfigured provider rests until somebody
-// changes it.
+// changes it. What the engine itself refused to send it may take back for reasons that lie elsewhere, in config say.
 func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
-	switch a.Class {
-	case "":
+	switch {
+	case a.Class == "":
 		return true
-	case providers.Misconfigured:
-		return a.ProviderSerial != providerSerial
+	case a.Class == providers.Misconfigured && a.ProviderSerial != providerSerial:
+		return true
+	case a.Class == providers.Misconfigured && a.Code != providers.CodeNotSent:
+		return false
 	}
 	return !now.Before(a.Next) || now.Before(a.Last) // a failure that is yet to come is from a clock that was wrong
 }
@@ -220,8 +222,8 @@ func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
 // nextTry is when the renewal after this failure may be made. Jitter keeps a crowd from coming back in step; it only
 // adds, and what the provider asked for stands to the second.
 func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
-	switch e.Class {
-	case providers.Rejected, providers.Misconfigured:
+	switch {
+	case e.Class == providers.Rejected, e.Class == providers.Misconfigured && !e.NotSent():
 		return time.Time{}
 	}
 	wait := min(firstBackoff<<min(failures, 9), maxBackoff*2/3)

@@ -135,6 +135,21 @@ func TestBackoff(t *testing.T) {
 		}
 		require.EqualValues(t, 16, b.source.calls.Load(), "each at the first moment that it may be")
 	})
+	bubble(t, "holds for what the engine itself refused to send, which may be mended anywhere", func(t *testing.T) {
+		b := given(t, -time.Second)
+		b.source.before = func(int) error {
+			return &providers.Error{Class: providers.Misconfigured, Code: providers.CodeNotSent, Reason: "a host is not allowed"}
+		}
+		err := b.read(key)
+		require.ErrorContains(t, err, "nothing was sent: a host is not allowed")
+		a := b.stored(t).Attempt
+		require.GreaterOrEqual(t, a.Next.Sub(a.Last), 2*time.Second)
+		require.Error(t, b.read(key))
+		require.EqualValues(t, 1, b.source.calls.Load(), "not before")
+		time.Sleep(time.Until(a.Next))
+		b.source.before = nil
+		require.NoError(t, b.read(key))
+	})
 	bubble(t, "differs between any two", func(t *testing.T) {
 		b := given(t, -time.Second)
 		b.source.before = down

@@ -53,12 +53,12 @@ type unknownFields map[string]json.RawMessage
 
 type configRecord struct {
 	header
-	Config
+	configFields
 }
 
 type providerRecord struct {
 	header
-	Provider
+	providerFields
 	ClientSecret string            `json:"client_secret,omitempty"`
 	FormerSecret string            `json:"former_secret,omitempty"`
 	Keys         map[string]string `json:"keys,omitempty"`
@@ -110,22 +110,23 @@ type intentRecord struct {
 }
 
 func encodeConfig(c *Config) ([]byte, error) {
-	return encode(configRecord{header{configVersion}, *c}, c.unknown)
+	return encode(configRecord{header{configVersion}, configFields(*c)}, c.unknown)
 }
 
 func decodeConfig(b []byte) (*Config, error) {
-	r := configRecord{Config: *DefaultConfig()}
+	r := configRecord{configFields: configFields(*DefaultConfig())}
 	unknown, err := decode(b, &r)
 	if err != nil {
 		return nil, err
 	}
-	r.Config.unknown = unknown
-	return &r.Config, r.check("config", configVersion)
+	c := Config(r.configFields)
+	c.unknown = unknown
+	return &c, r.check("config", configVersion)
 }
 
 func encodeProvider(p *Provider) ([]byte, error) {
 	return encode(providerRecord{
-		header{providerVersion}, *p, p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
+		header{providerVersion}, providerFields(*p), p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
 	}, p.unknown)
 }
 
@@ -135,7 +136,7 @@ func decodeProvider(b []byte) (*Provider, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := r.Provider
+	p := Provider(r.providerFields)
 	p.ClientSecret, p.FormerSecret = providers.NewSecret(r.ClientSecret), providers.NewSecret(r.FormerSecret)
 	p.Keys, p.unknown = conceal(r.Keys), unknown
 	return &p, r.check("provider", providerVersion)

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
@@ -33,6 +35,9 @@ type Provider struct {
 	RequireSessionBinding bool              `json:"require_session_binding,omitempty"`
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`
+	CAPin                 string            `json:"ca_pin,omitempty"` // see PinCA; empty: no part of the pin
+	SharedRedirect        bool              `json:"shared_redirect,omitempty"`
+	RequireIss            bool              `json:"require_iss,omitempty"`
 
 	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see the backend's kinds
 	AllowedOwners []string         `json:"allowed_owners,omitempty"` // org/<org>, user/<user>, org/*, user/*; empty: all
@@ -55,8 +60,15 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		Definition: d, ClientID: p.ClientID, ClientSecret: p.ClientSecret, FormerSecret: p.FormerSecret,
 		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
-		AssumedTTL: p.AssumedTTL,
+		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin,
 	}
+}
+
+// PinCA makes the certificates part of what grants are pinned to. Each call gives another pin, even when they are
+// certificates of an earlier one: those may have been replaced because nobody trusts them any more.
+func (p *Provider) PinCA() {
+	sum := sha256.Sum256([]byte(p.CAPin + "\n" + p.CAPEM))
+	p.CAPin = hex.EncodeToString(sum[:])
 }
 
 // SetClientSecret makes secret the app's secret and keeps the former one as the fallback for the time in which the

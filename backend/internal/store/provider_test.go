@@ -1,9 +1,15 @@
 package store
 
 import (
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -30,4 +36,49 @@ func TestClearSecrets(t *testing.T) {
 	assert.Equal(t, &Provider{ClientID: "id", SecretsCleared: true}, p)
 	p.SetClientSecret(providers.Secret{})
 	assert.False(t, p.SecretsCleared, "the operator says that there is none")
+}
+
+func TestPinCA(t *testing.T) {
+	p := &Provider{CAPEM: "one"}
+	pins := map[string]bool{"": true}
+	for _, pem := range []string{"one", "two", "one", "", "one"} {
+		p.CAPEM = pem
+		p.PinCA()
+		assert.False(t, pins[p.CAPin], "certificates that were left are not those of before")
+		pins[p.CAPin] = true
+	}
+	again := &Provider{CAPEM: "one"}
+	again.PinCA()
+	assert.True(t, pins[again.CAPin], "one that is made anew as it was is the same")
+}
+
+// A release that does not pin certificates wrote this entry, and connections with the pin that it had then.
+func TestPinOfAStoredProvider(t *testing.T) {
+	p, err := decodeProvider(stored(t, "v1/provider"))
+	require.NoError(t, err)
+	require.NotEmpty(t, p.CAPEM)
+	pin := p.App(&providers.Definition{ID: p.Definition}).Fingerprint()
+	assert.Equal(t, "51aa24cfe6247f078a4b6876c7c69179745f9638cc78fa0c4a69cdcf5a5be797", pin)
+}
+
+func TestWhatAProviderDecidesOnSharingIsStored(t *testing.T) {
+	s := New(&logical.InmemStorage{})
+	p := &Provider{Definition: "oauth2", CAPin: "pin", SharedRedirect: true, RequireIss: true}
+	require.NoError(t, s.PutProvider(t.Context(), "acme", p))
+	got, err := s.Provider(t.Context(), "acme")
+	require.NoError(t, err)
+	assert.Equal(t, p, got)
+}
+
+func TestSettingsPrintNoSecrets(t *testing.T) {
+	p := Provider{Definition: "oauth2", TokenParams: map[string]string{"assertion": "planted-parameter"}}
+	c := Config{ProxyURL: "http://me:planted-password@proxy.example.com"}
+	encoded, err := json.Marshal([]any{p, &p, c, &c})
+	require.NoError(t, err)
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("x", "p", p, "q", &p, "c", c, "d", &c)
+	text := string(encoded) + log.String() + fmt.Sprintf("%v %+v %#v %v %+v %#v", p, p, p, &p, &p, &p) +
+		fmt.Sprintf("%v %+v %#v %v %+v %#v", c, c, c, &c, &c, &c)
+	assert.NotContains(t, text, "planted")
+	assert.Contains(t, text, "provider of oauth2")
 }

@@ -1,0 +1,119 @@
+package providers
+
+import (
+	"maps"
+	"net/url"
+	"regexp/syntax"
+	"slices"
+	"strings"
+)
+
+// hosts are those that a client may call. The zero value takes any.
+type hosts struct {
+	fixed   []string // names that the definition itself fixes; one that begins with a dot stands for all below it
+	allowed func(hosts []string) error
+}
+
+// Confine lets the client call no hosts but those that d fixes by itself, and those to which allowed has no objection:
+// hosts that an input, an endpoint of the operator's or a discovery document names. The error of allowed names those
+// it refuses and how to allow them. Confine comes before the first call.
+func (c *Client) Confine(d *Definition, allowed func(hosts []string) error) {
+	c.hosts = hosts{fixed: d.fixedHosts(), allowed: allowed}
+}
+
+// CheckHosts reports whether the client may call all that a flow leads to, and the person's browser may be sent where
+// it begins. It names every host that is refused, so that none comes up only after the consent.
+func (c *Client) CheckHosts(res Resolved) error {
+	var names []string
+	for step, address := range res.Endpoints {
+		switch step {
+		case StepIntrospect, StepDevice, StepInstall: // a flow has no use for them
+			continue
+		}
+		if u, err := url.Parse(address); err == nil {
+			names = append(names, u.Hostname())
+		}
+	}
+	if u, err := url.Parse(res.JWKS); err == nil && res.JWKS != "" {
+		names = append(names, u.Hostname())
+	}
+	if failure := c.hosts.refuse(StepAuthorize, names...); failure != nil {
+		return failure
+	}
+	return nil
+}
+
+// refuse makes the error for a call that would go to a host that is not allowed.
+func (h *hosts) refuse(step Step, names ...string) *Error {
+	if h.allowed == nil {
+		return nil
+	}
+	open := map[string]bool{}
+	for _, name := range names {
+		if name = strings.ToLower(strings.TrimSuffix(name, ".")); !h.fixes(name) {
+			open[name] = true
+		}
+	}
+	if len(open) == 0 {
+		return nil
+	}
+	if err := h.allowed(slices.Sorted(maps.Keys(open))); err != nil {
+		return notSent(step, err.Error())
+	}
+	return nil
+}
+
+func (h *hosts) fixes(name string) bool {
+	return slices.ContainsFunc(h.fixed, func(fixed string) bool {
+		return fixed == name || fixed[0] == '.' && strings.HasSuffix(name, fixed)
+	})
+}
+
+// fixedHosts are the hosts that the URLs of d name, and the domains in which those end that have placeholders.
+func (d *Definition) fixedHosts() []string {
+	templates := slices.Collect(maps.Values(d.Endpoints))
+	if d.Discovery != nil {
+		templates = append(templates, d.Discovery.Issuer)
+	}
+	var fixed []string
+	for _, t := range templates {
+		if host := d.fixedHost(t); host != "" {
+			fixed = append(fixed, strings.ToLower(host))
+		}
+	}
+	slices.Sort(fixed)
+	return slices.Compact(fixed)
+}
+
+func (d *Definition) fixedHost(t Template) string {
+	parts, err := splitURL(t)
+	if err != nil {
+		return ""
+	}
+	names, tail := parts.host.Placeholders(), ""
+	switch {
+	case parts.base != "":
+		names = []string{parts.base}
+	case len(names) == 0:
+		host, _, _ := strings.Cut(string(parts.host), ":")
+		return host
+	default:
+		tail = string(parts.host)[strings.LastIndexByte(string(parts.host), '}')+1:]
+	}
+	if !fixesDomain(tail) { // else the pattern of the last value must fix it, which is matched again at each use
+		pattern, _, err := d.hostValue(names[len(names)-1])
+		if err != nil {
+			return ""
+		}
+		re, err := syntax.Parse(pattern, syntax.Perl)
+		if err != nil {
+			return ""
+		}
+		if tail = trailingLiteral(re) + tail; !fixesDomain(tail) {
+			return ""
+		}
+	}
+	_, domain, _ := strings.Cut(tail, ".")
+	domain, _, _ = strings.Cut(domain, ":")
+	return "." + domain
+}

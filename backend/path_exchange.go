@@ -199,7 +199,7 @@ func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 }
 
 // claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome
-// is answered with it.
+// is answered with it, and so is one whose code is not its own.
 func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*store.Flow, *configured, error) {
 	unlock, err := b.flows.lock(ctx, x.flowID)
 	if err != nil {
@@ -245,7 +245,18 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	if err := checkIssuer(x, f); err != nil {
 		return nil, nil, err
 	}
+	code := providers.NewSecret(x.code)
+	if !f.OwnRedirect {
+		code = f.Parked.Code
+	}
+	mine, err := b.codes.bring(ctx, p, f, code)
+	if err != nil {
+		return nil, nil, err
+	}
 	f.Claimed = x.digest
+	if !mine {
+		f.Outcome = failure(f, "another flow brought the same authorization code, so it is sent nowhere")
+	}
 	if err := b.putFlow(ctx, f); err != nil {
 		return nil, nil, err
 	}

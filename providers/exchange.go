@@ -33,7 +33,7 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 		}
 	}
 
-	code := def.Callback.cleanCode(r.Code)
+	code := def.Callback.CleanCode(r.Code)
 	own := map[string]string{
 		"grant_type":   grantType(def.Token.Grant, "authorization_code"),
 		"code":         code.Reveal(),

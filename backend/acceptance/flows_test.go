@@ -88,6 +88,14 @@ func confirmationCode(t *testing.T, page *stack.Page) string {
 	return code[1]
 }
 
+// brought are the parameters with which a browser comes back, in its query or its form.
+func brought(back *http.Request) url.Values {
+	if back.Method == http.MethodPost {
+		return maps.Clone(back.PostForm)
+	}
+	return back.URL.Query()
+}
+
 // codesSpent counts the token requests that spent an authorization code.
 func (s *signIn) codesSpent(t *testing.T) int {
 	t.Helper()

@@ -64,6 +64,7 @@ var (
 		Tries: 2, Void: true, Claimed: "digest",
 		Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
 	}
+	storedCode   = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
 	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
 
 	// storedConnection has something in each field but Key.
@@ -172,6 +173,10 @@ func entries() map[string]entry {
 		"v1/flow": {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedFlow,
+		},
+		"v1/code": {
+			codePrefix + "hash", func(ctx context.Context, s Store) (any, error) { return s.Code(ctx, "hash") },
+			func(ctx context.Context, s Store, v any) error { return s.PutCode(ctx, "hash", v.(*Code)) }, &storedCode,
 		},
 		"v1/intent": {
 			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
@@ -448,7 +453,8 @@ var versionOf = regexp.MustCompile(`"version":\d`)
 func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
 		known := map[string]int{
-			"v1/config": configVersion, "v1/provider": providerVersion, "v1/flow": flowVersion, "v1/intent": intentVersion,
+			"v1/config": configVersion, "v1/provider": providerVersion, "v1/flow": flowVersion, "v1/code": codeVersion,
+			"v1/intent":     intentVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,
 		}[name]

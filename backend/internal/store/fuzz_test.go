@@ -19,6 +19,8 @@ func FuzzDecodeConnection(f *testing.F) {
 
 func FuzzDecodeFlow(f *testing.F) { fuzzDecode(f, decodeFlow, encodeFlow, "v1/flow") }
 
+func FuzzDecodeCode(f *testing.F) { fuzzDecode(f, decodeCode, encodeCode, "v1/code") }
+
 func FuzzDecodeIntent(f *testing.F) { fuzzDecode(f, decodeIntent, encodeIntent, "v1/intent") }
 
 // fuzzDecode checks what holds for each kind of entry, whatever storage gives: what is read can be written, and is the

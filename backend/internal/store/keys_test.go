@@ -28,7 +28,7 @@ func TestClassify(t *testing.T) {
 		"config": {"config", ""}, "provider/slack": {"provider", "slack"}, "connection/org/acme/slack": {
 			"connection", "org/acme/slack",
 		},
-		"flow/abc": {"flow", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
+		"flow/abc": {"flow", "abc"}, "code/abc": {"code", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
 	} {
 		noun, name := Classify(key)
 		assert.Equal(t, want, [2]string{noun, name}, key)
@@ -62,5 +62,5 @@ func TestIntentKeys(t *testing.T) {
 }
 
 func TestSealWrapped(t *testing.T) {
-	assert.ElementsMatch(t, []string{"config", "provider/", "connection/", "flow/", "wal/"}, SealWrapped())
+	assert.ElementsMatch(t, []string{"config", "provider/", "connection/", "flow/", "code/", "wal/"}, SealWrapped())
 }

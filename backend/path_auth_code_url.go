@@ -87,7 +87,7 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	}
 	authURL, err := providers.AuthCodeURL(p.app, providers.AuthCodeURLRequest{
 		Resolved: f.Resolved, State: state, Nonce: f.Nonce, Verifier: f.Verifier, RedirectURI: f.RedirectURI,
-		Scopes: f.Scopes, LoginHint: d.Get("login_hint").(string),
+		Scopes: f.Scopes, LoginHint: d.Get("login_hint").(string), FormPost: !f.OwnRedirect,
 	})
 	if err != nil {
 		return nil, badRequest("%s", err)

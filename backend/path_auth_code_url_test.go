@@ -55,6 +55,36 @@ func TestFlowOfAnIssuer(t *testing.T) {
 	})
 }
 
+// What comes in the query of a GET stands in logs, so the answer is asked for by POST where that is offered, and where
+// it comes to Vault.
+func TestFormPostIsAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		modes  []string
+		params map[string]any
+		data   map[string]any
+		want   string
+	}{
+		"offered":      {modes: []string{"query", "form_post"}, want: "form_post"},
+		"not offered":  {modes: []string{"query", "form_post.jwt"}},
+		"nothing said": {},
+		"offered, and the operator chose": {
+			modes: []string{"form_post"}, params: map[string]any{"response_mode": "query"}, want: "query",
+		},
+		"an application receives the browser": {
+			modes: []string{"form_post"}, data: map[string]any{"redirect_uri": appRedirect},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.issuer(t)
+				f.Write("providers/idp", map[string]any{"authorize_params": c.params}).OK(t)
+				flow := f.start(t, "me", with(map[string]any{"provider": "idp"}, c.data))
+				assert.Equal(t, c.want, query(t, flow["url"].(string), "response_mode"))
+			}, providertest.WithResponseModes(c.modes...))
+		})
+	}
+}
+
 func TestFlowIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.key(t, "keys")

@@ -1,11 +1,13 @@
 package acceptance
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -158,10 +160,8 @@ func TestConnectByCallback(t *testing.T) {
 		assert.Equal(t, 1, counts.Received["client_credentials"], "a refresh right after a success answers that success")
 	})
 
+	// The metadata of this server offers it. What is posted stands in no log in the clear.
 	t.Run("form_post", func(t *testing.T) {
-		s.write(t, "providers/idp", map[string]any{
-			"authorize_params": map[string]string{"prompt": "consent", "response_mode": "form_post"},
-		})
 		flow := s.start(t, "posted", nil)
 		back := s.consent(t, person, flow)
 		require.Equal(t, http.MethodPost, back.Method)
@@ -170,6 +170,22 @@ func TestConnectByCallback(t *testing.T) {
 		assert.Equal(t, "active", s.write(t, "exchange", map[string]any{
 			"flow_id": flow["flow_id"], "confirmation_code": code,
 		})["status"])
+		audit, err := os.ReadFile(s.vault.AuditFile)
+		require.NoError(t, err)
+		require.Contains(t, string(audit), s.path+"/callback/idp")
+		for name, secret := range map[string]string{
+			"state": back.PostForm.Get("state"), "authorization code": back.PostForm.Get("code"), "confirmation code": code,
+		} {
+			require.NotEmpty(t, secret)
+			assert.False(t, bytes.Contains(audit, []byte(secret)), "the audit log holds the %s", name)
+		}
+	})
+
+	t.Run("query", func(t *testing.T) {
+		s.write(t, "providers/idp", map[string]any{
+			"authorize_params": map[string]string{"prompt": "consent", "response_mode": "query"},
+		})
+		assert.Equal(t, http.MethodGet, s.consent(t, person, s.start(t, "asked", nil)).Method)
 	})
 }
 

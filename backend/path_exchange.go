@@ -376,12 +376,22 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		Scopes: f.Scopes, Callback: callback,
 	})
 	if err != nil {
-		pass.Leave(refresh.OutcomeOf(err))
+		came, after := refresh.OutcomeOf(err)
+		pass.Tell(came, after)
+		if grant != nil && came != gate.Limited {
+			b.discard(ctx, p, f, grant)
+		}
+		pass.Leave(gate.NotSent, 0)
 		return failure(f, exchangeFailure(p.name, err)), true
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
+		if notTheirs(err) {
+			b.discard(ctx, p, f, grant)
+			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
+				err.Error()+")"), true
+		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
 	if known != nil && !x.otherAccount {
@@ -415,12 +425,19 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
 }
 
-// discard revokes a grant that nobody will use, best effort. One that may share its account with a connection is left
-// alone: many providers would end both.
+// discard revokes a grant that nobody will use, best effort. Where that may end more than its token, a grant whose
+// account is unknown or has a connection is left alone.
 func (b *backend) discard(ctx context.Context, p *configured, f *store.Flow, g *providers.Grant) {
-	if id := g.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
+	id := g.Account.ID
+	if p.app.Definition.RevokesOneToken() || id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
 		_ = revokeGrant(ctx, p, f.Inputs, g)
 	}
+}
+
+// notTheirs reports whether the provider contradicts itself about whose a grant is.
+func notTheirs(err error) bool {
+	var call *providers.Error
+	return errors.As(err, &call) && call.Reason == providers.ReasonSubjectMismatch
 }
 
 const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this " +

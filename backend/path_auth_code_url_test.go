@@ -128,7 +128,21 @@ func TestFlowIsRefused(t *testing.T) {
 			"return not listed": {
 				"x", map[string]any{"return_url": "https://app.example.com/connected?x"}, 400, "return_urls",
 			},
-			"binding without end": {"x", map[string]any{"session_binding": binding}, 400, "session_binding"},
+			"binding malformed, Vault's callback": {
+				"x", map[string]any{"session_binding": strings.Repeat("!", 43)}, 400, "43 characters",
+			},
+			"binding malformed, return_url": {
+				"x",
+				map[string]any{"return_url": "https://app.example.com/connected", "session_binding": "short"},
+				400,
+				"43 characters",
+			},
+			"binding missing, return_url": {
+				"x",
+				map[string]any{"provider": "bound", "return_url": "https://app.example.com/connected"},
+				400,
+				"asks for session_binding with a return_url",
+			},
 			"binding malformed": {
 				"x", map[string]any{"redirect_uri": appRedirect, "session_binding": "short"}, 400, "43 characters",
 			},
@@ -147,7 +161,11 @@ func TestFlowIsRefused(t *testing.T) {
 		assert.Zero(t, f.Storage.Writes())
 		f.start(t, "x", map[string]any{"redirect_uri": "http://127.0.0.1:54321/cb"})
 		f.start(t, "x", map[string]any{"provider": "bound", "redirect_uri": appRedirect, "session_binding": binding})
-		f.start(t, "x", map[string]any{"provider": "bound"})
+		f.start(t, "x", map[string]any{"provider": "bound"}) // the confirmation code is typed by a person
+		f.start(t, "x", map[string]any{
+			"provider": "bound", "return_url": "https://app.example.com/connected", "session_binding": binding,
+		})
+		f.start(t, "x", map[string]any{"session_binding": binding})
 	})
 }
 

@@ -263,16 +263,14 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	return f, p, nil
 }
 
-// proveBrowser checks that the one who asks has what only the browser that consented was shown, or the session that
-// started the flow holds.
+// proveBrowser checks that the one who asks has what the session that started the flow holds, where one is named, and
+// what only the browser that consented was shown.
 func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.Flow) error {
-	if f.OwnRedirect {
-		if f.SessionBinding != "" && !f.BoundTo(x.binding) {
-			return forbidden("session_binding_value does not belong to the session that started this flow")
-		}
-		return nil
-	}
 	switch {
+	case f.SessionBinding != "" && !f.BoundTo(x.binding): // before a try is counted, and before it learns anything
+		return forbidden("session_binding_value does not belong to the session that started this flow")
+	case f.OwnRedirect:
+		return nil
 	case f.Parked == nil:
 		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of " +
 			"auth-code-url, then send this again")
@@ -525,8 +523,10 @@ func aboutGrant(conn *store.Connection, p *configured) []string {
 const exchangeHelp = `
 A flow that came back to Vault's callback is finished with flow_id and the confirmation
 code that the page showed. A flow with the application's own redirect URI is finished
-with the state and code that arrived there. Either is finished only by who started it.
+with the state and code that arrived there. Either is finished only by who started it,
+and with session_binding_value where session_binding was given.
 
 The same request sent again gets the same answer until the flow expires, without asking
-the provider again. Five wrong confirmation codes void the flow.
+the provider again. Five wrong confirmation codes void the flow. An authorization code
+that two flows brought is spent by neither.
 `

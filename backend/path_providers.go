@@ -79,8 +79,8 @@ func providerFields() map[string]*framework.FieldSchema {
 			Description: "Ask for the confirmation code that the callback page shows. Switch it off for " +
 				"single-user set-ups only.",
 		},
-		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
-			"be bound to a browser session."),
+		"require_session_binding": boolean("Flows that end at an application's own redirect URI, or lead on to " +
+			"a return_url, must be bound to a browser session."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
 		"ca_pem":      str("Certificates to trust for this provider instead of the system's."),
 		"force": {

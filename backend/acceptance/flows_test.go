@@ -305,4 +305,14 @@ func TestSessionBinding(t *testing.T) {
 	assert.Zero(t, s.codesSpent(t))
 	request["session_binding_value"] = cookie
 	assert.Equal(t, "active", s.write(t, "exchange", request)["status"])
+
+	s.write(t, "providers/idp", map[string]any{"return_urls": s.app.url})
+	ours := map[string]any{"provider": "idp", "return_url": s.app.url}
+	s.refusesWrite(t, http.StatusBadRequest, "asks for session_binding", "auth-code-url/account", ours)
+	ours["session_binding"] = own["session_binding"]
+	flow = s.start(t, "account", ours)
+	request = arguments(leadsTo(t, open(t, s.consent(t, person, flow))))
+	s.refusesWrite(t, http.StatusForbidden, "does not belong to the session", "exchange", request)
+	request["session_binding_value"] = cookie
+	assert.Equal(t, "active", s.write(t, "exchange", request)["status"])
 }

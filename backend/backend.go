@@ -48,6 +48,7 @@ type backend struct {
 	refresher   *refresh.Refresher
 	directory   *directory
 	flows       *flowIndex
+	codes       *codeIndex
 	saving      saving
 
 	connectionTasks []connectionTask // what may fall due for a connection
@@ -127,7 +128,7 @@ func (b *backend) build() {
 	b.paused.Store(true) // until config was read
 	b.saving.b = b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
-	b.directory, b.flows = newDirectory(b), newFlowIndex(b)
+	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.directory.changed,

@@ -41,6 +41,7 @@
 //	what of config and providers was read                    cache.go
 //	a record of each connection: a summary, and what is due  directory.go
 //	a summary of each flow                                   flows.go
+//	until when each code is remembered                       codes.go
 //	connections read last, and what storage refused          package connections
 //	how providers fare                                       package gate
 //	what is under way                                        package tasks
@@ -57,9 +58,10 @@
 //
 //  1. configWrites, over the read and write of config or of one provider
 //  2. a flow's lock (flowIndex.lock)
-//  3. a connection's lock (inside package connections)
-//  4. a mirror's filling (directory.go, flows.go), over reads of storage
-//  5. the mutexes of caches, mirrors, gate, tasks and slots: leaves, held for a few instructions
+//  3. a code's lock (codeIndex.bring)
+//  4. a connection's lock (inside package connections)
+//  5. a mirror's filling (directory.go, flows.go, codes.go), over reads of storage
+//  6. the mutexes of caches, mirrors, gate, tasks and slots: leaves, held for a few instructions
 //
 // # To add background work
 //

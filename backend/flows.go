@@ -55,8 +55,7 @@ type flowIndex struct {
 
 	// holds a token while a flow is counted and stored, so that no more are open than may be
 	starting chan struct{}
-	// of flows, by the first digits of their id; held for storage only, never over the network
-	locks [64]chan struct{}
+	locks    *hashLocks // of flows; held for storage only, never over the network
 }
 
 // openFlow is what the index keeps of one flow. Guarded by the mirror's mutex.
@@ -73,11 +72,9 @@ type openFlow struct {
 }
 
 func newFlowIndex(b *backend) *flowIndex {
-	x := &flowIndex{b: b, mirror: newMirror[string, openFlow](), starting: make(chan struct{}, 1)}
-	for i := range x.locks {
-		x.locks[i] = make(chan struct{}, 1)
+	return &flowIndex{
+		b: b, mirror: newMirror[string, openFlow](), starting: make(chan struct{}, 1), locks: newHashLocks(),
 	}
-	return x
 }
 
 func (o *openFlow) summarize(f *store.Flow) {
@@ -88,20 +85,9 @@ func (o *openFlow) summarize(f *store.Flow) {
 	}
 }
 
-// lock serialises the changes of one flow, and waits for that as long as ctx lasts. Ids are hashes, so two flows
-// rarely share a lock; one that waits for a stranger waits for storage at most.
+// lock serialises the changes of one flow, and waits for that as long as ctx lasts.
 func (x *flowIndex) lock(ctx context.Context, id string) (unlock func(), err error) {
-	var shard byte
-	if b, err := hex.DecodeString(id[:2]); err == nil {
-		shard = b[0] % byte(len(x.locks))
-	}
-	held := x.locks[shard]
-	select {
-	case held <- struct{}{}:
-		return func() { <-held }, nil
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+	return x.locks.lock(ctx, id)
 }
 
 func (x *flowIndex) changed(f *store.Flow) {
@@ -218,7 +204,7 @@ const (
 )
 
 // tidyFlows removes flows that have expired; one that is being finished later, or the mark of a deletion would go with
-// it. One whose outcome is stored after that is removed the next time.
+// it. One whose outcome is stored after that is removed the next time. Codes go after their flows.
 func (b *backend) tidyFlows(ctx context.Context) error {
 	var expired []string
 	now := b.now()
@@ -240,5 +226,5 @@ func (b *backend) tidyFlows(ctx context.Context) error {
 		}
 		b.flows.gone(id)
 	}
-	return nil
+	return b.codes.tidy(ctx)
 }

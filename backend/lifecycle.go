@@ -108,6 +108,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		}
 	case "flow":
 		b.flows.forget(name)
+	case "code":
+		b.codes.forget(name)
 	}
 }
 

@@ -34,8 +34,8 @@ func (b *backend) pathAuthCodeURL() []*framework.Path {
 				"the provider's redirect_uris."),
 			"return_url": str("Where Vault's callback page leads on to; one of the provider's return_urls."),
 			"login_hint": str("Account to suggest on the provider's login page, where it takes one."),
-			"session_binding": str("With redirect_uri: base64url of the SHA-256 of a value in the browser session " +
-				"that starts the flow; exchange must bring the value."),
+			"session_binding": str("base64url of the SHA-256 of a value in the browser session that starts the " +
+				"flow; exchange must bring the value. For applications that connect the accounts of many people."),
 			"private": boolean("Serve the credential to the owner's own entity alone. The default where that entity " +
 				"connects; only it can say false."),
 			"provision": boolean("Connect under the id of a live entity that is not the caller's own."),
@@ -89,7 +89,7 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	}
 	authURL, err := providers.AuthCodeURL(p.app, providers.AuthCodeURLRequest{
 		Resolved: f.Resolved, State: state, Nonce: f.Nonce, Verifier: f.Verifier, RedirectURI: f.RedirectURI,
-		Scopes: f.Scopes, LoginHint: d.Get("login_hint").(string),
+		Scopes: f.Scopes, LoginHint: d.Get("login_hint").(string), FormPost: !f.OwnRedirect,
 	})
 	if err != nil {
 		return nil, badRequest("%s", err)
@@ -253,6 +253,9 @@ func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f
 ) error {
 	f.RedirectURI, f.ReturnURL = d.Get("redirect_uri").(string), d.Get("return_url").(string)
 	f.SessionBinding = d.Get("session_binding").(string)
+	if err := checkBinding(f.SessionBinding); err != nil {
+		return err
+	}
 	if f.RedirectURI != "" {
 		f.OwnRedirect = true
 		switch {
@@ -266,14 +269,14 @@ func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f
 		case p.entry.RequireSessionBinding && f.SessionBinding == "":
 			return badRequest("provider %q asks for session_binding with an application's own redirect_uri", p.name)
 		}
-		return checkBinding(f.SessionBinding)
+		return nil
 	}
-	if f.SessionBinding != "" {
-		return badRequest("session_binding goes with an application's own redirect_uri; Vault's callback page has " +
-			"the confirmation code instead")
-	}
-	if f.ReturnURL != "" && !slices.Contains(p.entry.ReturnURLs, f.ReturnURL) {
+	switch {
+	case f.ReturnURL == "":
+	case !slices.Contains(p.entry.ReturnURLs, f.ReturnURL):
 		return badRequest("return_url is not on the list of provider %q: an operator adds it to return_urls", p.name)
+	case p.entry.RequireSessionBinding && f.SessionBinding == "":
+		return badRequest("provider %q asks for session_binding with a return_url", p.name)
 	}
 	base, err := mountURL(config, req)
 	f.RedirectURI = base + "/callback/" + p.name
@@ -306,6 +309,9 @@ func sameRedirect(listed, asked string) bool {
 
 func nextStep(mount string, f *store.Flow) string {
 	exchange := "vault write " + mount + "exchange "
+	if f.SessionBinding != "" {
+		exchange += "session_binding_value=... "
+	}
 	switch {
 	case f.OwnRedirect:
 		return "after the person consented, finish with the code and state that your redirect URI receives: " +
@@ -341,7 +347,9 @@ can finish it with exchange, within flow_ttl.
 
 Without redirect_uri the provider sends the browser to Vault's callback page, which
 shows a confirmation code to whoever consented. Typing that code into exchange proves
-that the one who consented and the one who started are the same.
+that the one who consented and the one who started are the same. An application that
+sends browsers on with return_url, or receives them with redirect_uri, ties the flow to
+the browser session that started it with session_binding.
 
 To reconnect, start a flow for the same name: label, tags and policies stay, and another
 account is refused.

@@ -55,6 +55,36 @@ func TestFlowOfAnIssuer(t *testing.T) {
 	})
 }
 
+// What comes in the query of a GET stands in logs, so the answer is asked for by POST where that is offered, and where
+// it comes to Vault.
+func TestFormPostIsAskedFor(t *testing.T) {
+	for name, c := range map[string]struct {
+		modes  []string
+		params map[string]any
+		data   map[string]any
+		want   string
+	}{
+		"offered":      {modes: []string{"query", "form_post"}, want: "form_post"},
+		"not offered":  {modes: []string{"query", "form_post.jwt"}},
+		"nothing said": {},
+		"offered, and the operator chose": {
+			modes: []string{"form_post"}, params: map[string]any{"response_mode": "query"}, want: "query",
+		},
+		"an application receives the browser": {
+			modes: []string{"form_post"}, data: map[string]any{"redirect_uri": appRedirect},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.issuer(t)
+				f.Write("providers/idp", map[string]any{"authorize_params": c.params}).OK(t)
+				flow := f.start(t, "me", with(map[string]any{"provider": "idp"}, c.data))
+				assert.Equal(t, c.want, query(t, flow["url"].(string), "response_mode"))
+			}, providertest.WithResponseModes(c.modes...))
+		})
+	}
+}
+
 func TestFlowIsRefused(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.key(t, "keys")
@@ -98,7 +128,21 @@ func TestFlowIsRefused(t *testing.T) {
 			"return not listed": {
 				"x", map[string]any{"return_url": "https://app.example.com/connected?x"}, 400, "return_urls",
 			},
-			"binding without end": {"x", map[string]any{"session_binding": binding}, 400, "session_binding"},
+			"binding malformed, Vault's callback": {
+				"x", map[string]any{"session_binding": strings.Repeat("!", 43)}, 400, "43 characters",
+			},
+			"binding malformed, return_url": {
+				"x",
+				map[string]any{"return_url": "https://app.example.com/connected", "session_binding": "short"},
+				400,
+				"43 characters",
+			},
+			"binding missing, return_url": {
+				"x",
+				map[string]any{"provider": "bound", "return_url": "https://app.example.com/connected"},
+				400,
+				"asks for session_binding with a return_url",
+			},
 			"binding malformed": {
 				"x", map[string]any{"redirect_uri": appRedirect, "session_binding": "short"}, 400, "43 characters",
 			},
@@ -117,7 +161,11 @@ func TestFlowIsRefused(t *testing.T) {
 		assert.Zero(t, f.Storage.Writes())
 		f.start(t, "x", map[string]any{"redirect_uri": "http://127.0.0.1:54321/cb"})
 		f.start(t, "x", map[string]any{"provider": "bound", "redirect_uri": appRedirect, "session_binding": binding})
-		f.start(t, "x", map[string]any{"provider": "bound"})
+		f.start(t, "x", map[string]any{"provider": "bound"}) // the confirmation code is typed by a person
+		f.start(t, "x", map[string]any{
+			"provider": "bound", "return_url": "https://app.example.com/connected", "session_binding": binding,
+		})
+		f.start(t, "x", map[string]any{"session_binding": binding})
 	})
 }
 

@@ -13,10 +13,12 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// maxCallbackValue bounds each parameter that anybody on the network may send, and maxCallback all of them.
+// What anybody on the network may send to the callback. All of it must fit into the entry of a flow.
 const (
-	maxCallbackValue = 8 << 10
-	maxCallback      = 32 << 10
+	maxCallbackValues = 64
+	maxCallbackName   = 128
+	maxCallbackValue  = 8 << 10
+	maxCallback       = 32 << 10 // names and values together
 )
 
 func (b *backend) pathCallback() []*framework.Path {
@@ -46,8 +48,9 @@ func (b *backend) pathCallback() []*framework.Path {
 	}}
 }
 
-// callback parks what the browser brings. It needs no token, so nothing follows from knowing what it is given: a
-// caller who is not the browser that consented learns the neutral page and changes nothing.
+// callback parks what the browser brings. It needs no token, and what a GET brings stands in logs, so nothing follows
+// from knowing it: a page with anything on it is the answer to the request that parked, and to no other. Whoever sends
+// the same again, be it the same browser, learns the neutral page and changes nothing.
 func (b *backend) callback(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
@@ -97,25 +100,25 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	if err != nil {
 		return neutral, err
 	}
+	denied := values["error"] != ""
 	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint ||
-		f.Claimed != "" || f.Outcome != nil {
+		f.Parked != nil || f.Claimed != "" || f.Outcome != nil || code == "" && !denied {
 		return neutral, nil
 	}
-	denied := values["error"] != ""
-	switch {
-	case f.Parked != nil && !denied && code != "" && f.ParkedIs(code):
-		return b.parkedPage(req, f, p), nil // the same browser reloads the page
-	case f.Parked != nil, code == "" && !denied:
-		return neutral, nil
-	case denied:
+	if denied {
 		f.Park(&store.Parked{Time: b.now(), Denied: knownDenial(values["error"]), Issuer: values["iss"]})
-	default:
+	} else {
+		mine, err := b.codes.bring(ctx, p, f, providers.NewSecret(code))
+		if err != nil || !mine {
+			return neutral, err
+		}
 		f.Park(&store.Parked{
 			Time: b.now(), Code: providers.NewSecret(code), Issuer: values["iss"],
 			Callback:         kept(p.app.Definition, values),
 			ConfirmationCode: providers.NewSecret(newConfirmationCode()),
 		})
 	}
+	// A crash after this leaves a flow whose page nobody saw: the person starts again.
 	if err := b.putFlow(ctx, f); err != nil {
 		return neutral, err
 	}
@@ -124,18 +127,19 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 
 // callbackValues reads every parameter as a text; false when one is nothing a provider would send.
 func callbackValues(d *framework.FieldData) (map[string]string, bool) {
-	if len(d.Raw) > 64 {
+	if len(d.Raw) > maxCallbackValues {
 		return nil, false
 	}
 	values, size := map[string]string{}, 0
 	for name, raw := range d.Raw {
 		v, err := scalar(name, raw)
-		if size += len(name) + len(v); err != nil || len(v) > maxCallbackValue || len(name) > 128 || size > maxCallback {
+		if err != nil || len(v) > maxCallbackValue || len(name) > maxCallbackName {
 			return nil, false
 		}
 		values[name] = v
+		size += len(name) + len(v)
 	}
-	return values, true
+	return values, size <= maxCallback
 }
 
 // kept picks the parameters that the definition's exchange will look at: all of them when they are signed together.
@@ -210,5 +214,6 @@ Register <public_url>/callback/<provider> as the redirect URI at the service; re
 providers/<provider> shows it. The page never exchanges the code: it parks it and shows
 a confirmation code, or leads on to the flow's return_url. exchange finishes the flow.
 
-Unknown, used and expired flows look the same.
+It shows that once. Loaded again, it looks as for an unknown, used or expired flow, and
+the person starts again. So does one whose authorization code another flow brought too.
 `

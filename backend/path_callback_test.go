@@ -2,9 +2,12 @@ package backend
 
 import (
 	"encoding/base64"
+	"fmt"
+	"maps"
 	"net/http"
 	"regexp"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -13,6 +16,7 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/pages"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 var shownCode = regexp.MustCompile(`<code>([A-Z0-9]{4})-([A-Z0-9]{4})</code>`)
@@ -56,9 +60,6 @@ func TestCallbackParks(t *testing.T) {
 		for _, secret := range []string{back["code"], back["state"], "<script"} {
 			assert.NotContains(t, shown, secret)
 		}
-		assert.Equal(t, shown, f.callback(t, "acme", back), "the same browser reloads")
-		f.restart(t)
-		assert.Equal(t, shown, f.callback(t, "acme", back))
 		assert.Zero(t, f.provider.Count("token"), "the callback spends nothing")
 	})
 }
@@ -67,8 +68,7 @@ func TestCallbackParks(t *testing.T) {
 func TestCallbackNeutral(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/other", f.acme()).OK(t)
-		_, back, _ := f.parked(t, "slack", nil)
-		shown := f.callback(t, "acme", back)
+		id, back, code := f.parked(t, "slack", nil)
 		fresh := f.provider.Consent(t, f.start(t, "fresh", nil)["url"].(string))
 		own := f.provider.Consent(t, f.start(t, "own", map[string]any{"redirect_uri": appRedirect})["url"].(string))
 		f.Storage.Forget()
@@ -77,6 +77,7 @@ func TestCallbackNeutral(t *testing.T) {
 			query    map[string]string
 		}{
 			"nothing":                 {"acme", nil},
+			"the same again":          {"acme", back},
 			"unknown state":           {"acme", map[string]string{"state": strings.Repeat("x", 43), "code": "c"}},
 			"unknown provider":        {"nothing", fresh},
 			"hostile provider":        {"..", fresh},
@@ -107,7 +108,7 @@ func TestCallbackNeutral(t *testing.T) {
 			assert.Equal(t, neutral(t), f.callback(t, c.provider, c.query), name)
 		}
 		assert.Zero(t, f.Storage.Writes())
-		assert.Equal(t, shown, f.callback(t, "acme", back), "the one that was first is still there")
+		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}).OK(t)
 		assert.NotEqual(t, neutral(t), f.callback(t, "acme", fresh))
 	})
 }
@@ -156,7 +157,187 @@ func TestCallbackByPost(t *testing.T) {
 		shown := page(t, f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"]},
 			testenv.Nobody))
 		require.Regexp(t, shownCode, shown)
-		assert.Equal(t, shown, f.callback(t, "acme", back))
+		assert.Equal(t, neutral(t), f.callback(t, "acme", back), "by GET, neither")
+	})
+}
+
+// Whoever reads a log of requests can send them again. They see nothing and change nothing, whatever the page was.
+func TestPageIsShownOnce(t *testing.T) {
+	for name, c := range map[string]struct {
+		data   map[string]any
+		answer map[string]string // over what the browser brings
+		off    bool              // confirm=false
+		shows  string
+		ends   int // the status of an exchange with what the page showed
+	}{
+		"confirmation code": {shows: "Confirmation code", ends: http.StatusOK},
+		"return_url": {
+			data:  map[string]any{"return_url": "https://app.example.com/connected"},
+			shows: "https://app.example.com/connected?flow_id=", ends: http.StatusOK,
+		},
+		"return_url, no confirmation": {
+			data: map[string]any{"return_url": "https://app.example.com/connected"}, off: true,
+			shows: "https://app.example.com/connected?flow_id=", ends: http.StatusOK,
+		},
+		"no confirmation": {off: true, shows: "You can go back now", ends: http.StatusOK},
+		"denied": {
+			answer: map[string]string{"error": "access_denied"}, shows: "Nothing was connected", ends: http.StatusConflict,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.Write("providers/acme", map[string]any{"confirm": !c.off}).OK(t)
+				flow := f.start(t, "slack", c.data)
+				back := f.provider.Consent(t, flow["url"].(string))
+				maps.Copy(back, c.answer)
+				shown := f.callback(t, "acme", back)
+				require.Contains(t, shown, c.shows)
+				f.Storage.Forget()
+				for range 2 {
+					assert.Equal(t, neutral(t), f.callback(t, "acme", back))
+					posted := map[string]any{}
+					for field, v := range back {
+						posted[field] = v
+					}
+					assert.Equal(t, neutral(t), page(t, f.Write("callback/acme", posted, testenv.Nobody)))
+					assert.Zero(t, f.Storage.Writes())
+					f.restart(t)
+				}
+				exchange := map[string]any{"flow_id": flow["flow_id"]}
+				code := regexp.MustCompile(`(?:confirmation_code=)([A-Z0-9]{8})`).FindStringSubmatch(shown)
+				if code != nil {
+					exchange["confirmation_code"] = code[1]
+				}
+				require.Equal(t, !c.off && c.answer == nil, code != nil)
+				assert.Equal(t, c.ends, f.Write("exchange", exchange).Status)
+			})
+		})
+	}
+}
+
+// A browser that loads its page twice at once is shown it once.
+func TestPageIsShownOnceAtOnce(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		flow := f.start(t, "slack", nil)
+		back := f.provider.Consent(t, flow["url"].(string))
+		pages := make([]string, 8)
+		var all sync.WaitGroup
+		for i := range pages {
+			all.Go(func() { pages[i] = f.callback(t, "acme", back) })
+		}
+		all.Wait()
+		var codes []string
+		for _, p := range pages {
+			if shown := shownCode.FindStringSubmatch(p); shown != nil {
+				codes = append(codes, shown[1]+shown[2])
+			} else {
+				assert.Equal(t, neutral(t), p)
+			}
+		}
+		require.Len(t, codes, 1)
+		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": codes[0]}).OK(t)
+	})
+}
+
+// The bounds are those of the flow's entry: what is within them is parked, and one more is nothing a provider sends.
+func TestCallbackBounds(t *testing.T) {
+	padded := func(more int, name, value string) map[string]string {
+		out := map[string]string{"code": "c"}
+		for i := range more {
+			out[fmt.Sprint(name, i)] = value
+		}
+		return out
+	}
+	long := func(n int) string { return strings.Repeat("x", n) }
+	each(t, func(t *testing.T, f *fixture) {
+		for name, c := range map[string]struct {
+			data map[string]string // beside the state
+			ok   bool
+		}{
+			"64 parameters":           {padded(61, "x", ""), true}, // with state, code and the path's provider
+			"65 parameters":           {padded(62, "x", ""), false},
+			"a code of 8192 bytes":    {map[string]string{"code": long(8192)}, true},
+			"a code of 8193 bytes":    {map[string]string{"code": long(8193)}, false},
+			"a value of 8192 bytes":   {map[string]string{"code": "c", "x": long(8192)}, true},
+			"a value of 8193 bytes":   {map[string]string{"code": "c", "x": long(8193)}, false},
+			"a name of 128 bytes":     {map[string]string{"code": "c", long(128): ""}, true},
+			"a name of 129 bytes":     {map[string]string{"code": "c", long(129): ""}, false},
+			"nearly 64 KiB in all":    {padded(60, "x", long(1080)), true},
+			"more than 64 KiB in all": {padded(60, "x", long(1090)), false},
+		} {
+			state := query(t, f.start(t, "slack", nil)["url"].(string), "state")
+			c.data["state"] = state
+			c.data["code"] += name // no two flows bring one code
+			if strings.HasPrefix(name, "a code") {
+				c.data["code"] = c.data["code"][len(name):]
+			}
+			f.Storage.Forget()
+			shown := f.callback(t, "acme", c.data)
+			assert.Equal(t, c.ok, shown != neutral(t), name)
+			assert.Equal(t, c.ok, f.Storage.Writes() > 0, name)
+			f.Advance(time.Hour)
+		}
+	})
+}
+
+// Anybody may write to the callback, so only what the definition looks at is kept.
+func TestKept(t *testing.T) {
+	brought := map[string]string{
+		"state": "s", "code": "c", "provider": "acme", "iss": "i", "realm": "r", "shop": "one", "session_state": "x",
+		"utm": "y", "hmac": "h",
+	}
+	for name, c := range map[string]struct {
+		def  providers.Definition
+		want map[string]string
+	}{
+		"nothing is looked at": {want: map[string]string{}},
+		"a capture and its alternatives": {
+			def: providers.Definition{Connection: []providers.Capture{
+				{Name: "id", From: "callback", Path: []string{"realm", "missing"}},
+				{Name: "other", From: "token", Path: []string{"utm"}},
+			}},
+			want: map[string]string{"realm": "r"},
+		},
+		"a parameter that must match": {
+			def:  providers.Definition{Callback: providers.Callback{Match: map[string]providers.Template{"shop": "{shop}"}}},
+			want: map[string]string{"shop": "one"},
+		},
+		"state and code are kept by themselves": {
+			def: providers.Definition{
+				Callback: providers.Callback{Code: "realm", State: "shop"},
+				Connection: []providers.Capture{
+					{Name: "id", From: "callback", Path: []string{"realm", "shop", "provider", "iss", "utm"}},
+				},
+			},
+			want: map[string]string{"utm": "y"},
+		},
+		"signed together": {
+			def: providers.Definition{Callback: providers.Callback{Signed: "hmac_query"}},
+			want: map[string]string{
+				"state": "s", "code": "c", "iss": "i", "realm": "r", "shop": "one", "session_state": "x", "utm": "y",
+				"hmac": "h",
+			},
+		},
+	} {
+		assert.Equal(t, c.want, kept(&c.def, brought), name)
+	}
+}
+
+func TestUnwantedParametersAreNotStored(t *testing.T) {
+	const capture = "connection_config:\n  - {name: realm, from: callback, path: [realm], pattern: '[a-z]+'}\n"
+	eachWith(t, unproven(t, capture), func(t *testing.T, f *fixture) {
+		flow := f.start(t, "slack", nil)
+		back := f.provider.Consent(t, flow["url"].(string))
+		back["realm"], back["unwanted"] = "wanted", "planted"
+		shown := shownCode.FindStringSubmatch(f.callback(t, "acme", back))
+		require.NotNil(t, shown)
+		entry, err := f.Storage.Get(t.Context(), "flow/"+flow["flow_id"].(string))
+		require.NoError(t, err)
+		assert.Contains(t, string(entry.Value), `"callback":{"realm":"wanted"}`)
+		assert.NotContains(t, string(entry.Value), "planted")
+		exchange := map[string]any{"flow_id": flow["flow_id"], "confirmation_code": shown[1] + shown[2]}
+		made := f.Write("exchange", exchange).OK(t)
+		assert.Equal(t, map[string]any{"realm": "wanted"}, members(t, made["connection_config"]))
 	})
 }
 

@@ -204,7 +204,7 @@ func (b *backend) keepOutcome(ctx context.Context, f *store.Flow, saved bool) {
 }
 
 // claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome
-// is answered with it.
+// is answered with it, and so is one whose code is not its own.
 func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*store.Flow, *configured, error) {
 	unlock, err := b.flows.lock(ctx, x.flowID)
 	if err != nil {
@@ -261,23 +261,32 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	if err := checkIssuer(x, f, p.entry.RequireIss); err != nil {
 		return nil, nil, err
 	}
+	code := providers.NewSecret(x.code)
+	if !f.OwnRedirect {
+		code = f.Parked.Code
+	}
+	mine, err := b.codes.bring(ctx, p, f, code)
+	if err != nil {
+		return nil, nil, err
+	}
 	f.Claimed = x.digest
+	if !mine {
+		f.Outcome = failure(f, "another flow brought the same authorization code, so it is sent nowhere")
+	}
 	if err := b.putFlow(ctx, f); err != nil {
 		return nil, nil, err
 	}
 	return f, p, nil
 }
 
-// proveBrowser checks that the one who asks has what only the browser that consented was shown, or the session that
-// started the flow holds.
+// proveBrowser checks that the one who asks has what the session that started the flow holds, where one is named, and
+// what only the browser that consented was shown.
 func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.Flow) error {
-	if f.OwnRedirect {
-		if f.SessionBinding != "" && !f.BoundTo(x.binding) {
-			return forbidden("session_binding_value does not belong to the session that started this flow")
-		}
-		return nil
-	}
 	switch {
+	case f.SessionBinding != "" && !f.BoundTo(x.binding): // before a try is counted, and before it learns anything
+		return forbidden("session_binding_value does not belong to the session that started this flow")
+	case f.OwnRedirect:
+		return nil
 	case f.Parked == nil:
 		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of " +
 			"auth-code-url, then send this again")
@@ -381,12 +390,22 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		Scopes: f.Scopes, Callback: callback,
 	})
 	if err != nil {
-		pass.Leave(refresh.OutcomeOf(err))
+		came, after := refresh.OutcomeOf(err)
+		pass.Tell(came, after)
+		if grant != nil && came != gate.Limited {
+			b.discard(ctx, p, f, grant)
+		}
+		pass.Leave(gate.NotSent, 0)
 		return failure(f, exchangeFailure(p.name, err)), true
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
+		if notTheirs(err) {
+			b.discard(ctx, p, f, grant)
+			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
+				err.Error()+")"), true
+		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
 	if known != nil && !x.otherAccount {
@@ -427,12 +446,19 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
 }
 
-// discard revokes a grant that nobody will use, best effort. One that may share its account with a connection is left
-// alone: many providers would end both.
+// discard revokes a grant that nobody will use, best effort. Where that may end more than its token, a grant whose
+// account is unknown or has a connection is left alone.
 func (b *backend) discard(ctx context.Context, p *configured, f *store.Flow, g *providers.Grant) {
-	if id := g.Account.ID; id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
+	id := g.Account.ID
+	if p.app.Definition.RevokesOneToken() || id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
 		_ = revokeGrant(ctx, p, f.Inputs, g)
 	}
+}
+
+// notTheirs reports whether the provider contradicts itself about whose a grant is.
+func notTheirs(err error) bool {
+	var call *providers.Error
+	return errors.As(err, &call) && call.Reason == providers.ReasonSubjectMismatch
 }
 
 const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this " +
@@ -529,8 +555,10 @@ func aboutGrant(conn *store.Connection, p *configured) []string {
 const exchangeHelp = `
 A flow that came back to Vault's callback is finished with flow_id and the confirmation
 code that the page showed. A flow with the application's own redirect URI is finished
-with the state and code that arrived there. Either is finished only by who started it.
+with the state and code that arrived there. Either is finished only by who started it,
+and with session_binding_value where session_binding was given.
 
 The same request sent again gets the same answer until the flow expires, without asking
-the provider again. Five wrong confirmation codes void the flow.
+the provider again. Five wrong confirmation codes void the flow. An authorization code
+that two flows brought is spent by neither.
 `

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"net/http"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +179,59 @@ func TestSessionBinding(t *testing.T) {
 		assert.Zero(t, f.provider.Count(providers.StepToken))
 		f.Write("exchange", with(own, map[string]any{"session_binding_value": "value of a cookie"})).OK(t)
 	})
+}
+
+// The session that started a flow is asked for beside the confirmation code, and before a try at that is counted.
+func TestSessionBindingOfTheCallback(t *testing.T) {
+	const cookie = "value of a cookie"
+	for name, c := range map[string]struct {
+		data map[string]any
+		off  bool // confirm=false
+	}{
+		"callback":                    {},
+		"callback, no confirmation":   {off: true},
+		"return_url":                  {data: map[string]any{"return_url": "https://app.example.com/connected"}},
+		"return_url, no confirmation": {data: map[string]any{"return_url": "https://app.example.com/connected"}, off: true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.Write("providers/acme", map[string]any{"confirm": !c.off}).OK(t)
+				flow := f.start(t, "slack", with(c.data, map[string]any{"session_binding": sha256Of(cookie)}))
+				assert.Contains(t, flow["next_step"], "session_binding_value=")
+				exchange := map[string]any{"flow_id": flow["flow_id"]}
+				bound := map[string]any{"session_binding_value": cookie}
+				strangers := func() {
+					t.Helper()
+					for _, value := range []any{nil, "", "of another", sha256Of(cookie)} {
+						f.Write("exchange", with(exchange, map[string]any{"session_binding_value": value})).
+							Refused(t, http.StatusForbidden, "session_binding_value")
+					}
+				}
+				strangers()
+				f.Write("exchange", with(exchange, bound)).Refused(t, http.StatusConflict, "authorization_pending")
+				shown := f.callback(t, "acme", f.provider.Consent(t, flow["url"].(string)))
+				code := regexp.MustCompile(`confirmation_code=([A-Z0-9]{8})`).FindStringSubmatch(shown)
+				require.Equal(t, !c.off, code != nil)
+				if code != nil {
+					exchange["confirmation_code"] = code[1]
+				}
+				f.Storage.Forget()
+				strangers()
+				strangers()
+				assert.Zero(t, f.Storage.Writes(), "no try is counted")
+				if code != nil {
+					wrong := with(exchange, map[string]any{"confirmation_code": "AAAAAAAA"})
+					f.Write("exchange", with(wrong, bound)).Refused(t, http.StatusBadRequest, "1 of 5")
+				}
+				assert.Zero(t, f.provider.Count(providers.StepToken))
+				f.restart(t)
+				f.Write("exchange", with(exchange, bound)).OK(t)
+				f.Write("exchange", with(exchange, bound)).OK(t)
+				f.Write("exchange", exchange).Refused(t, http.StatusForbidden, "session_binding_value")
+				assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+			})
+		})
+	}
 }
 
 // The issuer promises iss in every answer (RFC 9207 section 3), so a missing one is as wrong as a wrong one.

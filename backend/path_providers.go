@@ -82,8 +82,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"shared_redirect": boolean("Other providers may have the same redirect_uris: the application keeps apart by " +
 			"state which of them it asked."),
 		"require_iss": boolean("Refuse answers that do not name the issuer (RFC 9207), for issuers that always do."),
-		"require_session_binding": boolean("Flows that end at an application's own redirect URI must " +
-			"be bound to a browser session."),
+		"require_session_binding": boolean("Flows that end at an application's own redirect URI, or lead on to " +
+			"a return_url, must be bound to a browser session."),
 		"kinds": strs("Kinds of connections that may be made; by default the definition's, without " +
 			"client_credentials, whose credential is the app's own and for organizations only."),
 		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, org/* or " +

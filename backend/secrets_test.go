@@ -25,6 +25,7 @@ const (
 	plantedAccess  = "planted-access-token-q4"
 	plantedRefresh = "planted-refresh-token-q5"
 	plantedCode    = "planted-authorization-code-q6"
+	plantedParked  = "planted-authorization-code-q9"
 	plantedSession = "planted-session-value-q7"
 	plantedWords   = "planted words of the provider q8"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
@@ -57,7 +58,8 @@ func (w *witness) see(t *testing.T, r testenv.Result, given ...string) testenv.R
 func TestSecretsStayInside(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		w := &witness{secrets: []string{
-			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedSession, plantedWords,
+			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedParked, plantedSession,
+			plantedWords,
 		}}
 		w.operators(t, f)
 		w.people(t, f)
@@ -119,7 +121,7 @@ func (w *witness) people(t *testing.T, f *fixture) {
 	state = query(t, address, "state")
 	w.secrets = append(w.secrets, state)
 	w.see(t, r, state)
-	r = f.Read("callback/acme", map[string]any{"state": state, "code": plantedCode, "error_description": plantedWords},
+	r = f.Read("callback/acme", map[string]any{"state": state, "code": plantedParked, "error_description": plantedWords},
 		testenv.Nobody)
 	shown := shownCode.FindStringSubmatch(page(t, r))
 	require.NotNil(t, shown)
@@ -128,6 +130,7 @@ func (w *witness) people(t *testing.T, f *fixture) {
 	w.secrets = append(w.secrets, code, shown[1]+"-"+shown[2])
 	for _, stranger := range []map[string]any{
 		{"state": state},
+		{"state": state, "code": plantedParked},
 		{"state": state, "code": "x"},
 		{"state": state, "error": plantedWords},
 	} {
@@ -247,8 +250,11 @@ func TestSecretsAreNoNames(t *testing.T) {
 		own := f.own(t, "slack", nil)
 		f.Write("exchange", own).OK(t)
 		f.key(t, "key")
+		_, back, code := f.parked(t, "parked", nil)
 		for _, a := range f.Storage.History() {
-			for _, secret := range []string{own["state"].(string), own["code"].(string), openaiKey, providertest.ClientSecret} {
+			for _, secret := range []string{
+				own["state"].(string), own["code"].(string), back["code"], code, openaiKey, providertest.ClientSecret,
+			} {
 				assert.NotContains(t, a.Key, secret)
 			}
 		}

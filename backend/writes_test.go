@@ -126,6 +126,7 @@ func multiWrites() map[string]multiWrite {
 			},
 			done: func(t *testing.T, f *fixture) {
 				assert.Equal(t, "flow_open", f.Read("connections/x", nil).OK(t)["status_reason"])
+				assert.Len(t, f.stored(t, "code/"), 1)
 			},
 		},
 		"exchange of an own redirect": {

@@ -8,6 +8,10 @@ import (
 	"golang.org/x/oauth2"
 )
 
+// modeFormPost has the answer come in the body of a POST (OAuth 2.0 Form Post Response Mode, section 2): what comes in
+// the query of a GET stands in logs and histories.
+const modeFormPost = "form_post"
+
 // AuthCodeURL builds the URL a person opens to consent (RFC 6749 section 4.1.1, RFC 7636 section 4.3). Where names
 // collide, the engine's own parameters stand over the operator's, and those over the definition's.
 //
@@ -46,6 +50,10 @@ func AuthCodeURL(app *App, r AuthCodeURLRequest) (string, error) {
 				"it from the provider", name)
 		}
 		params[name] = value
+	}
+	if _, chosen := params["response_mode"]; r.FormPost && !chosen && !spec.Only &&
+		(spec.FormPost || r.Resolved.FormPost) {
+		own["response_mode"] = modeFormPost
 	}
 	maps.Copy(params, own)
 	for _, name := range spec.Omit {

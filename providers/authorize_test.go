@@ -30,6 +30,7 @@ func TestAuthCodeURL(t *testing.T) {
 		}
 		return want
 	}
+	formPost := func(r *providers.AuthCodeURLRequest) { r.FormPost = true }
 	for _, test := range []struct {
 		name   string
 		def    providers.Definition
@@ -109,6 +110,40 @@ func TestAuthCodeURL(t *testing.T) {
 			name:   "OpenID Connect",
 			change: func(r *providers.AuthCodeURLRequest) { r.Resolved.OpenID, r.LoginHint = true, "ada" },
 			want:   with(url.Values{"nonce": {"nonce"}, "login_hint": {"ada"}}),
+		},
+		{
+			name: "a definition that takes form_post",
+			def:  providers.Definition{Authorize: providers.Authorize{FormPost: true}}, change: formPost,
+			want: with(url.Values{"response_mode": {"form_post"}}),
+		},
+		{
+			name:   "an issuer that takes form_post",
+			change: func(r *providers.AuthCodeURLRequest) { r.FormPost, r.Resolved.FormPost = true, true },
+			want:   with(url.Values{"response_mode": {"form_post"}}),
+		},
+		{name: "form_post where nobody says that it is taken", change: formPost, want: usual},
+		{
+			name:   "form_post taken, and not asked for",
+			def:    providers.Definition{Authorize: providers.Authorize{FormPost: true}},
+			change: func(r *providers.AuthCodeURLRequest) { r.Resolved.FormPost = true }, want: usual,
+		},
+		{
+			name: "the operator's response_mode goes before it",
+			def:  providers.Definition{Authorize: providers.Authorize{FormPost: true}}, change: formPost,
+			params: map[string]string{"response_mode": "query"}, want: with(url.Values{"response_mode": {"query"}}),
+		},
+		{
+			name: "and the definition's",
+			def: providers.Definition{Authorize: providers.Authorize{
+				FormPost: true, Params: map[string]providers.Template{"response_mode": "query"},
+			}}, change: formPost, want: with(url.Values{"response_mode": {"query"}}),
+		},
+		{
+			name: "only, at an issuer that takes form_post", def: providers.Definition{
+				Authorize: providers.Authorize{Only: true, Params: map[string]providers.Template{"s": "{state}"}},
+			},
+			change: func(r *providers.AuthCodeURLRequest) { r.FormPost, r.Resolved.FormPost = true, true },
+			want:   url.Values{"s": {"st"}},
 		},
 		{
 			name: "query of the endpoint",

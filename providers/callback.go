@@ -56,8 +56,8 @@ func hmacQuery(callback map[string]string, secret Secret) bool {
 	return hmac.Equal(given, mac.Sum(nil))
 }
 
-// cleanCode takes off what a service adds to its codes on the way through the browser.
-func (c Callback) cleanCode(code Secret) Secret {
+// CleanCode takes off what a service adds to its codes on the way through the browser.
+func (c Callback) CleanCode(code Secret) Secret {
 	text := strings.TrimSuffix(code.Reveal(), c.Trim)
 	if c.Decode == "url" {
 		if plain, err := url.PathUnescape(text); err == nil {

@@ -76,6 +76,12 @@ func TestCatalogueDetails(t *testing.T) {
 	assert.Equal(t, "scope", *bot.Scopes.Param)
 	assert.Equal(t, slack.Endpoints, bot.Endpoints)
 	assert.Equal(t, slack.Failures, bot.Failures)
+	for _, d := range []*Definition{slack, bot, builtin(t, "github"), builtin(t, "oauth2"), builtin(t, "oidc")} {
+		assert.False(t, d.RevokesOneToken(), "%s: nobody is sure that it does", d.ID)
+	}
+	for reach, one := range map[string]bool{"": false, "token": true, "grant": false, "account": false} {
+		assert.Equal(t, one, (&Definition{Revoke: &Revoke{Reach: reach}}).RevokesOneToken(), reach)
+	}
 	assert.Equal(t, []string{"access_token"}, bot.Token.Answer.AccessToken)
 
 	github := builtin(t, "github")

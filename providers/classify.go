@@ -57,6 +57,7 @@ const (
 	ReasonIDTokenMissing    = "id_token_missing"
 	ReasonIDTokenRefused    = "id_token_refused"
 	ReasonNonceMismatch     = "nonce_mismatch"
+	ReasonSubjectMismatch   = "subject_mismatch" // userinfo and id_token name two people
 	ReasonCaptureMissing    = "capture_missing"
 	ReasonAccountMissing    = "account_missing"
 	ReasonResourceChoice    = "resource_not_unique"

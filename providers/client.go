@@ -68,6 +68,7 @@ type Resolved struct {
 	OpenID      bool     `json:"openid,omitempty"`       // an id_token with our nonce is expected
 	JWKS        string   `json:"jwks_uri,omitempty"`     // with OpenID: where the issuer's keys stand
 	SigningAlgs []string `json:"signing_algs,omitempty"` // with OpenID: what the issuer signs id_tokens with
+	FormPost    bool     `json:"-"`                      // the issuer offers response_mode=form_post
 }
 
 // AuthCodeURLRequest is what one flow adds to the app for its authorization URL.
@@ -79,6 +80,7 @@ type AuthCodeURLRequest struct {
 	RedirectURI string
 	Scopes      []string
 	LoginHint   string
+	FormPost    bool // ask for the answer in the body of a POST, where the service offers that
 }
 
 // ExchangeRequest spends an authorization code (RFC 6749 section 4.1.3).

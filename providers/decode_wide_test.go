@@ -107,7 +107,11 @@ func TestDecodeChecksRareSections(t *testing.T) {
 			"refresh.call.per_minute: a limit is not negative",
 		},
 		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:29: a number belongs here, not text"},
-		"truth is no text":   {"only: true", "only: often", "wide.yaml:20: true or false belongs here, not text"},
+		"form_post where nothing is sent": {
+			"{pkce: off, only: true,", "{pkce: off, only: true, form_post: true,",
+			"authorize.form_post: nothing but params is sent here",
+		},
+		"truth is no text": {"only: true", "only: often", "wide.yaml:20: true or false belongs here, not text"},
 		"default beyond the list": {
 			"default: [read]", "default: [fly]", `scopes.default[0]: "fly" is not known here, write one of: read, write`,
 		},

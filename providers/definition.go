@@ -148,6 +148,8 @@ type Authorize struct {
 	Omit      []string            `yaml:"omit,omitempty"`       // standard parameters the service chokes on
 	Only      bool                `yaml:"only,omitempty"`       // send Params and nothing else
 	LoginHint string              `yaml:"login_hint,omitempty"` // the parameter that takes a login hint
+	// it takes response_mode=form_post; metadata may say so too, and response_mode among the parameters goes before both
+	FormPost bool `yaml:"form_post,omitempty"`
 }
 
 // Callback says how the browser comes back (RFC 6749 section 4.1.2), where that differs.

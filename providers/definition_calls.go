@@ -174,5 +174,6 @@ type Revoke struct {
 	OK   *OK `yaml:"ok,omitempty"`
 	// refresh_token (default; the access token where there is none), access_token or both
 	Token string `yaml:"token,omitempty"`
-	Reach string `yaml:"reach,omitempty"` // token (default), grant or account: what else dies with it
+	// what dies with the token: token (nothing else), grant or account; absent: unknown, so as with account
+	Reach string `yaml:"reach,omitempty"`
 }

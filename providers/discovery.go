@@ -33,6 +33,7 @@ type metadata struct {
 	JWKS         string   `json:"jwks_uri"`
 	AuthMethods  []string `json:"token_endpoint_auth_methods_supported"`
 	SigningAlgs  []string `json:"id_token_signing_alg_values_supported"`
+	Modes        []string `json:"response_modes_supported"`
 	IssuerAlways bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
 
 	fetched time.Time

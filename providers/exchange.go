@@ -12,7 +12,8 @@ import (
 // of the callback, the token answer and the id_token. Callback must hold every parameter that came back, iss among
 // them, since the checks before spending look there.
 //
-// The error is an [*Error]. One of step authorize or discovery means that the code was not spent.
+// The error is an [*Error]. One of step authorize or discovery means that the code was not spent. A grant beside an
+// error is not to be used: it is there to be revoked.
 func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Grant, error) {
 	def, res := app.Definition, r.Resolved
 	if failure := def.checkUsed(nil, nil, res.Inputs); failure != nil { // it was frozen when the flow began
@@ -36,7 +37,7 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 		}
 	}
 
-	code := def.Callback.cleanCode(r.Code)
+	code := def.Callback.CleanCode(r.Code)
 	own := map[string]string{
 		"grant_type":   grantType(def.Token.Grant, "authorization_code"),
 		"code":         code.Reveal(),
@@ -58,18 +59,19 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 
 	claims, failure := c.claims(ctx, app, r, keys, doc, g.AccessToken)
 	if failure != nil {
-		return nil, failure
+		return g, failure
 	}
+	g.subject = lookupText(claims, "sub")
 	tokenDone := g.capture(def.Connection, "token", doc)
 	if !g.capture(def.Connection, "id_token", claims) || !tokenDone {
-		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
+		return g, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
 	}
 	def.Account.read(&g.Account, map[string]any{
 		"callback": asDoc(r.Callback), "token": doc, "id_token": claims,
 	})
 	if def.Upgrade != nil {
 		if failure := c.upgrade(ctx, app, res, g); failure != nil {
-			return nil, failure
+			return g, failure
 		}
 	}
 	if failure := g.tooLarge(StepToken); failure != nil {

@@ -37,6 +37,8 @@ type Grant struct {
 	Config       map[string]string // connection_config: public values an application needs beside the token
 	SecretConfig map[string]Secret // the same, but handed out with the credential only
 	Account      Account
+
+	subject string // sub of the id_token that came with it, for Identify; not kept
 }
 
 // Lifetime is how long the access token lives from issue to expiry; zero when it does not expire.

@@ -38,6 +38,10 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 		if failure != nil {
 			return failure
 		}
+		if !app.sameSubject(g.subject, r.doc) {
+			g.Account = Account{} // nobody knows now whose the token is
+			return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonSubjectMismatch}
+		}
 		docs["identity"] = r.doc
 		if header := r.header.Get(def.Identity.ScopesHeader); def.Identity.ScopesHeader != "" && header != "" {
 			read := tokenAnswer{scopes: Scopes{Join: ","}}
@@ -65,6 +69,17 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonAccountMissing}
 	}
 	return nil
+}
+
+// sameSubject compares the identity answer with the sub of the id_token (OpenID Connect Core section 5.3.2): a token
+// that somebody put in the place of the person's own is found out here. The issuer's own endpoint must tell it; what a
+// definition or an operator put in its place need not know the word.
+func (a *App) sameSubject(subject string, doc any) bool {
+	told := lookupText(doc, "sub")
+	if told == "" && (a.Definition.Discovery == nil || a.endpointTemplate(StepIdentity) != "") {
+		return true
+	}
+	return subject == "" || told == subject
 }
 
 // Check makes the definition's health call, or its identity call where there is none, with g: does the credential

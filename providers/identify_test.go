@@ -189,3 +189,50 @@ func TestIdentifyEndpointFromTokenAnswer(t *testing.T) {
 	require.NoError(t, client.Identify(t.Context(), app, res, g))
 	assert.Equal(t, "a", g.Account.ID)
 }
+
+// OpenID Connect Core section 5.3.2: a token that somebody put in the place of the person's own is found out.
+func TestIdentifyComparesSubjects(t *testing.T) {
+	const same, other, none = `{"sub":"` + providertest.AccountID + `"}`, `{"sub":"account-2"}`, `{"id":"7"}`
+	const prefix = `{"sub":"` + providertest.AccountID + `1"}`
+	plain := func(*providers.App) {}
+	elsewhere := func(app *providers.App) {
+		issuer := string(app.Definition.Discovery.Issuer)
+		app.Endpoints = map[providers.Step]string{providers.StepIdentity: issuer + "/userinfo"}
+	}
+	for name, test := range map[string]struct {
+		change   func(*providers.App)
+		scope    string
+		userinfo string
+		mismatch bool
+	}{
+		"the same":                        {plain, "openid", same, false},
+		"another person":                  {plain, "openid", other, true},
+		"a longer name":                   {plain, "openid", prefix, true},
+		"nobody":                          {plain, "openid", none, true},
+		"nobody, and no id_token":         {plain, "read", none, false},
+		"another person, and no id_token": {plain, "read", other, false},
+		"nobody, at an endpoint that an operator put there":         {elsewhere, "openid", none, false},
+		"another person, at an endpoint that an operator put there": {elsewhere, "openid", other, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := providertest.New(t)
+			app := openID(server)
+			delete(app.Definition.Endpoints, providers.StepIdentity) // the metadata tells it
+			app.Definition.Account = providers.AccountSpec{ID: []string{"id_token:sub", "sub", "id"}}
+			test.change(app)
+			f := begin(t, server, newClient(t, time.Now), app, test.scope)
+			g := f.exchange(t)
+			server.Next(providers.StepIdentity, providertest.Respond(200, test.userinfo))
+			err := f.client.Identify(t.Context(), app, f.res, g)
+			require.Equal(t, 1, server.Count(providers.StepIdentity))
+			if !test.mismatch {
+				require.NoError(t, err)
+				return
+			}
+			e := failure(t, err)
+			assert.Equal(t, providers.ReasonSubjectMismatch, e.Reason)
+			assert.Equal(t, providers.Misconfigured, e.Class)
+			assert.Equal(t, providers.Account{}, g.Account, "nobody knows whose it is")
+		})
+	}
+}

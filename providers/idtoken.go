@@ -21,6 +21,11 @@ var signingAlgs = []string{
 	oidc.EdDSA,
 }
 
+// asymmetric picks from what an issuer says it signs with.
+func asymmetric(algs []string) []string {
+	return slices.DeleteFunc(slices.Clone(algs), func(alg string) bool { return !slices.Contains(signingAlgs, alg) })
+}
+
 // issuerKeys fetches the issuer's signing keys. It is called before the code is spent, so that a key server which is
 // down costs nobody a consent; and afresh each time, so that a rotated key is never missing.
 func (c *Client) issuerKeys(ctx context.Context, res Resolved) (*oidc.StaticKeySet, *Error) {
@@ -58,11 +63,8 @@ func (c *Client) verifyIDToken(ctx context.Context, app *App, res Resolved, keys
 	refuse := func(reason string, class Class) *Error {
 		return &Error{Class: class, Step: StepToken, Reason: reason}
 	}
-	algs := slices.DeleteFunc(slices.Clone(res.SigningAlgs), func(alg string) bool {
-		return !slices.Contains(signingAlgs, alg)
-	})
 	verifier := oidc.NewVerifier(res.Issuer, keys, &oidc.Config{
-		ClientID: app.ClientID, SupportedSigningAlgs: algs, Now: c.now,
+		ClientID: app.ClientID, SupportedSigningAlgs: asymmetric(res.SigningAlgs), Now: c.now,
 	})
 	token, err := verifier.Verify(ctx, raw)
 	if err != nil {

@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"fmt"
+	"slices"
 )
 
 // Resolve fills in everything that is known before the first call: a connection's inputs beside the provider's, the
@@ -53,6 +54,7 @@ func (c *Client) Resolve(ctx context.Context, app *App, inputs map[string]string
 		res.OpenID = found.JWKS != ""
 		res.JWKS = found.JWKS
 		res.SigningAlgs = found.SigningAlgs
+		res.FormPost = slices.Contains(found.Modes, modeFormPost)
 	}
 	for _, templates := range []map[Step]Template{def.Endpoints, overrides(app)} {
 		if err := resolveEndpoints(res.Endpoints, templates, values); err != nil {

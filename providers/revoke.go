@@ -39,6 +39,10 @@ func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, g *Grant) e
 	return first
 }
 
+// RevokesOneToken reports whether revoking a token is known to end nothing but that token. A service that hands the
+// same token to whoever asks for one account ends it for all of them.
+func (d *Definition) RevokesOneToken() bool { return d.Revoke != nil && d.Revoke.Reach == "token" }
+
 func (c *Client) revokeOne(ctx context.Context, app *App, res Resolved, spec *Revoke, g *Grant, hint string,
 	token Secret,
 ) *Error {

@@ -145,6 +145,9 @@ func (c *checker) client() {
 		}
 	}
 	c.word("authorize.pkce", d.Authorize.PKCE, "s256", "off")
+	if d.Authorize.FormPost && d.Authorize.Only {
+		c.add("authorize.form_post", "nothing but params is sent here: write response_mode into params")
+	}
 	c.word("callback.decode", d.Callback.Decode, "url")
 	c.word("callback.signed", d.Callback.Signed, "hmac_query")
 	c.word("lifetime.from", d.Lifetime.From, "introspect")

@@ -84,7 +84,7 @@ func TestWrongIssuer(t *testing.T) {
 
 	flow = s.start(t, "ours", nil)
 	back := s.consent(t, person, flow)
-	query := back.URL.Query()
+	query := brought(back)
 	query.Set("iss", "https://attacker.example")
 	code := confirmationCode(t, get(t, s.callback("idp"), query))
 	s.refusesWrite(t, http.StatusConflict, words, "exchange", map[string]any{
@@ -150,20 +150,21 @@ func TestWrongConfirmationCodes(t *testing.T) {
 	})
 }
 
-// Whoever starts a flow knows its state, and may read the code of a consent in an audit log. Neither may show them the
-// confirmation code, which is for the eyes of whoever consented.
+// Whoever starts a flow knows its state, and may read the code of a consent in an audit log. Not even both may show
+// them the confirmation code, which is for the eyes of whoever consented.
 func TestStateReplayed(t *testing.T) {
 	t.Parallel()
 	s := newSignIn(t)
 	neutral := s.neutral(t)
 	flow := s.start(t, "account", nil)
 	back := s.consent(t, person, flow)
-	query := back.URL.Query()
+	query := brought(back)
 	code := confirmationCode(t, open(t, back))
 
 	replay := func(t *testing.T) {
 		t.Helper()
 		for name, change := range map[string]func(url.Values){
+			"the same":                func(url.Values) {},
 			"another code":            func(q url.Values) { q.Set("code", "another") },
 			"no code":                 func(q url.Values) { q.Del("code") },
 			"an empty code":           func(q url.Values) { q.Set("code", "") },
@@ -183,16 +184,27 @@ func TestStateReplayed(t *testing.T) {
 		}
 	}
 	replay(t)
-	assert.Equal(t, code, confirmationCode(t, get(t, s.callback("idp"), query)), "a reload shows the page again")
 	metadata := s.write(t, "exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code})
 	assert.Equal(t, "active", metadata["status"])
 	replay(t)
-	assert.Equal(t, neutral, get(t, s.callback("idp"), query).Body, "a used flow looks like one that never was")
 
+	t.Run("in a flow of their own", func(t *testing.T) {
+		flow := s.start(t, "account", nil)
+		query := brought(s.consent(t, person, flow))
+		code := confirmationCode(t, get(t, s.callback("idp"), query))
+		stolen, err := url.Parse(s.start(t, "thief", nil)["url"].(string))
+		require.NoError(t, err)
+		spent := s.codesSpent(t)
+		theirs := url.Values{"state": {stolen.Query().Get("state")}, "code": query["code"], "iss": query["iss"]}
+		assert.Equal(t, neutral, get(t, s.callback("idp"), theirs).Body)
+		s.refusesWrite(t, http.StatusConflict, "another flow brought the same authorization code", "exchange",
+			map[string]any{"flow_id": flow["flow_id"], "confirmation_code": code})
+		assert.Equal(t, spent, s.codesSpent(t))
+	})
 	t.Run("first", func(t *testing.T) {
 		flow := s.start(t, "trap", nil)
 		back := s.consent(t, "bob", flow)
-		query := back.URL.Query()
+		query := brought(back)
 		query.Set("code", "planted")
 		code := confirmationCode(t, get(t, s.callback("idp"), query))
 		assert.Equal(t, neutral, open(t, back).Body, "the one who consented second is shown nothing to hand out")
@@ -209,7 +221,7 @@ func TestStateReplayed(t *testing.T) {
 	t.Run("another provider", func(t *testing.T) {
 		s.addProvider(t, "post", "post")
 		flow := s.start(t, "mixed-up", nil)
-		assert.Equal(t, neutral, get(t, s.callback("post"), s.consent(t, person, flow).URL.Query()).Body)
+		assert.Equal(t, neutral, get(t, s.callback("post"), brought(s.consent(t, person, flow))).Body)
 		assert.Equal(t, "flow_open", s.read(t, "connections/mixed-up")["status_reason"])
 	})
 }

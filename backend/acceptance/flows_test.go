@@ -1,11 +1,13 @@
 package acceptance
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
 	"maps"
 	"net/http"
 	"net/url"
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -88,6 +90,14 @@ func confirmationCode(t *testing.T, page *stack.Page) string {
 	return code[1]
 }
 
+// brought are the parameters with which a browser comes back, in its query or its form.
+func brought(back *http.Request) url.Values {
+	if back.Method == http.MethodPost {
+		return maps.Clone(back.PostForm)
+	}
+	return back.URL.Query()
+}
+
 // codesSpent counts the token requests that spent an authorization code.
 func (s *signIn) codesSpent(t *testing.T) int {
 	t.Helper()
@@ -150,10 +160,8 @@ func TestConnectByCallback(t *testing.T) {
 		assert.Equal(t, 1, counts.Received["client_credentials"], "a refresh right after a success answers that success")
 	})
 
+	// The metadata of this server offers it. What is posted stands in no log in the clear.
 	t.Run("form_post", func(t *testing.T) {
-		s.write(t, "providers/idp", map[string]any{
-			"authorize_params": map[string]string{"prompt": "consent", "response_mode": "form_post"},
-		})
 		flow := s.start(t, "posted", nil)
 		back := s.consent(t, person, flow)
 		require.Equal(t, http.MethodPost, back.Method)
@@ -162,6 +170,22 @@ func TestConnectByCallback(t *testing.T) {
 		assert.Equal(t, "active", s.write(t, "exchange", map[string]any{
 			"flow_id": flow["flow_id"], "confirmation_code": code,
 		})["status"])
+		audit, err := os.ReadFile(s.vault.AuditFile)
+		require.NoError(t, err)
+		require.Contains(t, string(audit), s.path+"/callback/idp")
+		for name, secret := range map[string]string{
+			"state": back.PostForm.Get("state"), "authorization code": back.PostForm.Get("code"), "confirmation code": code,
+		} {
+			require.NotEmpty(t, secret)
+			assert.False(t, bytes.Contains(audit, []byte(secret)), "the audit log holds the %s", name)
+		}
+	})
+
+	t.Run("query", func(t *testing.T) {
+		s.write(t, "providers/idp", map[string]any{
+			"authorize_params": map[string]string{"prompt": "consent", "response_mode": "query"},
+		})
+		assert.Equal(t, http.MethodGet, s.consent(t, person, s.start(t, "asked", nil)).Method)
 	})
 }
 
@@ -279,6 +303,16 @@ func TestSessionBinding(t *testing.T) {
 		s.refusesWrite(t, http.StatusForbidden, "does not belong to the session", "exchange", request)
 	}
 	assert.Zero(t, s.codesSpent(t))
+	request["session_binding_value"] = cookie
+	assert.Equal(t, "active", s.write(t, "exchange", request)["status"])
+
+	s.write(t, "providers/idp", map[string]any{"return_urls": s.app.url})
+	ours := map[string]any{"provider": "idp", "return_url": s.app.url}
+	s.refusesWrite(t, http.StatusBadRequest, "asks for session_binding", "auth-code-url/account", ours)
+	ours["session_binding"] = own["session_binding"]
+	flow = s.start(t, "account", ours)
+	request = arguments(leadsTo(t, open(t, s.consent(t, person, flow))))
+	s.refusesWrite(t, http.StatusForbidden, "does not belong to the session", "exchange", request)
 	request["session_binding_value"] = cookie
 	assert.Equal(t, "active", s.write(t, "exchange", request)["status"])
 }

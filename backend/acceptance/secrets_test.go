@@ -208,7 +208,7 @@ func TestPlantedSecrets(t *testing.T) {
 }
 
 // auditWithoutURIs is the audit log without the request URIs of browsers that came back by GET: those hold state and
-// code in the clear, as the README says, and nothing follows from knowing them.
+// code in the clear, as the README says, and nothing follows from knowing them: see TestStateReplayed.
 func auditWithoutURIs(t *testing.T, file string) string {
 	t.Helper()
 	content, err := os.ReadFile(file)

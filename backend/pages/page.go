@@ -21,7 +21,7 @@ type Outcome int
 
 // The outcomes. The zero value gives nothing away.
 const (
-	Neutral Outcome = iota // unknown, used or expired: one page, byte for byte, whatever else [Page] holds
+	Neutral Outcome = iota // unknown, used, expired or reloaded: one page, byte for byte, whatever else [Page] holds
 	Confirm                // parked; the person carries the confirmation code to where they started
 	Return                 // parked; the browser is led on to the application's return URL
 	Done                   // parked; no code is asked for, the starter finishes with the flow id alone

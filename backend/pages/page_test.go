@@ -78,6 +78,13 @@ func TestNeutralTellsNothing(t *testing.T) {
 	assert.Equal(t, render(t, Page{}), render(t, full))
 }
 
+// A page that was loaded twice looks as if there had been none, so that one must say what may have happened.
+func TestNeutralSaysThatACodeIsShownOnce(t *testing.T) {
+	got := render(t, Page{})
+	assert.Contains(t, got, "shown only once")
+	assert.Contains(t, got, "begin again")
+}
+
 func TestCodeAppearsOnlyWhereItIsDue(t *testing.T) {
 	tests := map[Outcome]struct{ code, grouped, flowID bool }{
 		Neutral: {},

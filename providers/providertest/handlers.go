@@ -160,14 +160,18 @@ func (s *Server) userinfo(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
-	answer(w, map[string]any{
+	metadata := map[string]any{
 		"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize", "token_endpoint": s.URL + "/token",
 		"revocation_endpoint": s.URL + "/revoke", "userinfo_endpoint": s.URL + "/userinfo",
 		"jwks_uri":                                       s.URL + "/jwks",
 		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"token_endpoint_auth_methods_supported":          []string{"client_secret_basic", "client_secret_post"},
 		"authorization_response_iss_parameter_supported": true,
-	})
+	}
+	if s.modes != nil {
+		metadata["response_modes_supported"] = s.modes
+	}
+	answer(w, metadata)
 }
 
 func (s *Server) jwks(w http.ResponseWriter, _ *http.Request) {

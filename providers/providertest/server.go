@@ -32,6 +32,7 @@ type Server struct {
 	life   time.Duration
 	rotate bool
 	claims func(map[string]any)
+	modes  []string
 
 	key     *ecdsa.PrivateKey
 	closing chan struct{}
@@ -89,6 +90,9 @@ func WithReusableRefreshTokens() Option { return func(s *Server) { s.rotate = fa
 func WithIDTokenClaims(change func(claims map[string]any)) Option {
 	return func(s *Server) { s.claims = change }
 }
+
+// WithResponseModes makes the metadata tell response_modes_supported.
+func WithResponseModes(modes ...string) Option { return func(s *Server) { s.modes = modes } }
 
 // New starts a server that stops when the test ends.
 func New(tb testing.TB, options ...Option) *Server {

@@ -66,6 +66,7 @@ var (
 		Tries: 2, Void: true, Claimed: "digest",
 		Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
 	}
+	storedCode   = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
 	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
 	storedTrial  = Trial{
 		Key: "org/acme/slack", Provider: "acme", Pinned: "pin", Kind: providers.KindAuthorizationCode, Digest: "digest",
@@ -195,6 +196,10 @@ func entries() map[string]entry {
 				return get(ctx, s.storage, trialKey(slack, "digest"), decodeTrial)
 			},
 			func(ctx context.Context, s Store, v any) error { return s.PutTrial(ctx, slack, v.(*Trial)) }, &storedTrial,
+		},
+		"v1/code": {
+			codePrefix + "hash", func(ctx context.Context, s Store) (any, error) { return s.Code(ctx, "hash") },
+			func(ctx context.Context, s Store, v any) error { return s.PutCode(ctx, "hash", v.(*Code)) }, &storedCode,
 		},
 		"v1/intent": {
 			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
@@ -485,7 +490,7 @@ var versionOf = regexp.MustCompile(`"version":\d`)
 func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
 		known := map[string]int{
-			"v1/config": configVersion, "v2/provider": providerVersion, "v2/flow": flowVersion,
+			"v1/config": configVersion, "v2/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,

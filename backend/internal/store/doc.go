@@ -6,6 +6,7 @@
 //	connection/org/<org>/<name>   one connection, metadata and grant in one entry: one write is one truth
 //	connection/user/<user>/<name>
 //	flow/<hash of state>          one attempt to connect
+//	code/<hash of app and code>   which flow brought an authorization code first
 //	wal/<hash of key>             an intent: this grant is being spent
 //	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
 //

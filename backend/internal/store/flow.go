@@ -70,13 +70,8 @@ type Outcome struct {
 // ExpiredAt reports whether the flow is over at now.
 func (f *Flow) ExpiredAt(now time.Time) bool { return f.Void || !now.Before(f.Expires) }
 
-// Park keeps what the browser brought. Only the first one counts.
+// Park keeps what the browser brought. Only the first one counts, and only it was shown a page.
 func (f *Flow) Park(p *Parked) { f.Parked = p }
-
-// ParkedIs reports whether the very same code is parked already: the browser's reload.
-func (f *Flow) ParkedIs(code string) bool {
-	return f.Parked != nil && f.Parked.Denied == "" && f.Parked.Code.Equal(providers.NewSecret(code))
-}
 
 // CountTry counts one attempt to name the confirmation code; Confirmed voids the flow after the last. Store the flow
 // before comparing: a caller who stops the request must not win a try.

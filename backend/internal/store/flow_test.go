@@ -25,16 +25,6 @@ func TestExpiredAt(t *testing.T) {
 	assert.True(t, f.ExpiredAt(noon))
 }
 
-func TestParkedIs(t *testing.T) {
-	f := parked()
-	assert.True(t, f.ParkedIs("code"))
-	assert.False(t, f.ParkedIs("other"))
-	assert.False(t, f.ParkedIs(""))
-	f.Parked.Denied = "access_denied"
-	assert.False(t, f.ParkedIs("code"))
-	assert.False(t, (&Flow{}).ParkedIs(""))
-}
-
 func TestConfirmed(t *testing.T) {
 	try := func(f *Flow, code string) bool { f.CountTry(); return f.Confirmed(code) }
 	for _, right := range []string{"ABCDEFGH", "abcd-efgh", " a b c d e f g h "} {

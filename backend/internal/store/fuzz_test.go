@@ -21,6 +21,8 @@ func FuzzDecodeConnection(f *testing.F) {
 
 func FuzzDecodeFlow(f *testing.F) { fuzzDecode(f, decodeFlow, encodeFlow, "v1/flow", "v2/flow") }
 
+func FuzzDecodeCode(f *testing.F) { fuzzDecode(f, decodeCode, encodeCode, "v1/code") }
+
 func FuzzDecodeIntent(f *testing.F) { fuzzDecode(f, decodeIntent, encodeIntent, "v1/intent") }
 
 func FuzzDecodeTrial(f *testing.F) { fuzzDecode(f, decodeTrial, encodeTrial, "v1/trial") }

@@ -13,6 +13,7 @@ const (
 	providerPrefix   = "provider/"
 	connectionPrefix = "connection/"
 	flowPrefix       = "flow/"
+	codePrefix       = "code/"
 	intentPrefix     = "wal/"
 	trialPrefix      = "import/"
 )
@@ -20,7 +21,7 @@ const (
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
 // any other is one exact key.
 func SealWrapped() []string {
-	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, intentPrefix, trialPrefix}
+	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix}
 }
 
 // OwnerKind is what an owner is.
@@ -81,8 +82,8 @@ func ParseKey(s string) (Key, error) {
 // Classify says which noun a storage key belongs to, for the invalidation of what memory holds.
 func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
-		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", intentPrefix: "intent",
-		trialPrefix: "import",
+		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
+		intentPrefix: "intent", trialPrefix: "import",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

@@ -28,7 +28,8 @@ func TestClassify(t *testing.T) {
 		"config": {"config", ""}, "provider/slack": {"provider", "slack"}, "connection/org/acme/slack": {
 			"connection", "org/acme/slack",
 		},
-		"flow/abc": {"flow", "abc"}, "wal/abc": {"intent", "abc"}, "import/a/b": {"import", "a/b"}, "other": {"other", ""},
+		"flow/abc": {"flow", "abc"}, "code/abc": {"code", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
+		"import/a/b": {"import", "a/b"},
 	} {
 		noun, name := Classify(key)
 		assert.Equal(t, want, [2]string{noun, name}, key)
@@ -62,5 +63,6 @@ func TestIntentKeys(t *testing.T) {
 }
 
 func TestSealWrapped(t *testing.T) {
-	assert.ElementsMatch(t, []string{"config", "provider/", "connection/", "flow/", "wal/", "import/"}, SealWrapped())
+	assert.ElementsMatch(t,
+		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/"}, SealWrapped())
 }

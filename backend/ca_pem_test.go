@@ -367,3 +367,15 @@ func (f *fixture) storedPin(t *testing.T, name string) string {
 	require.NotEmpty(t, c.Pinned)
 	return c.Pinned
 }
+
+// Where there is no client secret, the operator's part of a key goes with the certificates.
+func TestCertificatesOfOperatorHeldKeys(t *testing.T) {
+	eachWith(t, held(t), func(t *testing.T, f *fixture) {
+		f.Write("providers/held", map[string]any{"app_key": "app-key-of-the-operator-1234"}).OK(t)
+		f.Write("connections/key", map[string]any{"provider": "held", "api_key": "key-eu1"}).OK(t)
+		r := f.Write("providers/held", map[string]any{"ca_pem": newAuthority(t).pem})
+		assert.Empty(t, r.OK(t)["key_fields_set"])
+		assert.Len(t, r.Warnings, 2)
+		assert.Equal(t, "provider_changed", f.Read("connections/key", nil).OK(t)["status_reason"])
+	})
+}

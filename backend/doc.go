@@ -7,7 +7,8 @@
 //
 //	config                    path_config.go            settings of the mount
 //	catalog/[:definition]     path_catalog.go           what can be connected
-//	providers/[:provider]     path_providers.go         definitions as the operator configured them
+//	providers/[:provider]     path_providers.go         definitions as the operator configured them; where their
+//	                                                    secrets may go: ca_pem.go, redirects.go
 //	connections/O/            path_connections_list.go  names, at every level
 //	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go), imports
 //	                                                    (connection_import.go), deletion.go

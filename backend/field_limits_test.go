@@ -258,6 +258,7 @@ func TestGrantThatIsTooLarge(t *testing.T) {
 		f.Write("exchange", f.own(t, "new", nil)).Refused(t, http.StatusConflict, "provider acme gave no token",
 			"grant_too_large", "nothing was connected")
 		f.provider.Next(providers.StepToken, huge)
+		f.allowApp(t)
 		f.Write("connections/new", map[string]any{"provider": "acme", "kind": "client_credentials"}).
 			Refused(t, http.StatusBadGateway, "grant_too_large")
 		assert.Equal(t, []string{"slack"}, f.stored(t, "connection/org/default/"))

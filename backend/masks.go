@@ -90,7 +90,7 @@ func maskedProxy(raw string) string {
 // unmaskProxy is maskedProxy undone. Where anything else of the URL changed, the stored password is not put in: it
 // would go to another proxy.
 func unmaskProxy(written, stored string) (string, error) {
-	if stored != "" && written == maskedProxy(stored) {
+	if written != "" && written == maskedProxy(stored) {
 		return stored, nil
 	}
 	if u, err := url.Parse(written); err == nil {

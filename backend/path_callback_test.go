@@ -262,8 +262,8 @@ func TestCallbackBounds(t *testing.T) {
 			"a value of 8193 bytes":   {map[string]string{"code": "c", "x": long(8193)}, false},
 			"a name of 128 bytes":     {map[string]string{"code": "c", long(128): ""}, true},
 			"a name of 129 bytes":     {map[string]string{"code": "c", long(129): ""}, false},
-			"nearly 64 KiB in all":    {padded(60, "x", long(1080)), true},
-			"more than 64 KiB in all": {padded(60, "x", long(1090)), false},
+			"nearly 32 KiB in all":    {padded(60, "x", long(530)), true},
+			"more than 32 KiB in all": {padded(60, "x", long(545)), false},
 		} {
 			state := query(t, f.start(t, "slack", nil)["url"].(string), "state")
 			c.data["state"] = state

@@ -18,12 +18,13 @@ func TestConnectionThatBecomesPrivateDuringAWrite(t *testing.T) {
 		fine bool
 	}{
 		"a label":              {map[string]any{"label": "theirs"}, bob, false},
-		"an import":            {map[string]any{"access_token": "theirs"}, testenv.Root, false},
+		"an import":            {map[string]any{"access_token": "theirs", "verify": false}, testenv.Root, false},
 		"privacy":              {map[string]any{"private": false}, bob, false},
 		"a label of the owner": {map[string]any{"label": "own"}, alice, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
+				f.Write("providers/acme", map[string]any{"allow_import": "all"}).OK(t)
 				f.connect(t, "self/slack", alice)
 				f.Write(path, map[string]any{"private": false, "label": "mine"}, alice).OK(t)
 				token := f.Read("creds/self/slack", nil, alice).OK(t)["access_token"]

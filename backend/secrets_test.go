@@ -28,6 +28,8 @@ const (
 	plantedParked  = "planted-authorization-code-q9"
 	plantedSession = "planted-session-value-q7"
 	plantedWords   = "planted words of the provider q8"
+	plantedParam   = "planted-token-parameter-q9"
+	plantedProxy   = "planted-password-of-the-proxy-q0"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
 		plantedAccess + `"}`
 )
@@ -59,7 +61,7 @@ func TestSecretsStayInside(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		w := &witness{secrets: []string{
 			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedParked, plantedSession,
-			plantedWords,
+			plantedWords, plantedParam, plantedProxy,
 		}}
 		w.operators(t, f)
 		w.people(t, f)
@@ -81,6 +83,8 @@ func (w *witness) operators(t *testing.T, f *fixture) {
 	for _, secret := range []string{plantedFormer, plantedSecret} {
 		w.see(t, f.Write("providers/acme", map[string]any{"client_secret": secret})).OK(t)
 	}
+	w.see(t, f.Write("providers/acme", map[string]any{"token_params": map[string]any{"assertion": plantedParam}})).OK(t)
+	w.see(t, f.Write("config", map[string]any{"proxy_url": "http://me:" + plantedProxy + "@127.0.0.1:1"})).OK(t)
 	w.see(t, f.Write("providers/acme", map[string]any{
 		"client_secret": plantedSecret, "scopes": "x", "allowed_scopes": "y",
 	})).Refused(t, http.StatusBadRequest)

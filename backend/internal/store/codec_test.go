@@ -45,7 +45,7 @@ var (
 		ReturnURLs: []string{"https://app.example.com/"}, Confirm: true, RequireSessionBinding: true,
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
 		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
-		AllowImport: "none", SurplusScopes: "refuse",
+		AllowImport: "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
@@ -339,6 +339,7 @@ func TestEntriesComeBackWhole(t *testing.T) {
 func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider, flow := storedProvider, storedFlow
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
+	provider.CAPin, provider.SharedRedirect, provider.RequireIss = "", false, false
 	flow.Private = nil
 	p, err := decodeProvider(stored(t, "v1/provider"))
 	require.NoError(t, err)

@@ -308,7 +308,7 @@ func (b *backend) notRedeemed(ctx context.Context, w *write, t *store.Trial, err
 	case call.Class == providers.Rejected, call.Class == providers.Misconfigured:
 		return conflict("%s: nothing was changed", call)
 	}
-	return badGateway("%s: nothing was sent or changed; try again later", call)
+	return badGateway("%s: nothing was changed; try again later", call)
 }
 
 // refuses says why the connection must not have the tokens, or nothing. Before they are tried nothing is known of them.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -103,4 +104,37 @@ func TestSocketPaths(t *testing.T) {
 	}
 	assert.Error(t, start("TMPDIR="+long))
 	assert.NoError(t, start("TMPDIR="+long[:90]), "as long as it can be")
+}
+
+// What the chapter on restoring warns of.
+func TestRestoringUndoes(t *testing.T) {
+	t.Parallel()
+	v, err := stack.StartVaultRaft(t.Context(), suite.tools, stack.VaultOptions{})
+	require.NoError(t, err)
+	t.Cleanup(v.Stop)
+	root := mountOn(t, v.Vault)
+	root.write(t, "providers/openai", map[string]any{"definition": "openai"})
+	alice := root.logIn(t, "alice", everything)
+	alice.write(t, "connections/self/openai", key(apiKey))
+	alice.write(t, "connections/self/openai", map[string]any{"private": false})
+	for _, name := range []string{"off", "gone", "latest"} {
+		root.write(t, "connections/"+name, key(apiKey))
+	}
+	snapshot, err := v.Snapshot(t.Context())
+	require.NoError(t, err)
+
+	hers := "creds/user/" + alice.entity + "/openai"
+	alice.write(t, "connections/self/openai", map[string]any{"private": true})
+	root.write(t, "connections/off", map[string]any{"disabled": true})
+	root.remove(t, "connections/gone")
+	root.remove(t, "connections/latest")
+	root.refusesRead(t, http.StatusForbidden, "is private", hers)
+	require.NoError(t, v.Restore(t.Context(), snapshot))
+	require.Eventually(t, func() bool {
+		answer, err := v.Client.Logical().ReadWithContext(t.Context(), root.path+"/creds/latest")
+		return err == nil && answer != nil
+	}, patience, 100*time.Millisecond, "the snapshot is in place")
+	for _, path := range []string{hers, "creds/off", "creds/gone"} {
+		assert.Equal(t, apiKey, root.read(t, path)["api_key"], path)
+	}
 }

@@ -96,7 +96,8 @@ func TestThreats(t *testing.T) {
 			assert.True(t, tests[name], "no test is called %q, which is to prove: %s", name, row[1])
 		}
 	}
-	for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`).FindAllString(document(t, "threats.md"), -1) {
+	rest := chapter(t, "threats.md", "## What an administrator of Vault can do")
+	for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w*`).FindAllString(rest, -1) {
 		assert.True(t, tests[name], "no test is called %q", name)
 	}
 }

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -22,21 +21,9 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
-var agentSection = regexp.MustCompile("(?s)\n## Vault Agent\n.*?\n```hcl\n(.*?)```")
-
-// readmeRecipe is the agent's configuration as the README has it.
-func readmeRecipe(t *testing.T) string {
-	t.Helper()
-	readme, err := os.ReadFile("../../README.md")
-	require.NoError(t, err)
-	block := agentSection.FindSubmatch(readme)
-	require.NotNil(t, block, "the README has a section Vault Agent with a configuration")
-	return string(block[1])
-}
-
 // runAgent runs a recipe against this mount, with a token that may read credentials only. Of the recipe's text the
 // mount, the token's file and what else the test names are changed.
-func (e *engine) runAgent(t *testing.T, recipe string, changes map[string]string) *stack.Agent {
+func (e *engine) runAgent(t *testing.T, config string, changes map[string]string) *stack.Agent {
 	t.Helper()
 	policy := e.addPolicy(t, "agent", `path "connectors/creds/*" { capabilities = ["read"] }`)
 	token, err := e.vault.Client.Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{
@@ -46,14 +33,14 @@ func (e *engine) runAgent(t *testing.T, recipe string, changes map[string]string
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte(token.Auth.ClientToken), 0o600))
 	for from, to := range map[string]string{"connectors/creds/": e.path + "/creds/", "/etc/vault/token": file} {
-		require.Contains(t, recipe, from)
-		recipe = strings.ReplaceAll(recipe, from, to)
+		require.Contains(t, config, from)
+		config = strings.ReplaceAll(config, from, to)
 	}
 	for from, to := range changes {
-		require.Contains(t, recipe, from)
-		recipe = strings.ReplaceAll(recipe, from, to)
+		require.Contains(t, config, from)
+		config = strings.ReplaceAll(config, from, to)
 	}
-	agent, err := e.vault.StartAgent(recipe)
+	agent, err := e.vault.StartAgent(config)
 	require.NoError(t, err)
 	t.Cleanup(agent.Stop)
 	t.Cleanup(func() {
@@ -118,7 +105,7 @@ func TestAgentTemplate(t *testing.T) {
 	s.adopt(t, "slack")
 	before := len(e.answers(t, "creds/slack"))
 	file := filepath.Join(t.TempDir(), "token")
-	e.runAgent(t, readmeRecipe(t), map[string]string{"/run/secrets/slack-token": file})
+	e.runAgent(t, recipe(t, "agent-template.hcl"), map[string]string{"/run/secrets/slack-token": file})
 
 	first := becomes(t, file, patience, s.Alive)
 	second := becomes(t, file, life, func(token string) bool { return token != first })
@@ -150,7 +137,7 @@ func TestAgentAndFailingProvider(t *testing.T) {
 	}
 	s.Next("refresh", slices.Repeat([]providertest.Behavior{unless}, 1000)...)
 	file := filepath.Join(t.TempDir(), "token")
-	agent := e.runAgent(t, readmeRecipe(t), map[string]string{"/run/secrets/slack-token": file})
+	agent := e.runAgent(t, recipe(t, "agent-template.hcl"), map[string]string{"/run/secrets/slack-token": file})
 	token := becomes(t, file, patience, s.Alive)
 
 	down.Store(true)
@@ -172,8 +159,6 @@ func TestAgentAndFailingProvider(t *testing.T) {
 
 func TestAgentExec(t *testing.T) {
 	t.Parallel()
-	recipe, err := os.ReadFile("../../scripts/recipes/agent-exec.hcl")
-	require.NoError(t, err)
 	e := newEngine(t)
 	s := e.newService(t, "service", providertest.WithLifetime(10*time.Second))
 	first := s.adopt(t, "slack")
@@ -182,7 +167,7 @@ func TestAgentExec(t *testing.T) {
 	script := fmt.Sprintf("#!/bin/sh\ntrap 'echo ended >>%[1]s; exit 0' TERM\necho \"$SLACK_TOKEN\" "+
 		">>%[1]s\nsleep 600 &\nwait\n", out)
 	require.NoError(t, os.WriteFile(app, []byte(script), 0o700))
-	agent := e.runAgent(t, string(recipe), map[string]string{"/usr/local/bin/app": app})
+	agent := e.runAgent(t, recipe(t, "agent-exec.hcl"), map[string]string{"/usr/local/bin/app": app})
 
 	told := strings.Fields(becomes(t, out, 2*patience, func(out string) bool { return strings.Count(out, "\n") >= 3 }))
 	assert.Equal(t, []string{first, "ended"}, told[:2], "the application is asked to end")

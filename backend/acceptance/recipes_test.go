@@ -1,0 +1,199 @@
+package acceptance
+
+import (
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const denied = "permission denied"
+
+// recipe is the text of a file of scripts/recipes.
+func recipe(t *testing.T, name string) string {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("..", "..", "scripts", "recipes", name))
+	require.NoError(t, err)
+	return string(content)
+}
+
+// commands are those of a chapter of the operations.
+func commands(t *testing.T, heading string) string {
+	t.Helper()
+	operations, err := os.ReadFile("../../scripts/operations.md")
+	require.NoError(t, err)
+	block := regexp.MustCompile("(?s)\n" + heading + "\n.*?\n```sh\n(.*?)```").FindSubmatch(operations)
+	require.NotNil(t, block, "the chapter %q has commands", heading)
+	return string(block[1])
+}
+
+// shell runs a script in which vault is the command of this Vault.
+func (e *engine) shell(t *testing.T, script string, args []string, environment ...string) {
+	t.Helper()
+	bin := t.TempDir()
+	require.NoError(t, os.Symlink(e.vault.Binary(), filepath.Join(bin, "vault")))
+	cmd := exec.CommandContext(t.Context(), "sh", append([]string{"-euc", script, "sh"}, args...)...)
+	cmd.Env = append([]string{
+		"PATH=" + bin + ":" + os.Getenv("PATH"), "HOME=" + t.TempDir(), "VAULT_ADDR=" + e.vault.Addr,
+		"VAULT_TOKEN=" + e.vault.Token,
+	}, environment...)
+	out, err := cmd.CombinedOutput()
+	require.NoError(t, err, "%s", out)
+}
+
+// list gives the names at a path.
+func (e *engine) list(t *testing.T, path string) []any {
+	t.Helper()
+	answer, err := e.vault.Client.Logical().ListWithContext(t.Context(), e.path+"/"+path)
+	require.NoError(t, err)
+	require.NotNil(t, answer)
+	return answer.Data["keys"].([]any)
+}
+
+func TestPolicyRecipes(t *testing.T) {
+	t.Parallel()
+	root := newKeys(t)
+	for _, path := range []string{"openai", "prod", "org/acme/openai", "org/other/openai", "user/42/openai"} {
+		root.write(t, "connections/"+path, key(apiKey))
+	}
+	reads := func(t *testing.T, u *user, paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			assert.Equal(t, apiKey, u.read(t, "creds/"+path)["api_key"], path)
+		}
+	}
+	refuses := func(t *testing.T, u *user, paths ...string) {
+		t.Helper()
+		for _, path := range paths {
+			u.refusesRead(t, http.StatusForbidden, denied, path)
+		}
+	}
+	tests := map[string]func(t *testing.T, policy string){
+		"default-org": func(t *testing.T, policy string) {
+			u := root.logIn(t, "default-org", policy)
+			reads(t, u, "openai", "prod")
+			refuses(t, u, "creds/org/acme/openai", "creds/user/42/openai", "connections/openai")
+		},
+		"one-org": func(t *testing.T, policy string) {
+			u := root.logIn(t, "one-org", policy)
+			reads(t, u, "org/acme/openai")
+			refuses(t, u, "creds/openai", "creds/org/other/openai", "creds/user/42/openai")
+		},
+		"own": func(t *testing.T, policy string) {
+			u, other := root.logIn(t, "own", policy), root.logIn(t, "own-too", policy)
+			u.write(t, "connections/self/openai", key(apiKey))
+			reads(t, u, "self/openai", "user/"+u.entity+"/openai")
+			assert.Equal(t, []any{"openai"}, u.list(t, "connections/self"))
+			assert.NotEmpty(t, u.list(t, "catalog"))
+			u.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/self/openai", nil)
+			u.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/self/new",
+				map[string]any{"provider": "openai"})
+			u.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
+			refuses(t, other, "creds/user/"+u.entity+"/openai", "connections/user/"+u.entity+"/openai", "creds/openai",
+				"connections/openai", "config")
+			u.remove(t, "connections/self/openai")
+		},
+		"application-users": func(t *testing.T, policy string) {
+			shop := root.logIn(t, "shop", policy)
+			shop.write(t, "connections/user/shop:42/openai", key(otherAPIKey))
+			assert.Equal(t, otherAPIKey, shop.read(t, "creds/user/shop:42/openai")["api_key"])
+			assert.Equal(t, []any{"openai"}, shop.list(t, "connections/user/shop:42"))
+			refuses(t, shop, "creds/user/42/openai", "creds/user/crm:42/openai", "creds/openai")
+			shop.refusesWrite(t, http.StatusForbidden, denied, "connections/user/crm:42/openai", key(apiKey))
+			shop.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/user/shop:42/new",
+				map[string]any{"provider": "openai"})
+			texts := root.logIn(t, "texts", strings.ReplaceAll(policy, "[]", `["true"]`))
+			for i, value := range []any{"true", true, "1", 1, "T", false} {
+				asked := key(apiKey)
+				asked["provision"] = value
+				name := fmt.Sprintf("shop:42/provisioned-%d", i)
+				shop.refusesWrite(t, http.StatusForbidden, denied, "connections/user/"+name, asked)
+				shop.refusesWrite(t, http.StatusForbidden, denied, "auth-code-url/user/"+name, asked)
+				if value == "1" {
+					texts.write(t, "connections/user/"+name, asked) // as the recipe says
+				}
+			}
+		},
+		"operator": func(t *testing.T, policy string) {
+			u := root.logIn(t, "operator", policy)
+			u.write(t, "providers/openai-too", map[string]any{"definition": "openai"})
+			u.write(t, "config", map[string]any{"poll_interval": "5m"})
+			u.read(t, "status")
+			assert.Equal(t, map[string]any{"api_key": "****WXYZ"}, u.read(t, "connections/org/acme/openai")["key"])
+			refuses(t, u, "creds/openai", "creds/org/acme/openai", "creds/user/42/openai")
+			for _, path := range []string{
+				"connections/openai", "auth-code-url/new", "refresh/openai", "exchange", "connections/self/openai",
+			} {
+				u.refusesWrite(t, http.StatusForbidden, denied, path, key(apiKey))
+			}
+		},
+		"on-call": func(t *testing.T, policy string) {
+			u := root.logIn(t, "on-call", policy)
+			const path = "connections/org/other/openai"
+			assert.Equal(t, "disabled", u.write(t, path, map[string]any{"disabled": true})["status"])
+			for _, data := range []map[string]any{{"label": "x"}, {"disabled": false, "label": "x"}, key(otherAPIKey)} {
+				u.refusesWrite(t, http.StatusForbidden, denied, path, data)
+			}
+			assert.Equal(t, "active", u.write(t, path, map[string]any{"disabled": false})["status"])
+			u.refusesWrite(t, http.StatusForbidden, denied, "connections/new", key(apiKey))
+			refuses(t, u, "creds/org/other/openai", "config")
+			_, err := u.vault.Client.Logical().DeleteWithContext(t.Context(), u.path+"/"+path)
+			assertRefused(t, http.StatusForbidden, denied, nil, err)
+		},
+		"deny": func(t *testing.T, policy string) {
+			u := root.logIn(t, "deny", policy)
+			reads(t, u, "openai", "org/other/openai", "user/42/openai")
+			refuses(t, u, "creds/prod", "creds/org/default/prod", "creds/org/acme/openai")
+			weak := root.logIn(t, "weak-deny", strings.Replace(policy, "connectors/creds/org/acme/*",
+				"connectors/+/org/acme/*", 1))
+			reads(t, weak, "org/acme/openai") // as the recipe says
+		},
+	}
+	files, err := filepath.Glob("../../scripts/recipes/policies/*")
+	require.NoError(t, err)
+	assert.Len(t, files, len(tests))
+	for _, file := range files {
+		name := strings.TrimSuffix(filepath.Base(file), ".hcl")
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, tests, name, "each recipe has a test")
+			tests[name](t, recipe(t, "policies/"+name+".hcl"))
+		})
+	}
+	for _, manifest := range []string{"vso.yaml", "eso.yaml"} { // they say in a comment which policy they take
+		policy := regexp.MustCompile(`policy write \S+ - <<<'(.*)'`).FindStringSubmatch(recipe(t, manifest))
+		require.NotNil(t, policy)
+		require.Contains(t, policy[1], "connectors/creds/slack")
+		adapted := strings.ReplaceAll(policy[1], "creds/slack", "creds/openai")
+		u := root.logIn(t, strings.TrimSuffix(manifest, ".yaml"), adapted)
+		reads(t, u, "openai")
+		refuses(t, u, "creds/prod", "connections/openai", "creds/org/acme/openai")
+	}
+}
+
+func TestQuotaRecipe(t *testing.T) {
+	t.Parallel()
+	e := newKeys(t)
+	exact := "sys/quotas/rate-limit/" + e.path + "-exact"
+	_, err := e.vault.Client.Logical().WriteWithContext(t.Context(), exact, map[string]any{
+		"path": e.path + "/callback", "rate": 1, "interval": "1h",
+	})
+	require.NoError(t, err)
+	for range 5 {
+		require.Equal(t, http.StatusOK, get(t, e.callback("openai"), nil).Status, "a quota without a star limits nothing")
+	}
+	e.shell(t, recipe(t, "callback-quota.sh"), []string{e.path}, "RATE=2", "INTERVAL=1h")
+	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests, http.StatusTooManyRequests} {
+		assert.Equal(t, want, get(t, e.callback("openai"), nil).Status)
+	}
+	e.write(t, "connections/openai", key(apiKey))
+	for range 5 {
+		assert.Equal(t, apiKey, e.read(t, "creds/openai")["api_key"], "other paths are not limited")
+	}
+}

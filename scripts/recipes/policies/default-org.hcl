@@ -1,0 +1,3 @@
+# An application reads the credentials of the default organization, and nobody else's: + does not cross a slash, and
+# connectors/creds/* would open every organization and every user.
+path "connectors/creds/+" { capabilities = ["read"] }

@@ -1,0 +1,2 @@
+# An application reads the credentials of the organization acme.
+path "connectors/creds/org/acme/+" { capabilities = ["read"] }

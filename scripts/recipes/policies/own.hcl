@@ -1,0 +1,11 @@
+# People connect accounts of their own and use them. self and user/<entity id> are the same objects, so both spellings
+# are here. Writes to connections/self are updates, always.
+path "connectors/catalog/*"            { capabilities = ["read", "list"] }
+path "connectors/auth-code-url/self/+" { capabilities = ["update"] }
+path "connectors/exchange"             { capabilities = ["update"] }
+path "connectors/connections/self/+"   { capabilities = ["read", "update", "delete"] }
+path "connectors/connections/self/"    { capabilities = ["list"] }
+path "connectors/refresh/self/+"       { capabilities = ["update"] }
+path "connectors/creds/self/+"         { capabilities = ["read"] }
+
+path "connectors/creds/user/{{identity.entity.id}}/+" { capabilities = ["read"] }

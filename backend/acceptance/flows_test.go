@@ -139,6 +139,12 @@ func TestConnectByCallback(t *testing.T) {
 
 	t.Run("machine", func(t *testing.T) {
 		s.addProvider(t, "machine", "machine")
+		s.refusesWrite(t, http.StatusForbidden, "takes no connections of kind client_credentials", "connections/machine",
+			map[string]any{"kind": "client_credentials"})
+		s.write(t, "providers/machine", map[string]any{"kinds": "authorization_code,client_credentials"})
+		alice := s.logIn(t, "alice", ownOnly)
+		alice.refusesWrite(t, http.StatusForbidden, "client_credentials", "connections/self/machine",
+			map[string]any{"provider": "machine", "kind": "client_credentials"})
 		metadata := s.write(t, "connections/machine", map[string]any{"kind": "client_credentials"})
 		assert.Equal(t, "active", metadata["status"])
 		assert.Equal(t, []any{"read"}, metadata["scopes"])

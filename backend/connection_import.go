@@ -171,7 +171,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		case t != nil && !t.Open() && !t.For(w.provider.fingerprint, inputs):
 			return nil, nil, conflict("this refresh token was spent with other inputs, or while provider %q was "+
 				"configured otherwise: name the same inputs, or bring new tokens", w.provider.name)
-		case t != nil && !t.Open():
+		case t != nil && !t.Open() && t.Identified:
 			return t.Given, t, nil
 		}
 	}
@@ -184,6 +184,12 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		return nil, nil, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
+	if t != nil && !t.Open() { // whose it is was not learned when it came
+		err := w.provider.client.Identify(ctx, w.provider.app, resolved, t.Given)
+		pass.Leave(aside(err))
+		w.warnOfIdentity(b, err)
+		return t.Given, t, nil
+	}
 	if g := w.grant; t == nil && !g.AccessToken.IsZero() && (g.Expires.IsZero() || w.now.Before(g.Expires)) {
 		copied := *g
 		err := w.provider.client.Identify(ctx, w.provider.app, resolved, &copied)
@@ -263,14 +269,23 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 		return nil, nil, b.notRedeemed(ctx, w, t, err, lost)
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
-	w.warnOfIdentity(b, w.provider.client.Identify(ctx, app, resolved, g))
 	t.Given = g
 	if rotates {
-		if err := b.store.PutTrial(ctx, w.key, t); err != nil { // the connection may still take it
-			b.Logger().Warn("what came of an import could not be stored", "connection", w.key.String(), "error", err)
-		}
+		b.keepGiven(ctx, w.key, t) // before whose it is, which may take long to learn
+	}
+	err = w.provider.client.Identify(ctx, app, resolved, g)
+	w.warnOfIdentity(b, err)
+	if t.Identified = err == nil; rotates && t.Identified {
+		b.keepGiven(ctx, w.key, t)
 	}
 	return g, t, nil
+}
+
+// keepGiven stores what the provider gave. Where storage refuses, the connection may still take it.
+func (b *backend) keepGiven(ctx context.Context, k store.Key, t *store.Trial) {
+	if err := b.store.PutTrial(ctx, k, t); err != nil {
+		b.Logger().Warn("what came of an import could not be stored", "connection", k.String(), "error", err)
+	}
 }
 
 // trial is the record of the tokens, before they are spent.

@@ -169,6 +169,21 @@ func TestImportSurvivesCrash(t *testing.T) {
 			serves(t, f, 1)
 		})
 	})
+	t.Run("between the answer and whose it is", func(t *testing.T) {
+		each(t, func(t *testing.T, f *fixture) {
+			import_ := brought(t, f)
+			f.provider.Next(providers.StepIdentity, func(_ *providertest.Server, w http.ResponseWriter, r *http.Request,
+				behave http.HandlerFunc,
+			) {
+				f.Storage.Judge(func(testenv.Access) error { return testenv.ErrStorage }) // as after its process is gone
+				behave(w, r)
+			})
+			f.Write("connections/x", import_)
+			crash(t, f)
+			serves(t, f, 1)
+			assert.Equal(t, providertest.AccountID, f.accountOf(t, "x"))
+		})
+	})
 	t.Run("before the answer", func(t *testing.T) {
 		each(t, func(t *testing.T, f *fixture) {
 			import_ := brought(t, f)

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -55,10 +56,11 @@ func TestActiveNodeLost(t *testing.T) {
 			close(left)
 		})
 		o.write(t, "config", map[string]any{"request_timeout": 5})
+		o.ages(t, restless, "silent", "forgiven", "unforgiven")
 
 		ctx, hangUp := context.WithCancel(t.Context())
 		defer hangUp()
-		silently := meanwhile(func() { _, _, _ = o.renew(ctx, "silent") })
+		silently := meanwhile(func() { _, _ = o.renew(ctx, "silent") })
 		within(t, spent, "the refresh token is spent")
 		asked := []*demand{forgiven.spend(t, ctx, 4*time.Second), unforgiven.spend(t, ctx, 4*time.Second)}
 		o.former.Pause()
@@ -148,7 +150,7 @@ func TestActiveNodeLost(t *testing.T) {
 			for _, a := range []*account{stays, left} {
 				a.recovers(t, 1, 1)
 			}
-			assert.Equal(t, o.token(t, "stays"), waits.token)
+			assert.Equal(t, o.read(t, "connections/stays")["last_rotation"], waits.answer.Data["last_rotation"])
 			o.returns(t, func() { require.NoError(t, way.back(o.former)) })
 		})
 	}
@@ -224,19 +226,20 @@ func (o *outage) account(t *testing.T, name string, reuseWindow int) *account {
 
 // demand is a caller's demand for a new token. The other fields are set when done is closed.
 type demand struct {
-	done  <-chan struct{}
-	token string
-	err   error
+	done   <-chan struct{}
+	answer *api.Secret
+	err    error
 }
 
 // spend demands a new token, and returns when the provider has taken the refresh token. Its answer takes that long;
 // later ones come at once.
 func (a *account) spend(t *testing.T, ctx context.Context, answer time.Duration) *demand {
 	t.Helper()
+	a.ages(t, restless, a.name)
 	control := stack.OIDCControl{TokenDelayMS: int(answer.Milliseconds()), ReuseWindow: a.window}
 	require.NoError(t, a.server.Control(t.Context(), control))
 	d := &demand{}
-	d.done = meanwhile(func() { d.token, _, d.err = a.renew(ctx, a.name) })
+	d.done = meanwhile(func() { d.answer, d.err = a.renew(ctx, a.name) })
 	received(t, a.server, 1)
 	control.TokenDelayMS = 0
 	require.NoError(t, a.server.Control(t.Context(), control))

@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"context"
-	"net/url"
 	"sync"
 	"testing"
 	"time"
@@ -57,9 +56,7 @@ func TestCallerHangsUpDuringRefresh(t *testing.T) {
 	t.Parallel()
 	for verb, call := range map[string]func(ctx context.Context, e *engine) error{
 		"creds": func(ctx context.Context, e *engine) error {
-			_, err := e.vault.Client.Logical().ReadWithDataWithContext(ctx, e.path+"/creds/account", url.Values{
-				"min_ttl": {"1h"},
-			})
+			_, _, err := e.insist(ctx, "account", replaceable)
 			return err
 		},
 		"expired creds": func(ctx context.Context, e *engine) error {
@@ -67,21 +64,23 @@ func TestCallerHangsUpDuringRefresh(t *testing.T) {
 			return err
 		},
 		"refresh": func(ctx context.Context, e *engine) error {
-			_, err := e.vault.Client.Logical().WriteWithContext(ctx, e.path+"/refresh/account", nil)
+			_, err := e.renew(ctx, "account")
 			return err
 		},
 	} {
 		t.Run(verb, func(t *testing.T) {
 			t.Parallel()
 			e := newEngine(t)
-			o := stack.OIDCOptions{RotateRefreshToken: "always"}
+			o := stack.OIDCOptions{RotateRefreshToken: "always", AccessTokenTTL: int(replaceable.Seconds())}
 			if verb != "creds" {
 				o.AccessTokenTTL = 3 // a token just issued is not replaced on demand, unless it is dead
 			}
 			server := e.newOIDC(t, "idp", "basic", o)
 			e.connect(t, "account", "idp")
 			former := e.token(t, "account")
-			if verb != "creds" {
+			if verb == "creds" {
+				e.ages(t, soonest, "account")
+			} else {
 				e.expires(t, "account", func(token string) bool { return knows(t, server, token) })
 			}
 			require.NoError(t, server.Control(t.Context(), stack.OIDCControl{TokenDelayMS: 1000}))

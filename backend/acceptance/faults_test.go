@@ -1,7 +1,9 @@
 package acceptance
 
 import (
+	"maps"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -12,18 +14,18 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
-// TestProviderFaults asks for a new token over one that lives. Only a provider that refuses this very grant makes a
+// TestProviderFaults insists on a new token over one that lives. Only a provider that refuses this very grant makes a
 // person reconnect; after anything else the connection is active, says what was wrong, and comes back by itself.
 func TestProviderFaults(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
-	e.write(t, "config", map[string]any{"request_timeout": 1})
+	e.write(t, "config", map[string]any{"request_timeout": 1, "refresh_margin": 10})
 	respond := func(status int, body string, headers ...string) []providertest.Behavior {
 		return []providertest.Behavior{providertest.Respond(status, body, headers...)}
 	}
 	twice := func(b providertest.Behavior) []providertest.Behavior { return []providertest.Behavior{b, b} }
 
-	for name, c := range map[string]struct {
+	tests := map[string]struct {
 		script   []providertest.Behavior // of the coming refreshes
 		requests int
 		class    string        // of the failure; empty: none
@@ -79,20 +81,35 @@ func TestProviderFaults(t *testing.T) {
 		"refuses the app's privilege": {
 			script: respond(400, `{"error":"unauthorized_client"}`), requests: 1, class: "misconfigured",
 		},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			s := e.newService(t, strings.ToLower(notInPaths.ReplaceAllString(name, "-")))
+	}
+	services, former := map[string]*service{}, map[string]string{}
+	adopt := func(s *service, account string) {
+		former[account] = s.adopt(t, account)
+		_, warnings, err := e.insist(t.Context(), account, replaceable)
+		require.NoError(t, err)
+		require.Len(t, warnings, 1)
+		require.Contains(t, warnings[0], "refresh/org/default/"+account+" replaces it now")
+	}
+	for name, c := range tests {
+		s := e.newService(t, strings.ToLower(notInPaths.ReplaceAllString(name, "-")), providertest.WithLifetime(replaceable))
+		services[name] = s
+		adopt(s, s.provider)
+		if c.class == "rate_limited" {
+			adopt(s, s.provider+"-2")
+		}
+		require.Zero(t, s.Count("refresh"), "a new token is not replaced because a reader insists")
+	}
+	e.ages(t, soonest, slices.Collect(maps.Keys(former))...)
+
+	for name, c := range tests {
+		t.Run(name, func(t *testing.T) { // one after another: too much later the background replaces the tokens
+			s := services[name]
 			account := s.provider
-			former := s.adopt(t, account)
-			var other string
-			if c.class == "rate_limited" {
-				other = s.adopt(t, account+"-2")
-			}
+			former, other := former[account], former[account+"-2"]
 			s.Next("refresh", c.script...)
 
 			asked := time.Now()
-			token, warnings, err := e.renew(t.Context(), account)
+			token, warnings, err := e.insist(t.Context(), account, replaceable)
 			require.NoError(t, err, "a token that lives is answered, whatever became of its successor")
 			if c.class == "" {
 				assert.NotEqual(t, former, token)
@@ -119,7 +136,7 @@ func TestProviderFaults(t *testing.T) {
 				require.NoError(t, err)
 				assert.GreaterOrEqual(t, next.Sub(asked.Truncate(time.Second)), c.rests)
 			}
-			_, _, err = e.renew(t.Context(), account)
+			_, _, err = e.insist(t.Context(), account, replaceable)
 			require.NoError(t, err)
 			assert.Equal(t, c.requests, s.Count("refresh"), "a second demand does not reach the provider")
 
@@ -127,7 +144,7 @@ func TestProviderFaults(t *testing.T) {
 			case c.reason != "": // a person consents again
 				assert.True(t, s.Alive(s.adopt(t, account)))
 			case c.class == "rate_limited": // it holds for all of the provider
-				token, warnings, err := e.renew(t.Context(), account+"-2")
+				token, warnings, err := e.insist(t.Context(), account+"-2", replaceable)
 				require.NoError(t, err)
 				assert.Equal(t, other, token)
 				assert.Len(t, warnings, 1)
@@ -137,7 +154,7 @@ func TestProviderFaults(t *testing.T) {
 				fallthrough
 			case c.class != "":
 				require.Eventually(t, func() bool {
-					token, _, err = e.renew(t.Context(), account)
+					token, _, err = e.insist(t.Context(), account, replaceable)
 					return err == nil && token != former
 				}, patience, 100*time.Millisecond)
 				assert.True(t, s.Alive(token))
@@ -190,12 +207,14 @@ func TestGrantRevokedAtProvider(t *testing.T) {
 	s := e.newService(t, "service")
 	s.adopt(t, "account")
 	s.RevokeAll()
-	for range 3 {
-		_, warnings, err := e.renew(t.Context(), "account")
+	e.ages(t, restless, "account")
+	for range 2 {
+		e.refusesWrite(t, http.StatusConflict, "needs to be reconnected (grant_refused)", "refresh/account", nil)
+		_, warnings, err := e.insist(t.Context(), "account", time.Hour)
 		require.NoError(t, err)
-		assert.Len(t, warnings, 1)
+		require.Len(t, warnings, 1)
+		assert.Contains(t, warnings[0], "needs to be reconnected (grant_refused)")
 	}
-	e.refusesWrite(t, http.StatusConflict, "needs to be reconnected (grant_refused)", "refresh/account", nil)
 	assert.Equal(t, 1, s.Count("refresh"))
 	e.stands(t, "account", "needs_reconnect", "grant_refused")
 	assert.True(t, s.Alive(s.adopt(t, "account")))

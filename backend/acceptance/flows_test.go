@@ -149,6 +149,12 @@ func TestConnectByCallback(t *testing.T) {
 
 	t.Run("machine", func(t *testing.T) {
 		s.addProvider(t, "machine", "machine")
+		s.refusesWrite(t, http.StatusForbidden, "takes no connections of kind client_credentials", "connections/machine",
+			map[string]any{"kind": "client_credentials"})
+		s.write(t, "providers/machine", map[string]any{"kinds": "authorization_code,client_credentials"})
+		alice := s.logIn(t, "alice", ownOnly)
+		alice.refusesWrite(t, http.StatusForbidden, "client_credentials", "connections/self/machine",
+			map[string]any{"provider": "machine", "kind": "client_credentials"})
 		metadata := s.write(t, "connections/machine", map[string]any{"kind": "client_credentials"})
 		assert.Equal(t, "active", metadata["status"])
 		assert.Equal(t, []any{"read"}, metadata["scopes"])
@@ -241,14 +247,36 @@ func TestImport(t *testing.T) {
 	require.NoError(t, err)
 	require.NotEmpty(t, theirs.RefreshToken)
 
-	metadata := s.write(t, "connections/org/acme/imported", map[string]any{
-		"provider": "idp", "refresh_token": theirs.RefreshToken,
+	const path = "connections/org/acme/imported"
+	request := map[string]any{"provider": "idp", "refresh_token": theirs.RefreshToken}
+	alice := s.logIn(t, "alice", ownOnly)
+	alice.refusesWrite(t, http.StatusForbidden, "for organizations only", "connections/self/imported", request)
+	refreshes(t, s.server, 0, 0)
+	s.refusesWrite(t, http.StatusConflict, "nothing was changed", path, map[string]any{
+		"provider": "idp", "refresh_token": "of nobody",
 	})
-	assert.Equal(t, "active", metadata["status"])
-	assert.Equal(t, person, metadata["account"].(map[string]any)["id"])
-	token := s.read(t, "creds/org/acme/imported")["access_token"]
-	assert.NotEqual(t, theirs.AccessToken, token)
-	assert.True(t, knows(t, s.server, token))
+	s.absent(t, path)
+	refreshes(t, s.server, 1, 0)
+
+	var token any
+	for range 2 { // as a configuration tool does
+		metadata := s.write(t, path, request)
+		assert.Equal(t, "active", metadata["status"])
+		assert.Equal(t, person, metadata["account"].(map[string]any)["id"])
+		refreshes(t, s.server, 2, 1)
+		token = s.read(t, "creds/org/acme/imported")["access_token"]
+		assert.NotEqual(t, theirs.AccessToken, token)
+		assert.True(t, knows(t, s.server, token))
+	}
+
+	s.refusesWrite(t, http.StatusConflict, "nothing was changed", path, map[string]any{"refresh_token": "of nobody"})
+	assert.Equal(t, token, s.read(t, "creds/org/acme/imported")["access_token"], "what works stays")
+	untried := s.write(t, "connections/untried", map[string]any{
+		"provider": "idp", "access_token": "of nobody", "expires_in": "1h", "verify": false,
+	})
+	assert.Equal(t, "active", untried["status"])
+	assert.Equal(t, "of nobody", s.read(t, "creds/untried")["access_token"])
+	refreshes(t, s.server, 3, 1)
 }
 
 func TestReconnect(t *testing.T) {

@@ -1,6 +1,7 @@
 package acceptance
 
 import (
+	"maps"
 	"net/http"
 	"net/url"
 	"strings"
@@ -170,6 +171,71 @@ func TestPrivateConnection(t *testing.T) {
 	root.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+path, map[string]any{"disabled": false})
 	root.remove(t, "connections/"+path)
 	alice.absent(t, "connections/self/openai")
+}
+
+// Whoever plants a connection in Alice's name must not be served what she puts in it.
+func TestPlantedConnection(t *testing.T) {
+	t.Parallel()
+	root := newKeys(t)
+	s := root.newService(t, "service")
+	root.write(t, "providers/service", map[string]any{"allow_import": "all"})
+	alice := root.logIn(t, "alice", ownOnly+`
+path "connectors/auth-code-url/self/*" { capabilities = ["update"] }
+path "connectors/exchange" { capabilities = ["update"] }
+`)
+	bob := root.logIn(t, "bob", everything)
+	hers := &service{engine: alice.engine, Server: s.Server, provider: s.provider}
+
+	for name, c := range map[string]struct {
+		planted  map[string]any
+		connects func() (path string, request map[string]any)
+		field    string // of what is served
+	}{
+		"key": {
+			planted:  key("sk-planted-by-root-0123456789abcdef"),
+			connects: func() (string, map[string]any) { return "connections/self/key", key(apiKey) },
+			field:    "api_key",
+		},
+		"token": {
+			planted: map[string]any{"provider": "service", "access_token": "bogus", "verify": false},
+			connects: func() (string, map[string]any) {
+				return "exchange", hers.consent(t, "self/token")
+			},
+			field: "access_token",
+		},
+		"import": {
+			planted: map[string]any{"provider": "service", "refresh_token": "bogus", "verify": false},
+			connects: func() (string, map[string]any) {
+				return "connections/self/import", map[string]any{"provider": "service", "refresh_token": s.elsewhere(t)}
+			},
+			field: "access_token",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			path := "user/" + alice.entity + "/" + name
+			planted := maps.Clone(c.planted)
+			planted["provision"] = true
+			require.Equal(t, false, root.write(t, "connections/"+path, planted)["private"])
+			at, request := c.connects()
+			answer, err := alice.vault.Client.Logical().WriteWithContext(t.Context(), alice.path+"/"+at, request)
+			require.NoError(t, err)
+			assert.Equal(t, "active", answer.Data["status"])
+			assert.Equal(t, true, answer.Data["private"])
+			assert.Contains(t, strings.Join(answer.Warnings, "\n"), "only entity "+alice.entity+" is served")
+
+			served := alice.read(t, "creds/self/"+name)[c.field]
+			assert.NotContains(t, []any{nil, "bogus", c.planted["api_key"]}, served)
+			for _, other := range []*engine{root, bob.engine} {
+				assert.Equal(t, true, other.read(t, "connections/"+path)["private"])
+				other.refusesRead(t, http.StatusForbidden, "is private", "creds/"+path)
+				other.refusesWrite(t, http.StatusForbidden, "is private", "refresh/"+path, nil)
+				other.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+path, map[string]any{"private": false})
+				planted["provision"] = true
+				other.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+path, planted)
+			}
+			assert.Equal(t, served, alice.read(t, "creds/self/"+name)[c.field])
+		})
+	}
 }
 
 func TestProvision(t *testing.T) {

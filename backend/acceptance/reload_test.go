@@ -26,6 +26,7 @@ func TestReloadDuringRefresh(t *testing.T) {
 			s, bystander := e.newService(t, "service"), other.newService(t, "service")
 			bystanding := bystander.adopt(t, "account")
 			former := map[string]string{"stays": s.adopt(t, "stays"), "left": s.adopt(t, "left")}
+			e.ages(t, restless, "stays", "left")
 			before, err := v.PluginPIDs()
 			require.NoError(t, err)
 
@@ -33,19 +34,19 @@ func TestReloadDuringRefresh(t *testing.T) {
 			ctx, hangUp := context.WithCancel(t.Context())
 			kept := map[string]*answer{}
 			ended := map[string]<-chan struct{}{}
-			var renewed string
+			var renewed *api.Secret
 			for _, name := range []string{"stays", "left"} {
 				a, behavior := late()
 				s.Next("refresh", behavior)
 				kept[name] = a
 				ended[name] = meanwhile(func() {
 					if name == "left" {
-						_, _, err := e.renew(ctx, name)
+						_, err := e.renew(ctx, name)
 						assert.ErrorIs(t, err, context.Canceled)
 						return
 					}
 					var err error
-					renewed, _, err = e.renew(t.Context(), name)
+					renewed, err = e.renew(t.Context(), name)
 					assert.NoError(t, err)
 				})
 				within(t, a.made, "the refresh token of "+name+" is spent")
@@ -81,7 +82,7 @@ func TestReloadDuringRefresh(t *testing.T) {
 				assert.True(t, s.Alive(token))
 				e.stands(t, name, "active", "")
 			}
-			assert.Equal(t, renewed, e.token(t, "stays"))
+			assert.Equal(t, e.read(t, "connections/stays")["last_rotation"], renewed.Data["last_rotation"])
 			assert.Equal(t, 2, s.Count("refresh"))
 			assert.Equal(t, bystanding, other.token(t, "account"))
 			assert.Zero(t, bystander.Count("refresh"))

@@ -87,12 +87,13 @@ func TestVaultRestarted(t *testing.T) {
 		server := h.newOIDC(t, "idp", "basic", stack.OIDCOptions{RotateRefreshToken: "always"})
 		h.connect(t, "account", "idp")
 		former := h.engine.token(t, "account")
+		h.ages(t, restless, "account")
 		// No answer leaves before Vault is dead; its orphaned plugin may still get one, and can do nothing with it.
 		require.NoError(t, server.Control(t.Context(), stack.OIDCControl{TokenDelayMS: 3_600_000, ReuseWindow: 60}))
 		plugins, err := v.PluginPIDs()
 		require.NoError(t, err)
 		asked := meanwhile(func() {
-			_, _, err := h.renew(t.Context(), "account")
+			_, err := h.renew(t.Context(), "account")
 			assert.Error(t, err)
 		})
 		received(t, server, 1)

@@ -174,6 +174,9 @@ func TestPlantedSecrets(t *testing.T) {
 	}
 	assert.Contains(t, w.read(t, "creds/account")["access_token"], "planted-access-")
 	assert.Equal(t, plantedKey, w.read(t, "creds/key")["api_key"])
+	for _, name := range []string{"refused", "broken"} {
+		w.absent(t, "connections/"+name)
+	}
 	w.look(t, "creds/refused", "creds/broken", "config", "status", "providers/app", "providers/openai")
 	require.NoError(t, vault.Reload(t.Context()))
 	w.look(t, "connections/account")

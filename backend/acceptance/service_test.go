@@ -8,8 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/oauth2"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
@@ -66,16 +68,57 @@ func (s *service) adopt(t *testing.T, name string) string {
 	return s.token(t, name)
 }
 
+// elsewhere gives a refresh token that was obtained with the app, but not by the engine.
+func (s *service) elsewhere(t *testing.T) string {
+	t.Helper()
+	app := &oauth2.Config{
+		ClientID: providertest.ClientID, ClientSecret: providertest.ClientSecret, RedirectURL: appRedirect,
+		Scopes: []string{"read"},
+		Endpoint: oauth2.Endpoint{
+			AuthURL: s.URL + "/authorize", TokenURL: s.URL + "/token", AuthStyle: oauth2.AuthStyleInHeader,
+		},
+	}
+	tokens, err := app.Exchange(t.Context(), s.Consent(t, app.AuthCodeURL("a state of theirs"))["code"])
+	require.NoError(t, err)
+	require.NotEmpty(t, tokens.RefreshToken)
+	return tokens.RefreshToken
+}
+
 func (e *engine) token(t *testing.T, name string) string {
 	t.Helper()
 	return e.read(t, "creds/"+name)["access_token"].(string)
 }
 
-// renew reads a credential that is to live for an hour, which no token does that is older than a moment. It tells the
-// warnings too.
-func (e *engine) renew(ctx context.Context, name string) (token string, warnings []string, err error) {
+// renew has a credential replaced though it lives. One that changed less than restless ago is the answer already.
+func (e *engine) renew(ctx context.Context, name string) (*api.Secret, error) {
+	return e.vault.Client.Logical().WriteWithContext(ctx, e.path+"/refresh/"+name, nil)
+}
+
+const (
+	// restless is longer than a refresh answers for the one before it.
+	restless = 11 * time.Second
+
+	// soonest is longer than a token that lives for replaceable, or shorter, is kept from readers who ask for min_ttl.
+	soonest     = 31 * time.Second
+	replaceable = 2 * time.Minute
+)
+
+// ages waits until the credentials of connections have been there for so long, as storage tells in whole seconds.
+func (e *engine) ages(t *testing.T, age time.Duration, names ...string) {
+	t.Helper()
+	for _, name := range names {
+		rotated, err := time.Parse(time.RFC3339, e.read(t, "connections/"+name)["last_rotation"].(string))
+		require.NoError(t, err)
+		require.Eventually(t, func() bool { return time.Since(rotated) >= age }, age+patience, 20*time.Millisecond)
+	}
+}
+
+// insist reads a credential that is to live for so long. It tells the warnings too.
+func (e *engine) insist(
+	ctx context.Context, name string, life time.Duration,
+) (token string, warnings []string, err error) {
 	answer, err := e.vault.Client.Logical().ReadWithDataWithContext(ctx, e.path+"/creds/"+name, url.Values{
-		"min_ttl": {"1h"},
+		"min_ttl": {life.String()},
 	})
 	if err != nil {
 		return "", nil, err

@@ -41,17 +41,17 @@ func newRestored(t *testing.T, reuseWindow int) *restored {
 		RotateRefreshToken: "always", OIDCControl: stack.OIDCControl{ReuseWindow: reuseWindow},
 	})
 	e.connect(t, "rotated", "idp")
-	r.tokens = map[string]string{
-		"rotated": e.token(t, "rotated"), "dead": r.short.adopt(t, "dead"), "cut": r.cut.adopt(t, "cut"),
-	}
+	r.tokens = map[string]string{"rotated": e.token(t, "rotated"), "cut": r.cut.adopt(t, "cut")}
 	e.write(t, "providers/openai", nil)
 	e.write(t, "connections/key", key("sk-acceptance-0123456789abcdef"))
 	e.write(t, "connections/rotated", map[string]any{"label": "as in the snapshot"})
 
+	e.ages(t, restless, "cut", "rotated")
+	r.tokens["dead"] = r.short.adopt(t, "dead")
 	kept, behavior := late()
 	r.cut.Next("refresh", behavior)
 	renewed := meanwhile(func() {
-		_, _, err := e.renew(t.Context(), "cut")
+		_, err := e.renew(t.Context(), "cut")
 		assert.NoError(t, err)
 	})
 	within(t, kept.made, "a refresh token is spent")
@@ -61,9 +61,8 @@ func newRestored(t *testing.T, reuseWindow int) *restored {
 	within(t, renewed, "the answer is there")
 
 	// What the snapshot does not know of.
-	token, _, err := e.renew(t.Context(), "rotated")
-	require.NoError(t, err)
-	require.NotEqual(t, r.tokens["rotated"], token)
+	require.Empty(t, e.demand(t, "rotated"))
+	require.NotEqual(t, r.tokens["rotated"], e.token(t, "rotated"))
 	e.expires(t, "dead", r.short.Alive)
 	require.True(t, r.short.Alive(e.token(t, "dead")))
 	e.write(t, "connections/rotated", map[string]any{"label": "changed afterwards"})
@@ -114,10 +113,8 @@ func TestSnapshotRestoredPaused(t *testing.T) {
 	for _, name := range []string{"rotated", "dead", "cut"} {
 		r.stands(t, name, "active", "")
 	}
-	token, warnings, err := r.renew(t.Context(), "rotated")
-	require.NoError(t, err)
+	token := r.token(t, "rotated")
 	assert.Equal(t, r.tokens["rotated"], token)
-	assert.Len(t, warnings, 1)
 	assert.True(t, knows(t, r.server, token), "the former access token lives on")
 	assert.Equal(t, r.tokens["cut"], r.token(t, "cut"))
 	r.refusesRead(t, http.StatusConflict, "paused", "creds/dead")
@@ -131,9 +128,8 @@ func TestSnapshotRestoredPaused(t *testing.T) {
 	r.settles(t, "cut", "refresh_outcome_unknown")
 	r.refusesRead(t, http.StatusConflict, "grant_refused", "creds/dead")
 	r.stands(t, "dead", "needs_reconnect", "grant_refused")
-	token, warnings, err = r.renew(t.Context(), "rotated")
-	require.NoError(t, err)
-	assert.Empty(t, warnings)
+	assert.Empty(t, r.demand(t, "rotated"))
+	token = r.token(t, "rotated")
 	assert.True(t, knows(t, r.server, token), "this provider has a reuse window")
 	assert.NotEqual(t, r.tokens["rotated"], token)
 	r.requests(t, 2, 2, 2)
@@ -157,9 +153,11 @@ func TestSnapshotRestored(t *testing.T) {
 	assert.Equal(t, false, r.read(t, "status")["refresh_paused"])
 	r.settles(t, "cut", "refresh_outcome_unknown") // it has an intent, so nobody needs to read it
 	for range 2 {
-		token, warnings, err := r.renew(t.Context(), "rotated")
+		r.refusesWrite(t, http.StatusConflict, "grant_refused", "refresh/rotated", nil)
+		token, warnings, err := r.insist(t.Context(), "rotated", time.Hour)
 		require.NoError(t, err)
-		assert.Len(t, warnings, 1)
+		require.Len(t, warnings, 1)
+		assert.Contains(t, warnings[0], "needs to be reconnected (grant_refused)")
 		assert.False(t, knows(t, r.server, token))
 		r.refusesRead(t, http.StatusConflict, "grant_refused", "creds/dead")
 	}

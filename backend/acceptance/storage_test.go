@@ -23,9 +23,6 @@ const (
 	intentsFolder     = "wal"
 )
 
-// restless is longer than a refresh answers for the one before it.
-const restless = 11 * time.Second
-
 // fragile is a Vault whose storage refuses writes when told to.
 type fragile struct {
 	*stack.FileVault
@@ -52,7 +49,7 @@ func (v fragile) refuse(t *testing.T, e *engine, folder string) (lift func()) {
 // demand refreshes a connection, and gives what the answer warns of.
 func (e *engine) demand(t *testing.T, name string) (warnings []string) {
 	t.Helper()
-	answer, err := e.vault.Client.Logical().WriteWithContext(t.Context(), e.path+"/refresh/"+name, nil)
+	answer, err := e.renew(t.Context(), name)
 	require.NoError(t, err)
 	return answer.Warnings
 }
@@ -77,15 +74,14 @@ func (e *engine) served(t *testing.T, name string) (token string, warned bool) {
 func (s *service) rotate(t *testing.T, name string) string {
 	t.Helper()
 	former, asked := s.token(t, name), s.Count("refresh")
-	token, warnings, err := s.renew(t.Context(), name)
-	require.NoError(t, err)
-	require.NotEqual(t, former, token)
+	s.ages(t, restless, name)
+	warnings := s.demand(t, name)
 	require.Len(t, warnings, 1)
 	assert.Contains(t, warnings[0], "storage refused the refreshed token")
-	assert.True(t, s.Alive(token))
 	assert.Len(t, s.demand(t, name), 1, "who asks for a refresh right afterwards is answered that one, and warned too")
-	got, warned := s.served(t, name)
-	assert.Equal(t, token, got)
+	token, warned := s.served(t, name)
+	require.NotEqual(t, former, token)
+	assert.True(t, s.Alive(token))
 	assert.True(t, warned)
 	s.unsaved(t, 1)
 	assert.Equal(t, asked+1, s.Count("refresh"))
@@ -139,12 +135,14 @@ func TestStorageRefusesForAMoment(t *testing.T) {
 	// Whose answer could be lost without a trace is not asked.
 	t.Run("an intent", func(t *testing.T) {
 		e := mountOn(t, v.Vault)
-		s, short := e.newService(t, "service"), e.newService(t, "short", providertest.WithLifetime(2*time.Second))
+		s := e.newService(t, "service", providertest.WithLifetime(replaceable))
+		short := e.newService(t, "short", providertest.WithLifetime(2*time.Second))
 		former := s.adopt(t, "living")
+		e.ages(t, soonest, "living")
 		short.adopt(t, "dead")
 		e.expires(t, "dead", short.Alive)
 		lift := v.refuse(t, e, intentsFolder)
-		token, warnings, err := e.renew(t.Context(), "living")
+		token, warnings, err := e.insist(t.Context(), "living", replaceable)
 		require.NoError(t, err)
 		assert.Equal(t, former, token)
 		require.Len(t, warnings, 1)
@@ -157,7 +155,7 @@ func TestStorageRefusesForAMoment(t *testing.T) {
 		}
 
 		lift()
-		token, warnings, err = e.renew(t.Context(), "living")
+		token, warnings, err = e.insist(t.Context(), "living", replaceable)
 		require.NoError(t, err)
 		assert.NotEqual(t, former, token)
 		assert.Empty(t, warnings)
@@ -169,24 +167,29 @@ func TestStorageRefusesForAMoment(t *testing.T) {
 	t.Run("fifty new tokens at once", func(t *testing.T) {
 		const crowd = 50
 		s := mountOn(t, v.Vault).newService(t, "service")
-		names := make([]string, crowd)
+		names, former := make([]string, crowd), make([]string, crowd)
 		for i := range names {
 			names[i] = fmt.Sprintf("account%d", i)
-			s.adopt(t, names[i])
+			former[i] = s.adopt(t, names[i])
 		}
+		s.ages(t, restless, names...)
 		lift := v.refuse(t, s.engine, connectionsFolder)
-		var readers sync.WaitGroup
-		tokens := make([]string, crowd)
-		for i, name := range names {
-			readers.Go(func() {
-				token, warnings, err := s.renew(t.Context(), name)
-				assert.NoError(t, err)
-				assert.Len(t, warnings, 1)
-				tokens[i] = token
+		var callers sync.WaitGroup
+		for _, name := range names {
+			callers.Go(func() {
+				answer, err := s.renew(t.Context(), name)
+				if assert.NoError(t, err) {
+					assert.Len(t, answer.Warnings, 1)
+				}
 			})
 		}
-		readers.Wait()
+		callers.Wait()
 		s.unsaved(t, crowd)
+		tokens := make([]string, crowd)
+		for i, name := range names {
+			tokens[i] = s.token(t, name)
+			assert.NotEqual(t, former[i], tokens[i])
+		}
 		lift()
 		s.unsaved(t, 0)
 		killPlugin(t, v.Vault)

@@ -24,6 +24,7 @@ type Trial struct {
 	AccountChange bool      `json:"account_change,omitempty"` // another account than before is meant
 	Creates       bool      `json:"creates,omitempty"`        // there was no connection then
 	Parked        bool      `json:"parked,omitempty"`         // the connection may not have it: a person must decide
+	Identified    bool      `json:"identified,omitempty"`     // Given is all there is to learn of it
 
 	Brought *providers.Grant `json:"-"`
 	Given   *providers.Grant `json:"-"` // what the provider gave for it; nil: its refresh token may be spent

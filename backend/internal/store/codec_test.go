@@ -75,7 +75,7 @@ var (
 			Label: new(string), Tags: &map[string]string{"team": "sales"}, Inputs: &map[string]string{"shop": "one"},
 			RequiredScopes: &[]string{"a"}, Private: new(bool), Disabled: new(bool),
 		},
-		By: ann, Time: noon, AccountChange: true, Creates: true, Parked: true,
+		By: ann, Time: noon, AccountChange: true, Creates: true, Parked: true, Identified: true,
 		Brought: &providers.Grant{RefreshToken: providers.NewSecret("brought"), Issued: noon},
 		Given: &providers.Grant{
 			AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("given"), Issued: noon,

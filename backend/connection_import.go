@@ -335,13 +335,7 @@ func (w *write) refuses(c *store.Connection) (why string) {
 	if g == nil || !w.imports {
 		return ""
 	}
-	if !w.otherAccount {
-		why = otherAccount(c.Account, g.Account, w.provider.fingerprint)
-	}
-	if why == "" {
-		why = w.provider.refusesSurplus(g.Scopes)
-	}
-	return why
+	return w.provider.refuses(c, g, w.otherAccount)
 }
 
 // adoptTried makes what was tried the connection's. Where it may not, what was spent for it is kept for an hour, for
@@ -360,8 +354,10 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 	case err != nil:
 		b.parkTrial(ctx, w.key, t)
 		if refused := new(statusError); errors.As(err, &refused) {
-			err = &statusError{refused.status, refused.text + "; what the provider gave for the tokens is kept for an " +
-				"hour, for the same import sent again"}
+			err = &statusError{
+				refused.status,
+				refused.text + "; what the provider gave for the tokens is kept for an hour, for the same import sent again",
+			}
 		}
 		return nil, err
 	case !saved: // until it is, the trial is what a crash leaves

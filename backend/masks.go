@@ -40,7 +40,8 @@ func unmask(field string, written, stored map[string]string) (map[string]string,
 		if before, known := stored[name]; known && v == mask(before) {
 			whole[name] = before
 		} else if isMask(v) && v != before {
-			return nil, badRequest("%s: the value of %q is a mask, and not that of the stored one: write the value itself",
+			return nil, badRequest("%s: the value of %q is a mask, and not that of the stored one: "+
+				"write the value itself",
 				field, clipText(name))
 		}
 	}

@@ -36,6 +36,6 @@ func (b *backend) mayAdd(ctx context.Context, k store.Key) error {
 	if err != nil || n < config.MaxConnectionsPerOwner {
 		return err
 	}
-	return conflict("%s has %s, as many as max_connections_per_owner on config allows: delete one, or have an operator "+
-		"raise it", k.Owner, plural(n))
+	return conflict("%s has %s, as many as max_connections_per_owner on config allows: delete one, or have an "+
+		"operator raise it", k.Owner, plural(n))
 }

@@ -408,20 +408,13 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
-	if known != nil && !x.otherAccount {
-		if why := otherAccount(known.Account, grant.Account, p.fingerprint); why != "" {
-			b.discard(ctx, p, f, grant)
-			return failure(f, why), true
-		}
-	}
-	if why := p.refusesSurplus(grant.Scopes); why != "" {
-		b.discard(ctx, p, f, grant)
-		return failure(f, why), true
-	}
 	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known,
 		func(c *store.Connection) (*store.Connection, error) {
 			if b.voided(ctx, f.ID) {
 				return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
+			}
+			if why := p.refuses(c, grant, x.otherAccount); why != "" {
+				return nil, conflict("%s", why)
 			}
 			c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.now())
 			if err == nil && x.otherAccount && grant.Account.ID == "" {

@@ -518,3 +518,29 @@ func TestReconnectAfterARefusalRefusesAnotherAccount(t *testing.T) {
 		assert.Equal(t, "active", f.Read("connections/slack", nil).OK(t)["status"])
 	})
 }
+
+// Whose account the connection is counts when the exchange lands, not when it set out.
+func TestExchangeMeetsAReconnect(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusServiceUnavailable, ""))
+		f.connect(t, "x")
+		own := f.own(t, "x", nil)
+		asked, release := make(chan struct{}), make(chan struct{})
+		f.provider.Next(providers.StepIdentity, func(
+			s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+		) {
+			close(asked)
+			providertest.HangUntil(release)(s, w, r, func(w http.ResponseWriter, r *http.Request) {
+				providertest.Respond(http.StatusOK, `{"sub":"somebody-else"}`)(s, w, r, behave)
+			})
+		})
+		answer := make(chan testenv.Result, 1)
+		go func() { answer <- f.Write("exchange", own) }()
+		<-asked
+		f.connect(t, "x")
+		token := f.token(t, "x")
+		close(release)
+		(<-answer).Refused(t, http.StatusConflict, "another account", "nothing was connected")
+		assert.Equal(t, token, f.token(t, "x"))
+	})
+}

@@ -123,6 +123,17 @@ func (p *configured) refusesSurplus(granted []string) string {
 		" (an operator adds them there, or sets surplus_scopes=warn on providers/" + p.name + ")"
 }
 
+// refuses says why a connection must not have a grant, or nothing. meant says that another account than before is.
+func (p *configured) refuses(c *store.Connection, g *providers.Grant, meant bool) (why string) {
+	if c != nil && !meant {
+		why = otherAccount(c.Account, g.Account, p.fingerprint)
+	}
+	if why == "" {
+		why = p.refusesSurplus(g.Scopes)
+	}
+	return why
+}
+
 // surplusWarning tells of scopes beyond allowed_scopes that are served all the same; empty when there are none.
 func (p *configured) surplusWarning(granted []string) string {
 	if surplus := p.surplus(granted); len(surplus) > 0 {

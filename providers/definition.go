@@ -148,7 +148,8 @@ type Authorize struct {
 	Omit      []string            `yaml:"omit,omitempty"`       // standard parameters the service chokes on
 	Only      bool                `yaml:"only,omitempty"`       // send Params and nothing else
 	LoginHint string              `yaml:"login_hint,omitempty"` // the parameter that takes a login hint
-	// it takes response_mode=form_post; metadata may say so too, and response_mode among the parameters goes before both
+	// it takes response_mode=form_post; metadata may say so too,
+	// and response_mode among the parameters goes before both
 	FormPost bool `yaml:"form_post,omitempty"`
 }
 

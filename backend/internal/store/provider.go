@@ -39,8 +39,8 @@ type Provider struct {
 	SharedRedirect        bool              `json:"shared_redirect,omitempty"`
 	RequireIss            bool              `json:"require_iss,omitempty"`
 
-	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see the backend's kinds
-	AllowedOwners []string         `json:"allowed_owners,omitempty"` // org/<org>, user/<user>, org/*, user/*; empty: all
+	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see kindsOf
+	AllowedOwners []string         `json:"allowed_owners,omitempty"` // such as org/acme and user/*; empty: all
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 

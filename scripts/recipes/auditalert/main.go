@@ -107,10 +107,11 @@ func alert(r *record) string {
 				continue
 			}
 		}
-		if !rule.path.MatchString(path) || len(rule.fields) > 0 && !slices.ContainsFunc(rule.fields, func(f string) bool {
-			_, ok := r.Request.Data[f]
-			return ok
-		}) {
+		if !rule.path.MatchString(path) || len(rule.fields) > 0 &&
+			!slices.ContainsFunc(rule.fields, func(f string) bool {
+				_, ok := r.Request.Data[f]
+				return ok
+			}) {
 			continue
 		}
 		outcome := "done"

@@ -121,10 +121,21 @@ func (v fragile) kept(t *testing.T, s *service, name, token string) {
 func TestStorageRefusesForAMoment(t *testing.T) {
 	t.Parallel()
 	v := newFragile(t)
+	// All are connected before the first of them needs to be of some age.
+	one := mountAt(t, v.Vault, "one").newService(t, "service")
+	one.adopt(t, "account")
+	many := mountAt(t, v.Vault, "many").newService(t, "service")
+	const crowd = 50
+	names, before := make([]string, crowd), make([]string, crowd)
+	for i := range names {
+		names[i] = fmt.Sprintf("account%d", i)
+		before[i] = many.adopt(t, names[i])
+	}
+	replaced := mountAt(t, v.Vault, "replaced").newService(t, "service", providertest.WithLifetime(replaceable))
+	former := replaced.adopt(t, "living")
 
 	t.Run("a new token", func(t *testing.T) {
-		s := mountOn(t, v.Vault).newService(t, "service")
-		s.adopt(t, "account")
+		s := one
 		lift := v.refuse(t, s.engine, connectionsFolder)
 		token := s.rotate(t, "account")
 		lift()
@@ -132,12 +143,43 @@ func TestStorageRefusesForAMoment(t *testing.T) {
 		assert.Equal(t, 1, s.Count("refresh"))
 	})
 
+	t.Run("fifty new tokens at once", func(t *testing.T) {
+		s := many
+		s.ages(t, restless, names...)
+		lift := v.refuse(t, s.engine, connectionsFolder)
+		var callers sync.WaitGroup
+		for _, name := range names {
+			callers.Go(func() {
+				answer, err := s.renew(t.Context(), name)
+				if assert.NoError(t, err) {
+					assert.Len(t, answer.Warnings, 1)
+				}
+			})
+		}
+		callers.Wait()
+		s.unsaved(t, crowd)
+		tokens := make([]string, crowd)
+		for i, name := range names {
+			tokens[i] = s.token(t, name)
+			assert.NotEqual(t, before[i], tokens[i])
+		}
+		lift()
+		s.unsaved(t, 0)
+		killPlugin(t, v.Vault)
+		for i, name := range names {
+			token, warned := s.served(t, name)
+			assert.Equal(t, tokens[i], token)
+			assert.False(t, warned)
+			assert.True(t, s.Alive(token))
+			s.stands(t, name, "active", "")
+		}
+		assert.Equal(t, crowd, s.Count("refresh"))
+	})
+
 	// Whose answer could be lost without a trace is not asked.
 	t.Run("an intent", func(t *testing.T) {
-		e := mountOn(t, v.Vault)
-		s := e.newService(t, "service", providertest.WithLifetime(replaceable))
+		s, e := replaced, replaced.engine
 		short := e.newService(t, "short", providertest.WithLifetime(2*time.Second))
-		former := s.adopt(t, "living")
 		e.ages(t, soonest, "living")
 		short.adopt(t, "dead")
 		e.expires(t, "dead", short.Alive)
@@ -162,45 +204,6 @@ func TestStorageRefusesForAMoment(t *testing.T) {
 		assert.True(t, short.Alive(e.token(t, "dead")))
 		assert.Equal(t, 1, s.Count("refresh"))
 		assert.Equal(t, 1, short.Count("refresh"))
-	})
-
-	t.Run("fifty new tokens at once", func(t *testing.T) {
-		const crowd = 50
-		s := mountOn(t, v.Vault).newService(t, "service")
-		names, former := make([]string, crowd), make([]string, crowd)
-		for i := range names {
-			names[i] = fmt.Sprintf("account%d", i)
-			former[i] = s.adopt(t, names[i])
-		}
-		s.ages(t, restless, names...)
-		lift := v.refuse(t, s.engine, connectionsFolder)
-		var callers sync.WaitGroup
-		for _, name := range names {
-			callers.Go(func() {
-				answer, err := s.renew(t.Context(), name)
-				if assert.NoError(t, err) {
-					assert.Len(t, answer.Warnings, 1)
-				}
-			})
-		}
-		callers.Wait()
-		s.unsaved(t, crowd)
-		tokens := make([]string, crowd)
-		for i, name := range names {
-			tokens[i] = s.token(t, name)
-			assert.NotEqual(t, former[i], tokens[i])
-		}
-		lift()
-		s.unsaved(t, 0)
-		killPlugin(t, v.Vault)
-		for i, name := range names {
-			token, warned := s.served(t, name)
-			assert.Equal(t, tokens[i], token)
-			assert.False(t, warned)
-			assert.True(t, s.Alive(token))
-			s.stands(t, name, "active", "")
-		}
-		assert.Equal(t, crowd, s.Count("refresh"))
 	})
 }
 

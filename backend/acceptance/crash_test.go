@@ -65,7 +65,8 @@ func TestPluginKilledDuringRefreshes(t *testing.T) {
 				e.write(t, "providers/"+name, map[string]any{
 					"definition": app["definition"], "client_id": app["client_id"], "issuer": app["issuer"],
 					"client_secret": appSecret,
-					"client_auth":   app["client_auth"], "scopes": app["scopes"], "authorize_params": app["authorize_params"],
+					"client_auth":   app["client_auth"], "scopes": app["scopes"],
+					"authorize_params": map[string]string{"prompt": "consent"}, // a read shows its mask
 				})
 			}
 			former := make([]string, crowd)

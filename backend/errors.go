@@ -95,6 +95,9 @@ func gateText(e *gate.Refused) string {
 	switch e.State {
 	case gate.Resting:
 		why = "it asked to be left alone"
+	case gate.Refusing:
+		why = "it refuses the app for several accounts, and is probed until it takes it; if that lasts, an operator " +
+			"corrects it on providers/" + e.Key
 	case gate.Busy:
 		why = "too many requests wait for it"
 	}

@@ -55,6 +55,7 @@ const (
 	Answered                 // it refused this very request, so it is well too
 	Failed                   // it is down, or its answer did not arrive
 	Limited                  // it asked to be left alone
+	AppRefused               // it is well, and refuses the app: another account would hear the same
 )
 
 // ErrClosed is what visitors get once the gate is closed.
@@ -63,7 +64,7 @@ var ErrClosed = errors.New("the engine is shutting down on this node; try again"
 // Refused is why a visitor may not enter.
 type Refused struct {
 	Key   string
-	State State     // Resting, Down or Busy
+	State State     // Resting, Down, Refusing or Busy
 	Until time.Time // not before; zero with Busy
 }
 
@@ -371,12 +372,13 @@ func (g *Gate) Excuses(key, connection string) bool {
 	return d != nil && d.health.excused[connection]
 }
 
-// Lift forgets what is known of a key: an operator changed what it stands for.
+// Lift forgets what speaks against calls of a key: an operator changed what it stands for. Of an app that was refused,
+// one call shows whether it is taken now.
 func (g *Gate) Lift(key string) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if d := g.keys[key]; d != nil {
-		d.health = health{probing: d.health.probing}
+		d.health.lift(g.now())
 	}
 }
 

@@ -10,11 +10,18 @@ const (
 	firstProbe = 15 * time.Second
 	maxProbe   = 5 * time.Minute
 
+	// accountsRefused is how many accounts must see the app refused, and nobody a success between, before that counts
+	// as the app's state.
+	accountsRefused = 2
+
+	firstAppProbe = time.Minute
+	maxAppProbe   = 10 * time.Minute
+
 	// maxRest bounds how long one answer makes a provider rest for all: what was said to one account may not hold for
 	// another. The connection that it was said to waits to the end.
 	maxRest = 5 * time.Minute
 
-	// othersFirst is how long after a rest a probe must come from another account than the one that was limited.
+	// othersFirst is how much longer the account waits that was limited, or whose probe failed: another one is to try.
 	othersFirst = 10 * time.Second
 )
 
@@ -23,10 +30,11 @@ type State string
 
 // The states.
 const (
-	Well    State = ""
-	Resting State = "limited" // it asked to be left alone
-	Down    State = "open"    // it fails for several accounts
-	Busy    State = "busy"    // too many wait for it; only in [Refused]
+	Well     State = ""
+	Resting  State = "limited" // it asked to be left alone
+	Down     State = "open"    // it fails for several accounts
+	Refusing State = "refused" // it refuses the app itself, for several accounts
+	Busy     State = "busy"    // too many wait for it; only in [Refused]
 )
 
 // health is what a key's answers say of it.
@@ -36,45 +44,70 @@ type health struct {
 	restFrom  time.Time // a success of somebody who entered before does not end it
 	restedBy  string    // the account that it was said to
 
-	// While it is down nobody but people enters until the next probe is due; then one at a time.
-	downUntil time.Time         // zero: it is not down
-	probes    int               // that failed since it went down
-	failing   map[string]string // account by connection: those that failed since the last success
+	down    outage
+	refused outage
 
 	probing int // probes inside; more than one when people come
 
-	wellSince time.Time       // when it came back; who failed having entered before says nothing new
-	excused   map[string]bool // connections that failed while it was down, and were not tried since
+	excused map[string]bool // connections that failed in the last outage, which is over, and were not tried since
+}
+
+// outage is how a key fails for several accounts. While it lasts nobody but people enters until the next probe is due;
+// then one at a time, and the accounts take turns.
+type outage struct {
+	until    time.Time         // when the next probe is due; zero: there is none
+	probes   int               // that failed
+	probedBy string            // the account of the last of them
+	failing  map[string]string // account by connection: those that failed since the last success
+	over     time.Time         // when the last one ended; who failed having entered before says nothing new
 }
 
 // refuses says why a visitor may not enter at now, or nil.
 func (h *health) refuses(v Visit, now time.Time) *Refused {
-	refuse := func(s State, until time.Time) *Refused { return &Refused{Key: v.Key, State: s, Until: until} }
-	if !h.restUntil.IsZero() {
-		until := h.restUntil
+	if until := h.restUntil; !until.IsZero() {
 		if v.Account == h.restedBy && v.Class != Person {
 			until = until.Add(othersFirst)
 		}
-		switch {
-		case now.Before(until):
-			return refuse(Resting, until)
-		case h.probing > 0:
-			return refuse(Resting, now.Add(firstProbe))
+		if next := h.next(until, firstProbe, now); !next.IsZero() {
+			return &Refused{Key: v.Key, State: Resting, Until: next}
 		}
 	}
-	if !h.downUntil.IsZero() && v.Class != Person {
-		switch {
-		case now.Before(h.downUntil):
-			return refuse(Down, h.downUntil)
-		case h.probing > 0:
-			return refuse(Down, now.Add(firstProbe))
-		}
+	if v.Class == Person {
+		return nil
+	}
+	if next := h.next(h.down.turnOf(v), firstProbe, now); !next.IsZero() {
+		return &Refused{Key: v.Key, State: Down, Until: next}
+	}
+	if next := h.next(h.refused.turnOf(v), firstAppProbe, now); !next.IsZero() {
+		return &Refused{Key: v.Key, State: Refusing, Until: next}
 	}
 	return nil
 }
 
+// turnOf is when a visitor may be the probe; zero: there is no outage.
+func (o *outage) turnOf(v Visit) time.Time {
+	if !o.until.IsZero() && o.probes > 1 && v.Account == o.probedBy {
+		return o.until.Add(othersFirst)
+	}
+	return o.until
+}
+
+// next is when to come again, if not now: before until, or while another probes. Zero: now.
+func (h *health) next(until time.Time, probe time.Duration, now time.Time) time.Time {
+	switch {
+	case until.IsZero():
+	case now.Before(until):
+		return until
+	case h.probing > 0:
+		return now.Add(probe)
+	}
+	return time.Time{}
+}
+
 // halfOpen reports whether the next call would be a probe.
-func (h *health) halfOpen() bool { return !h.restUntil.IsZero() || !h.downUntil.IsZero() }
+func (h *health) halfOpen() bool {
+	return !h.restUntil.IsZero() || !h.down.until.IsZero() || !h.refused.until.IsZero()
+}
 
 // learn takes the outcome of a call. It gives the connections that failed in an outage that this ended.
 func (h *health) learn(v Visit, entered time.Time, o Outcome, retryAfter time.Duration,
@@ -87,9 +120,17 @@ func (h *health) learn(v Visit, entered time.Time, o Outcome, retryAfter time.Du
 	case Limited:
 		h.rest(v.Account, min(max(retryAfter, time.Second), maxRest), now)
 	case Failed:
-		h.fail(v, entered, now)
+		if !h.restUntil.IsZero() && !now.Before(h.restUntil) { // a probe after the rest failed: the next one waits
+			h.restUntil = now.Add(firstProbe)
+		}
+		h.fail(&h.down, v, entered, now, accountsDown, firstProbe, maxProbe)
+	case AppRefused: // it answers, so it is neither down nor at rest
+		h.endRest(entered, now)
+		recovered = h.end(now, v, &h.down)
+		h.fail(&h.refused, v, entered, now, accountsRefused, firstAppProbe, maxAppProbe)
 	case Succeeded, Answered:
-		recovered = h.succeed(v, entered, now)
+		h.endRest(entered, now)
+		recovered = h.end(now, v, &h.down, &h.refused)
 	}
 	return recovered
 }
@@ -101,60 +142,79 @@ func (h *health) rest(account string, d time.Duration, now time.Time) {
 	}
 }
 
-func (h *health) fail(v Visit, entered, now time.Time) {
-	if !h.restUntil.IsZero() && !now.Before(h.restUntil) { // a probe after the rest failed: the next one waits
-		h.restUntil = now.Add(firstProbe)
+func (h *health) endRest(entered, now time.Time) {
+	if !h.restUntil.IsZero() && !entered.Before(h.restFrom) && !now.Before(h.restUntil) {
+		h.restUntil = time.Time{}
 	}
-	if h.downUntil.IsZero() && (!v.Worked || entered.Before(h.wellSince)) {
+}
+
+func (h *health) fail(o *outage, v Visit, entered, now time.Time, accounts int, first, most time.Duration) {
+	if o.until.IsZero() && (!v.Worked || entered.Before(o.over)) {
 		return // it may never have been right, or belongs to an outage that is over
 	}
-	if h.failing == nil {
-		h.failing = map[string]string{}
+	if o.failing == nil {
+		o.failing = map[string]string{}
 	}
-	h.failing[v.Connection] = v.Account
+	o.failing[v.Connection] = v.Account
 	switch {
-	case h.downUntil.IsZero() && h.accounts() < accountsDown:
-	case h.downUntil.IsZero(), !entered.Before(h.downUntil): // whoever entered before the last probe was due is none
-		h.downUntil = now.Add(min(firstProbe<<min(h.probes, 8), maxProbe))
-		h.probes++
+	case o.until.IsZero() && o.accounts() < accounts:
+	case o.until.IsZero(), !entered.Before(o.until): // whoever entered before the last probe was due is none
+		o.until = now.Add(min(first<<min(o.probes, 8), most))
+		o.probedBy = v.Account
+		o.probes++
 	}
 }
 
 // accounts is how many accounts fail.
-func (h *health) accounts() int {
+func (o *outage) accounts() int {
 	seen := map[string]bool{}
-	for _, account := range h.failing {
+	for _, account := range o.failing {
 		seen[account] = true
 	}
 	return len(seen)
 }
 
-func (h *health) succeed(v Visit, entered, now time.Time) (recovered []string) {
-	if !h.restUntil.IsZero() && !entered.Before(h.restFrom) && !now.Before(h.restUntil) {
-		h.restUntil = time.Time{}
-	}
-	if !h.downUntil.IsZero() {
-		h.wellSince, h.excused = now, map[string]bool{}
-		for connection := range h.failing {
+// end is told that v did not meet what makes these outages.
+func (h *health) end(now time.Time, v Visit, outages ...*outage) (recovered []string) {
+	excused := map[string]bool{}
+	for _, o := range outages {
+		if o.until.IsZero() {
+			*o = outage{over: o.over}
+			continue
+		}
+		for connection := range o.failing {
 			if connection != v.Connection {
-				h.excused[connection] = true
+				excused[connection] = true
 				recovered = append(recovered, connection)
 			}
 		}
+		*o, h.excused = outage{over: now}, excused
 	}
-	h.downUntil, h.probes, h.failing = time.Time{}, 0, nil
 	return recovered
+}
+
+// lift forgets what speaks against calls, since something was corrected. Whether the app is taken now, one probe shows.
+func (h *health) lift(now time.Time) {
+	refused := h.refused
+	if !refused.until.IsZero() {
+		refused.until, refused.probes = now, 0
+	}
+	*h = health{probing: h.probing, refused: refused}
 }
 
 // room is how many calls of the background may be under way, and when to look again.
 func (h *health) room(now time.Time) (places int, until time.Time) {
+	until = h.restUntil
+	for _, o := range []*outage{&h.down, &h.refused} {
+		if o.until.After(until) {
+			until = o.until
+		}
+	}
 	switch {
 	case !h.halfOpen():
 		return Places, time.Time{}
-	case now.Before(h.restUntil):
-		return 0, h.restUntil
-	case now.Before(h.downUntil):
-		return 0, h.downUntil
+	case now.Before(until):
+		return 0, until
 	case h.probing > 0:
 		return 0, time.Time{}
 	}
@@ -165,8 +225,10 @@ func (h *health) state(now time.Time) (State, time.Time) {
 	switch {
 	case now.Before(h.restUntil):
 		return Resting, h.restUntil
-	case !h.downUntil.IsZero():
-		return Down, h.downUntil
+	case !h.down.until.IsZero():
+		return Down, h.down.until
+	case !h.refused.until.IsZero():
+		return Refusing, h.refused.until
 	case !h.restUntil.IsZero():
 		return Resting, h.restUntil
 	}

@@ -76,8 +76,13 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s got no new token of provider %q, nothing was sent: %s", e.Key, e.Provider,
 				e.Why)
 		}
-		return fmt.Sprintf("provider %q refuses the app itself (%s): correct client_id, client_secret or scopes on "+
-			"providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider, e.Key)
+		s := fmt.Sprintf("provider %q refuses the app itself (%s): if that lasts, correct client_id, client_secret, "+
+			"client_auth or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider,
+			e.Key)
+		if !e.Next.IsZero() {
+			s += ", and the next try is at " + e.Next.UTC().Format(time.RFC3339)
+		}
+		return s
 	case Unavailable:
 		s := fmt.Sprintf("provider %q gave no new token for connection %s (%s: %s)", e.Provider, e.Key, e.Class,
 			detail(e.Why, e.Code))
@@ -125,7 +130,7 @@ func detail(why, code string) string {
 func fromAttempt(k store.Key, c *store.Connection) *Error {
 	a := c.Attempt
 	e := &Error{
-		Problem: Unavailable, Key: k, Provider: c.Provider, Class: a.Class, Why: a.Why, Code: a.Code, Next: a.Next,
+		Problem: Unavailable, Key: k, Provider: c.Provider, Class: a.Class, Why: a.Why, Code: a.Code, Next: nextOf(a),
 	}
 	switch a.Class {
 	case providers.Misconfigured:

@@ -139,7 +139,11 @@ func (r *Refresher) leave(pass *gate.Pass, provider string, failure *providers.E
 		r.Logger.Warn("a provider fails for several connections; it is probed until it answers",
 			"provider", provider, "class", string(failure.Class))
 	}
-	return before != gate.Well || after == gate.Down
+	if before != gate.Refusing && after == gate.Refusing {
+		r.Logger.Error("a provider refuses the app for several accounts; it is probed until it takes the app",
+			"provider", provider, "code", failure.Code)
+	}
+	return before != gate.Well || after == gate.Down || after == gate.Refusing
 }
 
 // wanted looks at the connection and reports whether it is still to be renewed; else err says why not. One of another
@@ -190,7 +194,7 @@ func (r *Refresher) forbids(k store.Key, a Answer, forced bool) error {
 // since: that is no reason to wait.
 func (r *Refresher) excused(k store.Key, c *store.Connection) bool {
 	switch c.Attempt.Class {
-	case providers.Transient, providers.Unknown:
+	case providers.Transient, providers.Unknown, providers.Misconfigured:
 		return r.Gate.Excuses(c.Provider, k.String())
 	}
 	return false
@@ -394,6 +398,11 @@ func outcome(e *providers.Error) gate.Outcome {
 		return gate.Limited
 	case providers.Unknown:
 		return gate.Failed
+	case providers.Misconfigured:
+		if e.Status == 0 {
+			return gate.NotSent // what is wrong was found before, and concerns this connection
+		}
+		return gate.AppRefused
 	case providers.Transient:
 		refused := e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized &&
 			e.Status != http.StatusRequestTimeout
@@ -414,6 +423,11 @@ func (r *Refresher) notNow(k store.Key, provider string, err error) error {
 		return &Error{
 			Problem: Unavailable, Key: k, Provider: provider, Class: providers.RateLimited,
 			Why: "the provider asked to be left alone", Next: refused.Until,
+		}
+	case refused.State == gate.Refusing:
+		return &Error{
+			Problem: AppRefused, Key: k, Provider: provider, Class: providers.Misconfigured,
+			Why: "for several accounts", Next: refused.Until,
 		}
 	case refused.State == gate.Down:
 		return &Error{

@@ -25,8 +25,9 @@ const (
 	// they are read.
 	minInterval = 30 * time.Second
 
-	firstBackoff = 2 * time.Second
-	maxBackoff   = 10 * time.Minute // jitter included
+	firstBackoff    = 2 * time.Second
+	firstAppBackoff = time.Minute      // after an app was refused
+	maxBackoff      = 10 * time.Minute // jitter included
 
 	// maxRetrySpread is how far the background spreads the retries of a crowd that was told the same time.
 	maxRetrySpread = time.Minute
@@ -109,7 +110,7 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 	case ahead(g, now):
 		handOver = now
 	}
-	switch next := a.Connection.Attempt.Next; {
+	switch next := nextOf(a.Connection.Attempt); {
 	case !a.renewable(now): // something newer comes when a person does something: nobody knows when
 		handOver = now.Add(a.Terms.Poll)
 	// nothing newer before the next try
@@ -126,8 +127,7 @@ func (a Answer) TTL(now time.Time) (ttl, period time.Duration) {
 // renewable reports whether the engine will renew the token by itself.
 func (a Answer) renewable(now time.Time) bool {
 	status, _ := a.Status(now)
-	return status == store.StatusActive && a.Terms.CanRefresh && !a.Terms.Paused &&
-		a.Connection.Attempt.Class != providers.Misconfigured
+	return status == store.StatusActive && a.Terms.CanRefresh && !a.Terms.Paused
 }
 
 // dueAt is when the background is to renew the connection; zero: never, unless something changes. interrupted tells
@@ -149,10 +149,11 @@ func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time
 	if due.IsZero() || mayTry(at, t.Serial, now) || interrupted && at.Class != providers.RateLimited {
 		return due
 	}
-	if at.Next.IsZero() {
+	next := nextOf(at)
+	if next.IsZero() {
 		return time.Time{}
 	}
-	retry := at.Next.Add(spread(k, min(at.Next.Sub(at.Last)/10, maxRetrySpread)))
+	retry := next.Add(spread(k, min(next.Sub(at.Last)/10, maxRetrySpread)))
 	if retry.After(due) {
 		return retry
 	}
@@ -205,27 +206,33 @@ func spread(k store.Key, most time.Duration) time.Duration {
 	return time.Duration(float64(most) * float64(h.Sum32()) / math.MaxUint32)
 }
 
-// mayTry reports whether the record of failures allows a refresh now. A misconfigured provider rests until somebody
-// changes it. What the engine itself refused to send it may take back for reasons that lie elsewhere, in config say.
+// mayTry reports whether the record of failures allows a refresh now. A write of the provider may have put right what
+// it refused the app for.
 func mayTry(a store.Attempt, providerSerial uint64, now time.Time) bool {
-	switch {
-	case a.Class == "":
+	if a.Class == "" || a.Class == providers.Misconfigured && a.ProviderSerial != providerSerial {
 		return true
-	case a.Class == providers.Misconfigured && a.ProviderSerial != providerSerial:
-		return true
-	case a.Class == providers.Misconfigured && a.Code != providers.CodeNotSent:
-		return false
 	}
-	return !now.Before(a.Next) || now.Before(a.Last) // a failure that is yet to come is from a clock that was wrong
+	return !now.Before(nextOf(a)) || now.Before(a.Last) // a failure that is yet to come is from a clock that was wrong
+}
+
+// nextOf is when the next try may be made. Former releases let a refused app rest until its provider was written.
+func nextOf(a store.Attempt) time.Time {
+	if a.Class == providers.Misconfigured && a.Next.IsZero() {
+		return a.Last.Add(maxBackoff)
+	}
+	return a.Next
 }
 
 // nextTry is when the renewal after this failure may be made. Jitter keeps a crowd from coming back in step; it only
 // adds, and what the provider asked for stands to the second.
 func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
+	first := firstBackoff
 	switch {
-	case e.Class == providers.Rejected, e.Class == providers.Misconfigured && !e.NotSent():
+	case e.Class == providers.Rejected:
 		return time.Time{}
+	case e.Class == providers.Misconfigured && !e.NotSent(): // an incident is over in minutes, and an operator is no quicker
+		first = firstAppBackoff
 	}
-	wait := min(firstBackoff<<min(failures, 9), maxBackoff*2/3)
+	wait := min(first<<min(failures, 9), maxBackoff*2/3)
 	return now.Add(max(wait+rand.N(wait/2), e.RetryAfter))
 }

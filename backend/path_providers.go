@@ -131,8 +131,8 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
-	"circuit": object("Whether the provider is left alone now: its state (limited, open), and until " +
-		"when. Empty when it is not. Any write lifts it."),
+	"circuit": object("Whether the provider is left alone now: its state (limited, open, refused), " +
+		"and until when. Empty when it is not. Any write lifts it."),
 }
 
 func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {

@@ -76,10 +76,10 @@ func TestProviderFaults(t *testing.T) {
 			class: "rejected", reason: "grant_refused",
 		},
 		"refuses the app": {
-			script: respond(401, `{"error":"invalid_client"}`), requests: 1, class: "misconfigured",
+			script: respond(401, `{"error":"invalid_client"}`), requests: 1, class: "misconfigured", rests: 55 * time.Second,
 		},
 		"refuses the app's privilege": {
-			script: respond(400, `{"error":"unauthorized_client"}`), requests: 1, class: "misconfigured",
+			script: respond(400, `{"error":"unauthorized_client"}`), requests: 1, class: "misconfigured", rests: 55 * time.Second,
 		},
 	}
 	services, former := map[string]*service{}, map[string]string{}

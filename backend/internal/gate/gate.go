@@ -50,12 +50,12 @@ type Outcome int
 
 // The outcomes.
 const (
-	NotSent   Outcome = iota // it says nothing
-	Succeeded                // the provider is well
-	Answered                 // it refused this very request, so it is well too
-	Failed                   // it is down, or its answer did not arrive
-	Limited                  // it asked to be left alone
-	AppRefused               // it is well, and refuses the app: another account would hear the same
+	NotSent    Outcome = iota // it says nothing
+	Succeeded                 // the provider is well
+	Answered                  // it refused this very request, so it is well too
+	Failed                    // it is down, or its answer did not arrive
+	Limited                   // it asked to be left alone
+	AppRefused                // it is well, and refuses the app: another account would hear the same
 )
 
 // ErrClosed is what visitors get once the gate is closed.

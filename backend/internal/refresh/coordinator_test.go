@@ -33,10 +33,11 @@ type source struct {
 	window  bool   // whether former is still taken
 	calls   atomic.Int32
 
-	life   time.Duration
-	before func(call int) error                    // before the provider does anything
-	after  func(call int) error                    // after it rotated: the answer is lost when it errs
-	terms  func(*store.Connection, *refresh.Terms) // changes the terms
+	life    time.Duration
+	session time.Duration                           // how long a refresh token may lie unused, and is told to; zero: nothing is told
+	before  func(call int) error                    // before the provider does anything
+	after   func(call int) error                    // after it rotated: the answer is lost when it errs
+	terms   func(*store.Connection, *refresh.Terms) // changes the terms
 }
 
 func (s *source) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
@@ -60,7 +61,8 @@ func (s *source) Refresh(ctx context.Context, c *store.Connection) (*providers.G
 	}
 	s.mu.Lock()
 	used := c.Grant.RefreshToken.Reveal()
-	if used != s.current && (!s.window || used != s.former) {
+	over := s.session > 0 && !c.Grant.RefreshExpires.IsZero() && !time.Now().Before(c.Grant.RefreshExpires)
+	if over || used != s.current && (!s.window || used != s.former) {
 		s.mu.Unlock()
 		return nil, &providers.Error{
 			Class: providers.Rejected, Step: "refresh", Code: "invalid_grant", Reason: "invalid_grant",
@@ -70,6 +72,9 @@ func (s *source) Refresh(ctx context.Context, c *store.Connection) (*providers.G
 	g := *c.Grant
 	g.RefreshToken, g.AccessToken = providers.NewSecret(s.current), providers.NewSecret(fmt.Sprintf("access-%d", call))
 	g.Issued, g.Expires = time.Now(), time.Now().Add(s.life)
+	if s.session > 0 {
+		g.RefreshExpires = time.Now().Add(s.session)
+	}
 	s.mu.Unlock()
 	if s.after != nil {
 		if err := s.after(call); err != nil {

@@ -176,8 +176,9 @@ func renewAt(k store.Key, g *providers.Grant, t Terms) (due time.Time) {
 	if t.Idle > 0 {
 		due = earlier(due, g.Issued.Add(t.Idle-t.Idle/5-spread(k, t.Idle/20)))
 	}
-	if life := g.RefreshExpires.Sub(g.Issued); !g.RefreshExpires.IsZero() && life > time.Hour {
-		// A provider that does not renew this date makes each such refresh fall nearer to it; the hour ends that.
+	if life := g.RefreshExpires.Sub(g.Issued); !g.RefreshExpires.IsZero() && life > minInterval {
+		// A provider that does not renew this date makes each such refresh fall nearer to it: a handful, as each leaves
+		// a fifth of the rest.
 		due = earlier(due, g.RefreshExpires.Add(-life/5-spread(k, life/20)))
 	}
 	least := t.MinAge

@@ -111,7 +111,18 @@ func TestDue(t *testing.T) {
 		time.Sleep(day + time.Minute)
 		require.EqualValues(t, 1, b.source.calls.Load())
 		time.Sleep(10 * day)
-		require.EqualValues(t, 4, b.source.calls.Load(), "the last with less than an hour to go")
+		require.EqualValues(t, 7, b.source.calls.Load(), "each leaves a fifth of the rest, down to half a minute")
+	})
+	bubble(t, "a session that ends a minute after it was used is kept alive", func(t *testing.T) {
+		b := given(t, 2*time.Minute)
+		b.source.life, b.source.session = 2*time.Minute, time.Minute
+		b.edit(t, func(c *store.Connection) { c.Grant.RefreshExpires = time.Now().Add(time.Minute) })
+		work(t, b)
+		for range 60 {
+			time.Sleep(time.Minute)
+			require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		}
+		require.InDelta(t, 75, b.source.calls.Load(), 5, "before four fifths of the minute are over")
 	})
 }
 

@@ -141,6 +141,7 @@ func (b *backend) build() {
 	b.connectionTasks = []connectionTask{
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
+		{b.erasureDue, b.runErasure},
 	}
 }
 

@@ -14,6 +14,7 @@ type intent struct {
 	out        bool // a request may be on its way
 	answered   bool // what came of it is known: one that storage has all the same casts no doubt
 	found      bool // a former process left it
+	time       time.Time
 }
 
 // ErrChanged is why an intent is not stored: the credential that was about to be spent is no longer the connection's.
@@ -26,7 +27,7 @@ func (r *Repository) Abandon(k store.Key, generation uint64) {
 	_ = s.lock(context.Background())
 	defer s.unlock()
 	if known := s.openIntent(); known != nil && known.out && known.generation == generation {
-		s.setIntent(&intent{generation: generation, found: true})
+		s.setIntent(&intent{generation: generation, found: true, time: known.time})
 	}
 }
 
@@ -54,7 +55,7 @@ func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
 	former := s.openIntent()
 	answered := former != nil && former.answered && former.generation == generation
 	doubt = (err != nil || open != nil && open.Generation >= generation) && !answered
-	s.setIntent(&intent{generation: generation, out: true})
+	s.setIntent(&intent{generation: generation, out: true, time: now})
 	if err := r.o.Store.PutIntent(ctx, k, &store.Intent{
 		Key: k.String(), Generation: generation, Time: now,
 	}); err != nil {
@@ -123,17 +124,17 @@ func (r *Repository) Spending(k store.Key) bool {
 
 // Interrupted reports whether a former process left an intent for the connection, and nobody has taken it up yet.
 func (r *Repository) Interrupted(k store.Key) bool {
-	_, open := r.InterruptedGeneration(k)
+	_, _, open := r.Interruption(k)
 	return open
 }
 
-// InterruptedGeneration is Interrupted, and tells which grant the intent is for.
-func (r *Repository) InterruptedGeneration(k store.Key) (generation uint64, open bool) {
+// Interruption is Interrupted, and tells which grant the intent is for and when it was stored.
+func (r *Repository) Interruption(k store.Key) (generation uint64, at time.Time, open bool) {
 	i := r.peek(k)
 	if i == nil || !i.found {
-		return 0, false
+		return 0, at, false
 	}
-	return i.generation, true
+	return i.generation, i.time, true
 }
 
 // Recover reads the intents that a former process left and gives the connections that they belong to; see Interrupted.
@@ -165,7 +166,7 @@ func (r *Repository) Recover(ctx context.Context) (found []store.Key, failed err
 		s := r.acquire(k)
 		s.mu.Lock()
 		if s.intent == nil {
-			s.intent = &intent{generation: i.Generation, found: true}
+			s.intent = &intent{generation: i.Generation, found: true, time: i.Time}
 		}
 		s.mu.Unlock()
 		r.release(s)

@@ -36,6 +36,16 @@ type Error struct {
 	Next     time.Time       // with Unavailable: the next try
 	HasKey   bool            // with NeedsReconnect: it holds a key, which nobody consents to
 	cause    error           // with StorageRefuses; not for callers
+
+	MayBeTried bool // with NeedsReconnect: a person may have the refused grant tried once more
+}
+
+// needsReconnect is the error of a connection that a person must see to.
+func needsReconnect(k store.Key, c *store.Connection, reason store.Reason) *Error {
+	return &Error{
+		Problem: NeedsReconnect, Key: k, Provider: c.Provider, Reason: reason, HasKey: c.Grant == nil,
+		MayBeTried: reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero(),
+	}
 }
 
 // Unwrap gives what storage said, where it is the cause. It is not for callers: it may name files.
@@ -66,8 +76,12 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s needs its key again (%s): %s; write it to connections/%s", e.Key,
 				e.Reason, explain(e.Reason), e.Key)
 		}
-		return fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key,
+		s := fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key,
 			e.Reason, explain(e.Reason), e.Key)
+		if e.MayBeTried {
+			s += fmt.Sprintf(", or, if that was an incident of the provider, have it tried once more by refresh/%s", e.Key)
+		}
+		return s
 	case Expired:
 		return fmt.Sprintf("the token of connection %s has expired and the provider gave nothing to refresh it "+
 			"with: start a flow with auth-code-url/%s", e.Key, e.Key)
@@ -136,7 +150,7 @@ func fromAttempt(k store.Key, c *store.Connection) *Error {
 	case providers.Misconfigured:
 		e.Problem = AppRefused
 	case providers.Rejected:
-		e.Problem, e.Reason = NeedsReconnect, c.Refused.Reason
+		return needsReconnect(k, c, c.Refused.Reason)
 	}
 	return e
 }

@@ -191,8 +191,8 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	switch {
 	case status == store.StatusDisabled:
 		return false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
-	case status == store.StatusNeedsReconnect:
-		return false, &Error{Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason}
+	case status == store.StatusNeedsReconnect && !a.mayTryRefused(now):
+		return false, needsReconnect(k, conn, reason)
 	case conn.Grant == nil:
 		return false, &Error{
 			Problem: NotRefreshable, Key: k,

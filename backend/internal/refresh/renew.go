@@ -162,9 +162,10 @@ func (r *Refresher) wanted(ctx context.Context, k store.Key, n *renewal) (a Answ
 	case store.StatusDisabled:
 		return a, false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
 	case store.StatusNeedsReconnect:
-		return a, false, &Error{
-			Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil,
+		if n.forced && a.mayTryRefused(r.Now()) {
+			break
 		}
+		return a, false, needsReconnect(k, conn, reason)
 	}
 	err = r.forbids(k, a, n.forced)
 	return a, err == nil, err

@@ -29,6 +29,13 @@ func (t Terms) Status(c *store.Connection, now time.Time) (store.Status, store.R
 	return f.Status(t.Fingerprint, now)
 }
 
+// mayTryRefused reports whether a grant that the provider refused may be tried once more, because a person asks or such
+// a try was cut off.
+func (a Answer) mayTryRefused(now time.Time) bool {
+	status, reason := a.Status(now)
+	return status == store.StatusNeedsReconnect && reason.MayBeTried() && a.Terms.CanRefresh
+}
+
 // judge says what the credential needs, or why it is not handed out. why goes with renewFirst. It adds the warnings
 // that go out with the credential.
 func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need, why string, err error) {
@@ -41,9 +48,7 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	case store.StatusExpired:
 		return nothing, "", &Error{Problem: Expired, Key: k, Provider: conn.Provider}
 	case store.StatusNeedsReconnect:
-		err := &Error{
-			Problem: NeedsReconnect, Key: k, Provider: conn.Provider, Reason: reason, HasKey: conn.Grant == nil,
-		}
+		err := needsReconnect(k, conn, reason)
 		if at == dead || conn.Grant == nil {
 			return nothing, "", err
 		}

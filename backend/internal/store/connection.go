@@ -252,8 +252,23 @@ func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 		case c.lainIdle(f.Idle, now):
 			reason = ReasonIdleLimit
 		}
-		c.Refused = Refusal{reason, now}
+		since := now
+		if c.Refused.Reason != "" { // it was tried once more
+			since = c.Refused.Time
+		}
+		c.Refused = Refusal{reason, since}
 	}
+}
+
+// EraseRefused forgets the refresh token of a grant that the provider refuses, and reports whether there was one.
+func (c *Connection) EraseRefused() bool {
+	if !c.Refused.Reason.MayBeTried() || c.Grant == nil || c.Grant.RefreshToken.IsZero() {
+		return false
+	}
+	g := *c.Grant
+	g.RefreshToken = providers.Secret{}
+	c.Grant = &g
+	return true
 }
 
 // lainIdle reports whether the grant was left unused until it died by the provider's own rule.

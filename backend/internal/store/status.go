@@ -33,6 +33,12 @@ const (
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 )
 
+// MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been the
+// provider's incident.
+func (r Reason) MayBeTried() bool {
+	return r == ReasonGrantRefused || r == ReasonOutcomeUnknown || r == ReasonIdleLimit
+}
+
 // Facts are all that a connection's status depends on. Each is stored where it belongs and none wipes another: what is
 // switched on again, or points to its provider again, is found as it was.
 type Facts struct {

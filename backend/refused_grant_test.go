@@ -1,0 +1,67 @@
+package backend
+
+import (
+	"net/http"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
+)
+
+// A refused grant is tried once more by hand, for a week; after that its refresh token is erased, and nothing else.
+func TestRefusedGrant(t *testing.T) {
+	refusal := providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`)
+	each(t, func(t *testing.T, f *fixture) {
+		for _, path := range []string{"healed", "dead"} {
+			f.connect(t, path)
+			f.Advance(time.Minute)
+			f.provider.Next(providers.StepRefresh, refusal)
+			f.Write("refresh/"+path, nil).Refused(t, http.StatusConflict, "grant_refused", "refresh/org/default/"+path)
+			require.Equal(t, "needs_reconnect", f.Read("connections/"+path, nil).OK(t)["status"])
+		}
+		f.Advance(time.Minute)
+		assert.Equal(t, "active", f.Write("refresh/healed", nil).OK(t)["status"])
+		token := func() string {
+			c, err := store.New(f.Storage).Connection(t.Context(), aKey("dead"))
+			require.NoError(t, err)
+			assert.NotEmpty(t, c.Grant.AccessToken.Reveal())
+			assert.NotEmpty(t, c.Account.ID)
+			return c.Grant.RefreshToken.Reveal()
+		}
+		f.Advance(7*24*time.Hour - 5*time.Minute)
+		f.periodic(t)
+		require.NotEmpty(t, token())
+		f.Advance(5 * time.Minute)
+		require.Eventually(t, func() bool {
+			f.periodic(t)
+			return token() == ""
+		}, 10*time.Second, time.Millisecond)
+		f.Write("refresh/dead", nil).Refused(t, http.StatusConflict, "grant_refused")
+		made := f.connect(t, "dead")
+		assert.Equal(t, "active", made["status"])
+	})
+}
+
+// While refreshing is paused nothing is erased.
+func TestRefusedGrantWhilePaused(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.connect(t, "x")
+	f.Advance(time.Minute)
+	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`))
+	f.Write("refresh/x", nil).Refused(t, http.StatusConflict)
+	f.Write("config", map[string]any{"refresh_paused": true}).OK(t)
+	f.Advance(30 * 24 * time.Hour)
+	c, _, err := f.engine().connections.Get(t.Context(), aKey("x"))
+	require.NoError(t, err)
+	terms, err := f.engine().Terms(t.Context(), aKey("x"), c)
+	require.NoError(t, err)
+	assert.Zero(t, f.engine().erasureDue(aKey("x"), c, terms))
+	terms.Paused = false
+	assert.NotZero(t, f.engine().erasureDue(aKey("x"), c, terms))
+}

@@ -46,4 +46,7 @@ success, a failure within the last five that failure, and a refresh under way is
 joined: nobody can make the engine hammer a provider. The backoff of earlier failures
 does not hold it back, but what the provider asked for (Retry-After) does, and so does
 the least age of a token that its definition tells.
+
+A grant that the provider refused is tried once more, for a week after that: the
+refusal may have been an incident. A success makes the connection active.
 `

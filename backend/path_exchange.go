@@ -416,7 +416,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 			if why := p.refuses(c, grant, x.otherAccount); why != "" {
 				return nil, conflict("%s", why)
 			}
-			c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.now())
+			c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.connections.Spending(k), b.now())
 			if err == nil && x.otherAccount && grant.Account.ID == "" {
 				c.Account = store.Account{} // it may be anybody's now
 			}
@@ -498,7 +498,7 @@ func otherAccount(before store.Account, now providers.Account, pinned string) st
 
 // adoptFlow is the change that a finished flow makes. A reconnect keeps path, label, tags and who may use it.
 func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who caller, p *configured, g *providers.Grant,
-	now time.Time,
+	spending bool, now time.Time,
 ) (*store.Connection, error) {
 	switch {
 	case c != nil && c.Provider != f.Provider:
@@ -519,7 +519,7 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		c.RequiredScopes = f.RequiredScopes
 	}
 	c.Kind, c.Inputs, c.FlowID, c.SetBy = f.Kind, f.Inputs, f.ID, who.setter()
-	c.Adopt(g, p.fingerprint, now)
+	c.AdoptConsent(g, spending, p.fingerprint, now)
 	who.adopts(k, c)
 	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
 	return c, nil

@@ -65,3 +65,19 @@ func TestRefusedGrantWhilePaused(t *testing.T) {
 	terms.Paused = false
 	assert.NotZero(t, f.engine().erasureDue(aKey("x"), c, terms))
 }
+
+// Many providers give a refresh token at the first consent only. A reconnect of the same account keeps it.
+func TestReconnectWithoutARefreshToken(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "x")
+		f.provider.Next(providers.StepToken, providertest.Respond(http.StatusOK,
+			`{"access_token":"second","token_type":"bearer","expires_in":3600,"scope":"read write"}`))
+		f.account(f.accountOf(t, "x"))
+		r := f.Write("exchange", f.own(t, "x", nil))
+		assert.Equal(t, true, r.OK(t)["refreshable"])
+		assert.Empty(t, r.Warnings)
+		assert.Equal(t, "second", f.token(t, "x"))
+		f.Advance(2 * time.Hour)
+		assert.True(t, f.provider.Alive(f.token(t, "x").(string)))
+	})
+}

@@ -134,6 +134,48 @@ func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
 	c.credentialChanged(now)
 }
 
+// AdoptConsent is Adopt for what a person's consent brought. What its answer does not tell is not forgotten where it is
+// the same account's at the same provider: many give a refresh token at the first consent only. spending tells that the
+// former one may be on its way to the provider: it is worth nothing then.
+func (c *Connection) AdoptConsent(g *providers.Grant, spending bool, pinned string, now time.Time) {
+	former := c.Grant
+	same := former != nil && c.Pinned == pinned && c.Account.Pinned == pinned && c.Account.ID != "" &&
+		c.Account.ID == g.Account.ID
+	if same {
+		merged := *g
+		merged.Config, merged.SecretConfig = overlaid(former.Config, g.Config), overlaid(former.SecretConfig, g.SecretConfig)
+		if merged.HardLimit.IsZero() && !reached(former.HardLimit, now) {
+			merged.HardLimit = former.HardLimit
+		}
+		if g.RefreshToken.IsZero() && !spending && c.refreshTokenIsGood(now) && within(former.Scopes, g.Scopes) {
+			merged.RefreshToken, merged.RefreshExpires = former.RefreshToken, former.RefreshExpires
+		}
+		g = &merged
+	}
+	c.Adopt(g, pinned, now)
+}
+
+// refreshTokenIsGood reports whether nothing is known to speak against the refresh token.
+func (c *Connection) refreshTokenIsGood(now time.Time) bool {
+	return c.Refused.Reason == "" && !c.Attempt.Unknown && !reached(c.Grant.HardLimit, now) &&
+		!reached(c.Grant.RefreshExpires, now)
+}
+
+// within reports whether all scopes are among those granted.
+func within(scopes, granted []string) bool {
+	return !slices.ContainsFunc(scopes, func(s string) bool { return !slices.Contains(granted, s) })
+}
+
+// overlaid is more laid over base; nil when there is nothing.
+func overlaid[V any](base, more map[string]V) map[string]V {
+	if len(base) == 0 {
+		return more
+	}
+	out := maps.Clone(base)
+	maps.Copy(out, more)
+	return out
+}
+
 // AdoptImport is Adopt for tokens obtained elsewhere: they may be anybody's.
 func (c *Connection) AdoptImport(g *providers.Grant, pinned string, now time.Time) {
 	c.Account = Account{}

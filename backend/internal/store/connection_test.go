@@ -418,3 +418,62 @@ func TestPrivacyOfAConnection(t *testing.T) {
 		assert.False(t, (&Connection{}).Over(adopted.Credential).Private)
 	})
 }
+
+// What a second consent of the same account does not tell is not forgotten; nothing goes from one account to another.
+func TestAdoptConsent(t *testing.T) {
+	grant := func(account, refresh string, scopes ...string) *providers.Grant {
+		g := grantOf("access", refresh)
+		g.Scopes, g.Account = scopes, providers.Account{ID: account}
+		return g
+	}
+	nothing := func(*Connection) {}
+	for name, c := range map[string]struct {
+		since    func(*Connection)
+		g        *providers.Grant
+		spending bool
+		pinned   string
+		refresh  string
+		captures bool
+	}{
+		"the same account":       {nothing, grant("1", "", "a", "b"), false, "pin", "former", true},
+		"with more scopes":       {nothing, grant("1", "", "a", "b", "c"), false, "pin", "former", true},
+		"with fewer scopes":      {nothing, grant("1", "", "a"), false, "pin", "", true},
+		"with one of its own":    {nothing, grant("1", "new", "a", "b"), false, "pin", "new", true},
+		"another account":        {nothing, grant("2", "", "a", "b"), false, "pin", "", false},
+		"an account not learned": {nothing, grant("", "", "a", "b"), false, "pin", "", false},
+		"another provider":       {nothing, grant("1", "", "a", "b"), false, "pin2", "", false},
+		"while it is spent":      {nothing, grant("1", "", "a", "b"), true, "pin", "", true},
+		"refused": {
+			func(c *Connection) { c.RefreshFailed(rejected, noon) }, grant("1", "", "a", "b"), false, "pin", "", true,
+		},
+		"an answer was lost": {
+			func(c *Connection) {
+				c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Unknown}, Lost: true}, noon)
+			}, grant("1", "", "a", "b"), false, "pin", "", true,
+		},
+		"its consent has run out": {
+			func(c *Connection) { c.Grant.HardLimit = noon }, grant("1", "", "a", "b"), false, "pin", "", true,
+		},
+		"it has died": {
+			func(c *Connection) { c.Grant.RefreshExpires = noon }, grant("1", "", "a", "b"), false, "pin", "", true,
+		},
+		"a failure that passes": {
+			func(c *Connection) { c.RefreshFailed(transient, noon) }, grant("1", "", "a", "b"), false, "pin", "former", true,
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			conn := &Connection{Provider: "acme"}
+			first := grant("1", "former", "a", "b")
+			first.Config = map[string]string{"site": "one", "plan": "old"}
+			conn.Adopt(first, "pin", noon.Add(-time.Hour))
+			c.since(conn)
+			c.g.Config = map[string]string{"plan": "new"}
+			conn.AdoptConsent(c.g, c.spending, c.pinned, noon)
+			assert.Equal(t, c.refresh, conn.Grant.RefreshToken.Reveal())
+			assert.Equal(t, "new", conn.Grant.Config["plan"])
+			assert.Equal(t, c.captures, conn.Grant.Config["site"] == "one")
+			assert.Equal(t, StatusActive, status(conn, noon))
+			assert.NotContains(t, c.g.Config, "site", "what the caller has is not changed")
+		})
+	}
+}

@@ -100,7 +100,8 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	if err != nil {
 		return neutral, err
 	}
-	denied := values["error"] != ""
+	// error_code alone is how some services say it.
+	denied := values["error"] != "" || code == "" && values["error_code"] != ""
 	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint ||
 		f.Parked != nil || f.Claimed != "" || f.Outcome != nil || code == "" && !denied {
 		return neutral, nil
@@ -125,6 +126,20 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	return b.parkedPage(req, f, p), nil
 }
 
+// withoutRepeats gives what a browser brought without the declared parameters, when one of them came more than once: it
+// must not be said which of two is meant. The answer is a page, and not the framework's words.
+func (b *backend) withoutRepeats(req *logical.Request) *logical.Request {
+	if !strings.HasPrefix(req.Path, "callback/") {
+		return req
+	}
+	if field, _ := b.wrongType(req); field == "" {
+		return req
+	}
+	cut := *req
+	cut.Data = nil
+	return &cut
+}
+
 // callbackValues reads every parameter as a text; false when one is nothing a provider would send.
 func callbackValues(d *framework.FieldData) (map[string]string, bool) {
 	if len(d.Raw) > maxCallbackValues {
@@ -132,6 +147,10 @@ func callbackValues(d *framework.FieldData) (map[string]string, bool) {
 	}
 	values, size := map[string]string{}, 0
 	for name, raw := range d.Raw {
+		switch raw.(type) {
+		case []any, []string: // sent twice, so it counts as missing (RFC 6749 section 4.1.2)
+			continue
+		}
 		v, err := scalar(name, raw)
 		if err != nil || len(v) > maxCallbackValue || len(name) > maxCallbackName {
 			return nil, false

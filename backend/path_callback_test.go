@@ -151,7 +151,7 @@ func TestCallbackDenied(t *testing.T) {
 func TestCallbackByPost(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		back := f.provider.Consent(t, f.start(t, "slack", nil)["url"].(string))
-		odd := f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"], "x": []any{"a"}},
+		odd := f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"], "x": map[string]any{"a": 1}},
 			testenv.Nobody)
 		assert.Equal(t, neutral(t), page(t, odd))
 		shown := page(t, f.Write("callback/acme", map[string]any{"state": back["state"], "code": back["code"]},
@@ -414,5 +414,40 @@ func TestCallbackOfUnknownProviders(t *testing.T) {
 		f.Env = here
 		f.System.SetReplication(0) // it leads again
 		assert.NotEqual(t, neutral(t), f.callback(t, "third", back))
+	})
+}
+
+// What browsers and services bring that the standard does not know, or brought twice.
+func TestOddCallbacks(t *testing.T) {
+	twice := []any{"one", "two"}
+	each(t, func(t *testing.T, f *fixture) {
+		for name, c := range map[string]struct {
+			data   map[string]any
+			parked bool
+			denied bool
+		}{
+			"an unknown parameter twice": {map[string]any{"code": "c1", "utm": twice}, true, false},
+			"the code twice":             {map[string]any{"code": twice}, false, false},
+			"the code twice, as bytes":   {map[string]any{"code": []string{"a", "b"}}, false, false},
+			"the state twice":            {map[string]any{"code": "c2", "state": twice}, false, false},
+			"the issuer twice":           {map[string]any{"code": "c3", "iss": twice}, false, false},
+			"error_code without error":   {map[string]any{"error_code": "1349", "error_message": "no"}, true, true},
+			"error_code beside a code":   {map[string]any{"code": "c4", "error_code": "0"}, true, false},
+		} {
+			flow := f.start(t, "slack", nil)
+			data := with(map[string]any{"state": query(t, flow["url"].(string), "state")}, c.data)
+			shown := page(t, f.Read("callback/acme", data, testenv.Nobody))
+			assert.Equal(t, c.parked, shown != neutral(t), name)
+			r := f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": "AAAA-AAAA"})
+			switch {
+			case c.denied:
+				assert.Contains(t, r.Text, "said no", name)
+			case c.parked:
+				assert.Contains(t, r.Text, "does not match", name)
+			default:
+				assert.Contains(t, r.Text, "authorization_pending", name)
+			}
+			f.Advance(time.Hour)
+		}
 	})
 }

@@ -13,7 +13,7 @@ import (
 // HandleRequest refuses values of a wrong type before the framework does: its error quotes them, and they may be
 // secret. So it does with those that are too large, or hold what no such field may; see fieldLimits.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
-	req = b.withoutRepeats(req)
+	req = cutLineEnds(b.withoutRepeats(req))
 	if field, want := b.wrongType(req); field != "" {
 		return b.toVault(req, badRequest("field %q has a value of the wrong type: give a %s", field, want))
 	}

@@ -29,6 +29,7 @@ const (
 	anyText   characters = iota
 	oneLine              // no control characters
 	forPeople            // nor what moves or hides the text around it
+	visible              // VSCHAR of RFC 6749, appendix A
 )
 
 const kB = 1 << 10
@@ -43,9 +44,9 @@ var fieldLimits = map[string]limit{
 	"required_scopes": {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 	"allowed_scopes":  {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 
-	"access_token":  {each: 64 * kB, chars: oneLine}, // as much as a provider's answer may bring
-	"refresh_token": {each: 64 * kB, chars: oneLine},
-	"client_secret": {each: 8 * kB, chars: oneLine},
+	"access_token":  {each: 64 * kB, chars: visible}, // as much as a provider's answer may bring
+	"refresh_token": {each: 64 * kB, chars: visible},
+	"client_secret": {each: 8 * kB, chars: visible},
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
 	"endpoints":        {items: 32, each: 2 * kB, total: 16 * kB},
@@ -60,6 +61,22 @@ var fieldLimits = map[string]limit{
 }
 
 var otherFields = limit{items: 100, each: 2 * kB, total: 16 * kB}
+
+// cutLineEnds takes the line's end off secrets that were read from a file, as client_secret=@file does: such a secret can
+// hold none (RFC 6749, appendix A), and the service's refusal would be put down to the app or to the person.
+func cutLineEnds(req *logical.Request) *logical.Request {
+	for name, bounds := range fieldLimits {
+		v, ok := req.Data[name].(string)
+		cut, ended := strings.CutSuffix(v, "\n")
+		if cut = strings.TrimSuffix(cut, "\r"); ok && ended && bounds.chars == visible {
+			changed := *req
+			changed.Data = maps.Clone(req.Data)
+			changed.Data[name] = cut
+			req = &changed
+		}
+	}
+	return req
+}
 
 // checkFields refuses what a field of the request's path may not hold, before any handler sees it. What the browser
 // brings to the callback is bounded there: whoever sends too much gets the neutral page.
@@ -139,6 +156,8 @@ func (l limit) text(what, text string) error {
 	case strings.ContainsFunc(text, unicode.IsControl):
 		return badRequest("%s holds a line break or another control character: was it copied with the line's end?",
 			what)
+	case l.chars == visible && strings.ContainsFunc(text, func(r rune) bool { return r < 0x20 || r > 0x7e }):
+		return badRequest("%s holds a character that none may have (RFC 6749, appendix A): copy it anew", what)
 	case l.chars == forPeople && strings.ContainsFunc(text, misleads):
 		return badRequest("%s holds a character that breaks lines or changes the direction of text", what)
 	}

@@ -82,6 +82,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"account":           object("Whose account it is at the provider: id, label, email."),
 	"scopes":            strs("Scopes granted."),
 	"required_scopes":   strs("Scopes required."),
+	"token_type":        str("The provider's own word for the type of the token; creds tells how it is sent."),
 	"missing_scopes":    strs("Scopes required and not granted."),
 	"surplus_scopes":    strs("Scopes granted beyond the provider's allowed_scopes."),
 	"connection_config": object("Further public values that came with the grant."),
@@ -182,6 +183,7 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 			"account": map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
 			"scopes":  list(g.Scopes), "connection_config": orEmpty(g.Config), "expire_time": rfc3339(g.Expires),
 			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh, "surplus_scopes": []string{},
+			"token_type": g.TokenType,
 		})
 		if p != nil {
 			data["surplus_scopes"] = list(p.surplus(g.Scopes))

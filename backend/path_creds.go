@@ -34,7 +34,7 @@ func (b *backend) pathCreds() []*framework.Path {
 
 var credsSchema = map[string]*framework.FieldSchema{
 	"access_token":        secret(str("The access token. Key connections answer their own fields instead.")),
-	"token_type":          str("How the token is sent; Bearer unless the provider says otherwise."),
+	"token_type":          str("How the token is sent: Bearer (RFC 6750), DPoP, or what the definition says."),
 	"expire_time":         str("When the access token expires (RFC 3339); empty when it does not."),
 	"scopes":              strs("Scopes granted."),
 	"provider":            required(str("Provider of the connection.")),
@@ -85,9 +85,16 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 	ttl, period := a.TTL(b.now())
 	config := map[string]string{}
 	data := map[string]any{}
+	p, err := b.provider(ctx, conn.Provider)
+	if err != nil {
+		return nil, err
+	}
 	if g := conn.Grant; g != nil {
 		data["access_token"] = g.AccessToken.Reveal()
-		data["token_type"] = orDefault(g.TokenType, "Bearer")
+		data["token_type"] = "Bearer"
+		if p != nil {
+			data["token_type"] = p.app.Definition.TokenScheme(g.TokenType)
+		}
 		data["expire_time"] = rfc3339(g.Expires)
 		data["scopes"] = list(g.Scopes)
 		for name, v := range g.Config {
@@ -97,10 +104,6 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 			config[name] = v.Reveal()
 		}
 	} else {
-		p, err := b.provider(ctx, conn.Provider)
-		if err != nil {
-			return nil, err
-		}
 		for name, v := range keyFields(p, conn) {
 			data[name] = v
 		}

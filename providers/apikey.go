@@ -127,6 +127,27 @@ func (f KeyField) setBy() string {
 	return f.SetBy
 }
 
+// checkPasted refuses what comes along when a secret is copied from a page, a chat or a shell, and is no part of it.
+func (f KeyField) checkPasted(value string) error {
+	bare := strings.Trim(value, `"'`+"`“”‘’")
+	quoted := value != "" && len(value)-len(bare) >= 2 && !strings.HasPrefix(value, bare)
+	password := strings.Contains(f.Name, "password") // which may hold anything
+	switch {
+	case strings.ContainsFunc(value, unseen):
+		return fmt.Errorf("field %q holds a character that cannot be seen: copy it anew, or type it", f.Name)
+	case strings.TrimSpace(value) != value:
+		return fmt.Errorf("field %q begins or ends with a blank, was it copied with it?", f.Name)
+	case quoted && !password:
+		return fmt.Errorf("field %q stands in quotation marks: write it without", f.Name)
+	case len(value) > 7 && strings.EqualFold(value[:7], "bearer ") && !password:
+		return fmt.Errorf("field %q begins with the word Bearer: write what stands behind it", f.Name)
+	}
+	return nil
+}
+
+// unseen are characters of no width, byte order marks, and blanks that are no blank to a service.
+func unseen(r rune) bool { return unicode.Is(unicode.Cf, r) || r != ' ' && unicode.Is(unicode.Zs, r) }
+
 // checkText refuses what no header, form or PEM file could carry.
 func (f KeyField) checkText(value string) error {
 	control := func(r rune) bool {
@@ -140,6 +161,8 @@ func (f KeyField) checkText(value string) error {
 	case strings.ContainsFunc(value, control):
 		return fmt.Errorf("field %q holds a line break or another control character, was it copied "+
 			"with the line's end?", f.Name)
+	case f.Secret && !f.Multiline:
+		return f.checkPasted(value)
 	}
 	return nil
 }

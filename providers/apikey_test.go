@@ -139,3 +139,26 @@ func TestSecretFields(t *testing.T) {
 	assert.False(t, d.IsSecretField("project"))
 	assert.False(t, (&Definition{}).IsSecretField("api_key"))
 }
+
+// What comes along when a key is copied, in every definition.
+func TestPastedKeys(t *testing.T) {
+	field := KeyField{Name: "api_key", Secret: true}
+	for value, want := range map[string]string{
+		"key": "", "a key": "", "it's": "", `say "x" twice`: "", "bearer": "", "Bearerkey": "",
+		" key": "blank", "key ": "blank", "key\u200b": "cannot be seen", "\ufeffkey": "cannot be seen",
+		"key\u00a0": "cannot be seen", "\u2009key": "cannot be seen",
+		`"key"`: "quotation", "'key'": "quotation", "“key”": "quotation", "`key`": "quotation",
+		"Bearer key": "word Bearer", "bearer key": "word Bearer",
+	} {
+		err := field.checkText(value)
+		if want == "" {
+			assert.NoError(t, err, value)
+		} else {
+			assert.ErrorContains(t, err, want, value)
+			assert.NotContains(t, err.Error(), value)
+		}
+	}
+	for _, f := range []KeyField{{Name: "password", Secret: true}, {Name: "site"}, {Name: "k", Secret: true, Multiline: true}} {
+		assert.NoError(t, f.checkText(`"key"`), "what may hold quotes")
+	}
+}

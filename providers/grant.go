@@ -1,6 +1,9 @@
 package providers
 
-import "time"
+import (
+	"strings"
+	"time"
+)
 
 // Kind is how a credential is obtained.
 type Kind string
@@ -54,4 +57,19 @@ type Account struct {
 	ID    string
 	Label string
 	Email string
+}
+
+// TokenScheme is how the access token is sent (RFC 6750, RFC 9449), whatever word the provider has for its type: many
+// say user, bot or jwt-bearer.
+func (d *Definition) TokenScheme(word string) string {
+	if d.Send != nil {
+		header := string(d.Send.Headers["Authorization"])
+		if scheme, rest, ok := strings.Cut(header, " "); ok && strings.Contains(rest, "{access_token}") {
+			return scheme
+		}
+	}
+	if strings.EqualFold(word, "DPoP") {
+		return "DPoP"
+	}
+	return "Bearer"
 }

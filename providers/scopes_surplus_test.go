@@ -56,3 +56,16 @@ func TestSurplusWordsOfADefinition(t *testing.T) {
 		})
 	}
 }
+
+func TestTokenScheme(t *testing.T) {
+	plain, own := &Definition{}, &Definition{Send: &Send{Headers: map[string]Template{
+		"Authorization": "Zoho-oauthtoken {access_token}",
+	}}}
+	for word, want := range map[string]string{
+		"": "Bearer", "bearer": "Bearer", "Bearer": "Bearer", "user": "Bearer", "bot": "Bearer",
+		"User Access Token": "Bearer", "jwt-bearer": "Bearer", "DPoP": "DPoP", "dpop": "DPoP",
+	} {
+		assert.Equal(t, want, plain.TokenScheme(word), word)
+		assert.Equal(t, "Zoho-oauthtoken", own.TokenScheme(word), word)
+	}
+}

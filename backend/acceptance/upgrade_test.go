@@ -79,14 +79,15 @@ func (s *switched) metadata(t *testing.T, names ...string) map[string]any {
 	return all
 }
 
-// sameMetadata asserts that connections read as they did under the former release. This one shows a field more, which
-// holds nothing here.
+// sameMetadata asserts that connections read as they did under the former release. This one shows two fields
+// more: one that holds nothing here, and the provider's word for the token.
 func sameMetadata(t *testing.T, was, now map[string]any) {
 	t.Helper()
 	for name, metadata := range was {
 		shown := maps.Clone(metadata.(map[string]any))
 		if _, kept := shown["scopes"]; kept {
 			shown["surplus_scopes"] = []any{}
+			shown["token_type"] = now[name].(map[string]any)["token_type"]
 		}
 		assert.Equal(t, shown, now[name], name)
 	}

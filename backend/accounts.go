@@ -23,8 +23,11 @@ func (b *backend) appOf(ctx context.Context, c *store.Connection) string {
 	if err != nil || p == nil || p.fingerprint != c.Pinned {
 		return ""
 	}
-	return p.entry.ClientID
+	return p.appName()
 }
+
+// appName names the app by its client id and where its tokens come from: anybody may use an id of their choice.
+func (p *configured) appName() string { return p.entry.ClientID + " " + p.app.Origins()[1] }
 
 // restsOn reports whether any connection but k may rest on an account at a provider, on this mount or another of this
 // process. When that cannot be known, it may.
@@ -33,7 +36,7 @@ func (b *backend) restsOn(ctx context.Context, provider, account string, k store
 	if err != nil || p == nil {
 		return true
 	}
-	app := unique.Make(p.entry.ClientID)
+	app := unique.Make(p.appName())
 	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
 		return other != k && (r.mayRest(app, account) || !r.deleting && r.account == account &&
 			r.provider.Value() == provider)

@@ -30,12 +30,14 @@ type backend struct {
 	process *Process
 	fenced  bool // Options.Paused
 
-	recovered atomic.Bool  // what a crash cut off was tried again
-	beating   atomic.Bool  // a heartbeat's work is under way
-	trials    atomic.Int64 // changes when there may be imports to finish, or to forget; 0: there are none
-	uncached  atomic.Bool  // Vault was told to cache nothing
-	writable  atomic.Bool  // whether this node may write, by Vault's last answer
-	paused    atomic.Bool  // refreshing is paused, or nobody knows whether it is
+	recovered    atomic.Bool  // what a crash cut off was tried again
+	beating      atomic.Bool  // a heartbeat's work is under way
+	finishing    atomic.Bool  // imports are being finished
+	endedImports sync.Map     // keys of connections whose import under way a deletion ended
+	trials       atomic.Int64 // changes when there may be imports to finish, or to forget; 0: there are none
+	uncached     atomic.Bool  // Vault was told to cache nothing
+	writable     atomic.Bool  // whether this node may write, by Vault's last answer
+	paused       atomic.Bool  // refreshing is paused, or nobody knows whether it is
 
 	configWrites  sync.Mutex // held over the read and the write of config and of one provider
 	configs       cache[store.Config]

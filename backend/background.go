@@ -165,6 +165,18 @@ func aside(err error) (gate.Outcome, time.Duration) {
 	return gate.NotSent, 0
 }
 
+// enterFor is enterAs for a request that may bring a new account: until it is known whose that is, the places it takes
+// are the caller's, whatever name the connection has.
+func (b *backend) enterFor(ctx context.Context, class gate.Class, provider string, k store.Key, c *store.Connection,
+	who caller,
+) (*gate.Pass, error) {
+	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: class}
+	if v.Worked = c != nil && c.Worked(); !v.Worked && who.id() != "" {
+		v.Account = who.id()
+	}
+	return b.gate.Enter(ctx, v)
+}
+
 func (b *backend) enterAs(ctx context.Context, class gate.Class, provider string, k store.Key, c *store.Connection,
 ) (*gate.Pass, error) {
 	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: class}

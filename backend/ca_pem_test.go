@@ -23,6 +23,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -268,6 +269,13 @@ func TestCertificatesChangeWithTheStoredSecret(t *testing.T) {
 		f.connect(t, "slack")
 		f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
 		f.provider.SetClientSecret("another")
+		f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t) // the former one is of no use now
+		f.Advance(time.Minute)
+		f.Write("refresh/slack", nil).OK(t)
+		require.Eventually(t, func() bool {
+			p, err := store.New(f.Storage).Provider(t.Context(), "acme")
+			return err == nil && !p.Unproven
+		}, 10*time.Second, time.Millisecond, "it has worked")
 
 		answer := f.Write("providers/acme", map[string]any{"ca_pem": r.next.pem, "client_secret": "another"})
 		assert.Equal(t, false, answer.OK(t)["former_secret_set"], "what is older than the certificates does not go there")

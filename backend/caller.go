@@ -83,13 +83,23 @@ func (c caller) permitFor(k store.Key) refresh.Permit {
 // setter is the caller as the credential's settings remember who made them; nobody's entity can have that name.
 func (c caller) setter() string { return orDefault(c.entity, "none") }
 
-// inherits reports whether the settings that a connection has, such as inputs, are the caller's to build on. What
-// somebody else set up in an entity's name must not decide where that entity's consent goes.
+// inherits reports whether the inputs and key fields that a connection has are the caller's to build on. What somebody
+// else set up in an entity's name must not decide where that entity's consent goes.
 func (c caller) inherits(k store.Key, conn *store.Connection) bool {
+	return c.built(k, conn, conn.SetBy)
+}
+
+// requires is inherits for the scopes that are required.
+func (c caller) requires(k store.Key, conn *store.Connection) bool {
+	return c.built(k, conn, conn.RequiredBy)
+}
+
+// built reports whether what was set by that name is the caller's to build on.
+func (c caller) built(k store.Key, conn *store.Connection, by string) bool {
 	switch {
-	case !c.owns(k), conn.SetBy == c.entity:
+	case !c.owns(k), by == c.entity:
 		return true
-	case conn.SetBy == "": // an older release did not note it; a private connection was its owner's to write
+	case by == "": // an older release did not note it; a private connection was its owner's to write
 		return conn.Private && conn.Created.EntityID == c.entity
 	}
 	return false

@@ -21,6 +21,7 @@ type imported struct {
 	otherAccount bool             // another account than before is meant
 	refreshed    bool             // they were imported before, and refreshed since
 	tried        *providers.Grant // what became of them when they were tried
+	resumes      *store.Trial     // the background carries on with it
 	class        gate.Class       // who waits for that
 }
 
@@ -28,6 +29,9 @@ func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessTo
 	kind, err := w.provider.kindOf(asked, func(k providers.Kind) bool {
 		return k == providers.KindAuthorizationCode || k == providers.KindDeviceCode
 	})
+	if err == nil && kind != providers.KindAuthorizationCode && kind != providers.KindDeviceCode {
+		err = badRequest("kind %s does not come by tokens that were obtained elsewhere", kind)
+	}
 	if err == nil {
 		err = w.provider.admit(w.key, kind, w.known)
 	}
@@ -100,6 +104,10 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 // asked or spent, and nothing takes the place of what there is before it is known to work.
 func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, error) {
 	defer b.connections.Pin(w.key)()
+	defer b.endedImports.Delete(w.key)
+	if err := b.stillAdmits(ctx, w); err != nil {
+		return nil, err
+	}
 	known, err := b.beforeImport(ctx, w)
 	if err != nil {
 		return nil, err
@@ -121,6 +129,9 @@ func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, e
 			b.endTrial(ctx, w.key, store.TrialOf(w.key, w.grant))
 		}
 		return conn, err
+	case w.untried && w.provider.refusesUnknown():
+		return nil, badRequest("provider %q has surplus_scopes=refuse, so tokens must be tried: leave out verify=false",
+			w.provider.name)
 	case w.untried:
 		w.warnings = append(w.warnings, "the tokens were stored untried (verify=false): whether they work shows when "+
 			"they are used")
@@ -131,6 +142,22 @@ func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, e
 		return nil, err
 	}
 	return b.adoptTried(ctx, w, known, g, t)
+}
+
+// stillAdmits looks again at what the operator allows: the wait since may have been long.
+func (b *backend) stillAdmits(ctx context.Context, w *write) error {
+	p, err := b.provider(ctx, w.provider.name)
+	switch {
+	case err != nil:
+		return err
+	case p == nil || p.fingerprint != w.provider.fingerprint:
+		return conflict("provider %q changed meanwhile, so the token is sent nowhere: send this again", w.provider.name)
+	}
+	w.provider = p
+	if err := p.admit(w.key, w.kind, w.known); err != nil {
+		return err
+	}
+	return p.admitImport(w.key.Owner)
 }
 
 // beforeImport gives the connection as it is, once no renewal spends the token that is imported: adopting it again
@@ -171,6 +198,8 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		case t != nil && !t.Open() && !t.For(w.provider.fingerprint, inputs):
 			return nil, nil, conflict("this refresh token was spent with other inputs, or while provider %q was "+
 				"configured otherwise: name the same inputs, or bring new tokens", w.provider.name)
+		case t != nil && !t.Open() && w.resumes == nil && t.Caller != w.who.id():
+			return nil, nil, conflict("this refresh token was brought by somebody else, and is spent: nothing was changed")
 		case t != nil && !t.Open() && t.Identified:
 			return t.Given, t, nil
 		}
@@ -179,18 +208,28 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	if err != nil {
 		return nil, nil, asBadRequest(err)
 	}
-	pass, err := b.enterAs(ctx, w.class, w.provider.name, w.key, known)
+	pass, err := b.enterFor(ctx, w.class, w.provider.name, w.key, known, w.who)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
+	if err = b.stillAdmits(ctx, w); err == nil && known == nil {
+		err = b.mayAdd(ctx, w.key)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
 	if t != nil && !t.Open() { // whose it is was not learned when it came
 		err := w.provider.client.Identify(ctx, w.provider.app, resolved, t.Given)
 		pass.Leave(aside(err))
 		w.warnOfIdentity(b, err)
 		return t.Given, t, nil
 	}
-	if g := w.grant; t == nil && !g.AccessToken.IsZero() && (g.Expires.IsZero() || w.now.Before(g.Expires)) {
+	lives := !w.grant.AccessToken.IsZero() && (w.grant.Expires.IsZero() || w.now.Before(w.grant.Expires))
+	if w.provider.refusesUnknown() && !w.grant.RefreshToken.IsZero() {
+		lives = false // which scopes it has, the provider tells with a new one
+	}
+	if g := w.grant; t == nil && lives {
 		copied := *g
 		err := w.provider.client.Identify(ctx, w.provider.app, resolved, &copied)
 		dead := isDead(err)
@@ -252,8 +291,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	}
 	rotates := app.MayRotate(w.kind)
 	if rotates {
-		b.trials.Add(1)
-		if err := b.store.PutTrial(ctx, w.key, t); err != nil {
+		if err := b.openTrial(ctx, w.key, t, resumed); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -269,6 +307,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 		return nil, nil, b.notRedeemed(ctx, w, t, err, lost)
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
+	b.proven(w.provider)
 	t.Given = g
 	if rotates {
 		b.keepGiven(ctx, w.key, t) // before whose it is, which may take long to learn
@@ -283,9 +322,35 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 
 // keepGiven stores what the provider gave. Where storage refuses, the connection may still take it.
 func (b *backend) keepGiven(ctx context.Context, k store.Key, t *store.Trial) {
-	if err := b.store.PutTrial(ctx, k, t); err != nil {
+	if err := b.putTrial(ctx, k, t); err != nil {
 		b.Logger().Warn("what came of an import could not be stored", "connection", k.String(), "error", err)
 	}
+}
+
+// The most trials of one connection, and the most connections that may have some.
+const (
+	maxTrials           = 8
+	maxTrialConnections = 1000
+)
+
+// openTrial stores the record of a token that is about to be spent.
+func (b *backend) openTrial(ctx context.Context, k store.Key, t *store.Trial, resumed bool) error {
+	if !resumed {
+		own, connections, err := b.store.CountTrials(ctx, k)
+		switch {
+		case err != nil:
+			return err
+		case own >= maxTrials, own == 0 && connections >= maxTrialConnections:
+			return conflict("too many imports wait for a person's word, or for their provider: finish or delete those of "+
+				"%s, or wait for an hour", k)
+		}
+	}
+	return b.putTrial(ctx, k, t)
+}
+
+func (b *backend) putTrial(ctx context.Context, k store.Key, t *store.Trial) error {
+	b.trials.Add(1)
+	return b.store.PutTrial(ctx, k, t)
 }
 
 // trial is the record of the tokens, before they are spent.
@@ -293,7 +358,10 @@ func (w *write) trial(known *store.Connection) *store.Trial {
 	t := store.TrialOf(w.key, w.grant)
 	t.Provider, t.Pinned, t.Kind = w.provider.name, w.provider.fingerprint, w.kind
 	t.Inputs, t.Settings, t.AccountChange = w.inputs(known), w.settings, w.otherAccount
-	t.By, t.Time, t.Creates = w.who.actor(w.now), w.now, w.known == nil
+	t.By, t.Caller, t.Time, t.Creates = w.who.actor(w.now), w.who.id(), w.now, known == nil
+	if known != nil {
+		t.Generation, t.Serial = known.Generation, known.Serial
+	}
 	return t
 }
 
@@ -335,7 +403,11 @@ func (w *write) refuses(c *store.Connection) (why string) {
 	if g == nil || !w.imports {
 		return ""
 	}
-	return w.provider.refuses(c, g, w.otherAccount)
+	why = w.provider.refuses(c, g, w.otherAccount)
+	if why == "" && len(g.Scopes) == 0 && w.provider.refusesUnknown() {
+		why = "which scopes were granted is not known, and surplus_scopes=refuse is set on providers/" + w.provider.name
+	}
+	return why
 }
 
 // adoptTried makes what was tried the connection's. Where it may not, what was spent for it is kept for an hour, for
@@ -344,13 +416,24 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 	t *store.Trial,
 ) (*store.Connection, error) {
 	w.tried = g
+	adopt := func(c *store.Connection) (*store.Connection, error) {
+		if _, ended := b.endedImports.Load(w.key); ended {
+			return nil, deletedMeanwhile(w.key)
+		}
+		return w.apply(c)
+	}
 	if t == nil { // nothing was spent
-		conn, err := w.store(ctx, b, w.apply)
+		conn, err := w.store(ctx, b, adopt)
 		w.warnOfScopes(conn)
 		return conn, err
 	}
-	conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), known, w.apply)
+	conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), known, adopt)
+	_, ended := b.endedImports.Load(w.key)
 	switch {
+	case err != nil && ended: // nobody is to have it
+		b.endTrial(ctx, w.key, t)
+		b.discardGrant(ctx, w.provider, w.inputs(known), g)
+		return nil, err
 	case err != nil:
 		b.parkTrial(ctx, w.key, t)
 		if refused := new(statusError); errors.As(err, &refused) {
@@ -377,12 +460,16 @@ func (w *write) warnOfScopes(conn *store.Connection) {
 	}
 }
 
-// parkTrial notes that a trial waits for a person, so that nobody else adopts it.
+// parkTrial notes that a trial waits for a person, so that nobody else adopts it. Where the provider did not replace the
+// token nothing is lost by forgetting it.
 func (b *backend) parkTrial(ctx context.Context, k store.Key, t *store.Trial) {
-	t.Parked = true
-	if err := b.store.PutTrial(context.WithoutCancel(ctx), k, t); err != nil {
-		b.Logger().Warn("what came of an import could not be stored", "connection", k.String(), "error", err)
+	ctx = context.WithoutCancel(ctx)
+	if !t.Rotated() {
+		b.endTrial(ctx, k, t)
+		return
 	}
+	t.Parked = true
+	b.keepGiven(ctx, k, t)
 }
 
 // endTrial forgets a trial. One that storage keeps is found again by the next look.
@@ -398,9 +485,10 @@ const parkedTime = time.Hour
 // finishImports carries on with imports that a crash cut off, and forgets what was kept for long enough.
 func (b *backend) finishImports(ctx context.Context) {
 	seen, left := b.trials.Load(), 0
-	if seen == 0 {
+	if seen == 0 || !b.finishing.CompareAndSwap(false, true) {
 		return
 	}
+	defer b.finishing.Store(false)
 	err := b.store.EachTrial(ctx, func(t *store.Trial, err error) {
 		left++
 		if err != nil {
@@ -411,15 +499,15 @@ func (b *backend) finishImports(ctx context.Context) {
 		if err != nil || b.tasks.Find(importName(k)) != nil {
 			return
 		}
-		switch {
-		case !b.now().Before(t.Time.Add(parkedTime)):
-			if t.Open() || !t.Parked {
+		switch now := b.now(); {
+		case !now.Before(t.Time.Add(parkedTime)):
+			if !t.Parked {
 				b.Logger().Warn("an import that was cut off is given up: import the tokens again", "connection", t.Key)
 			}
 			if b.store.DeleteTrial(ctx, k, t) == nil {
 				left--
 			}
-		case !t.Parked:
+		case !t.Parked && !now.Before(t.Next):
 			b.finishImport(ctx, k, t)
 		}
 	})
@@ -431,7 +519,11 @@ func (b *backend) finishImports(ctx context.Context) {
 // finishImport carries on with one import, as far as it still may.
 func (b *backend) finishImport(ctx context.Context, k store.Key, t *store.Trial) {
 	w, err := b.planTrial(ctx, k, t)
-	if err == nil {
+	switch {
+	case err == nil && w == nil: // the connection has it
+		b.endTrial(ctx, k, t)
+		return
+	case err == nil:
 		_, err = b.importTokens(ctx, w)
 	}
 	var refused *statusError
@@ -442,21 +534,24 @@ func (b *backend) finishImport(ctx context.Context, k store.Key, t *store.Trial)
 	case ctx.Err() != nil:
 		return
 	case errors.As(err, &refused) && refused.status < 500:
-		if !t.Open() {
-			b.parkTrial(ctx, k, t) // a person must decide
-		} else {
-			b.endTrial(ctx, k, t)
-		}
+		b.parkTrial(ctx, k, t) // a person must decide, if there is anything to decide about
+	default:
+		t.TryLater(b.now())
+		b.keepGiven(ctx, k, t)
 	}
 	b.Logger().Warn("an import that was cut off could not be finished", "connection", t.Key, "error", err)
 }
 
-// planTrial is the write that a trial is from. What the operator allows now counts.
+// errSwitchedOff is why an import is left alone: a person has switched the connection off.
+var errSwitchedOff = errors.New("the connection is disabled")
+
+// planTrial is the write that a trial is from; nil when the connection has its token already. What the operator allows
+// now counts, and so does what anybody did to the connection since: over that nothing is written.
 func (b *backend) planTrial(ctx context.Context, k store.Key, t *store.Trial) (*write, error) {
 	w := &write{
 		key: k, who: caller{entity: t.By.EntityID, display: t.By.DisplayName}, now: b.now(), kind: t.Kind,
 		use: changing, grant: t.Brought, settings: t.Settings,
-		imported: imported{imports: true, otherAccount: t.AccountChange, class: gate.Background},
+		imported: imported{imports: true, otherAccount: t.AccountChange, class: gate.Background, resumes: t},
 	}
 	var err error
 	if w.known, _, err = b.connections.Get(ctx, k); err != nil {
@@ -465,16 +560,21 @@ func (b *backend) planTrial(ctx context.Context, k store.Key, t *store.Trial) (*
 	if w.provider, err = b.knownProvider(ctx, t.Provider); err != nil {
 		return nil, err
 	}
-	switch {
+	switch c := w.known; {
 	case w.provider.fingerprint != t.Pinned:
 		return nil, conflict("provider %q changed meanwhile, so the token is sent nowhere", t.Provider)
-	case w.known == nil && !t.Creates:
+	case c == nil && !t.Creates:
 		return nil, conflict("connection %s was deleted meanwhile", k)
-	case w.known != nil && t.Creates && !w.sentAgain(w.known):
-		return nil, conflict("connection %s was made by somebody else meanwhile", k)
+	case c == nil:
+		return w, nil
+	case w.sentAgain(c):
+		return nil, nil
+	case t.Creates || c.Generation != t.Generation || c.Provider != t.Provider:
+		return nil, conflict("connection %s was changed meanwhile", k)
+	case c.Disabled.On:
+		return nil, errSwitchedOff
+	case c.Serial != t.Serial: // what people wrote since stands
+		w.settings = store.Settings{Inputs: t.Settings.Inputs}
 	}
-	if err := w.provider.admit(k, t.Kind, w.known); err != nil {
-		return nil, err
-	}
-	return w, w.provider.admitImport(k.Owner)
+	return w, nil
 }

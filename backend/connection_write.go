@@ -29,7 +29,8 @@ type write struct {
 	known    *store.Connection // as it was when the request was planned; nil: it is to be created
 	replaces bool              // what was there is damaged: it counts as nothing
 
-	keys     map[string]string // key fields named
+	keys     map[string]string // the key fields as they will be
+	named    map[string]string // of them, those that the request names
 	grant    *providers.Grant  // imported, as it was brought, or issued
 	imported                   // with grant
 	settings store.Settings
@@ -169,6 +170,10 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials &&
 			k != providers.KindDeviceCode
 	})
+	if err == nil && (kind == providers.KindAuthorizationCode || kind == providers.KindClientCredentials ||
+		kind == providers.KindDeviceCode) {
+		err = badRequest("kind %s has no key", kind)
+	}
 	if err == nil {
 		err = w.provider.admit(w.key, kind, w.known)
 	}
@@ -187,7 +192,7 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 	if err != nil {
 		return badRequest("%s", err)
 	}
-	w.keys, w.warnings = all, append(w.warnings, warnings...)
+	w.keys, w.named, w.warnings = all, keys, append(w.warnings, warnings...)
 	return nil
 }
 
@@ -243,10 +248,12 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	if w.known != nil {
 		inputs = w.known.Inputs
 	}
-	if brings && !w.inherits() {
-		if err := namesAll(w.key, w.known, w.provider, d); err != nil {
+	if brings && w.known != nil {
+		if err := namesAll(w.key, w.known, w.who, w.provider, d); err != nil {
 			return err
 		}
+	}
+	if brings && !w.inherits() {
 		inputs = nil
 	}
 	if ok {
@@ -258,6 +265,11 @@ func (w *write) readInputs(d *framework.FieldData) error {
 			return badRequest("inputs say where the credential belongs: write it again in the same " +
 				"call, or start a new flow with them")
 		}
+		if w.known != nil && !maps.Equal(checked, w.known.Inputs) {
+			if err := w.namesSecrets(); err != nil {
+				return err
+			}
+		}
 		inputs, w.settings.Inputs = checked, &checked
 	}
 	if brings {
@@ -268,21 +280,33 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	return nil
 }
 
+// namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.
+func (w *write) namesSecrets() error {
+	for _, name := range slices.Sorted(maps.Keys(w.keys)) {
+		_, named := w.named[name]
+		if !named && w.keys[name] != "" && w.provider.app.Definition.IsSecretField(name) {
+			return badRequest("inputs say where the credential belongs: write field %q again in the same call", name)
+		}
+	}
+	return nil
+}
+
 // inherits reports whether the write may build on what there is.
 func (w *write) inherits() bool { return w.known == nil || w.who.inherits(w.key, w.known) }
 
 // namesAll refuses to take over without a word what somebody else set up in the caller's name.
-func namesAll(k store.Key, known *store.Connection, p *configured, d *framework.FieldData) error {
+func namesAll(k store.Key, known *store.Connection, who caller, p *configured, d *framework.FieldData) error {
 	var there []string
-	if _, named := d.GetOk("inputs"); !named && len(known.Inputs) > 0 {
+	inherits := who.inherits(k, known)
+	if _, named := d.GetOk("inputs"); !inherits && !named && len(known.Inputs) > 0 {
 		for _, name := range slices.Sorted(maps.Keys(known.Inputs)) {
 			there = append(there, fmt.Sprintf("inputs %s=%q", name, known.Inputs[name]))
 		}
 	}
-	if _, named := d.GetOk("required_scopes"); !named && len(known.RequiredScopes) > 0 {
+	if _, named := d.GetOk("required_scopes"); !who.requires(k, known) && !named && len(known.RequiredScopes) > 0 {
 		there = append(there, fmt.Sprintf("required_scopes %q", known.RequiredScopes))
 	}
-	if _, named := d.GetOk("provider"); !named && p.name != k.Name {
+	if _, named := d.GetOk("provider"); !inherits && !named && p.name != k.Name {
 		there = append(there, "provider "+p.name)
 	}
 	if len(there) == 0 {
@@ -304,6 +328,8 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(w.key)
+	case w.known != nil && !c.Created.Time.Equal(w.known.Created.Time), w.provider != nil && c.Provider != w.provider.name:
+		return nil, conflict("connection %s was deleted and made anew meanwhile: nothing was written", w.key)
 	case w.who.may(w.use, w.key, c) != nil:
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
 	}
@@ -313,16 +339,38 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		if why := w.refuses(c); why != "" {
 			return nil, conflict("%s: nothing was changed", why)
 		}
-		if !w.who.inherits(w.key, c) { // what somebody else set up goes
-			c.Inputs, c.RequiredScopes = nil, nil
+		if err := w.place(c); err != nil {
+			return nil, err
 		}
-		c.Kind, c.FlowID, c.SetBy = w.kind, "", w.who.setter()
 		w.adopt(c)
+	}
+	if brings || w.imports { // the same tokens may have been somebody else's import
 		w.closed = w.who.adopts(w.key, c)
 	}
 	c.Set(w.settings, w.who.setterOf(w.key, w.now))
 	w.closed = w.closed && c.Private
 	return c, nil
+}
+
+// place readies the connection for the credential that the write brings. What somebody else set up goes, and where it
+// belongs must be what it was planned and tried for.
+func (w *write) place(c *store.Connection) error {
+	var inputs map[string]string
+	if w.who.inherits(w.key, c) {
+		inputs = c.Inputs
+	}
+	if named := w.settings.Inputs; named != nil {
+		inputs = *named
+	}
+	if !maps.Equal(inputs, w.inputs(w.known)) {
+		return conflict("the inputs of connection %s were changed meanwhile: nothing was written", w.key)
+	}
+	if !w.who.requires(w.key, c) {
+		c.RequiredScopes = nil
+	}
+	c.Kind, c.FlowID, c.Inputs = w.kind, "", inputs
+	c.SetBy, c.RequiredBy = w.who.setter(), w.who.setter()
+	return nil
 }
 
 // adopt makes what the write brings the connection's credential.

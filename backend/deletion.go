@@ -23,6 +23,9 @@ func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connect
 	if err := b.voidFlows(ctx, k); err != nil {
 		return "", err
 	}
+	if b.tasks.Find(importName(k)) != nil {
+		b.endedImports.Store(k, true) // what it brings is for nobody
+	}
 	marked, err := b.connections.Update(ctx, k, act, func(c *store.Connection) (*store.Connection, error) {
 		if c != nil {
 			c.Delete(b.now())
@@ -35,8 +38,10 @@ func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connect
 			return "", err
 		}
 		return damagedWarning, b.connections.Delete(ctx, k, act)
-	case err != nil || marked == nil:
+	case err != nil:
 		return "", err
+	case marked == nil:
+		return "", b.store.DeleteTrials(ctx, k)
 	}
 	return b.endConnection(ctx, k, act, gate.Person)
 }

@@ -57,8 +57,9 @@ func TestDeletionThatTheEndOfTheMountOvertakes(t *testing.T) {
 	}
 	var all sync.WaitGroup
 	for _, name := range f.names(places) {
-		own := f.own(t, "user/"+name+"/slack", nil) // one account has fewer places
-		all.Go(func() { f.Write("exchange", own) }) // refused, in the end
+		who := testenv.Entity("e-" + name) // one caller has fewer places
+		own := f.own(t, "user/"+name+"/slack", nil, who)
+		all.Go(func() { f.Write("exchange", own, who) }) // refused, in the end
 	}
 	require.Eventually(t, func() bool { return inside.Load() == places }, 10*time.Second, time.Millisecond)
 	deleted, stopped := make(chan testenv.Result, 1), make(chan struct{})

@@ -88,8 +88,10 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		}
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
-		b.finishImports(ctx)
 	})
+	if b.trials.Load() > 0 {
+		b.tasks.Go("finishing imports", b.finishImports)
+	}
 	return b.tidyFlows(ctx)
 }
 

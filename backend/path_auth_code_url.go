@@ -181,10 +181,10 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	state = newState()
 	f = &store.Flow{
 		ID: store.FlowID(state), Key: k.String(), Provider: p.name, Kind: kind, Pinned: p.fingerprint,
-		Caller:  who.id(),
-		Created: store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
-		Expires: now.Add(config.FlowTTL),
-		Confirm: p.entry.Confirm, Verifier: providers.NewSecret(oauth2.GenerateVerifier()),
+		Caller:     who.id(),
+		Created:    store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
+		Expires:    now.Add(config.FlowTTL),
+		Reconnects: known != nil, Confirm: p.entry.Confirm, Verifier: providers.NewSecret(oauth2.GenerateVerifier()),
 	}
 	if f.Scopes, err = scopesFor(p, d.Get("scopes").([]string)); err != nil {
 		return nil, "", err
@@ -196,11 +196,13 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		}
 		f.Private = &private
 	}
-	if known != nil && !who.inherits(k, known) {
-		if err := namesAll(k, known, p, d); err != nil {
+	if known != nil {
+		if err := namesAll(k, known, who, p, d); err != nil {
 			return nil, "", err
 		}
-		known = nil
+		if !who.inherits(k, known) {
+			known = nil
+		}
 	}
 	f.RequiredScopes = d.Get("required_scopes").([]string)
 	if len(f.RequiredScopes) == 0 && known == nil {

@@ -113,8 +113,8 @@ func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	if conn == nil {
-		return nil, conflict("the flow connected %s, which was deleted since", k)
+	if conn == nil || conn.FlowID != f.ID {
+		return nil, conflict("the flow connected %s, which was deleted since, or connected anew", k)
 	}
 	resp, err := b.metadata(ctx, k, conn)
 	if resp != nil {
@@ -187,7 +187,7 @@ func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.P
 			return nil, err
 		}
 	}
-	return b.enter(ctx, f.Provider, k, known)
+	return b.enterFor(ctx, gate.Person, f.Provider, k, known, x.who)
 }
 
 // keepOutcome stores what became of a flow, unless the connection it made lives in memory only: the flow must not say
@@ -399,6 +399,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		return failure(f, exchangeFailure(p.name, err)), true
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
+	b.proven(p)
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
 		if notTheirs(err) {
@@ -442,9 +443,13 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 // discard revokes a grant that nobody will use, best effort. Where that may end more than its token, a grant whose
 // account is unknown or has a connection is left alone.
 func (b *backend) discard(ctx context.Context, p *configured, f *store.Flow, g *providers.Grant) {
+	b.discardGrant(ctx, p, f.Inputs, g)
+}
+
+func (b *backend) discardGrant(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) {
 	id := g.Account.ID
 	if p.app.Definition.RevokesOneToken() || id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
-		_ = revokeGrant(ctx, p, f.Inputs, g)
+		_ = revokeGrant(ctx, p, inputs, g)
 	}
 }
 
@@ -505,7 +510,7 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		return nil, conflict("connection %s was made for another provider meanwhile", k)
 	case c != nil && known == nil && c.FlowID != f.ID:
 		return nil, conflict("connection %s was made by somebody else meanwhile", k)
-	case c == nil && known != nil:
+	case c == nil && (known != nil || f.Reconnects):
 		return nil, deletedMeanwhile(k)
 	case c == nil:
 		c = newConnection(k, f.Provider, f.Kind, who, now)
@@ -515,8 +520,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	if err := who.may(using, k, c); err != nil {
 		return nil, err
 	}
-	if len(f.RequiredScopes) > 0 || !who.inherits(k, c) { // what somebody else set up meanwhile goes
-		c.RequiredScopes = f.RequiredScopes
+	if len(f.RequiredScopes) > 0 || !who.requires(k, c) { // what somebody else set up meanwhile goes
+		c.RequiredScopes, c.RequiredBy = f.RequiredScopes, who.setter()
 	}
 	c.Kind, c.Inputs, c.FlowID, c.SetBy = f.Kind, f.Inputs, f.ID, who.setter()
 	c.AdoptConsent(g, spending, p.fingerprint, now)

@@ -246,7 +246,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	if err := b.checkRedirects(ctx, d, name, p); err != nil {
+	if err := b.checkRedirects(ctx, d, name, stored, p); err != nil {
 		return nil, err
 	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {

@@ -112,11 +112,19 @@ func (p *configured) surplus(granted []string) []string {
 	return p.app.SurplusScopes(granted, p.entry.AllowedScopes)
 }
 
+// refusesUnknown reports whether nothing is taken whose scopes nobody knows.
+func (p *configured) refusesUnknown() bool {
+	return p.surplusWord() == surplusRefuse && !slices.Contains(p.entry.AllowedScopes, "*")
+}
+
+func (p *configured) surplusWord() string {
+	return orDefault(orDefault(p.entry.SurplusScopes, p.app.Definition.Scopes.Surplus), surplusWarn)
+}
+
 // refusesSurplus says why a grant with these scopes is not taken, or nothing.
 func (p *configured) refusesSurplus(granted []string) string {
 	surplus := p.surplus(granted)
-	word := orDefault(orDefault(p.entry.SurplusScopes, p.app.Definition.Scopes.Surplus), surplusWarn)
-	if len(surplus) == 0 || word != surplusRefuse {
+	if len(surplus) == 0 || p.surplusWord() != surplusRefuse {
 		return ""
 	}
 	return "more was granted than allowed_scopes has: " + clipText(strings.Join(surplus, " ")) +

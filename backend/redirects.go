@@ -4,6 +4,7 @@ import (
 	"context"
 	"net"
 	"net/url"
+	"path"
 	"slices"
 	"strings"
 
@@ -105,17 +106,48 @@ func redirectKey(uri string) string {
 	return u.String()
 }
 
-// checkRedirects refuses a list of redirect URIs that lets codes be mixed up. What was stored before goes on, with a
+// checkRedirects refuses a provider whose redirect URIs let codes be mixed up. What was stored so before goes on, with a
 // warning whenever it is read: who changes another field need not mend that first.
-func (b *backend) checkRedirects(ctx context.Context, d *framework.FieldData, name string, p *store.Provider) error {
-	if _, named := d.GetOk("redirect_uris"); !named {
-		return nil
+func (b *backend) checkRedirects(ctx context.Context, d *framework.FieldData, name string, stored, p *store.Provider,
+) error {
+	if _, named := d.GetOk("redirect_uris"); named {
+		for _, uri := range p.RedirectURIs {
+			if !plainRedirect(uri) {
+				return badRequest("redirect_uris: write %q in its plain form: no user, no dot at the host's end, no "+
+					"needless escapes, dots or empty query", clipText(uri))
+			}
+		}
 	}
 	found, err := b.mixUps(ctx, name, p)
-	if err == nil && len(found) > 0 {
-		err = conflict("%s", found[0])
+	if err != nil || len(found) == 0 {
+		return err
 	}
-	return err
+	if _, named := d.GetOk("redirect_uris"); !named && stored != nil {
+		before, err := b.mixUps(ctx, name, stored)
+		if err != nil {
+			return err
+		}
+		found = slices.DeleteFunc(found, func(m mixUp) bool { return slices.Contains(before, m) })
+	}
+	if len(found) > 0 {
+		return conflict("%s", found[0])
+	}
+	return nil
+}
+
+// plainRedirect reports whether a URI is spelled in the one way by which two can be compared.
+func plainRedirect(uri string) bool {
+	u, err := url.Parse(uri)
+	if err != nil || u.User != nil || u.ForceQuery || strings.HasSuffix(u.Hostname(), ".") || u.String() != uri {
+		return false
+	}
+	if u.Host == "" || u.Path == "" {
+		return true
+	}
+	clean := path.Clean(u.Path)
+	unescaped := &url.URL{Path: u.Path}
+	return (u.Path == clean || u.Path == clean+"/") && u.EscapedPath() == unescaped.EscapedPath() &&
+		!strings.HasPrefix(u.Port(), "0")
 }
 
 // redirectWarnings says what is stored of that, and what the operator vouches for.

@@ -159,5 +159,9 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 	if err != nil {
 		return nil, err
 	}
-	return p.client.Refresh(ctx, p.app, resolved, c.Kind, c.Grant)
+	g, err := p.client.Refresh(ctx, p.app, resolved, c.Kind, c.Grant)
+	if err == nil {
+		b.proven(p)
+	}
+	return g, err
 }

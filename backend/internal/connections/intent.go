@@ -14,7 +14,6 @@ type intent struct {
 	out        bool // a request may be on its way
 	answered   bool // what came of it is known: one that storage has all the same casts no doubt
 	found      bool // a former process left it
-	time       time.Time
 }
 
 // ErrChanged is why an intent is not stored: the credential that was about to be spent is no longer the connection's.
@@ -27,7 +26,7 @@ func (r *Repository) Abandon(k store.Key, generation uint64) {
 	_ = s.lock(context.Background())
 	defer s.unlock()
 	if known := s.openIntent(); known != nil && known.out && known.generation == generation {
-		s.setIntent(&intent{generation: generation, found: true, time: known.time})
+		s.setIntent(&intent{generation: generation, found: true})
 	}
 }
 
@@ -55,7 +54,7 @@ func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
 	former := s.openIntent()
 	answered := former != nil && former.answered && former.generation == generation
 	doubt = (err != nil || open != nil && open.Generation >= generation) && !answered
-	s.setIntent(&intent{generation: generation, out: true, time: now})
+	s.setIntent(&intent{generation: generation, out: true})
 	if err := r.o.Store.PutIntent(ctx, k, &store.Intent{
 		Key: k.String(), Generation: generation, Time: now,
 	}); err != nil {
@@ -124,17 +123,17 @@ func (r *Repository) Spending(k store.Key) bool {
 
 // Interrupted reports whether a former process left an intent for the connection, and nobody has taken it up yet.
 func (r *Repository) Interrupted(k store.Key) bool {
-	_, _, open := r.Interruption(k)
+	_, open := r.InterruptedGeneration(k)
 	return open
 }
 
-// Interruption is Interrupted, and tells which grant the intent is for and when it was stored.
-func (r *Repository) Interruption(k store.Key) (generation uint64, at time.Time, open bool) {
+// InterruptedGeneration is Interrupted, and tells which grant the intent is for.
+func (r *Repository) InterruptedGeneration(k store.Key) (generation uint64, open bool) {
 	i := r.peek(k)
 	if i == nil || !i.found {
-		return 0, at, false
+		return 0, false
 	}
-	return i.generation, i.time, true
+	return i.generation, true
 }
 
 // Recover reads the intents that a former process left and gives the connections that they belong to; see Interrupted.
@@ -166,7 +165,7 @@ func (r *Repository) Recover(ctx context.Context) (found []store.Key, failed err
 		s := r.acquire(k)
 		s.mu.Lock()
 		if s.intent == nil {
-			s.intent = &intent{generation: i.Generation, found: true, time: i.Time}
+			s.intent = &intent{generation: i.Generation, found: true}
 		}
 		s.mu.Unlock()
 		r.release(s)

@@ -90,13 +90,12 @@ func (r *Refresher) Recover(ctx context.Context) error {
 // ended reports whether nothing more is to be done about an interrupted intent, and removes it if nothing more will be
 // heard of it: what came of it was saved, or nobody will ask.
 func (r *Refresher) ended(ctx context.Context, k store.Key, a Answer) bool {
-	generation, at, open := r.Connections.Interruption(k)
+	generation, open := r.Connections.InterruptedGeneration(k)
 	if !open {
 		return true // somebody has taken it up
 	}
 	conn := a.Connection
-	refused := conn.Refused.Reason != "" && !(conn.Refused.Reason.MayBeTried() && at.After(conn.Refused.Time))
-	if conn.Generation <= generation && conn.Grant != nil && !refused && !limitPassed(conn, r.Now()) {
+	if conn.Generation <= generation && conn.Grant != nil && conn.Refused.Reason == "" && !limitPassed(conn, r.Now()) {
 		return false
 	}
 	if err := r.Connections.Settle(ctx, k, generation); err != nil {
@@ -107,7 +106,7 @@ func (r *Refresher) ended(ctx context.Context, k store.Key, a Answer) bool {
 
 // forget removes the intent of a connection that is gone.
 func (r *Refresher) forget(ctx context.Context, k store.Key) error {
-	if generation, _, open := r.Connections.Interruption(k); open {
+	if generation, open := r.Connections.InterruptedGeneration(k); open {
 		return r.Connections.Settle(ctx, k, generation)
 	}
 	return nil

@@ -29,11 +29,11 @@ func (t Terms) Status(c *store.Connection, now time.Time) (store.Status, store.R
 	return f.Status(t.Fingerprint, now)
 }
 
-// mayTryRefused reports whether a grant that the provider refused may be tried once more, because a person asks or such
-// a try was cut off.
+// mayTryRefused reports whether a grant that the provider refused may be tried once more, because a person asks.
 func (a Answer) mayTryRefused(now time.Time) bool {
 	status, reason := a.Status(now)
-	return status == store.StatusNeedsReconnect && reason.MayBeTried() && a.Terms.CanRefresh
+	return status == store.StatusNeedsReconnect && reason.MayBeTried() && a.Terms.CanRefresh &&
+		!limitPassed(a.Connection, now)
 }
 
 // judge says what the credential needs, or why it is not handed out. why goes with renewFirst. It adds the warnings

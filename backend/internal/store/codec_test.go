@@ -46,6 +46,7 @@ var (
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
 		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
 		AllowImport: "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
+		Unproven: true,
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
@@ -57,7 +58,7 @@ var (
 		},
 		Scopes: []string{"a"}, RequiredScopes: []string{"b"}, Inputs: map[string]string{"shop": "one"}, Private: new(bool),
 		RedirectURI: "https://vault.example.com/cb", OwnRedirect: true, ReturnURL: "https://app.example.com/",
-		Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
+		Reconnects: true, Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
 		Parked: &Parked{
 			Time: noon, Denied: "access_denied", Issuer: "https://id.example.com",
 			Callback: map[string]string{"shop": "one"}, Code: providers.NewSecret("code"),
@@ -75,7 +76,8 @@ var (
 			Label: new(string), Tags: &map[string]string{"team": "sales"}, Inputs: &map[string]string{"shop": "one"},
 			RequiredScopes: &[]string{"a"}, Private: new(bool), Disabled: new(bool),
 		},
-		By: ann, Time: noon, AccountChange: true, Creates: true, Parked: true, Identified: true,
+		By: ann, Caller: "entity:e-1", Time: noon, Generation: 2, Serial: 4, Tries: 1, Next: noon.Add(time.Minute),
+		AccountChange: true, Creates: true, Parked: true, Identified: true,
 		Brought: &providers.Grant{RefreshToken: providers.NewSecret("brought"), Issued: noon},
 		Given: &providers.Grant{
 			AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("given"), Issued: noon,
@@ -89,8 +91,9 @@ var (
 		OpenedBy: "e-1", Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
 		Credential: Credential{
 			Generation: 2, Kind: providers.KindAuthorizationCode, Inputs: map[string]string{"shop": "one"},
-			RequiredScopes: []string{"a"}, SetBy: "e-1", AdoptedBy: "e-1",
-			Pinned: "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
+			RequiredScopes: []string{"a"}, SetBy: "e-1", RequiredBy: "e-1", AdoptedBy: "e-1", Closed: true,
+			Switched: Disabled{On: true, By: bob},
+			Pinned:   "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
 			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
 			Grant: &providers.Grant{
 				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"),
@@ -227,7 +230,8 @@ func upgraded() map[string]struct {
 	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
 
 	sales := storedConnection.Clone()
-	sales.OpenedBy, sales.SetBy, sales.AdoptedBy = "", "", ""
+	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy = "", "", "", ""
+	sales.Closed, sales.Switched = false, Disabled{}
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
 	sales.Attempt = Attempt{
@@ -339,8 +343,8 @@ func TestEntriesComeBackWhole(t *testing.T) {
 func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider, flow := storedProvider, storedFlow
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
-	provider.CAPin, provider.SharedRedirect, provider.RequireIss = "", false, false
-	flow.Private = nil
+	provider.CAPin, provider.SharedRedirect, provider.RequireIss, provider.Unproven = "", false, false, false
+	flow.Private, flow.Reconnects = nil, false
 	p, err := decodeProvider(stored(t, "v1/provider"))
 	require.NoError(t, err)
 	assert.Equal(t, &provider, p)

@@ -42,10 +42,13 @@ type Credential struct {
 	Kind           providers.Kind    `json:"kind"`
 	Inputs         map[string]string `json:"inputs,omitempty"` // where it belongs, such as a shop
 	RequiredScopes []string          `json:"required_scopes,omitempty"`
-	SetBy          string            `json:"set_by,omitempty"`     // the entity that named these; see Setter
-	AdoptedBy      string            `json:"adopted_by,omitempty"` // the owner's entity, if it brought the credential
-	Pinned         string            `json:"pinned"`               // fingerprint of the provider it belongs to
-	FlowID         string            `json:"flow_id,omitempty"`    // the flow that brought the grant
+	SetBy          string            `json:"set_by,omitempty"`      // who brought the credential or named inputs; see Setter
+	RequiredBy     string            `json:"required_by,omitempty"` // who named required_scopes
+	AdoptedBy      string            `json:"adopted_by,omitempty"`  // the owner's entity, if it brought the credential
+	Closed         bool              `json:"closed,omitempty"`      // and it was private then, or has been made so since
+	Switched       Disabled          `json:"switched,omitzero"`     // the last word on that which came with a request
+	Pinned         string            `json:"pinned"`                // fingerprint of the provider it belongs to
+	FlowID         string            `json:"flow_id,omitempty"`     // the flow that brought the grant
 	// where the grant comes from, if a refresh token was imported
 	Imported Import  `json:"imported,omitzero"`
 	Account  Account `json:"account,omitzero"`
@@ -129,7 +132,7 @@ func (c Credential) clone() Credential {
 // known to be.
 func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
 	c.replaced(pinned, now)
-	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy = g, nil, pinned, Import{}, ""
+	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy, c.Closed = g, nil, pinned, Import{}, "", false
 	c.Identified(g.Account)
 	c.credentialChanged(now)
 }
@@ -233,7 +236,7 @@ func digest(s providers.Secret) string {
 func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string, now time.Time) {
 	c.replaced(pinned, now)
 	c.Grant, c.Key, c.Pinned, c.Imported, c.Account = nil, values, pinned, Import{}, Account{}
-	c.AdoptedBy = ""
+	c.AdoptedBy, c.Closed = "", false
 	c.credentialChanged(now)
 }
 
@@ -345,7 +348,13 @@ func (c *Connection) Delete(now time.Time) {
 func (c *Connection) Over(cred Credential) *Connection {
 	out := *c
 	out.Tags, out.Credential = maps.Clone(c.Tags), cred.clone()
-	if cred.AdoptedBy != "" {
+	if cred.Switched.By.Time.After(out.Disabled.By.Time) {
+		out.Disabled = cred.Switched
+	}
+	switch {
+	case cred.Closed:
+		out.Private, out.OpenedBy = true, ""
+	case cred.AdoptedBy != "":
 		out.CloseFor(cred.AdoptedBy)
 	}
 	return &out

@@ -30,7 +30,8 @@ type Flow struct {
 	Scopes         []string           `json:"scopes,omitempty"`
 	RequiredScopes []string           `json:"required_scopes,omitempty"`
 	Inputs         map[string]string  `json:"inputs,omitempty"`
-	Private        *bool              `json:"private,omitempty"` // as the caller wants the connection; nil: not said
+	Private        *bool              `json:"private,omitempty"`    // as the caller wants the connection; nil: not said
+	Reconnects     bool               `json:"reconnects,omitempty"` // there was a connection when it started
 	RedirectURI    string             `json:"redirect_uri"`
 	// the application receives the browser, not Vault
 	OwnRedirect bool   `json:"own_redirect,omitempty"`

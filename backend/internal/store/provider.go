@@ -18,6 +18,8 @@ type Provider struct {
 	FormerSecret providers.Secret            `json:"-"` // the one before, while the app's secret is being rotated
 	Keys         map[string]providers.Secret `json:"-"` // operator-held key fields
 
+	// ClientSecret is not known to have worked: whoever made it up would know it, too
+	Unproven bool `json:"unproven,omitempty"`
 	// the provider was pointed elsewhere, and no secret was written since
 	SecretsCleared bool `json:"secrets_cleared,omitempty"`
 
@@ -79,7 +81,7 @@ func (p *Provider) SetClientSecret(secret providers.Secret) {
 		p.ClientSecret, p.FormerSecret = secret, providers.Secret{}
 		return
 	}
-	p.FormerSecret, p.ClientSecret = p.ClientSecret, secret
+	p.FormerSecret, p.ClientSecret, p.Unproven = p.ClientSecret, secret, true
 }
 
 // ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.

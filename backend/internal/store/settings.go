@@ -29,17 +29,19 @@ func (c *Connection) Set(s Settings, by Setter) {
 		c.Inputs, c.SetBy = *s.Inputs, by.Name
 	}
 	if s.RequiredScopes != nil {
-		c.RequiredScopes, c.SetBy = *s.RequiredScopes, by.Name
+		c.RequiredScopes, c.RequiredBy = *s.RequiredScopes, by.Name
 	}
 	if s.Private != nil {
 		c.setPrivate(*s.Private, by)
 	}
+	c.Closed = c.AdoptedBy != "" && c.Private // so that it goes along with a credential that is not saved yet
 	if s.Disabled != nil {
 		if *s.Disabled {
 			c.Disable(by.Actor)
 		} else {
 			c.Enable(by.Actor)
 		}
+		c.Switched = c.Disabled
 	}
 }
 

@@ -53,6 +53,12 @@ func (s Store) PutProvider(ctx context.Context, name string, p *Provider) error 
 	return put(ctx, s.storage, providerPrefix+name, p, encodeProvider)
 }
 
+// NoteProof writes that a provider's client secret has worked. Nothing else changed, so its serial stays.
+func (s Store) NoteProof(ctx context.Context, name string, p *Provider) error {
+	p.Unproven = false
+	return put(ctx, s.storage, providerPrefix+name, p, encodeProvider)
+}
+
 // DeleteProvider removes one provider; absent is fine.
 func (s Store) DeleteProvider(ctx context.Context, name string) error {
 	return s.remove(ctx, providerPrefix+name)

@@ -246,9 +246,14 @@ func TestStorageThatHangs(t *testing.T) {
 			return s.DeleteTrial(ctx, slack, TrialOf(slack, grantOf("", "r")))
 		}},
 		"DeleteTrials": {listTime, func(ctx context.Context) error { return s.DeleteTrials(ctx, slack) }},
-		"EachTrial":    {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
-		"Intents":      {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
-		"IntentByID":   {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
+		"CountTrials": {listTime, func(ctx context.Context) error {
+			_, _, err := s.CountTrials(ctx, slack)
+			return err
+		}},
+		"NoteProof":  {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
+		"EachTrial":  {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
+		"Intents":    {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
+		"IntentByID": {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
 	}
 	for m := range reflect.TypeFor[Store]().Methods() {
 		assert.Contains(t, calls, m.Name, "a method that may hang for ever")

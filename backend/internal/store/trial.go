@@ -20,10 +20,15 @@ type Trial struct {
 	Settings Settings          `json:"settings,omitzero"`
 
 	By            Actor     `json:"by"`
+	Caller        string    `json:"caller"` // who may have what became of it, see the backend's caller
 	Time          time.Time `json:"time"`
+	Generation    uint64    `json:"generation,omitempty"` // of the connection then
+	Serial        uint64    `json:"serial,omitempty"`
 	AccountChange bool      `json:"account_change,omitempty"` // another account than before is meant
 	Creates       bool      `json:"creates,omitempty"`        // there was no connection then
 	Parked        bool      `json:"parked,omitempty"`         // the connection may not have it: a person must decide
+	Tries         int       `json:"tries,omitempty"`          // by the background, that failed
+	Next          time.Time `json:"next,omitzero"`            // not before
 	Identified    bool      `json:"identified,omitempty"`     // Given is all there is to learn of it
 
 	Brought *providers.Grant `json:"-"`
@@ -39,6 +44,17 @@ func TrialOf(k Key, g *providers.Grant) *Trial {
 
 // Open reports whether the provider's answer is not known.
 func (t *Trial) Open() bool { return t.Given == nil }
+
+// TryLater notes a try of the background that failed. The next one may be made later each time.
+func (t *Trial) TryLater(now time.Time) {
+	t.Next = now.Add(min(time.Minute<<min(t.Tries, 4), 10*time.Minute))
+	t.Tries++
+}
+
+// Rotated reports whether the provider replaced the refresh token, so that what it gave exists nowhere else.
+func (t *Trial) Rotated() bool {
+	return t.Given != nil && !t.Given.RefreshToken.Equal(t.Brought.RefreshToken)
+}
 
 // For reports whether what it holds is of use to a credential of this pin and these inputs.
 func (t *Trial) For(pinned string, inputs map[string]string) bool {
@@ -80,6 +96,16 @@ func (s Store) DeleteTrials(ctx context.Context, k Key) error {
 		}
 	}
 	return err
+}
+
+// CountTrials counts the trials of a connection, and the connections that have some.
+func (s Store) CountTrials(ctx context.Context, k Key) (own, connections int, err error) {
+	names, err := s.list(ctx, trialPrefix+k.hash()+"/")
+	if err != nil {
+		return 0, 0, err
+	}
+	all, err := s.list(ctx, trialPrefix)
+	return len(names), len(all), err
 }
 
 // EachTrial reads all trials there are. One that cannot be read is told as an error, and hides no other.

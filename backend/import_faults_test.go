@@ -68,6 +68,21 @@ func (f *fixture) serving(t *testing.T, path string) {
 	assert.Empty(t, f.stored(t, "import/"), "nothing is left for ever")
 }
 
+// abreast runs tests that mostly wait, many at a time.
+func abreast(t *testing.T, tests map[string]func(*testing.T)) {
+	t.Helper()
+	var all sync.WaitGroup
+	places := make(chan struct{}, 24)
+	for name, test := range tests {
+		all.Go(func() {
+			places <- struct{}{}
+			defer func() { <-places }()
+			t.Run(name, test)
+		})
+	}
+	all.Wait()
+}
+
 // fallible are requests that spend something.
 var fallible = map[string]func(*testing.T, *fixture) (send func() testenv.Result){
 	"an import": func(t *testing.T, f *fixture) func() testenv.Result {
@@ -168,10 +183,10 @@ func TestStorageHangsAtEachAccess(t *testing.T) {
 	if testing.Short() {
 		t.Skip("it waits for time-outs")
 	}
+	tests := map[string]func(*testing.T){}
 	for name, prepare := range fallible {
 		for n := 1; n < 20; n++ {
-			t.Run(fmt.Sprintf("%s, access %d", name, n), func(t *testing.T) {
-				t.Parallel()
+			tests[fmt.Sprintf("%s, access %d", name, n)] = func(t *testing.T) {
 				f := newFixture(t, Options{}, testenv.InProcess)
 				send := prepare(t, f)
 				f.quiet(t)
@@ -192,20 +207,21 @@ func TestStorageHangsAtEachAccess(t *testing.T) {
 				f.Advance(time.Minute)
 				f.beats(t)
 				f.whole(t, fmt.Sprintf("%d %s", first.Status, first.Text), testenv.Result{Status: 500}, send, n%4 < 2)
-			})
+			}
 		}
 	}
+	abreast(t, tests)
 }
 
 // Who hangs up, and the end of the mount, find nothing half done.
 func TestLeavingInTheMiddle(t *testing.T) {
+	tests := map[string]func(*testing.T){}
 	steps := map[string]providers.Step{"grant": providers.StepRefresh, "identity": providers.StepIdentity}
 	for name, prepare := range fallible {
 		for at, step := range steps {
 			for _, answers := range []bool{false, true} {
 				for _, ends := range []string{"caller", "mount", "crash"} {
-					t.Run(fmt.Sprintf("%s, at the %s, answers %t, %s", name, at, answers, ends), func(t *testing.T) {
-						t.Parallel()
+					tests[fmt.Sprintf("%s, at the %s, answers %t, %s", name, at, answers, ends)] = func(t *testing.T) {
 						f := newFixture(t, Options{}, testenv.InProcess)
 						send := prepare(t, f)
 						step := step
@@ -235,11 +251,12 @@ func TestLeavingInTheMiddle(t *testing.T) {
 							f.connect(t, "x")
 						}
 						f.serving(t, "x")
-					})
+					}
 				}
 			}
 		}
 	}
+	abreast(t, tests)
 }
 
 func (f *fixture) hangsUp(t *testing.T, send func() testenv.Result, asked, release chan struct{}, ends string,

@@ -47,12 +47,11 @@ func (f *fixture) next(t *testing.T) {
 // inProcess runs tests by name, each with a fixture of its own.
 func inProcess(t *testing.T, tests map[string]func(*testing.T, *fixture)) {
 	t.Helper()
+	all := map[string]func(*testing.T){}
 	for name, test := range tests {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			test(t, newFixture(t, Options{}, testenv.InProcess))
-		})
+		all[name] = func(t *testing.T) { test(t, newFixture(t, Options{}, testenv.InProcess)) }
 	}
+	abreast(t, all)
 }
 
 // What the operator allows by the time that an import is carried on with counts, and what others did to the connection.

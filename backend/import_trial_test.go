@@ -96,6 +96,18 @@ func TestImportCutOffIsLookedAtAnew(t *testing.T) {
 			assert.Equal(t, 2, f.spent(), "the token is sent to nobody else")
 			absent(t, f, "x")
 		},
+		"another app, for which it was sent again": func(t *testing.T, f *fixture) {
+			import_ := map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}
+			f.silent(t, "x", import_)
+			f.Write("providers/acme", map[string]any{"client_id": "another", "client_secret": "its"}).OK(t)
+			f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusOK,
+				`{"access_token":"of another app","refresh_token":"next","token_type":"bearer","expires_in":7200}`))
+			f.account("carol")
+			f.crashed(t, "x", import_)
+			f.next(t)
+			assert.Equal(t, "of another app", f.token(t, "x"))
+			assert.Equal(t, 3, f.spent())
+		},
 		"it was connected meanwhile": func(t *testing.T, f *fixture) {
 			f.silent(t, "x", map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)})
 			f.connect(t, "x")

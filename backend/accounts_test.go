@@ -38,6 +38,12 @@ func TestDeleteSparesTheAccountOfAnotherMount(t *testing.T) {
 			other.connect(t, "theirs")
 			other.Write("providers/acme", map[string]any{"client_id": "another"}).OK(t)
 		}, true},
+		"of a provider that has changed since, and is looked at anew": {func(t *testing.T, _, other *fixture) {
+			other.connect(t, "theirs")
+			other.Write("providers/acme", map[string]any{"client_id": "another"}).OK(t)
+			other.Backend.InvalidateKey(t.Context(), "connection/org/default/theirs")
+			other.Read("status", nil).OK(t)
+		}, true},
 		"another account": {func(t *testing.T, own, other *fixture) {
 			own.provider.Next(providers.StepIdentity, stranger)
 			other.connect(t, "theirs")

@@ -32,6 +32,7 @@ type backend struct {
 
 	recovered    atomic.Bool  // what a crash cut off was tried again
 	beating      atomic.Bool  // a heartbeat's work is under way
+	lateTrials   atomic.Int64 // how often to look for one that storage refused and may take late
 	finishing    atomic.Bool  // imports are being finished
 	endedImports sync.Map     // keys of connections whose import under way a deletion ended
 	trials       atomic.Int64 // changes when there may be imports to finish, or to forget; 0: there are none

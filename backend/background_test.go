@@ -259,7 +259,7 @@ func TestImportBesideAnIntentOfUnknownOutcome(t *testing.T) {
 	})
 	require.GreaterOrEqual(t, f.Write("refresh/x", nil).Status, http.StatusBadRequest)
 	f.Storage.Judge(nil)
-	require.Zero(t, f.engine().refresher.InFlight())
+	require.Eventually(t, func() bool { return f.engine().refresher.InFlight() == 0 }, 10*time.Second, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	f.WriteCtx(ctx, "connections/x", imported)

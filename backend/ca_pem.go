@@ -12,8 +12,9 @@ import (
 
 // takeCA judges the ca_pem of p, which is to replace stored. Whoever holds a key of these certificates, and a proxy or
 // a name server, receives what is sent to the provider. So they change under the same pin only for one who knows the
-// client secret anyhow, and that one must have worked: else it may be made up. For anybody else the provider is another from then on, and what was kept for the former one
-// does not stay, not even as the fallback: a refusal of a secret that somebody made up would send that.
+// client secret anyhow, and that one must have worked: else it may be made up. For anybody else the provider is
+// another from then on, and what was kept for the former one does not stay, not even as the fallback: a refusal of a
+// secret that somebody made up would send that.
 func takeCA(d *framework.FieldData, stored, p *store.Provider) error {
 	if stored == nil {
 		if p.CAPEM != "" { // or one that is deleted and made anew would pass for itself under other certificates

@@ -120,7 +120,13 @@ func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, e
 	}
 	switch {
 	case known != nil && w.sentAgain(known):
-		conn, err := w.store(ctx, b, w.apply)
+		conn, err := w.store(ctx, b, func(c *store.Connection) (*store.Connection, error) {
+			if c == nil || !w.sentAgain(c) {
+				return nil, conflict("connection %s was changed meanwhile: nothing was written; send this again",
+					w.key)
+			}
+			return w.apply(c)
+		})
 		if err == nil && w.refreshed {
 			w.warnings = append(w.warnings, "these tokens were imported before and have been refreshed since; the "+
 				"newer ones were kept")
@@ -130,7 +136,8 @@ func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, e
 		}
 		return conn, err
 	case w.untried && w.provider.refusesUnknown():
-		return nil, badRequest("provider %q has surplus_scopes=refuse, so tokens must be tried: leave out verify=false",
+		return nil, badRequest("provider %q has surplus_scopes=refuse, so tokens must be "+
+			"tried: leave out verify=false",
 			w.provider.name)
 	case w.untried:
 		w.warnings = append(w.warnings, "the tokens were stored untried (verify=false): whether they work shows when "+
@@ -151,7 +158,8 @@ func (b *backend) stillAdmits(ctx context.Context, w *write) error {
 	case err != nil:
 		return err
 	case p == nil || p.fingerprint != w.provider.fingerprint:
-		return conflict("provider %q changed meanwhile, so the token is sent nowhere: send this again", w.provider.name)
+		return conflict("provider %q changed meanwhile, so the token is sent nowhere: send this again",
+			w.provider.name)
 	}
 	w.provider = p
 	if err := p.admit(w.key, w.kind, w.known); err != nil {
@@ -179,7 +187,8 @@ func (b *backend) beforeImport(ctx context.Context, w *write) (*store.Connection
 			}
 		}
 	}
-	return nil, conflict("the refresh token of %s is being spent again and again: nothing was written; send this again",
+	return nil, conflict("the refresh token of %s is being spent again and again: nothing was "+
+		"written; send this again",
 		w.key)
 }
 
@@ -199,7 +208,8 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 			return nil, nil, conflict("this refresh token was spent with other inputs, or while provider %q was "+
 				"configured otherwise: name the same inputs, or bring new tokens", w.provider.name)
 		case t != nil && !t.Open() && w.resumes == nil && t.Caller != w.who.id():
-			return nil, nil, conflict("this refresh token was brought by somebody else, and is spent: nothing was changed")
+			return nil, nil, conflict("this refresh token was brought by somebody else, and is spent: " +
+				"nothing was changed")
 		case t != nil && !t.Open() && t.Identified:
 			return t.Given, t, nil
 		}
@@ -341,7 +351,8 @@ func (b *backend) openTrial(ctx context.Context, k store.Key, t *store.Trial, re
 		case err != nil:
 			return err
 		case own >= maxTrials, own == 0 && connections >= maxTrialConnections:
-			return conflict("too many imports wait for a person's word, or for their provider: finish or delete those of "+
+			return conflict("too many imports wait for a person's word, or for their provider: "+
+				"finish or delete those of "+
 				"%s, or wait for an hour", k)
 		}
 	}
@@ -350,8 +361,15 @@ func (b *backend) openTrial(ctx context.Context, k store.Key, t *store.Trial, re
 
 func (b *backend) putTrial(ctx context.Context, k store.Key, t *store.Trial) error {
 	b.trials.Add(1)
-	return b.store.PutTrial(ctx, k, t)
+	err := b.store.PutTrial(ctx, k, t)
+	if err != nil {
+		b.lateTrials.Store(lateLooks)
+	}
+	return err
 }
+
+// lateLooks is how many heartbeats after a failed write of a trial storage is looked at: it may take the write late.
+const lateLooks = 5
 
 // trial is the record of the tokens, before they are spent.
 func (w *write) trial(known *store.Connection) *store.Trial {
@@ -394,7 +412,8 @@ func (b *backend) notRedeemed(ctx context.Context, w *write, t *store.Trial, err
 	return badGateway("%s: nothing was changed; try again later", call)
 }
 
-// refuses says why the connection must not have the tokens, or nothing. Before they are tried nothing is known of them.
+// refuses says why the connection must not have the tokens, or nothing.
+// Before they are tried nothing is known of them.
 func (w *write) refuses(c *store.Connection) (why string) {
 	g := w.tried
 	if w.untried {
@@ -405,7 +424,8 @@ func (w *write) refuses(c *store.Connection) (why string) {
 	}
 	why = w.provider.refuses(c, g, w.otherAccount)
 	if why == "" && len(g.Scopes) == 0 && w.provider.refusesUnknown() {
-		why = "which scopes were granted is not known, and surplus_scopes=refuse is set on providers/" + w.provider.name
+		why = "which scopes were granted is not known, and surplus_scopes=refuse is set on providers/" +
+			w.provider.name
 	}
 	return why
 }
@@ -439,7 +459,8 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 		if refused := new(statusError); errors.As(err, &refused) {
 			err = &statusError{
 				refused.status,
-				refused.text + "; what the provider gave for the tokens is kept for an hour, for the same import sent again",
+				refused.text + "; what the provider gave for the tokens is kept for an hour, for the " +
+					"same import sent again",
 			}
 		}
 		return nil, err
@@ -460,8 +481,8 @@ func (w *write) warnOfScopes(conn *store.Connection) {
 	}
 }
 
-// parkTrial notes that a trial waits for a person, so that nobody else adopts it. Where the provider did not replace the
-// token nothing is lost by forgetting it.
+// parkTrial notes that a trial waits for a person, so that nobody else adopts it. Where the provider did not replace
+// the token nothing is lost by forgetting it.
 func (b *backend) parkTrial(ctx context.Context, k store.Key, t *store.Trial) {
 	ctx = context.WithoutCancel(ctx)
 	if !t.Rotated() {
@@ -485,10 +506,14 @@ const parkedTime = time.Hour
 // finishImports carries on with imports that a crash cut off, and forgets what was kept for long enough.
 func (b *backend) finishImports(ctx context.Context) {
 	seen, left := b.trials.Load(), 0
-	if seen == 0 || !b.finishing.CompareAndSwap(false, true) {
+	late := b.lateTrials.Load()
+	if seen == 0 && late == 0 || !b.finishing.CompareAndSwap(false, true) {
 		return
 	}
 	defer b.finishing.Store(false)
+	if late > 0 {
+		b.lateTrials.Add(-1)
+	}
 	err := b.store.EachTrial(ctx, func(t *store.Trial, err error) {
 		left++
 		if err != nil {
@@ -511,8 +536,11 @@ func (b *backend) finishImports(ctx context.Context) {
 			b.finishImport(ctx, k, t)
 		}
 	})
-	if err == nil && left == 0 {
+	switch {
+	case err == nil && left == 0:
 		b.trials.CompareAndSwap(seen, 0) // unless one began meanwhile
+	case seen == 0:
+		b.trials.Add(1)
 	}
 }
 

@@ -67,8 +67,9 @@
 // # To add background work
 //
 // What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
-// both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token are there. For entries of another
-// kind, keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever the entry changes.
+// both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token
+// are there. For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and
+// Set it whenever the entry changes.
 //
 // # What must hold
 //

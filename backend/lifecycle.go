@@ -89,7 +89,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
 	})
-	if b.trials.Load() > 0 {
+	if b.trials.Load() > 0 || b.lateTrials.Load() > 0 {
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	return b.tidyFlows(ctx)

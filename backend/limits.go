@@ -62,8 +62,8 @@ var fieldLimits = map[string]limit{
 
 var otherFields = limit{items: 100, each: 2 * kB, total: 16 * kB}
 
-// cutLineEnds takes the line's end off secrets that were read from a file, as client_secret=@file does: such a secret can
-// hold none (RFC 6749, appendix A), and the service's refusal would be put down to the app or to the person.
+// cutLineEnds takes the line's end off secrets that were read from a file, as client_secret=@file does: such a secret
+// can hold none (RFC 6749, appendix A), and the service's refusal would be put down to the app or to the person.
 func cutLineEnds(req *logical.Request) *logical.Request {
 	for name, bounds := range fieldLimits {
 		v, ok := req.Data[name].(string)

@@ -26,7 +26,8 @@ type mixUp struct {
 }
 
 func (m mixUp) String() string {
-	return "redirect_uris: " + clipText(m.uri) + " is on the list of provider " + m.with + " too, which answers from " +
+	return "redirect_uris: " + clipText(m.uri) + " is on the list of provider " + m.with +
+		" too, which answers from " +
 		"elsewhere: a code of one could be brought to the other. Give each its own redirect URI, or set on both " +
 		"require_iss=true, if both name their issuer in the answer (RFC 9207), or shared_redirect=true, if the " +
 		"application itself keeps apart by state which of them it asked"
@@ -106,8 +107,8 @@ func redirectKey(uri string) string {
 	return u.String()
 }
 
-// checkRedirects refuses a provider whose redirect URIs let codes be mixed up. What was stored so before goes on, with a
-// warning whenever it is read: who changes another field need not mend that first.
+// checkRedirects refuses a provider whose redirect URIs let codes be mixed up. What was stored so before goes on, with
+// a warning whenever it is read: who changes another field need not mend that first.
 func (b *backend) checkRedirects(ctx context.Context, d *framework.FieldData, name string, stored, p *store.Provider,
 ) error {
 	if _, named := d.GetOk("redirect_uris"); named {

@@ -79,7 +79,8 @@ func (e *Error) Error() string {
 		s := fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key,
 			e.Reason, explain(e.Reason), e.Key)
 		if e.MayBeTried {
-			s += fmt.Sprintf(", or, if that was an incident of the provider, have it tried once more by refresh/%s", e.Key)
+			s += fmt.Sprintf(", or, if that was an incident of the provider, have it tried once more by refresh/%s",
+				e.Key)
 		}
 		return s
 	case Expired:
@@ -87,11 +88,13 @@ func (e *Error) Error() string {
 			"with: start a flow with auth-code-url/%s", e.Key, e.Key)
 	case AppRefused:
 		if e.Code == providers.CodeNotSent {
-			return fmt.Sprintf("connection %s got no new token of provider %q, nothing was sent: %s", e.Key, e.Provider,
+			return fmt.Sprintf("connection %s got no new token of provider %q, nothing was sent: %s", e.Key,
+				e.Provider,
 				e.Why)
 		}
 		s := fmt.Sprintf("provider %q refuses the app itself (%s): if that lasts, correct client_id, client_secret, "+
-			"client_auth or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code), e.Provider,
+			"client_auth or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code),
+			e.Provider,
 			e.Key)
 		if !e.Next.IsZero() {
 			s += ", and the next try is at " + e.Next.UTC().Format(time.RFC3339)

@@ -177,8 +177,8 @@ func renewAt(k store.Key, g *providers.Grant, t Terms) (due time.Time) {
 		due = earlier(due, g.Issued.Add(t.Idle-t.Idle/5-spread(k, t.Idle/20)))
 	}
 	if life := g.RefreshExpires.Sub(g.Issued); !g.RefreshExpires.IsZero() && life > minInterval {
-		// A provider that does not renew this date makes each such refresh fall nearer to it: a handful, as each leaves
-		// a fifth of the rest.
+		// A provider that does not renew this date makes each such refresh fall nearer to it: a handful, as each
+		// leaves a fifth of the rest.
 		due = earlier(due, g.RefreshExpires.Add(-life/5-spread(k, life/20)))
 	}
 	least := t.MinAge
@@ -231,7 +231,8 @@ func nextTry(e *providers.Error, failures int, now time.Time) time.Time {
 	switch {
 	case e.Class == providers.Rejected:
 		return time.Time{}
-	case e.Class == providers.Misconfigured && !e.NotSent(): // an incident is over in minutes, and an operator is no quicker
+	// an incident is over in minutes, and an operator is no quicker
+	case e.Class == providers.Misconfigured && !e.NotSent():
 		first = firstAppBackoff
 	}
 	wait := min(first<<min(failures, 9), maxBackoff*2/3)

@@ -42,13 +42,15 @@ type Credential struct {
 	Kind           providers.Kind    `json:"kind"`
 	Inputs         map[string]string `json:"inputs,omitempty"` // where it belongs, such as a shop
 	RequiredScopes []string          `json:"required_scopes,omitempty"`
-	SetBy          string            `json:"set_by,omitempty"`      // who brought the credential or named inputs; see Setter
-	RequiredBy     string            `json:"required_by,omitempty"` // who named required_scopes
-	AdoptedBy      string            `json:"adopted_by,omitempty"`  // the owner's entity, if it brought the credential
-	Closed         bool              `json:"closed,omitempty"`      // and it was private then, or has been made so since
-	Switched       Disabled          `json:"switched,omitzero"`     // the last word on that which came with a request
-	Pinned         string            `json:"pinned"`                // fingerprint of the provider it belongs to
-	FlowID         string            `json:"flow_id,omitempty"`     // the flow that brought the grant
+	// who brought the credential or named inputs; see Setter
+	SetBy      string `json:"set_by,omitempty"`
+	RequiredBy string `json:"required_by,omitempty"` // who named required_scopes
+	AdoptedBy  string `json:"adopted_by,omitempty"`  // the owner's entity, if it brought the credential
+	// and it was private then, or has been made so since
+	Closed   bool     `json:"closed,omitempty"`
+	Switched Disabled `json:"switched,omitzero"` // the last word on that which came with a request
+	Pinned   string   `json:"pinned"`            // fingerprint of the provider it belongs to
+	FlowID   string   `json:"flow_id,omitempty"` // the flow that brought the grant
 	// where the grant comes from, if a refresh token was imported
 	Imported Import  `json:"imported,omitzero"`
 	Account  Account `json:"account,omitzero"`
@@ -137,16 +139,17 @@ func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
 	c.credentialChanged(now)
 }
 
-// AdoptConsent is Adopt for what a person's consent brought. What its answer does not tell is not forgotten where it is
-// the same account's at the same provider: many give a refresh token at the first consent only. spending tells that the
-// former one may be on its way to the provider: it is worth nothing then.
+// AdoptConsent is Adopt for what a person's consent brought. What its answer does not tell is not forgotten where it
+// is the same account's at the same provider: many give a refresh token at the first consent only. spending tells that
+// the former one may be on its way to the provider: it is worth nothing then.
 func (c *Connection) AdoptConsent(g *providers.Grant, spending bool, pinned string, now time.Time) {
 	former := c.Grant
 	same := former != nil && c.Pinned == pinned && c.Account.Pinned == pinned && c.Account.ID != "" &&
 		c.Account.ID == g.Account.ID
 	if same {
 		merged := *g
-		merged.Config, merged.SecretConfig = overlaid(former.Config, g.Config), overlaid(former.SecretConfig, g.SecretConfig)
+		merged.Config, merged.SecretConfig = overlaid(former.Config, g.Config),
+			overlaid(former.SecretConfig, g.SecretConfig)
 		if merged.HardLimit.IsZero() && !reached(former.HardLimit, now) {
 			merged.HardLimit = former.HardLimit
 		}

@@ -33,8 +33,8 @@ const (
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 )
 
-// MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been the
-// provider's incident.
+// MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been
+// the provider's incident.
 func (r Reason) MayBeTried() bool {
 	return r == ReasonGrantRefused || r == ReasonOutcomeUnknown || r == ReasonIdleLimit
 }

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -108,7 +109,8 @@ func (s Store) CountTrials(ctx context.Context, k Key) (own, connections int, er
 	return len(names), len(all), err
 }
 
-// EachTrial reads all trials there are. One that cannot be read is told as an error, and hides no other.
+// EachTrial reads all trials there are. One that cannot be read is told as an error, and hides no other; one that is
+// damaged is removed.
 func (s Store) EachTrial(ctx context.Context, fn func(*Trial, error)) error {
 	owners, err := s.list(ctx, trialPrefix)
 	if err != nil {
@@ -122,6 +124,9 @@ func (s Store) EachTrial(ctx context.Context, fn func(*Trial, error)) error {
 		}
 		for _, name := range names {
 			t, err := get(ctx, s.storage, prefix+name, decodeTrial)
+			if Damaged(err) { // nobody can do anything with it
+				err = errors.Join(err, s.remove(ctx, prefix+name))
+			}
 			if err != nil || t != nil {
 				fn(t, err)
 			}

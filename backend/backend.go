@@ -34,6 +34,7 @@ type backend struct {
 	beating      atomic.Bool  // a heartbeat's work is under way
 	lateTrials   atomic.Int64 // how often to look for one that storage refused and may take late
 	finishing    atomic.Bool  // imports are being finished
+	worked       sync.Map     // by provider: the client secret that it has taken, to be written down
 	endedImports sync.Map     // keys of connections whose import under way a deletion ended
 	trials       atomic.Int64 // changes when there may be imports to finish, or to forget; 0: there are none
 	uncached     atomic.Bool  // Vault was told to cache nothing

@@ -40,24 +40,30 @@ func takeCA(d *framework.FieldData, stored, p *store.Provider) error {
 	return nil
 }
 
-// proven notes that a provider has taken its app's secret. While the former one is kept as well, nobody knows which it
-// was.
+// proven remembers that a provider has taken its app's secret, for the next heartbeat to write down: the token that it
+// gave comes first. While the former secret is kept as well, nobody knows which of the two it was.
 func (b *backend) proven(p *configured) {
-	if !p.entry.Unproven || !p.entry.FormerSecret.IsZero() {
-		return
+	if p.entry.Unproven && p.entry.FormerSecret.IsZero() {
+		b.worked.Store(p.name, p.entry.ClientSecret)
 	}
-	b.tasks.Go("noting that the secret of "+p.name+" works", func(ctx context.Context) {
+}
+
+// noteProofs writes down which secrets have worked.
+func (b *backend) noteProofs(ctx context.Context) {
+	b.worked.Range(func(name, secret any) bool {
+		b.worked.Delete(name) // should this fail, the next success tells
 		b.configWrites.Lock()
 		defer b.configWrites.Unlock()
-		stored, err := b.store.Provider(ctx, p.name)
-		if err != nil || stored == nil || !stored.Unproven || !stored.FormerSecret.IsZero() ||
-			!stored.ClientSecret.Equal(p.entry.ClientSecret) {
-			return // the next success tells
+		p, err := b.store.Provider(ctx, name.(string))
+		if err != nil || p == nil || !p.Unproven || !p.FormerSecret.IsZero() ||
+			!p.ClientSecret.Equal(secret.(providers.Secret)) {
+			return true
 		}
-		if err := b.store.NoteProof(ctx, p.name, stored); err != nil {
-			b.Logger().Debug("it could not be noted that a client secret works", "provider", p.name, "error", err)
-			return
+		if err := b.store.NoteProof(ctx, name.(string), p); err != nil {
+			b.Logger().Debug("it could not be noted that a client secret works", "provider", name, "error", err)
+			return true
 		}
 		b.providersChanged()
+		return true
 	})
 }

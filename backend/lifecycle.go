@@ -88,6 +88,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		}
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
+		b.noteProofs(ctx)
 	})
 	if b.trials.Load() > 0 || b.lateTrials.Load() > 0 {
 		b.tasks.Go("finishing imports", b.finishImports)

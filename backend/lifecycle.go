@@ -37,8 +37,8 @@ func (b *backend) wake(ctx context.Context) {
 			"error", err)
 	}
 	if b.mayWrite() {
-		b.recover(ctx)
 		b.trials.Add(1)
+		b.recover(ctx)
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)

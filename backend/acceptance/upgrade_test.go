@@ -177,7 +177,6 @@ func TestUpgradeAndBack(t *testing.T) {
 		for _, name := range []string{"off", "off-too", "refused-off"} {
 			s.refusesRead(t, http.StatusForbidden, "disabled", "creds/"+name)
 		}
-		s.refusesWrite(t, http.StatusConflict, "grant_refused", "refresh/refused", nil)
 	})
 	t.Run("this release renews, and what it enables is found as it was", func(t *testing.T) {
 		s.renews(t, "labelled")

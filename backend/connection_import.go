@@ -104,6 +104,7 @@ func (b *backend) importTokens(ctx context.Context, w *write) (*store.Connection
 // asked or spent, and nothing takes the place of what there is before it is known to work.
 func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, error) {
 	defer b.connections.Pin(w.key)()
+	b.endedImports.Delete(w.key) // a deletion may have come as the last one ended
 	defer b.endedImports.Delete(w.key)
 	if err := b.stillAdmits(ctx, w); err != nil {
 		return nil, err
@@ -223,7 +224,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		return nil, nil, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
-	if err = b.stillAdmits(ctx, w); err == nil && known == nil {
+	if err = b.stillAdmits(ctx, w); err == nil && known == nil && !w.replaces {
 		err = b.mayAdd(ctx, w.key)
 	}
 	if err != nil {
@@ -548,11 +549,19 @@ func (b *backend) finishImports(ctx context.Context) {
 func (b *backend) finishImport(ctx context.Context, k store.Key, t *store.Trial) {
 	w, err := b.planTrial(ctx, k, t)
 	switch {
+	case errors.Is(err, errUnsaved):
+		return
 	case err == nil && w == nil: // the connection has it
 		b.endTrial(ctx, k, t)
 		return
 	case err == nil:
 		_, err = b.importTokens(ctx, w)
+		// What was given meanwhile stands in the record by now, and must not be written over.
+		if now, rerr := b.store.Trial(ctx, k, t.Brought); err != nil && (rerr != nil || now == nil || now.Parked) {
+			return
+		} else if now != nil {
+			t = now
+		}
 	}
 	var refused *statusError
 	switch {
@@ -570,6 +579,9 @@ func (b *backend) finishImport(ctx context.Context, k store.Key, t *store.Trial)
 	b.Logger().Warn("an import that was cut off could not be finished", "connection", t.Key, "error", err)
 }
 
+// errUnsaved is why a record stays though the connection has its token: that lives in memory only.
+var errUnsaved = errors.New("the connection is not saved yet")
+
 // errSwitchedOff is why an import is left alone: a person has switched the connection off.
 var errSwitchedOff = errors.New("the connection is disabled")
 
@@ -582,7 +594,8 @@ func (b *backend) planTrial(ctx context.Context, k store.Key, t *store.Trial) (*
 		imported: imported{imports: true, otherAccount: t.AccountChange, class: gate.Background, resumes: t},
 	}
 	var err error
-	if w.known, _, err = b.connections.Get(ctx, k); err != nil {
+	var unsaved bool
+	if w.known, unsaved, err = b.connections.Get(ctx, k); err != nil {
 		return nil, err
 	}
 	if w.provider, err = b.knownProvider(ctx, t.Provider); err != nil {
@@ -595,6 +608,8 @@ func (b *backend) planTrial(ctx context.Context, k store.Key, t *store.Trial) (*
 		return nil, conflict("connection %s was deleted meanwhile", k)
 	case c == nil:
 		return w, nil
+	case w.sentAgain(c) && unsaved:
+		return nil, errUnsaved
 	case w.sentAgain(c):
 		return nil, nil
 	case t.Creates || c.Generation != t.Generation || c.Provider != t.Provider:

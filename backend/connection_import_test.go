@@ -332,3 +332,37 @@ func TestImportMeetsAReconnect(t *testing.T) {
 		assert.Equal(t, token, f.token(t, "x"))
 	})
 }
+
+// What nobody but the record and memory have stays in the record, whatever the background looks at meanwhile.
+func TestRecordOfAnImportOutlivesTheHeartbeat(t *testing.T) {
+	t.Run("while the connection is not saved", func(t *testing.T) {
+		f := newFixture(t, Options{}, testenv.InProcess)
+		refuseConnections(f.Storage)
+		f.Write("connections/x", map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}).OK(t)
+		for range 3 {
+			f.engine().finishImports(t.Context())
+		}
+		require.NotEmpty(t, f.stored(t, "import/"))
+		f.Storage.Judge(nil)
+		f.restart(t)
+		f.System.SetReplication(0)
+		f.periodic(t)
+		require.Eventually(t, func() bool { return f.Read("creds/x", nil).Status == http.StatusOK },
+			10*time.Second, time.Millisecond)
+		assert.Equal(t, 1, f.spent())
+	})
+	t.Run("when what was given is another account's", func(t *testing.T) {
+		f := newFixture(t, Options{}, testenv.InProcess)
+		f.connect(t, "x")
+		import_ := map[string]any{"refresh_token": f.elsewhere(t)}
+		f.provider.Next(providers.StepRefresh, providertest.Reset(), providertest.Reset())
+		f.Write("connections/x", import_).Refused(t, http.StatusBadGateway)
+		f.account("somebody-else")
+		f.engine().finishImports(t.Context())
+		require.Equal(t, 3, f.spent())
+		require.NotEmpty(t, f.stored(t, "import/"), "what was given is kept for who brought it")
+		f.Write("connections/x", with(import_, map[string]any{"allow_account_change": true})).OK(t)
+		assert.Equal(t, 3, f.spent())
+		assert.True(t, f.provider.Alive(f.token(t, "x").(string)))
+	})
+}

@@ -11,7 +11,7 @@
 //	                                                    secrets may go: ca_pem.go, redirects.go
 //	connections/O/            path_connections_list.go  names, at every level
 //	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go), imports
-//	                                                    (connection_import.go), deletion.go
+//	                                                    (connection_import.go, import_*.go), deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow

@@ -45,8 +45,7 @@ func connectionFields() map[string]*framework.FieldSchema {
 			"fits what is written."),
 		"label": str("A name for people."),
 		"tags":  pairs("Key-value pairs for filtering. Replaced whole."),
-		"inputs": pairs("Values the definition asks of a connection, such as a shop or " +
-			"a subdomain. Replaced whole."),
+		"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain. Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"disabled":        boolean("Stop serving the credential; nothing is lost."),
 		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
@@ -89,8 +88,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"refreshable":       boolean("Whether the engine can renew the credential."),
 	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
-	"reconnect_by": str("When the person must consent again whatever is refreshed (RFC " +
-		"3339); empty when unknown."),
+	"reconnect_by": str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
 	"last_rotation": str("When the credential last changed (RFC 3339)."),
 	"last_refresh":  str("When it was last refreshed (RFC 3339)."),
 	"next_refresh":  str("Not before when it is tried again after a failure (RFC 3339)."),
@@ -302,9 +300,8 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 	}
 	p, err := b.provider(ctx, conn.Provider)
 	if err != nil || p == nil || p.fingerprint != conn.Pinned {
-		return "the grant was not revoked: its provider is gone or has changed since; revoke it in " +
-			"the account's settings " +
-			"at the service", nil
+		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's " +
+			"settings at the service", nil
 	}
 	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
 		return sharedWarning, nil

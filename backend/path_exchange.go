@@ -494,9 +494,8 @@ func otherAccount(before store.Account, now providers.Account, pinned string) st
 		return "whose account it is could not be learned, so it may be another than before (set " +
 			"allow_account_change=true to accept that)"
 	case before.Pinned != pinned:
-		return "it is another account than before, or the provider, which was changed since, names " +
-			"the same one otherwise " +
-			"(set allow_account_change=true if that is meant)"
+		return "it is another account than before, or the provider, which was changed since, names the same one " +
+			"otherwise (set allow_account_change=true if that is meant)"
 	}
 	return "it is another account than before (set allow_account_change=true if that is meant)"
 }

@@ -27,10 +27,9 @@ type mixUp struct {
 
 func (m mixUp) String() string {
 	return "redirect_uris: " + clipText(m.uri) + " is on the list of provider " + m.with +
-		" too, which answers from " +
-		"elsewhere: a code of one could be brought to the other. Give each its own redirect URI, or set on both " +
-		"require_iss=true, if both name their issuer in the answer (RFC 9207), or shared_redirect=true, if the " +
-		"application itself keeps apart by state which of them it asked"
+		" too, which answers from elsewhere: a code of one could be brought to the other. Give each its own " +
+		"redirect URI, or set on both require_iss=true, if both name their issuer in the answer (RFC 9207), or " +
+		"shared_redirect=true, if the application itself keeps apart by state which of them it asked"
 }
 
 // mixUps finds them among all other providers. One that cannot be read or whose definition is missing cannot start or

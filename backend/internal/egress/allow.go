@@ -55,9 +55,8 @@ func (a *Allowlist) add(entry string) error {
 	}
 	host := canonical(entry)
 	if !isHostName(host) {
-		return errors.New("is no host name, address or CIDR: write it without scheme, port, path, " +
-			"brackets or wildcard," +
-			" and a name beyond ASCII in its xn-- form")
+		return errors.New("is no host name, address or CIDR: write it without scheme, port, path, brackets or " +
+			"wildcard, and a name beyond ASCII in its xn-- form")
 	}
 	a.hosts[host] = true
 	return nil

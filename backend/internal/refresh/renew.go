@@ -281,9 +281,8 @@ func (r *Refresher) save(ctx context.Context, k store.Key, a Answer, g *provider
 	}
 	n.answer, n.brought = Answer{Connection: conn, Terms: a.Terms}, true
 	if !saved {
-		n.answer.warn("storage refused the refreshed token; it is served from memory and would be " +
-			"lost with this process: " +
-			"check Vault's storage")
+		n.answer.warn("storage refused the refreshed token; it is served from memory and would be lost with this " +
+			"process: check Vault's storage")
 	}
 	return nil
 }

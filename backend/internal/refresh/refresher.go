@@ -56,6 +56,7 @@ type Refresher struct {
 	Options
 
 	noIntents atomic.Bool // storage refused the last one
+	witnesses witnesses
 }
 
 // New makes a refresher that does nothing until it is asked.

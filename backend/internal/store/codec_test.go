@@ -107,7 +107,7 @@ var (
 			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)},
 			Attempt: Attempt{
 				Failures: 2, Last: noon.Add(2 * time.Hour), Next: noon.Add(3 * time.Hour), Class: providers.Rejected,
-				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3,
+				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3, Denied: noon.Add(time.Hour),
 			},
 		},
 	}

@@ -107,6 +107,8 @@ type Attempt struct {
 	Unknown bool `json:"unknown,omitempty"`
 	// of the provider that failed; a newer one is worth a try
 	ProviderSerial uint64 `json:"provider_serial,omitempty"`
+	// since when the service says no in words that may concern the grant or the app
+	Denied time.Time `json:"denied,omitzero"`
 }
 
 // Clone returns a copy that shares nothing a caller may change. Secrets are immutable and shared.
@@ -287,10 +289,13 @@ type Failure struct {
 // RefreshFailed records one failed refresh. Only a rejection makes the provider's refusal of the grant, and it says so
 // when an earlier request may have spent the token unseen, or when the grant lay idle for too long.
 func (c *Connection) RefreshFailed(f Failure, now time.Time) {
-	unknown := c.Attempt.Unknown || f.Lost
+	unknown, denied := c.Attempt.Unknown || f.Lost, c.Attempt.Denied
+	if f.SaysNo && (denied.IsZero() || denied.After(now)) {
+		denied = now
+	}
 	c.Attempt = Attempt{
 		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Reason,
-		Unknown: unknown, ProviderSerial: f.ProviderSerial,
+		Unknown: unknown, ProviderSerial: f.ProviderSerial, Denied: denied,
 	}
 	if f.Class == providers.Rejected {
 		reason := ReasonGrantRefused

@@ -62,6 +62,7 @@ type Credential struct {
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
 	Serving     time.Time `json:"serving,omitzero"`      // since when the provider takes it, as far as is known
 	Refused     Refusal   `json:"refused,omitzero"`      // the provider takes it no more
+	Invalid     time.Time `json:"invalid,omitzero"`      // since when checks find that the service refuses it
 	Attempt     Attempt   `json:"attempt,omitzero"`
 }
 
@@ -268,7 +269,29 @@ func (c *Connection) credentialChanged(now time.Time) {
 		c.Serving = now
 	}
 	c.Generation++
-	c.Rotated, c.Attempt, c.Refused = now, Attempt{}, Refusal{}
+	c.Rotated, c.Attempt, c.Refused, c.Invalid = now, Attempt{}, Refusal{}, time.Time{}
+}
+
+// CheckFailed records that the service refused the credential when it was checked.
+func (c *Connection) CheckFailed(now time.Time) {
+	if c.Invalid.IsZero() {
+		c.Invalid = now
+	}
+}
+
+// CheckPassed records that the service took the credential, and for whose account if that was not known.
+func (c *Connection) CheckPassed(a providers.Account) {
+	c.Invalid = time.Time{}
+	if c.Account.ID == "" {
+		c.Identified(a)
+	}
+}
+
+// RevokedThere records that the service says that a token is revoked which nothing can renew.
+func (c *Connection) RevokedThere(now time.Time) {
+	if c.Refused.Reason == "" {
+		c.Refused = Refusal{ReasonGrantRefused, now}
+	}
 }
 
 // Worked reports whether this connection ever had a success at its provider. A failure of one that had none says

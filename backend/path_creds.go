@@ -139,7 +139,7 @@ ttl, rotation_period and last_vault_rotation tell Vault Agent and the Vault Secr
 Operator when to read again: ttl counts to the moment at which the engine hands out a
 newer token, which is before the old one expires.
 
-A token inside its last minutes is answered at once while a new one is fetched. A dead
-token is refreshed first, once for all who wait. When a refresh fails the living token
-is answered with a warning.
+A token inside its last minutes is answered at once while a new one is fetched. One that
+is dead, or would be within seven seconds, is refreshed first, once for all who wait.
+When a refresh fails the living token is answered with a warning.
 `

@@ -152,6 +152,11 @@ func (e *Env) List(path string, as ...Caller) Result {
 	return e.send(context.Background(), logical.ListOperation, path, nil, as)
 }
 
+// Page sends a list request that asks for a part of the list.
+func (e *Env) Page(path string, data map[string]any, as ...Caller) Result {
+	return e.send(context.Background(), logical.ListOperation, path, data, as)
+}
+
 // Delete sends a delete request.
 func (e *Env) Delete(path string, data map[string]any, as ...Caller) Result {
 	return e.send(context.Background(), logical.DeleteOperation, path, data, as)

@@ -251,6 +251,22 @@ type System struct {
 	lookups  int   // of entities
 	fails    error // what looking one up gives
 	state    consts.ReplicationState
+	tainted  func() bool
+}
+
+// Taint has Tainted answer what told does, which may take its time.
+func (s *System) Taint(told func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tainted = told
+}
+
+// Tainted implements [logical.SystemView].
+func (s *System) Tainted() bool {
+	s.mu.Lock()
+	told := s.tainted
+	s.mu.Unlock()
+	return told != nil && told()
 }
 
 // AddEntity makes id a live entity.

@@ -31,6 +31,7 @@ const (
 	ReasonDeleting         Reason = "deleting"
 	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
+	ReasonOwnerMissing     Reason = "owner_missing" // only Vault knows: it is told, and nothing is derived from it
 )
 
 // MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been

@@ -67,8 +67,12 @@ type audited struct {
 	Time    time.Time `json:"time"`
 	Type    string    `json:"type"`
 	Error   string    `json:"error"`
+	Auth    struct {
+		Policies []string `json:"policies"`
+	} `json:"auth"`
 	Request struct {
-		Path string `json:"path"`
+		Operation string `json:"operation"`
+		Path      string `json:"path"`
 	} `json:"request"`
 }
 

@@ -104,7 +104,7 @@ func New(o Options) logical.Factory {
 			PeriodicFunc:   b.periodic,
 			Invalidate:     b.invalidate,
 			Clean:          b.clean,
-			// The hottest first: patterns are tried in order. The advice path takes what no other took.
+			// The hottest first: patterns are tried in order.
 			Paths: framework.PathAppend(
 				b.pathCreds(),
 				b.pathRefresh(),
@@ -118,7 +118,6 @@ func New(o Options) logical.Factory {
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathStatus(),
-				b.pathAdvice(),
 			),
 		}
 		if err := b.Setup(ctx, conf); err != nil {

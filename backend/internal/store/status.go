@@ -34,6 +34,7 @@ const (
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 	ReasonKeyRefused       Reason = "key_refused"
 	ReasonTokenRefused     Reason = "token_refused"
+	ReasonOwnerMissing     Reason = "owner_missing" // only Vault knows: it is told, and nothing is derived from it
 )
 
 // MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been

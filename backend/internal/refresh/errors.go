@@ -96,6 +96,10 @@ func (e *Error) Error() string {
 			"client_auth or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code),
 			e.Provider,
 			e.Key)
+		if e.Code == providers.CodeIssuer {
+			s = fmt.Sprintf("provider %q cannot be asked for a token (%s): correct issuer on providers/%s; connection "+
+				"%s is kept", e.Provider, e.Why, e.Provider, e.Key)
+		}
 		if !e.Next.IsZero() {
 			s += ", and the next try is at " + e.Next.UTC().Format(time.RFC3339)
 		}

@@ -102,7 +102,7 @@ type Attempt struct {
 	Next  time.Time       `json:"next,omitzero"`
 	Class providers.Class `json:"class,omitempty"`
 	Code  string          `json:"code,omitempty"`
-	Why   string          `json:"why,omitempty"` // one of the engine's own words
+	Why   string          `json:"why,omitempty"` // one of the engine's own words, with what was seen
 	// a request was sent and no answer came: the token may be spent
 	Unknown bool `json:"unknown,omitempty"`
 	// of the provider that failed; a newer one is worth a try
@@ -289,7 +289,7 @@ type Failure struct {
 func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 	unknown := c.Attempt.Unknown || f.Lost
 	c.Attempt = Attempt{
-		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Reason,
+		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Why(),
 		Unknown: unknown, ProviderSerial: f.ProviderSerial,
 	}
 	if f.Class == providers.Rejected {

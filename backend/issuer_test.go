@@ -91,6 +91,10 @@ func TestWrongIssuerOfARefresh(t *testing.T) {
 		assert.Contains(t, failed["reason"], "issuer_mismatch: ")
 		assert.NotContains(t, f.Logs.String(), "its document says", "what an issuer wrote is in no log")
 		f.Advance(10 * time.Minute)
+		f.provider.Next(providers.StepDiscovery, f.faults()["not there"].answer)
+		f.Read("creds/mine", nil).Refused(t, http.StatusBadGateway, "status 404", "correct issuer on providers/idp",
+			"the next try is at")
+		f.Advance(10 * time.Minute)
 		f.Read("creds/mine", nil).OK(t)
 	})
 }

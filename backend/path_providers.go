@@ -330,9 +330,12 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 			"use it only where one person does both")
 	}
 	if p.PKCE != "" {
-		warnings = append(warnings, "pkce=off: nothing ties a code to its flow at the service; what is left are state, "+
-			"the confirmation code, and that a code belongs to the flow that brings it first; use it only where the "+
-			"service takes no PKCE")
+		left := "state, the confirmation code"
+		if !p.Confirm {
+			left = "state"
+		}
+		warnings = append(warnings, "pkce=off: nothing ties a code to its flow at the service; what is left is "+left+
+			", and that a code belongs to the flow that brings it first; use it only where the service takes no PKCE")
 	}
 	return p, warnings, nil
 }

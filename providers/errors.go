@@ -48,7 +48,7 @@ func (e *Error) Error() string {
 		return "nothing was sent: " + e.Reason
 	}
 	s := string(e.Step) + " call failed: " + e.Why()
-	if e.Code != "" {
+	if e.Code != "" && e.Seen == "" {
 		s += " (" + e.Code + ")"
 	}
 	return s

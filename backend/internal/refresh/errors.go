@@ -107,6 +107,9 @@ func (e *Error) Error() string {
 	case Unavailable:
 		s := fmt.Sprintf("provider %q gave no new token for connection %s (%s: %s)", e.Provider, e.Key, e.Class,
 			detail(e.Why, e.Code))
+		if e.Code == providers.CodeIssuer {
+			s += ": if that lasts, correct issuer on providers/" + e.Provider
+		}
 		if e.Next.IsZero() {
 			return s + ": try again"
 		}

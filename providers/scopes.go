@@ -5,9 +5,34 @@ import (
 	"slices"
 )
 
+// Added are the scopes that the engine asks for by itself: the identity call needs them, or a refresh token does.
+func (s *Scopes) Added() []string { return slices.Concat(s.Identity, s.Offline) }
+
+// CheckAddedScopes refuses names that the engine does not add by itself.
+func (d *Definition) CheckAddedScopes(names []string) error {
+	added := d.Scopes.Added()
+	for _, name := range names {
+		if !slices.Contains(added, name) {
+			return fmt.Errorf("added_scopes: %s does not add %q by itself, it adds %s: what else is to be asked for "+
+				"stands in scopes", d.ID, name, orNone(added))
+		}
+	}
+	return nil
+}
+
+// AddsScopes are those of Scopes.Added that the operator did not switch off.
+func (a *App) AddsScopes() []string {
+	added := a.Definition.Scopes.Added()
+	if a.AddedScopes == nil {
+		return added
+	}
+	return slices.DeleteFunc(added, func(s string) bool { return !slices.Contains(*a.AddedScopes, s) })
+}
+
 // RequestScopes returns what to ask the provider for: asked, or else what the operator set, or else the definition's
-// default, and in any case what the identity call and a refresh token need. Each stands once, in that order.
-func (a *App) RequestScopes(asked []string) []string {
+// default; and what the identity call and a refresh token need, as far as it is among those that the issuer knows, if
+// it says which. Each stands once, in that order.
+func (a *App) RequestScopes(asked, known []string) []string {
 	d := a.Definition
 	scopes := asked
 	if len(scopes) == 0 {
@@ -16,8 +41,16 @@ func (a *App) RequestScopes(asked []string) []string {
 	if len(scopes) == 0 {
 		scopes = d.Scopes.Default
 	}
+	added := a.AddsScopes()
+	if len(known) > 0 {
+		spelled := map[string]bool{}
+		for _, scope := range known {
+			spelled[d.Scopes.canonical(scope)] = true
+		}
+		added = slices.DeleteFunc(added, func(s string) bool { return !spelled[d.Scopes.canonical(s)] })
+	}
 	var all []string
-	for _, scope := range slices.Concat(scopes, d.Scopes.Identity, d.Scopes.Offline) {
+	for _, scope := range slices.Concat(scopes, added) {
 		if !slices.Contains(all, scope) {
 			all = append(all, scope)
 		}
@@ -30,13 +63,13 @@ func (a *App) RequestScopes(asked []string) []string {
 func (a *App) CheckScopes(asked, allowed []string) error {
 	d := a.Definition
 	if len(allowed) == 0 {
-		allowed = a.RequestScopes(nil)
+		allowed = a.RequestScopes(nil, nil)
 	}
 	for _, scope := range asked {
 		if closed := d.Scopes.Allowed; len(closed) > 0 && !slices.Contains(closed, scope) {
 			return fmt.Errorf("scope %q is not one of %s: there are %s", scope, d.Name, orNone(closed))
 		}
-		if !slices.Contains(slices.Concat(allowed, d.Scopes.Identity, d.Scopes.Offline), scope) {
+		if !slices.Contains(slices.Concat(allowed, a.AddsScopes()), scope) {
 			return fmt.Errorf("scope %q is not among the provider's allowed_scopes: %s", scope, orNone(allowed))
 		}
 	}
@@ -48,13 +81,13 @@ func (a *App) CheckScopes(asked, allowed []string) error {
 func (a *App) SurplusScopes(granted, allowed []string) []string {
 	d := a.Definition
 	if len(allowed) == 0 {
-		allowed = a.RequestScopes(nil)
+		allowed = a.RequestScopes(nil, nil)
 	}
 	if slices.Contains(allowed, "*") {
 		return nil
 	}
 	wanted := map[string]bool{}
-	for _, scope := range slices.Concat(allowed, d.Scopes.Identity, d.Scopes.Offline) {
+	for _, scope := range slices.Concat(allowed, a.AddsScopes()) {
 		wanted[d.Scopes.canonical(scope)] = true
 	}
 	var surplus []string

@@ -144,7 +144,7 @@ func (c *checker) client() {
 			c.word(fmt.Sprintf("scopes.default[%d]", i), scope, d.Scopes.Allowed...)
 		}
 	}
-	c.word("authorize.pkce", d.Authorize.PKCE, "s256", "off")
+	c.word("authorize.pkce", d.Authorize.PKCE, pkceS256, pkceOff)
 	if d.Authorize.FormPost && d.Authorize.Only {
 		c.add("authorize.form_post", "nothing but params is sent here: write response_mode into params")
 	}

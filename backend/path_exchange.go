@@ -551,7 +551,7 @@ func deletedMeanwhile(k store.Key) error { return conflict("connection %s was de
 // aboutGrant warns of what will bite later.
 func aboutGrant(conn *store.Connection, p *configured) []string {
 	var warnings []string
-	if missing := conn.MissingScopes(); len(missing) > 0 {
+	if missing := missingScopes(p, conn, conn.Grant.Scopes); len(missing) > 0 {
 		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if "+
 			"they are needed")
 	}

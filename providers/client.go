@@ -22,6 +22,7 @@ type App struct {
 	ClientAuth      string
 	AssumedTTL      time.Duration // for access tokens that tell no expiry; 0: the definition decides
 	AddedScopes     *[]string     // which of Scopes.Added are asked for; nil: all
+	ScopesIgnored   bool          // no scopes are asked for: what the app may do is set at the service
 	PKCE            string        // see Definition.TakePKCE
 	CAPin           string        // whatever stands for the certificates to trust; empty: they are no part of the pin
 }

@@ -134,6 +134,9 @@ type Scopes struct {
 
 	Same    map[string][]string `yaml:"same,omitempty"`    // a scope's name -> other spellings that answers use for it
 	Surplus string              `yaml:"surplus,omitempty"` // refuse or warn (default) of scopes that nobody allowed
+	// a scope -> others that it includes, which answers may leave out; * at the end of both stands for the same text
+	Implies map[string][]string `yaml:"implies,omitempty"`
+	Silent  []string            `yaml:"silent,omitempty"` // never named in an answer, so never missing
 	// an answer names what earlier consents to the same app granted, too
 	Accumulates bool `yaml:"accumulates,omitempty"`
 }

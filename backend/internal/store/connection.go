@@ -390,17 +390,3 @@ func (c *Connection) Over(cred Credential) *Connection {
 	}
 	return &out
 }
-
-// MissingScopes are those required and not granted.
-func (c *Connection) MissingScopes() []string {
-	if c.Grant == nil {
-		return nil
-	}
-	var missing []string
-	for _, s := range c.RequiredScopes {
-		if !slices.Contains(c.Grant.Scopes, s) {
-			missing = append(missing, s)
-		}
-	}
-	return missing
-}

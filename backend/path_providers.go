@@ -185,10 +185,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	if err != nil {
 		return nil, err
 	}
-	callback := ""
-	if base, err := mountURL(config, req); err == nil {
-		callback = base + "/callback/" + name
-	}
+	callback := callbackURL(config, req, name)
 	kinds := []string{}
 	if definition, ok := b.catalog.Get(p.Definition); ok {
 		for _, kind := range kindsOf(p, definition) {
@@ -211,6 +208,25 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
+}
+
+// callbackURL is where a provider sends the browser; empty while nobody knows where browsers reach this mount.
+func callbackURL(config *store.Config, req *logical.Request, provider string) string {
+	base, err := mountURL(config, req)
+	if err != nil {
+		return ""
+	}
+	return base + "/callback/" + provider
+}
+
+// movedCallback says that a provider's callback URL is not the one that was last told, as after a move of the mount.
+func movedCallback(p *configured, now string) (warning string, moved bool) {
+	told := p.entry.ToldCallback
+	if told == "" || now == "" || told == now {
+		return "", false
+	}
+	return "the callback URL of provider " + p.name + " is " + now + " now, and was " + told + " when the provider was " +
+		"last written: register the new one at the service; any write of providers/" + p.name + " ends this warning", true
 }
 
 // circuit tells whether a provider is left alone now.
@@ -246,6 +262,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	if err := b.checkRedirects(ctx, d, name, stored, p); err != nil {
 		return nil, err
 	}
+	p.ToldCallback = callbackURL(config, req, name)
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, err
 	}

@@ -46,6 +46,8 @@ type Provider struct {
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
+	ToldCallback string `json:"told_callback,omitempty"` // what the last write answered to be registered at the service
+
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
 

@@ -222,7 +222,8 @@ func callbackURL(config *store.Config, req *logical.Request, provider string) st
 // movedCallback says that a provider's callback URL is not the one that was last told, as after a move of the mount.
 func movedCallback(p *configured, now string) (warning string, moved bool) {
 	told := p.entry.ToldCallback
-	if told == "" || now == "" || told == now {
+	if told == "" || now == "" || told == now ||
+		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) {
 		return "", false
 	}
 	return "the callback URL of provider " + p.name + " is " + now + " now, and was " + told + " when the provider was " +

@@ -117,14 +117,15 @@ func TestMovedCallbacks(t *testing.T) {
 		}
 		f.Write("providers/openai", nil).OK(t)
 		assert.Empty(t, told())
-		assert.Equal(t, []string{"acme", "openai"}, told(moved))
+		f.Write("providers/another", f.acme()).OK(t)
+		assert.Equal(t, []string{"acme", "another"}, told(moved), "nobody is sent back for a key")
 		warnings := flow("one", false)
 		require.Len(t, warnings, 1)
 		assert.Contains(t, warnings[0], "https://vault.example.com/v1/accounts/callback/acme now, and was https://")
 		assert.Empty(t, flow("two", true), "the application's own redirect URI does not change")
 
 		f.Write("providers/acme", nil, moved).OK(t)
-		assert.Equal(t, []string{"openai"}, told(moved))
+		assert.Equal(t, []string{"another"}, told(moved))
 		assert.Empty(t, flow("three", false))
 		f.Write("config", map[string]any{"public_url": ""}).OK(t)
 		assert.Empty(t, told(moved), "nobody knows any")

@@ -46,7 +46,7 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"moved_callbacks": required(strs("Providers whose callback URL is not the one that was last told, as after a " +
 		"move of the mount.")),
 	"circuits": required(object("Providers that are down or limit us: state, and until when they are left alone.")),
-	"unsaved": required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
+	"unsaved":  required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
 	"doubtful_writes": required(integer("Connections of which a write failed within the last minute " +
 		"and may still land in storage.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),

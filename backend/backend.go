@@ -53,6 +53,7 @@ type backend struct {
 	directory   *directory
 	flows       *flowIndex
 	codes       *codeIndex
+	checks      checks
 	saving      saving
 
 	connectionTasks []connectionTask // what may fall due for a connection
@@ -107,6 +108,7 @@ func New(o Options) logical.Factory {
 			Paths: framework.PathAppend(
 				b.pathCreds(),
 				b.pathRefresh(),
+				b.pathCheck(),
 				b.pathConnections(),
 				b.pathConnectionsList(),
 				b.pathAuthCodeURL(),

@@ -137,7 +137,9 @@ func (a Answer) renewable(now time.Time) bool {
 func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time.Time) time.Time {
 	status, _ := t.Status(c, now)
 	g, at := c.Grant, c.Attempt
-	if g == nil || status != store.StatusActive || !t.CanRefresh {
+	// a person had a refused grant tried once more, and that was cut off
+	again := interrupted && Answer{Connection: c, Terms: t}.mayTryRefused(now)
+	if g == nil || status != store.StatusActive && !again || !t.CanRefresh {
 		return time.Time{}
 	}
 	due := renewAt(k, g, t)

@@ -191,10 +191,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	if err != nil {
 		return nil, err
 	}
-	callback := ""
-	if base, err := mountURL(config, req); err == nil {
-		callback = base + "/callback/" + name
-	}
+	callback := callbackURL(config, req, name)
 	kinds, added, pkce := []string{}, []string{}, ""
 	if definition, ok := b.catalog.Get(p.Definition); ok {
 		for _, kind := range kindsOf(p, definition) {
@@ -220,6 +217,26 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
 }
 
+// callbackURL is where a provider sends the browser; empty while nobody knows where browsers reach this mount.
+func callbackURL(config *store.Config, req *logical.Request, provider string) string {
+	base, err := mountURL(config, req)
+	if err != nil {
+		return ""
+	}
+	return base + "/callback/" + provider
+}
+
+// movedCallback says that a provider's callback URL is not the one that was last told, as after a move of the mount.
+func movedCallback(p *configured, now string) (warning string, moved bool) {
+	told := p.entry.ToldCallback
+	if told == "" || now == "" || told == now ||
+		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) {
+		return "", false
+	}
+	return "the callback URL of provider " + p.name + " is " + now + " now, and was " + told + " when the provider was " +
+		"last written: register the new one at the service; any write of providers/" + p.name + " ends this warning", true
+}
+
 // circuit tells whether a provider is left alone now.
 func (b *backend) circuit(name string) map[string]any {
 	state, until := b.gate.State(name)
@@ -236,7 +253,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
 	}
-	p, warnings, err := b.putProvider(ctx, name, callerOf(req), d)
+	p, warnings, err := b.putProvider(ctx, req, name, d)
 	if err != nil {
 		return nil, err
 	}
@@ -252,7 +269,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 }
 
 // putProvider stores what the request makes of a provider.
-func (b *backend) putProvider(ctx context.Context, name string, who caller, d *framework.FieldData,
+func (b *backend) putProvider(ctx context.Context, req *logical.Request, name string, d *framework.FieldData,
 ) (p *store.Provider, warnings []string, err error) {
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
@@ -264,13 +281,14 @@ func (b *backend) putProvider(ctx context.Context, name string, who caller, d *f
 	if err != nil {
 		return nil, nil, err
 	}
-	p, warnings, err = b.mergeProvider(name, stored, config, who, d)
+	p, warnings, err = b.mergeProvider(name, stored, config, callerOf(req), d)
 	if err != nil {
 		return nil, nil, err
 	}
 	if err := b.checkRedirects(ctx, d, name, stored, p); err != nil {
 		return nil, nil, err
 	}
+	p.ToldCallback = callbackURL(config, req, name)
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, nil, err
 	}

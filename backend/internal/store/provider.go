@@ -48,6 +48,7 @@ type Provider struct {
 
 	AddedScopes *[]string `json:"added_scopes,omitempty"` // that the engine adds by itself; nil: all
 	PKCE        string    `json:"pkce,omitempty"`         // off; empty: the definition's word
+	ToldCallback string `json:"told_callback,omitempty"` // what the last write answered to be registered at the service
 
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`

@@ -203,6 +203,24 @@ func TestPolicyRecipes(t *testing.T) {
 				u.refusesWrite(t, http.StatusForbidden, denied, path, key(apiKey))
 			}
 		},
+		"app-secret": func(t *testing.T, policy string) {
+			u := root.logIn(t, "app-secret", policy)
+			const path = "providers/openai-app/client-secret"
+			root.write(t, "providers/openai-app", map[string]any{"definition": "openai"})
+			assert.Equal(t, true, u.write(t, path, map[string]any{"client_secret": appSecret})["client_secret_set"])
+			refuses(t, u, path, "providers/openai-app", "creds/openai", "config")
+			for _, data := range []map[string]any{{"client_secret": "x"}, {"scopes": "a"}} {
+				u.refusesWrite(t, http.StatusForbidden, denied, "providers/openai-app", data)
+			}
+			settings := root.logIn(t, "settings", `path "connectors/providers/*" {
+				capabilities = ["create", "update"]
+				denied_parameters = { "client_secret" = [] }
+			}`) // as the recipe says
+			settings.write(t, "providers/openai-app", map[string]any{"allowed_owners": "org/*"})
+			for _, path := range []string{path, "providers/openai-app", "providers/openai-new"} {
+				settings.refusesWrite(t, http.StatusForbidden, denied, path, map[string]any{"client_secret": "x"})
+			}
+		},
 		"on-call": func(t *testing.T, policy string) {
 			u := root.logIn(t, "on-call", policy)
 			const path = "connections/org/other/openai"

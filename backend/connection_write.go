@@ -166,12 +166,8 @@ func (w *write) readCredential(d *framework.FieldData) error {
 
 func (w *write) readKey(keys map[string]string, asked string) error {
 	definition := w.provider.app.Definition
-	kind, err := w.provider.kindOf(asked, func(k providers.Kind) bool {
-		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials &&
-			k != providers.KindDeviceCode
-	})
-	if err == nil && (kind == providers.KindAuthorizationCode || kind == providers.KindClientCredentials ||
-		kind == providers.KindDeviceCode) {
+	kind, err := w.provider.kindOf(asked, providers.Kind.HasKey)
+	if err == nil && !kind.HasKey() {
 		err = badRequest("kind %s has no key", kind)
 	}
 	if err == nil {

@@ -53,9 +53,7 @@ func (a *App) checkClient() error {
 
 // needsClient reports whether every kind of the definition speaks as a registered app.
 func (d *Definition) needsClient() bool {
-	return !slices.ContainsFunc(d.Kinds, func(k Kind) bool {
-		return k != KindAuthorizationCode && k != KindClientCredentials && k != KindDeviceCode
-	})
+	return !slices.ContainsFunc(d.Kinds, Kind.HasKey)
 }
 
 func (a *App) checkEndpoints() error {
@@ -90,8 +88,7 @@ func (a *App) checkEndpoints() error {
 }
 
 func usesTokenEndpoint(k Kind) bool {
-	needs, _ := needsOf(k)
-	return slices.Contains(needs.steps, StepToken)
+	return slices.Contains(needsOf(k).steps, StepToken)
 }
 
 func (a *App) checkIssuer() error {

@@ -317,7 +317,7 @@ key:
     - {name: region, default: eu}
     - {name: note}
   send: {headers: {Authorization: 'Bearer {api_key}'}}
-health: {method: GET}
+health: {headers: {X-App: '{app_key}'}}
 `
 
 func held(t *testing.T) Options {

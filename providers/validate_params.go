@@ -122,7 +122,8 @@ func (c *checker) shadows(section string, params map[string]Template, ours []str
 
 // unused refuses what somebody would be asked for and nothing goes by.
 func (c *checker) unused() {
-	if !slices.ContainsFunc(c.d.Kinds, Kind.HasKey) { // beside a key, applications get all inputs
+	// Beside a key applications get all inputs, and the endpoints of a generic definition are the operator's.
+	if !slices.ContainsFunc(c.d.Kinds, Kind.HasKey) && !c.d.Generic {
 		for i, in := range c.d.Inputs {
 			if in.Name != "" && !c.used[in.Name] {
 				c.add(fmt.Sprintf("inputs[%d]", i), "input %q is used nowhere: write {%s} where it belongs, or drop it",

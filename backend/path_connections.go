@@ -43,9 +43,9 @@ func connectionFields() map[string]*framework.FieldSchema {
 			"name. Fixed after creation."),
 		"kind": str("How the credential is obtained; by default the first way the definition names that " +
 			"fits what is written."),
-		"label": str("A name for people."),
-		"tags":  pairs("Key-value pairs for filtering. Replaced whole."),
-		"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain. Replaced whole."),
+		"label":           str("A name for people."),
+		"tags":            pairs("Key-value pairs for filtering. Replaced whole."),
+		"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain. Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"disabled":        boolean("Stop serving the credential; nothing is lost."),
 		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
@@ -88,10 +88,10 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"refreshable":       boolean("Whether the engine can renew the credential."),
 	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
-	"reconnect_by": str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
-	"last_rotation": str("When the credential last changed (RFC 3339)."),
-	"last_refresh":  str("When it was last refreshed (RFC 3339)."),
-	"next_refresh":  str("Not before when it is tried again after a failure (RFC 3339)."),
+	"reconnect_by":      str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
+	"last_rotation":     str("When the credential last changed (RFC 3339)."),
+	"last_refresh":      str("When it was last refreshed (RFC 3339)."),
+	"next_refresh":      str("Not before when it is tried again after a failure (RFC 3339)."),
 	"last_error": object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. " +
 		"Empty after a success."),
 	"created_by":   str("Display name of who made the connection."),

@@ -301,6 +301,10 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := checkProvider(p, definition, config); err != nil {
 		return nil, nil, err
 	}
+	if p.SurplusScopes == surplusRefuse && definition.Scopes.Accumulates {
+		warnings = append(warnings, "surplus_scopes=refuse: "+definition.Name+" names in its answers what the person "+
+			"granted this app before, too; whoever once granted more is refused")
+	}
 	if !p.Confirm {
 		warnings = append(warnings, "confirm=false: whoever starts a flow can have another "+
 			"person's account connected to it; "+

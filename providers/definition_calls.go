@@ -102,7 +102,7 @@ type KeyField struct {
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape   string            `yaml:"shape,omitempty" words:"sure|likely"`
 	Derive  map[string]string `yaml:"derive,omitempty"` // further value -> pattern whose one group cuts it out
-	Example string            `yaml:"example,omitempty"`
+	Example string            `yaml:"example,omitempty" use:"shown"`
 	Help    string            `yaml:"help,omitempty"`
 }
 
@@ -113,7 +113,7 @@ type Send struct {
 	Optional map[string]Template `yaml:"optional_headers,omitempty"`
 	Query    map[string]Template `yaml:"query,omitempty"`
 	// where it stands in the path of a URL; calls of ours have it in their endpoint
-	Path     Template `yaml:"path,omitempty" use:"shown"`
+	Path     Template `yaml:"path,omitempty"`
 	User     Template `yaml:"basic_user,omitempty"` // RFC 7617
 	Password Template `yaml:"basic_password,omitempty"`
 }

@@ -45,7 +45,7 @@ func TestSchemaFile(t *testing.T) {
 	var text bytes.Buffer
 	encode := json.NewEncoder(&text)
 	encode.SetEscapeHTML(false)
-	encode.SetIndent("", "  ")
+	encode.SetIndent("", " ")
 	require.NoError(t, encode.Encode(newSchema(t)))
 	golden(t, schemaFile, text.Bytes())
 }
@@ -227,7 +227,9 @@ func (w *schemaWriter) typed(t reflect.Type, tag reflect.StructTag, child bool) 
 		items := w.typed(t.Elem(), tag, child && named)
 		if child && named {
 			items = object{{"anyOf", []object{items, {
-				{"type", "object"}, {"minProperties", 1}, {"maxProperties", 1},
+				{"type", "object"},
+				{"minProperties", 1},
+				{"maxProperties", 1},
 				{"additionalProperties", object{{"type", "null"}}},
 			}}}}
 		}

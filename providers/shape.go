@@ -64,10 +64,19 @@ func (s *source) shapeOf(at string, node ast.Node, t reflect.Type) {
 			if field, known := fields[key]; known {
 				s.shapeOf(join(at, key), each.Value(), field)
 			} else {
-				s.wrong(join(at, key), "unknown key%s", suggest(key, sortedKeys(fields)))
+				s.wrong(join(at, key), "unknown key%s%s", suggest(key, sortedKeys(fields)), paramsHint(key, fields))
 			}
 		}
 	}
+}
+
+// paramsHint says where a parameter of the request belongs that somebody wrote beside the others.
+func paramsHint(key string, fields map[string]reflect.Type) string {
+	_, takes := fields["params"]
+	if takes && nearest(key, sortedKeys(fields)) == "" {
+		return "; a parameter of the request goes into params"
+	}
+	return ""
 }
 
 // keysOf gives the keys that a section may have, those of embedded sections among them.
@@ -151,6 +160,17 @@ func nodeWord(node ast.Node) string {
 
 // suggest says which word was probably meant, or else which there are.
 func suggest(word string, known []string) string {
+	if best := nearest(word, known); best != "" {
+		return fmt.Sprintf(", did you mean %q?", best)
+	}
+	if len(known) > 16 {
+		return ": schema.json lists those there are"
+	}
+	return ", write one of: " + strings.Join(known, ", ")
+}
+
+// nearest finds the word that differs least; empty when none is near.
+func nearest(word string, known []string) string {
 	best, least := "", 3 // letters that may differ; of a short word, fewer
 	for _, k := range known {
 		if len(word) > 64 {
@@ -160,13 +180,7 @@ func suggest(word string, known []string) string {
 			best, least = k, d
 		}
 	}
-	if best != "" {
-		return fmt.Sprintf(", did you mean %q?", best)
-	}
-	if len(known) > 16 {
-		return ": schema.json lists those there are"
-	}
-	return ", write one of: " + strings.Join(known, ", ")
+	return best
 }
 
 // distance counts the letters to change, add, drop or swap with their neighbour to make b of a.

@@ -96,20 +96,21 @@ func (c *checker) sections() {
 		name  string
 		value any
 		used  bool
+		kinds string
 	}{
-		{"authorize", d.Authorize, consent},
-		{"callback", d.Callback, consent},
-		{"upgrade", d.Upgrade, consent},
-		{"discovery", d.Discovery, tokens},
-		{"client", d.Client, tokens},
-		{"scopes", d.Scopes, tokens},
-		{"token", d.Token, tokens},
-		{"refresh", d.Refresh, tokens},
-		{"revoke", d.Revoke, tokens},
-		{"lifetime", d.Lifetime, tokens},
+		{"authorize", d.Authorize, consent, "authorization_code"},
+		{"callback", d.Callback, consent, "authorization_code"},
+		{"upgrade", d.Upgrade, consent, "authorization_code"},
+		{"discovery", d.Discovery, tokens, "authorization_code or client_credentials"},
+		{"client", d.Client, tokens, "authorization_code or client_credentials"},
+		{"scopes", d.Scopes, tokens, "authorization_code or client_credentials"},
+		{"token", d.Token, tokens, "authorization_code or client_credentials"},
+		{"refresh", d.Refresh, tokens, "authorization_code or client_credentials"},
+		{"revoke", d.Revoke, tokens, "authorization_code or client_credentials"},
+		{"lifetime", d.Lifetime, tokens, "authorization_code or client_credentials"},
 	} {
 		if !section.used && !reflect.ValueOf(section.value).IsZero() {
-			c.add(section.name, "no kind goes by it: add the kind, or drop the section")
+			c.add(section.name, "no kind goes by it: add the kind %s, or drop the section", section.kinds)
 		}
 	}
 }

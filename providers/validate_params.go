@@ -145,8 +145,8 @@ func (c *checker) unused() {
 
 // suggestName names a placeholder that was probably meant.
 func suggestName(name string, names map[string]string) string {
-	if hint := suggest(name, sortedKeys(names)); strings.Contains(hint, "did you mean") {
-		return hint
+	if best := nearest(name, sortedKeys(names)); best != "" {
+		return fmt.Sprintf(", did you mean {%s}?", best)
 	}
 	return ""
 }

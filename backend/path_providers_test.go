@@ -322,9 +322,15 @@ health: {headers: {X-App: '{app_key}'}}
 
 func held(t *testing.T) Options {
 	t.Helper()
+	return withDefinition(t, "held", operatorHeld)
+}
+
+// withDefinition is a catalogue of one definition, and the generic one of each fixture's provider.
+func withDefinition(t *testing.T, id, text string) Options {
+	t.Helper()
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
-	files := fstest.MapFS{"held.yaml": {Data: []byte(operatorHeld)}, "oauth2.yaml": {Data: generic}}
+	files := fstest.MapFS{id + ".yaml": {Data: []byte(text)}, "oauth2.yaml": {Data: generic}}
 	catalog, err := providers.NewRegistry(files)
 	require.NoError(t, err)
 	return Options{Catalog: catalog}

@@ -278,6 +278,11 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	before := p.App(definition).Fingerprint()
 	setSettings(d, p)
+	if _, named := d.GetOk("endpoints"); named {
+		if err := definition.CheckSteps(p.Endpoints); err != nil {
+			return nil, nil, badRequest("%s", err)
+		}
+	}
 	if err := takeCA(d, stored, p); err != nil {
 		return nil, nil, err
 	}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 )
 
 // protocolParams are the parameters that the engine alone sets: one of them in an operator's hands could undo state,
@@ -59,13 +58,6 @@ func (d *Definition) needsClient() bool {
 func (a *App) checkEndpoints() error {
 	d := a.Definition
 	for _, step := range sortedKeys(a.Endpoints) {
-		if _, own := d.Endpoints[step]; !own && !slices.Contains(knownSteps(), step) {
-			var steps []string
-			for _, known := range knownSteps() {
-				steps = append(steps, string(known))
-			}
-			return fmt.Errorf("endpoints: step %q is not known, write one of %s", step, strings.Join(steps, ", "))
-		}
 		t := Template(a.Endpoints[step])
 		known := reservedPlaceholders()
 		for _, in := range d.Inputs {
@@ -83,6 +75,21 @@ func (a *App) checkEndpoints() error {
 	if d.Generic && a.Endpoints[StepToken] == "" && slices.ContainsFunc(d.Kinds, usesTokenEndpoint) {
 		return fmt.Errorf("endpoints: token is missing: %s knows no service of its own, name at least its token "+
 			"endpoint, and authorize for people's accounts", d.ID)
+	}
+	return nil
+}
+
+// CheckSteps refuses endpoints of steps that nothing is done at. It is asked when an operator names them; what an older
+// release stored is part of where grants are pinned to, and stays.
+func (d *Definition) CheckSteps(endpoints map[string]string) error {
+	var steps []string
+	for _, known := range knownSteps() {
+		steps = append(steps, string(known))
+	}
+	for _, step := range sortedKeys(endpoints) {
+		if _, own := d.Endpoints[Step(step)]; !own && !slices.Contains(steps, step) {
+			return fmt.Errorf("endpoints: step %q is not known%s", step, suggest(step, steps))
+		}
 	}
 	return nil
 }

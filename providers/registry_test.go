@@ -81,6 +81,16 @@ func TestRegistry(t *testing.T) {
 	assert.NotSame(t, parent.Key, extended.Key)
 }
 
+// All mounts of a process share what was read once.
+func TestBuiltinIsReadOnce(t *testing.T) {
+	first, err := Builtin()
+	require.NoError(t, err)
+	second, err := Builtin()
+	require.NoError(t, err)
+	assert.Same(t, first, second)
+	assert.Zero(t, testing.AllocsPerRun(10, func() { _, _ = Builtin() }))
+}
+
 // A child takes away by ~ what its parent says, and nothing else.
 func TestExtendsTakesAway(t *testing.T) {
 	const head = "id: x\nname: X\nextends: acme\n"

@@ -78,3 +78,26 @@ func flat(at string, node ast.Node) (lines []string) {
 	}
 	return lines
 }
+
+// FuzzExtends: whatever a child says, what comes out keeps every rule, or each mistake has a file and a line.
+func FuzzExtends(f *testing.F) {
+	for _, seed := range []string{
+		acmeEU, "", "id: x\nextends: acme", "id: x\nname: X\nextends: acme\ninputs: [shop: ~]\n", "extends: ~", "extends: [acme]",
+		"id: x\nname: X\nextends: acme\nfailures: ~\nkey: {fields: [{name: api_key, secret: ~}]}\n",
+		"id: x\nname: X\nextends: acme\nclient: ~\nendpoints: {token: {a: b}}\nkinds: [[]]\n",
+	} {
+		f.Add([]byte(seed))
+	}
+	r, err := NewRegistry(files("acme.yaml", acme))
+	require.NoError(f, err)
+	f.Fuzz(func(t *testing.T, data []byte) {
+		d, err := r.Decode("x.yaml", data)
+		if err != nil {
+			require.Regexp(t, `^(x|acme)\.yaml:[0-9]+: `, err.Error())
+			return
+		}
+		require.NoError(t, d.Validate())
+		parent, _ := r.Get("acme")
+		require.Equal(t, "Acme", parent.Name)
+	})
+}

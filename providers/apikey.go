@@ -135,7 +135,9 @@ func (s *Send) names(placeholder string) bool {
 			templates = append(templates, Template(name), value)
 		}
 	}
-	return slices.ContainsFunc(templates, func(t Template) bool { return slices.Contains(t.Placeholders(), placeholder) })
+	return slices.ContainsFunc(templates, func(t Template) bool {
+		return slices.Contains(t.Placeholders(), placeholder)
+	})
 }
 
 // keySend says how the service wants its key; nil when the definition does not say, or has none.

@@ -70,3 +70,49 @@ func TestIncidentOfTheSignIn(t *testing.T) {
 	}
 	assert.Nil(t, circuit())
 }
+
+// Services say in many words that a grant is dead. What tells them from a fault of the app is that another account goes
+// on being renewed.
+func TestDeadGrantInOtherWords(t *testing.T) {
+	for body, status := range map[string]int{
+		`{"error":"invalid_request","error_description":"The refresh_token is invalid."}`: http.StatusBadRequest,
+		`{"error":"unauthorized_client"}`:                                                 http.StatusForbidden,
+		`{"error":"invalid_token"}`:                                                       http.StatusUnauthorized,
+		`{"status":"BAD_REFRESH_TOKEN"}`:                                                  http.StatusBadRequest,
+		`{"errors":[{"errorType":"invalid_grant"}]}`:                                      http.StatusUnauthorized,
+		`{"errcode":40030}`:                                                               http.StatusOK,
+		`{"error":"bad_refresh_token"}`:                                                   http.StatusOK,
+		`{"error":"INVALID_GRANT"}`:                                                       http.StatusBadRequest,
+	} {
+		t.Run(body, func(t *testing.T) {
+			f := newFixture(t, Options{}, testenv.InProcess)
+			f.account("dead")
+			f.connect(t, "dead")
+			f.account("well")
+			f.connect(t, "well")
+			f.engine().tasks.Hold()
+			f.Advance(time.Minute) // what was connected just now needs no refresh
+			asks := func() testenv.Result {
+				f.provider.Next(providers.StepRefresh, providertest.Respond(status, body))
+				return f.Write("refresh/dead", nil)
+			}
+			before := f.spent()
+			first := asks()
+			assert.Contains(t, []int{http.StatusConflict, http.StatusBadGateway}, first.Status, first.Text)
+			assert.NotContains(t, first.Text, "refresh_token is")
+			assert.Equal(t, 1, f.spent()-before, "an answer that says no is not asked for twice")
+			f.Advance(20 * time.Minute)
+			f.Write("refresh/well", nil).OK(t)
+			f.Advance(50 * time.Minute)
+			asks().Refused(t, http.StatusConflict, "needs to be reconnected (grant_refused)")
+			read := f.Read("connections/dead", nil).OK(t)
+			assert.Equal(t, []any{"needs_reconnect", "grant_refused"}, []any{read["status"], read["status_reason"]})
+			assert.Equal(t, "active", f.Read("connections/well", nil).OK(t)["status"])
+
+			f.restart(t)
+			f.Advance(time.Minute)
+			f.Write("refresh/dead", nil).OK(t) // it was an incident after all
+			assert.Equal(t, "active", f.Read("connections/dead", nil).OK(t)["status"])
+		})
+	}
+}

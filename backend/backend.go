@@ -53,6 +53,7 @@ type backend struct {
 	directory   *directory
 	flows       *flowIndex
 	codes       *codeIndex
+	checks      checks
 	saving      saving
 
 	connectionTasks []connectionTask // what may fall due for a connection
@@ -103,10 +104,11 @@ func New(o Options) logical.Factory {
 			PeriodicFunc:   b.periodic,
 			Invalidate:     b.invalidate,
 			Clean:          b.clean,
-			// The hottest first: patterns are tried in order. The advice path takes what no other took.
+			// The hottest first: patterns are tried in order.
 			Paths: framework.PathAppend(
 				b.pathCreds(),
 				b.pathRefresh(),
+				b.pathCheck(),
 				b.pathConnections(),
 				b.pathConnectionsList(),
 				b.pathAuthCodeURL(),
@@ -116,7 +118,6 @@ func New(o Options) logical.Factory {
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathStatus(),
-				b.pathAdvice(),
 			),
 		}
 		if err := b.Setup(ctx, conf); err != nil {

@@ -1,8 +1,10 @@
 package backend
 
 import (
+	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"testing/fstest"
 
@@ -39,6 +41,25 @@ func TestDiscardedGrants(t *testing.T) {
 			assert.True(t, f.provider.Alive(f.Read("creds/another", nil).OK(t)["access_token"].(string)))
 		})
 	}
+}
+
+// A grant that is too large to be stored is nobody's, and ends.
+func TestGrantThatIsTooLargeIsRevoked(t *testing.T) {
+	f := newFixture(t, unproven(t, reaching("token")), testenv.InProcess)
+	f.provider.Next(providers.StepToken, providertest.Respond(http.StatusOK,
+		`{"access_token":"tok","refresh_token":"ref","scope":"`+manyScopes(400)+`"}`))
+	f.Write("exchange", f.own(t, "new", nil)).Refused(t, http.StatusConflict, "grant_too_large")
+	require.Equal(t, 1, f.provider.Count(providers.StepRevoke))
+	assert.Equal(t, "ref", f.provider.Requests(providers.StepRevoke)[0].Form.Get("token"))
+}
+
+// manyScopes are n scopes of half a kilobyte.
+func manyScopes(n int) string {
+	var scopes []string
+	for i := range n {
+		scopes = append(scopes, fmt.Sprint(i)+strings.Repeat("x", 500))
+	}
+	return strings.Join(scopes, " ")
 }
 
 // reaching is the part of a definition that says what revoking reaches.
@@ -80,6 +101,7 @@ func TestIDTokenAndUserinfoDisagree(t *testing.T) {
 				first.Refused(t, http.StatusConflict, c.says, "nothing was connected", "start again with auth-code-url/")
 				assert.Equal(t, http.StatusNotFound, f.Read("connections/me", nil).Status)
 				assert.Equal(t, revoked, f.provider.Count(providers.StepRevoke))
+				assert.Equal(t, revoked == 0, strings.Contains(first.Text, "may live on"), first.Text)
 				f.Write("exchange", own).Refused(t, http.StatusConflict, first.Text)
 				assert.Equal(t, 1, f.provider.Count(providers.StepToken))
 				assert.Equal(t, revoked, f.provider.Count(providers.StepRevoke))

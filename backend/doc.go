@@ -17,6 +17,7 @@
 //	exchange                  path_exchange.go          finish a flow
 //	creds/O/:name             path_creds.go             the credential
 //	refresh/O/:name           path_refresh.go           replace the token now
+//	check/O/:name             path_check.go             ask the service whether it works (checks.go)
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //
@@ -44,6 +45,7 @@
 //	a summary of each flow                                   flows.go
 //	until when each code is remembered                       codes.go
 //	connections read last, and what storage refused          package connections
+//	checks made lately                                       checks.go
 //	how providers fare                                       package gate
 //	what is under way                                        package tasks
 //

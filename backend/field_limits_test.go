@@ -244,19 +244,15 @@ func TestWorstEntries(t *testing.T) {
 
 // What the provider gives may be too much to store. Then it is its fault, and nothing changes.
 func TestGrantThatIsTooLarge(t *testing.T) {
-	var scopes []string
-	for i := range 400 {
-		scopes = append(scopes, fmt.Sprint(i)+strings.Repeat("x", 500))
-	}
 	huge := providertest.Respond(http.StatusOK, `{"access_token":"tok","refresh_token":"ref","expires_in":3600,"scope":"`+
-		strings.Join(scopes, " ")+`"}`)
+		manyScopes(400)+`"}`)
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")
 		before := f.Read("creds/slack", nil).OK(t)["access_token"]
 		f.Advance(time.Minute)
 		f.provider.Next(providers.StepToken, huge)
 		f.Write("exchange", f.own(t, "new", nil)).Refused(t, http.StatusConflict, "provider acme gave no token",
-			"grant_too_large", "nothing was connected")
+			"grant_too_large", "may live on", "nothing was connected")
 		f.provider.Next(providers.StepToken, huge)
 		f.allowApp(t)
 		f.Write("connections/new", map[string]any{"provider": "acme", "kind": "client_credentials"}).

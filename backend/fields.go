@@ -20,7 +20,8 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 	if err := b.checkFields(req); err != nil {
 		return b.toVault(req, err)
 	}
-	return b.Backend.HandleRequest(ctx, req)
+	resp, err := b.Backend.HandleRequest(ctx, req)
+	return b.orAdvice(req, resp, err)
 }
 
 // HandleExistenceCheck leaves such values to HandleRequest.

@@ -17,6 +17,9 @@ const (
 
 	// landTime is how long work that is under way may go on then. What is left of drainTime is for saving.
 	landTime = 7 * time.Second
+
+	// breakTime is how long work that is broken off may take to notice, where nothing is to be saved.
+	breakTime = time.Second
 )
 
 // initialize runs when the mount becomes usable on this node. Nothing in it may fail or take long: an error would fail
@@ -117,14 +120,25 @@ func (b *backend) invalidate(_ context.Context, key string) {
 }
 
 // clean runs when the mount goes away. Vault replaces the whole process when one of its mounts is reloaded, and the
-// others hear nothing of it; so each mount's work is waited for, and this one's is refused from now on.
+// others hear nothing of it; so each mount's work is waited for, and this one's is refused from now on. A mount that is
+// being removed leaves the others alone, and loses what it holds, as Vault is about to erase its storage.
 func (b *backend) clean(context.Context) {
+	others, joined := b.process.leave(b)
+	if joined && b.removed() {
+		b.gate.Close()
+		end, cancel := context.WithTimeout(context.Background(), breakTime)
+		defer cancel()
+		over, cancel := context.WithCancel(end)
+		cancel()
+		b.tasks.Close(end, over) // what is written later would outlive the mount
+		return
+	}
 	end, cancel := context.WithTimeout(context.Background(), drainTime)
 	defer cancel()
 	soft, cancel := context.WithTimeout(end, landTime)
 	defer cancel()
 	last := []func(context.Context){b.saveAll}
-	for _, other := range b.process.leave(b) {
+	for _, other := range others {
 		other.tasks.Hold()
 		last = append(last, func(ctx context.Context) {
 			other.saveAll(ctx) // what it holds need not wait for what it does
@@ -142,6 +156,21 @@ func (b *backend) clean(context.Context) {
 		b.Logger().Error("shutting down with states that storage refused; these connections "+
 			"may need to be reconnected",
 			"count", n, "connections", b.connections.SomeUnsaved(20))
+	}
+}
+
+// removed reports whether the mount goes away for good: Vault taints one that it disables. One that it moves is tainted
+// too, for a moment, and is not cleaned. Where Vault does not answer, nothing is lost by draining.
+func (b *backend) removed() bool {
+	told := make(chan bool, 1)
+	b.tasks.Go("asking Vault why the mount ends", func(context.Context) { told <- b.System().Tainted() })
+	timer := time.NewTimer(breakTime)
+	defer timer.Stop()
+	select {
+	case removed := <-told:
+		return removed
+	case <-timer.C:
+		return false
 	}
 }
 
@@ -178,15 +207,15 @@ func (p *Process) join(b *backend) {
 
 // leave takes a mount out, and gives the others. One that Vault made only to ask for its metadata never joined, and
 // its end concerns nobody.
-func (p *Process) leave(b *backend) (others []*backend) {
+func (p *Process) leave(b *backend) (others []*backend, joined bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if _, joined := p.mounts[b]; !joined {
-		return nil
+		return nil, false
 	}
 	delete(p.mounts, b)
 	for other := range p.mounts {
 		others = append(others, other)
 	}
-	return others
+	return others, true
 }

@@ -144,6 +144,61 @@ func TestEndOfAMount(t *testing.T) {
 	})
 }
 
+// Vault is about to erase the storage of a mount that it removes: nothing is worth waiting for, and what would be
+// written later would outlive it.
+func TestRemovalOfAMount(t *testing.T) {
+	for name, c := range map[string]struct {
+		told    func() bool // by Vault
+		heeds   bool        // whether the work that is under way heeds its context
+		removed bool
+		takes   time.Duration
+	}{
+		"breaks off what is under way":     {told: func() bool { return true }, heeds: true, removed: true},
+		"abandons what does not notice":    {told: func() bool { return true }, removed: true, takes: breakTime},
+		"is what Vault says":               {told: func() bool { return false }, heeds: true, takes: landTime},
+		"is none as long as Vault is mute": {told: func() bool { time.Sleep(time.Hour); return true }, takes: breakTime + drainTime},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				t.Cleanup(func() { time.Sleep(2 * time.Hour) })
+				o := Options{Process: &Process{}}
+				one := testenv.InProcess(t, New(o), &testenv.Storage{})
+				other := testenv.InProcess(t, New(o), &testenv.Storage{}).Backend.(*backend)
+				_, err := one.Backend.(*backend).tasks.Start("refresh of a test", func(ctx context.Context) (any, error) {
+					if <-ctx.Done(); !c.heeds {
+						time.Sleep(time.Hour)
+					}
+					return nil, ctx.Err()
+				})
+				require.NoError(t, err)
+				one.System.Taint(c.told)
+				begun := time.Now()
+				one.Stop()
+				assert.Equal(t, c.takes, time.Since(begun))
+				assert.Equal(t, !c.removed, other.tasks.Held(), "whether the others start nothing")
+			})
+		})
+	}
+	t.Run("writes nothing when it has ended", func(t *testing.T) {
+		f := newFixture(t, Options{}, testenv.InProcess)
+		f.connect(t, "slack")
+		f.Advance(time.Minute)
+		begun, release := f.blocked()
+		answer := make(chan testenv.Result, 1)
+		go func() { answer <- f.Write("refresh/slack", nil) }()
+		<-begun
+		f.System.Taint(func() bool { return true })
+		f.Stop()
+		f.Storage.Forget()
+		close(release)
+		(<-answer).Refused(t, http.StatusBadGateway)
+		for _, a := range f.Storage.History() {
+			assert.False(t, a.Write(), "%s %s", a.Op, a.Key)
+		}
+		assert.False(t, f.Logs.Contains("was abandoned"))
+	})
+}
+
 // Over gRPC the pipe has goroutines of its own.
 func TestNothingIsLeftRunning(t *testing.T) {
 	for name, do := range map[string]func(*testing.T, *fixture){

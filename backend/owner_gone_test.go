@@ -27,13 +27,20 @@ func TestPrivateConnectionOfAnEntityThatIsGone(t *testing.T) {
 			require.Len(t, r.Warnings, 1)
 			assert.Contains(t, r.Warnings[0], "Vault knows no entity e-alice")
 			assert.Contains(t, r.Warnings[0], "delete the connection")
+			assert.Equal(t, "disabled", r.Data["status"])
 			return true
 		}
 		assert.False(t, warned(f.Read(path, nil)), "the entity is there")
 		f.System.RemoveEntity("e-alice")
-		assert.True(t, warned(f.Read(path, nil)))
+		gone := f.Read(path, nil)
+		assert.True(t, warned(gone))
+		assert.Equal(t, "owner_missing", gone.Data["status_reason"])
+		assert.Empty(t, gone.Data["status_since"])
 		assert.True(t, warned(f.Read(path, nil, bob)))
-		assert.True(t, warned(f.Write(path, map[string]any{"disabled": true}, bob)))
+		switchedOff := f.Write(path, map[string]any{"disabled": true}, bob)
+		assert.True(t, warned(switchedOff))
+		assert.Equal(t, "disabled_by_person", switchedOff.Data["status_reason"])
+		f.Write("connections/self/slack", map[string]any{"disabled": false}, alice).OK(t)
 		f.System.FailEntities(errors.New("the system view of this test is down"))
 		assert.False(t, warned(f.Read(path, nil)), "nobody knows")
 		f.System.FailEntities(nil)
@@ -47,5 +54,8 @@ func TestPrivateConnectionOfAnEntityThatIsGone(t *testing.T) {
 
 		f.Write("connections/self/slack", map[string]any{"private": false}, alice).OK(t)
 		assert.False(t, warned(f.Read(path, nil)), "others can read it")
+		f.Write("connections/self/slack", map[string]any{"private": true}, alice).OK(t)
+		assert.True(t, warned(f.Read(path, nil)))
+		f.Delete(path, nil, bob).OK(t)
 	})
 }

@@ -16,6 +16,7 @@ func (b *backend) pathCatalog() []*framework.Path {
 		{
 			Pattern:      "catalog/?",
 			DisplayAttrs: display("catalog", "Definition"),
+			Fields:       listFields(nil),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: verb("list", b.operation(b.catalogList,
 					"List the services that can be connected.", listSchema)),
@@ -39,12 +40,6 @@ func (b *backend) pathCatalog() []*framework.Path {
 	}
 }
 
-// listSchema is the shape of every list.
-var listSchema = map[string]*framework.FieldSchema{
-	"keys":     {Type: framework.TypeStringSlice, Description: "Names."},
-	"key_info": {Type: framework.TypeMap, Description: "Public facts by name."},
-}
-
 var catalogSchema = map[string]*framework.FieldSchema{
 	"name":       str("Display name."),
 	"summary":    str("What the service is."),
@@ -65,17 +60,16 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"limits_per_minute": object("How many calls a minute the service bears, by step."),
 }
 
-func (b *backend) catalogList(_ context.Context, _ *logical.Request,
-	_ *framework.FieldData,
+func (b *backend) catalogList(ctx context.Context, _ *logical.Request,
+	d *framework.FieldData,
 ) (*logical.Response, error) {
-	ids := b.catalog.IDs()
-	info := make(map[string]any, len(ids))
-	for _, id := range ids {
-		if d, ok := b.catalog.Get(id); ok {
-			info[id] = map[string]any{"name": d.Name, "category": d.Category, "kinds": d.Kinds}
+	return listed(ctx, d, slices.Clone(b.catalog.IDs()), func(id string) map[string]any {
+		definition, ok := b.catalog.Get(id)
+		if !ok {
+			return nil
 		}
-	}
-	return logical.ListResponseWithInfo(ids, info), nil
+		return map[string]any{"name": definition.Name, "category": definition.Category, "kinds": definition.Kinds}
+	})
 }
 
 func (b *backend) catalogRead(_ context.Context, _ *logical.Request,

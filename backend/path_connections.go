@@ -71,7 +71,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"name":              required(str("Name of the connection.")),
 	"provider":          required(str("Provider of the connection.")),
 	"kind":              str("How the credential is obtained."),
-	"status":            required(str("active, needs_reconnect, expired, disabled or pending.")),
+	"status":            required(str("active, needs_reconnect, failed_validation, expired, disabled or pending.")),
 	"status_reason":     str("Why it has its status; empty when active."),
 	"status_since":      str("Since when (RFC 3339)."),
 	"label":             str("A name for people."),

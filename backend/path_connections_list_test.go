@@ -20,7 +20,7 @@ func TestListOfConnections(t *testing.T) {
 		f.key(t, "self/mine", alice)
 		f.Write("connections/keys", map[string]any{"label": "Keys", "disabled": true}).OK(t)
 		for path, want := range map[string][]string{
-			"connections/":             {"keys", "slack", "org/", "user/"},
+			"connections/":             {"keys", "org/", "slack", "user/"},
 			"connections/org/":         {"acme/", "default/"},
 			"connections/org/default/": {"keys", "slack"},
 			"connections/org/acme/":    {"deep"},

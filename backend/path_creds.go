@@ -39,6 +39,7 @@ var credsSchema = map[string]*framework.FieldSchema{
 	"scopes":              strs("Scopes granted."),
 	"provider":            required(str("Provider of the connection.")),
 	"connection_config":   required(object("Further values an application needs, such as an instance URL.")),
+	"instance_url":        str("Where the account's API is, of services that tell; also in connection_config."),
 	"ttl":                 required(integer("Seconds until the engine hands out something newer; never below 5.")),
 	"rotation_period":     required(integer("Seconds between two rotations.")),
 	"last_vault_rotation": required(str("When the credential last changed (RFC 3339).")),
@@ -114,6 +115,9 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 			}
 		}
 	}
+	if at, ok := config[instanceURL]; ok { // templates and -field do not reach into maps
+		data[instanceURL] = at
+	}
 	data["provider"] = conn.Provider
 	data["connection_config"] = config
 	data["ttl"] = int(ttl.Seconds())
@@ -121,6 +125,9 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 	data["last_vault_rotation"] = rfc3339(conn.Rotated)
 	return &logical.Response{Data: data, Warnings: a.Warnings}, nil
 }
+
+// instanceURL is the one value of connection_config that a call to the API cannot do without.
+const instanceURL = "instance_url"
 
 // rfc3339 writes a time as people and programs read it; a zero time is empty.
 func rfc3339(t time.Time) string {
@@ -139,7 +146,7 @@ ttl, rotation_period and last_vault_rotation tell Vault Agent and the Vault Secr
 Operator when to read again: ttl counts to the moment at which the engine hands out a
 newer token, which is before the old one expires.
 
-A token inside its last minutes is answered at once while a new one is fetched. A dead
-token is refreshed first, once for all who wait. When a refresh fails the living token
-is answered with a warning.
+A token inside its last minutes is answered at once while a new one is fetched. One that
+is dead, or would be within seven seconds, is refreshed first, once for all who wait.
+When a refresh fails the living token is answered with a warning.
 `

@@ -376,3 +376,21 @@ func TestRefreshPausedTellsWhenToComeBack(t *testing.T) {
 		assert.Equal(t, 120, whole(t, f.Read("creds/slack", nil).OK(t), "ttl"), "it lives no longer")
 	})
 }
+
+// The instance URL stands beside the token too, as 'vault read -field' and templates do not reach into a map.
+func TestCredsTellTheInstance(t *testing.T) {
+	const capture = "connection_config:\n  - {name: instance_url, from: callback, path: [instance_url], pattern: 'https://[a-z0-9.]+'}\n"
+	eachWith(t, unproven(t, capture), func(t *testing.T, f *fixture) {
+		flow := f.start(t, "crm", nil)
+		back := f.provider.Consent(t, flow["url"].(string))
+		back["instance_url"] = "https://eu7.crm.example.com"
+		shown := shownCode.FindStringSubmatch(f.callback(t, "acme", back))
+		require.NotNil(t, shown)
+		f.Write("exchange", map[string]any{
+			"flow_id": flow["flow_id"], "confirmation_code": shown[1] + shown[2],
+		}).OK(t)
+		data := f.Read("creds/crm", nil).OK(t)
+		assert.Equal(t, back["instance_url"], data["instance_url"])
+		assert.Equal(t, map[string]any{"instance_url": back["instance_url"]}, members(t, data["connection_config"]))
+	})
+}

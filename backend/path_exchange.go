@@ -392,20 +392,24 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		came, after := refresh.OutcomeOf(err)
 		pass.Tell(came, after)
-		if grant != nil && came != gate.Limited {
-			b.discard(ctx, p, f, grant)
+		why := exchangeFailure(p.name, err)
+		switch {
+		case grant == nil:
+		case came == gate.Limited: // the provider asked to be left alone
+			why += livesOn
+		default:
+			why += b.discard(ctx, p, f.Inputs, grant)
 		}
 		pass.Leave(gate.NotSent, 0)
-		return failure(f, exchangeFailure(p.name, err)), true
+		return failure(f, why), true
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	b.proven(p)
 	var warnings []string
 	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
 		if notTheirs(err) {
-			b.discard(ctx, p, f, grant)
 			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
-				err.Error()+")"), true
+				err.Error()+")"+b.discard(ctx, p, f.Inputs, grant)), true
 		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
@@ -426,8 +430,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		var status *statusError
 		if errors.As(err, &status) {
-			b.discard(ctx, p, f, grant)
-			return failure(f, status.text), true
+			return failure(f, status.text+b.discard(ctx, p, f.Inputs, grant)), true
 		}
 		return failure(f, "the connection could not be stored"), true
 	}
@@ -440,18 +443,19 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
 }
 
-// discard revokes a grant that nobody will use, best effort. Where that may end more than its token, a grant whose
-// account is unknown or has a connection is left alone.
-func (b *backend) discard(ctx context.Context, p *configured, f *store.Flow, g *providers.Grant) {
-	b.discardGrant(ctx, p, f.Inputs, g)
-}
-
-func (b *backend) discardGrant(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) {
+// discard revokes a grant that nobody will use, and says if it may live on. Where revoking may end more than its token,
+// a grant whose account is unknown or has a connection is left alone.
+func (b *backend) discard(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) string {
 	id := g.Account.ID
 	if p.app.Definition.RevokesOneToken() || id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
-		_ = revokeGrant(ctx, p, inputs, g)
+		if revokeGrant(ctx, p, inputs, g) == nil {
+			return ""
+		}
 	}
+	return livesOn
 }
+
+const livesOn = "; what was granted may live on: end it in the account's settings at the service"
 
 // notTheirs reports whether the provider contradicts itself about whose a grant is.
 func notTheirs(err error) bool {

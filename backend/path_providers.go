@@ -23,6 +23,7 @@ func (b *backend) pathProviders() []*framework.Path {
 		{
 			Pattern:      "providers/?",
 			DisplayAttrs: display("providers", "Provider"),
+			Fields:       listFields(nil),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: verb("list", b.operation(b.providersList, "List the configured providers.",
 					listSchema)),
@@ -148,23 +149,19 @@ func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *fra
 }
 
 func (b *backend) providersList(ctx context.Context, _ *logical.Request,
-	_ *framework.FieldData,
+	d *framework.FieldData,
 ) (*logical.Response, error) {
 	names, err := b.store.Providers(ctx)
 	if err != nil {
 		return nil, err
 	}
-	info := map[string]any{}
-	for _, name := range names {
+	return listed(ctx, d, names, func(name string) map[string]any {
 		p, err := b.store.Provider(ctx, name)
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
+		if err != nil || p == nil {
+			return nil
 		}
-		if err == nil && p != nil { // one that cannot be read must not hide the others; reading it says why
-			info[name] = map[string]any{"definition": p.Definition}
-		}
-	}
-	return logical.ListResponseWithInfo(names, info), nil
+		return map[string]any{"definition": p.Definition}
+	})
 }
 
 func (b *backend) providerRead(ctx context.Context, req *logical.Request,

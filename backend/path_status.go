@@ -43,8 +43,8 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, " +
 		"whatever is refreshed: see reconnect_by on connections.")),
 	"last_pass": required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
-	"circuits": required(object("Providers that are down or limit us: state, and until when they are left alone.")),
-	"unsaved": required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
+	"circuits":  required(object("Providers that are down or limit us: state, and until when they are left alone.")),
+	"unsaved":   required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
 	"doubtful_writes": required(integer("Connections of which a write failed within the last minute " +
 		"and may still land in storage.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),

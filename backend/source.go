@@ -70,6 +70,7 @@ func (b *backend) providerThere(ctx context.Context, name string) (bool, error) 
 func (b *backend) providersChanged() {
 	b.providerNames.drop()
 	b.providers.drop()
+	b.checks.forget()
 }
 
 // knownProvider is provider for callers who named it: an unknown one is their mistake.

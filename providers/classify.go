@@ -11,6 +11,7 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
 	"syscall"
 	"time"
 )
@@ -93,6 +94,10 @@ var oauthCodes = map[string]Class{
 	"expired_token":         Rejected,
 }
 
+// codeInvalidToken is RFC 6750's word (section 3.1) for a token that is of no use, said by some revocation endpoints
+// of one that is revoked already.
+const codeInvalidToken = "invalid_token"
+
 // group is the word by which failure rules name a kind of call.
 type group string
 
@@ -153,12 +158,16 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 	}
 	code := lookupText(r.doc, "error")
 	class, known := oauthCodes[code]
+	if code == codeInvalidToken && k.group == groupRevoke {
+		class, known = Rejected, true
+	}
+	token := k.group == groupToken || k.group == groupRefresh
 	if known && r.status < 500 { // a 5xx with a code is still a server that is unwell
-		e.Code = code
+		e.Code, e.SaysNo = code, token && class == Misconfigured
 		return as(class, ReasonRefused)
 	}
 	switch {
-	case !known && lostAnswer(r.status) && (k.group == groupToken || k.group == groupRefresh):
+	case !known && lostAnswer(r.status) && token:
 		return as(Unknown, ReasonServerError)
 	case r.header.Get("Retry-After") != "":
 		return as(RateLimited, ReasonRateLimited)
@@ -170,16 +179,43 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 		return as(Rejected, ReasonRefused)
 	case r.status == http.StatusForbidden && (k.group == groupAPI || k.group == groupKey):
 		return as(Forbidden, ReasonRefused)
-	case r.status == http.StatusUnauthorized && k.group != groupRevoke && code == "":
-		return as(Transient, ReasonBareUnauthorized)
-	case r.status >= 400:
+	case r.status == http.StatusRequestTimeout:
 		return as(Transient, ReasonUnexplained)
 	}
-	if _, told := lookup(r.doc, "error"); told || ok != nil && r.doc != nil && !ok.holds(r) {
+	no := saysNo(r)
+	e.SaysNo = token && no
+	switch {
+	case r.status == http.StatusUnauthorized && k.group != groupRevoke && !no:
+		return as(Transient, ReasonBareUnauthorized)
+	case r.status >= 400, no, ok != nil && r.doc != nil && !ok.holds(r):
 		return as(Transient, ReasonUnexplained) // a whole answer that says no, in words nobody told us
 	}
 	// A success status, and nothing in it to go by: whatever was sent may have been spent.
 	return as(Unknown, r.unusable())
+}
+
+// saysNo reports whether an answer without a token holds what services tell errors by. Under a success status that is
+// a member of such a name only: a status or code may as well say that all went well, and the token stand elsewhere.
+func saysNo(r *reply) bool {
+	members, _ := r.doc.(map[string]any)
+	for name, value := range members {
+		switch strings.ReplaceAll(strings.ToLower(name), "_", "") {
+		case "error", "errors", "errorcode", "errcode", "errno":
+		case "status", "code":
+			if _, text := value.(string); r.status < 400 || !text {
+				continue
+			}
+		default:
+			continue
+		}
+		text, scalar := scalarText(value)
+		list, _ := value.([]any)
+		object, _ := value.(map[string]any)
+		if scalar && text != "" && text != "0" && text != "false" || len(list) > 0 || len(object) > 0 {
+			return true
+		}
+	}
+	return false
 }
 
 // lostAnswer reports whether a gateway says that it passed the request on and lost what came back. Some say 502 also

@@ -70,7 +70,7 @@ func TestClassify(t *testing.T) {
 		},
 		{
 			name: "401 with a code where none belongs", step: StepRefresh, status: 401,
-			body: `{"error":{"code":"invalid_client"}}`, want: want{Transient, "", ReasonBareUnauthorized, 0},
+			body: `{"error":{"code":"invalid_client"}}`, want: want{Transient, "", ReasonUnexplained, 0},
 		},
 		{
 			name: "401 with an unknown code", step: StepRefresh, status: 401, body: `{"error":"s3cr3t words"}`,
@@ -252,6 +252,50 @@ func TestClassify(t *testing.T) {
 	}
 	fine := classify(def, call{step: StepHealth, group: groupKey}, &reply{status: 403, header: http.Header{}}, nil, now)
 	assert.Nil(t, fine, "a rule may call a refusal fine")
+}
+
+// TestServiceSaysNo holds what counts as the service's own refusal, as opposed to a gateway's or to an answer lost.
+func TestServiceSaysNo(t *testing.T) {
+	for body, want := range map[string]struct {
+		status int
+		class  Class
+		no     bool
+	}{
+		`{"error":"invalid_request","error_description":"The refresh_token is invalid."}`: {400, Misconfigured, true},
+		`{"error":"unauthorized_client"}`:                                                 {403, Misconfigured, true},
+		`{"error":"invalid_client"}`:                                                      {401, Misconfigured, true},
+		`{"error":"invalid_token"}`:                                                       {401, Transient, true},
+		`{"status":"BAD_REFRESH_TOKEN"}`:                                                  {400, Transient, true},
+		`{"errors":[{"errorType":"invalid_grant"}]}`:                                      {401, Transient, true},
+		`{"errcode":40030,"errmsg":"invalid token"}`:                                      {200, Transient, true},
+		`{"error":"bad_refresh_token"}`:                                                   {200, Transient, true},
+		`{"error":"INVALID_GRANT"}`:                                                       {400, Transient, true},
+		`{"errorCode":"token_gone"}`:                                                      {200, Transient, true},
+		`{"error":{"code":190}}`:                                                          {400, Transient, true},
+		`{"code":"bad_token"}`:                                                            {403, Transient, true},
+		`error=bad_verification_code`:                                                     {200, Transient, true},
+		`{"error":"invalid_grant"}`:                                                       {400, Rejected, false}, // nothing to be found out
+		`{"error":"temporarily_unavailable"}`:                                             {400, Transient, false},
+		`{"error":"invalid_request"} `:                                                    {503, Transient, false},
+		`{"error":"slow_down"}`:                                                           {400, RateLimited, false},
+		`{"message":"Unauthorized"}`:                                                      {401, Transient, false}, // as gateways say
+		`{"status":401,"path":"/token"}`:                                                  {401, Transient, false},
+		`<html>{"error":"blocked"}</html>`:                                                {403, Transient, false},
+		`{"error":"request timed out"}`:                                                   {408, Transient, false},
+		`{"error":"lost"}`:                                                                {502, Unknown, false},
+		`{"errcode":0,"data":{"access_token":"t"}}`:                                       {200, Unknown, false}, // it may have been spent
+		`{"code":"ok","data":{"access_token":"t"}}`:                                       {200, Unknown, false},
+		`{"errors":[],"data":{"access_token":"t"}}`:                                       {200, Unknown, false},
+		`{"error":null,"result":{"access_token":"t"}}`:                                    {200, Unknown, false},
+	} {
+		r := &reply{status: want.status, header: http.Header{}, body: []byte(body), doc: decodeBody("", []byte(body))}
+		e := classify(&Definition{}, call{step: StepRefresh, group: groupRefresh}, r, nil, time.Now())
+		assert.Equal(t, want.class, e.Class, body)
+		assert.Equal(t, want.no, e.SaysNo, body)
+
+		e = classify(&Definition{}, call{step: StepIdentity, group: groupAPI}, r, nil, time.Now())
+		assert.False(t, e.SaysNo, body)
+	}
 }
 
 func TestRetryAfter(t *testing.T) {

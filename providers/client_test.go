@@ -115,12 +115,15 @@ func TestConnectRefreshIdentifyRevoke(t *testing.T) {
 	}, g.Account)
 
 	clock.Advance(time.Hour)
-	assert.Equal(t, providers.Expired, failure(t, client.Check(t.Context(), f.app, f.res, g)).Class)
+	_, err := client.Check(t.Context(), f.app, f.res, g)
+	assert.Equal(t, providers.Expired, failure(t, err).Class)
 	renewed, err := client.Refresh(t.Context(), f.app, f.res, providers.KindAuthorizationCode, g)
 	require.NoError(t, err)
 	assert.False(t, renewed.RefreshToken.Equal(g.RefreshToken))
 	assert.Equal(t, g.Account, renewed.Account)
-	assert.NoError(t, client.Check(t.Context(), f.app, f.res, renewed))
+	checked, err := client.Check(t.Context(), f.app, f.res, renewed)
+	assert.NoError(t, err)
+	assert.Equal(t, g.Account, checked.Account)
 
 	require.NoError(t, client.Revoke(t.Context(), f.app, f.res, renewed))
 	asked := server.Requests("revoke")

@@ -27,6 +27,10 @@ type Error struct {
 	Reason     string        // one of the engine's own words, such as "timeout" or "html_answer"
 	RetryAfter time.Duration // with RateLimited, Transient or Unknown: not before; 0 when not told
 
+	// SaysNo tells that the service itself refused a token call, in words that may concern the grant or the app: some
+	// say invalid_request for a dead grant, or words of their own. What else happens to the app tells which.
+	SaysNo bool
+
 	cause error
 }
 

@@ -75,7 +75,7 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 		}
 	}
 	if failure := g.tooLarge(StepToken); failure != nil {
-		return nil, failure
+		return g, failure
 	}
 	app.limitFromConsent(g)
 	return g, nil

@@ -43,9 +43,8 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 			return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonSubjectMismatch}
 		}
 		docs["identity"] = r.doc
-		if header := r.header.Get(def.Identity.ScopesHeader); def.Identity.ScopesHeader != "" && header != "" {
-			read := tokenAnswer{scopes: Scopes{Join: ","}}
-			g.Scopes = read.splitScopes(header)
+		if scopes := def.Identity.scopes(r); len(scopes) > 0 {
+			g.Scopes = scopes
 		}
 	}
 	if def.Health != nil && (def.captures("health") || def.Account.reads("health")) {
@@ -80,23 +79,6 @@ func (a *App) sameSubject(subject string, doc any) bool {
 		return true
 	}
 	return subject == "" || told == subject
-}
-
-// Check makes the definition's health call, or its identity call where there is none, with g: does the credential
-// still work? For a key, g carries the key fields in SecretConfig and no access token. A definition without either
-// call has nothing to check and gives no error. The error is an [*Error].
-func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) error {
-	step, spec := StepHealth, app.Definition.Health
-	if spec == nil {
-		step, spec = StepIdentity, app.Definition.Identity
-	}
-	if spec == nil {
-		return nil
-	}
-	if _, failure := c.probe(ctx, app, res, step, spec, g); failure != nil {
-		return failure
-	}
-	return nil
 }
 
 // probe makes a call that shows the credential and changes nothing.

@@ -163,15 +163,20 @@ func TestCheckKey(t *testing.T) {
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{}`), providertest.Respond(401, ``))
-	require.NoError(t, client.Check(t.Context(), app, res, g))
+	_, err = client.Check(t.Context(), app, res, g)
+	require.NoError(t, err)
 	asked := server.Requests(providers.StepIdentity)[0]
 	assert.Equal(t, "key-1", asked.Header.Get("X-Key"))
 	assert.Equal(t, "Basic a2V5LTE6eA==", asked.Header.Get("Authorization"))
 	assert.Equal(t, "k=key-1&v=1", asked.Query.Encode())
-	assert.Equal(t, providers.Rejected, failure(t, client.Check(t.Context(), app, res, g)).Class)
+	_, err = client.Check(t.Context(), app, res, g)
+	assert.Equal(t, providers.Rejected, failure(t, err).Class)
+	assert.True(t, app.CanCheck(res))
 
 	app.Definition.Identity = nil
-	assert.NoError(t, client.Check(t.Context(), app, res, g), "nothing to check with")
+	assert.False(t, app.CanCheck(res), "nothing to check with")
+	app.Endpoints = map[providers.Step]string{providers.StepHealth: server.URL + "/userinfo"}
+	assert.True(t, app.CanCheck(res), "but for what the operator names")
 }
 
 func TestIdentifyEndpointFromTokenAnswer(t *testing.T) {

@@ -6,7 +6,7 @@ import "context"
 // refresh token is named, since most servers let its access tokens die with it, and the access token where there is
 // none. A grant without tokens needs no call.
 //
-// The error is an [*Error]; the reason [ReasonNoRevocationEndpoint] means that the service offers no way. When both
+// A token that the service says is gone is a success. The error is an [*Error]; the reason [ReasonNoRevocationEndpoint] means that the service offers no way. When both
 // tokens are to be revoked, both are tried and the first failure is returned.
 func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, g *Grant) error {
 	if res.Endpoints[StepRevoke] == "" && app.endpointTemplate(StepRevoke) == "" {
@@ -49,8 +49,10 @@ func (c *Client) revokeOne(ctx context.Context, app *App, res Resolved, spec *Re
 	request := spec.Call
 	request.Method = orPOST(request.Method)
 	var own map[string]string
+	named := false // the token is what the call names, and not what lets it in
 	switch request.Auth {
 	case "", "client", "client_basic", "none":
+		named = true
 		if request.Auth == "" {
 			request.Auth = "client"
 		}
@@ -59,5 +61,8 @@ func (c *Client) revokeOne(ctx context.Context, app *App, res Resolved, spec *Re
 		}
 	}
 	_, failure := c.apiCall(ctx, app, res, StepRevoke, request, spec.OK, g, own)
+	if named && failure != nil && (failure.Code == codeInvalidToken || failure.Code == "invalid_grant") {
+		return nil // it is gone, which is what was wanted (RFC 7009 section 2.2)
+	}
 	return failure
 }

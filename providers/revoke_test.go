@@ -62,6 +62,34 @@ func TestRevoke(t *testing.T) {
 			answer: providertest.Respond(200, `{"ok":false}`), want: []url.Values{byRefresh}, method: "POST", auth: "Basic ",
 			class: providers.Transient,
 		},
+		{
+			name: "gone already", grant: both, answer: providertest.Respond(400, `{"error":"invalid_token"}`),
+			want: []url.Values{byRefresh}, method: "POST", auth: "Basic ",
+		},
+		{
+			name: "gone with its grant", grant: both, answer: providertest.Respond(400, `{"error":"invalid_grant"}`),
+			want: []url.Values{byRefresh}, method: "POST", auth: "Basic ",
+		},
+		{
+			name: "gone, in the way of an API", grant: both, answer: providertest.Respond(401, `{"error":"invalid_token"}`),
+			want: []url.Values{byRefresh}, method: "POST", auth: "Basic ",
+		},
+		{
+			name: "the token that lets the call in is dead", spec: &providers.Revoke{
+				Call: providers.Call{Auth: "bearer"}, Token: "access_token",
+			},
+			grant: both, answer: providertest.Respond(401, `{"error":"invalid_token"}`), want: []url.Values{{}},
+			method: "POST", auth: "Bearer acc", class: providers.Rejected,
+		},
+		{
+			name: "the app is refused", grant: both, answer: providertest.Respond(401, `{"error":"invalid_client"}`),
+			want: []url.Values{byRefresh}, method: "POST", auth: "Basic ", class: providers.Misconfigured,
+		},
+		{
+			name: "gone, says a server that is unwell", grant: both,
+			answer: providertest.Respond(503, `{"error":"invalid_token"}`), want: []url.Values{byRefresh}, method: "POST",
+			auth: "Basic ", class: providers.Transient,
+		},
 		{name: "nothing to revoke"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

@@ -10,7 +10,7 @@ import (
 // meaning of their own.
 func credentialNames() []string {
 	return []string{
-		"access_token", "token_type", "expire_time", "scopes", "provider", "connection_config", "ttl",
+		"access_token", "token_type", "expire_time", "scopes", "provider", "connection_config", "instance_url", "ttl",
 		"rotation_period", "last_vault_rotation", "rotation_schedule", "certificate", "expiration", "secret_id",
 		"secret_id_ttl", "metadata", "renewable",
 	}

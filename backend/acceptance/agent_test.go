@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -21,18 +22,28 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
-// runAgent runs a recipe against this mount, with a token that may read credentials only. Of the recipe's text the
-// mount, the token's file and what else the test names are changed.
+// needed are the rules that a recipe says its token needs.
+var needed = regexp.MustCompile(`(?m)^# +(path "connectors/.*)$`)
+
+// runAgent runs a recipe against this mount, with a token that may do what the recipe says it needs, or else read
+// credentials only. Of the recipe's text the mount, the token's file and what else the test names are changed.
 func (e *engine) runAgent(t *testing.T, config string, changes map[string]string) *stack.Agent {
 	t.Helper()
-	policy := e.addPolicy(t, "agent", `path "connectors/creds/*" { capabilities = ["read"] }`)
+	rules := `path "connectors/creds/*" { capabilities = ["read"] }`
+	if said := needed.FindAllStringSubmatch(config, -1); said != nil {
+		rules = ""
+		for _, rule := range said {
+			rules += rule[1] + "\n"
+		}
+	}
+	policy := e.addPolicy(t, "agent", rules)
 	token, err := e.vault.Client.Auth().Token().CreateWithContext(t.Context(), &api.TokenCreateRequest{
 		Policies: []string{policy},
 	})
 	require.NoError(t, err)
 	file := filepath.Join(t.TempDir(), "token")
 	require.NoError(t, os.WriteFile(file, []byte(token.Auth.ClientToken), 0o600))
-	for from, to := range map[string]string{"connectors/creds/": e.path + "/creds/", "/etc/vault/token": file} {
+	for from, to := range map[string]string{`"connectors/`: `"` + e.path + "/", "/etc/vault/token": file} {
 		require.Contains(t, config, from)
 		config = strings.ReplaceAll(config, from, to)
 	}
@@ -56,8 +67,12 @@ type audited struct {
 	Time    time.Time `json:"time"`
 	Type    string    `json:"type"`
 	Error   string    `json:"error"`
+	Auth    struct {
+		Policies []string `json:"policies"`
+	} `json:"auth"`
 	Request struct {
-		Path string `json:"path"`
+		Operation string `json:"operation"`
+		Path      string `json:"path"`
 	} `json:"request"`
 }
 
@@ -96,11 +111,7 @@ func becomes(t *testing.T, file string, limit time.Duration, good func(content s
 func TestAgentTemplate(t *testing.T) {
 	t.Parallel()
 	const life, ttl = 40 * time.Second, 32 * time.Second
-	// A Vault of its own: a mount that another test takes down makes the workers of its process hold for a while.
-	v, err := stack.StartVaultDev(t.Context(), suite.tools, stack.VaultOptions{})
-	require.NoError(t, err)
-	t.Cleanup(v.Stop)
-	e := mountOn(t, v)
+	e := newEngine(t)
 	s := e.newService(t, "service", providertest.WithLifetime(life))
 	s.adopt(t, "slack")
 	before := len(e.answers(t, "creds/slack"))
@@ -173,5 +184,73 @@ func TestAgentExec(t *testing.T) {
 	assert.Equal(t, []string{first, "ended"}, told[:2], "the application is asked to end")
 	assert.NotEqual(t, first, told[2])
 	assert.True(t, s.Alive(told[2]), "and gets the new token")
+	assert.True(t, agent.Running())
+}
+
+// One file for several connections is there when all of them can be read, and is written again when one changes.
+func TestAgentSeveral(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	s := e.newService(t, "service", providertest.WithLifetime(20*time.Second))
+	file := filepath.Join(t.TempDir(), "credentials.json")
+	e.runAgent(t, recipe(t, "agent-several.hcl"), map[string]string{"/run/secrets/credentials.json": file})
+	first := s.adopt(t, "slack")
+	require.NoFileExists(t, file, "one of the two is not there yet")
+	e.write(t, "providers/openai", nil)
+	e.write(t, "connections/openai", key(apiKey))
+
+	type credential struct {
+		Token   string     `json:"token"`
+		Expires *time.Time `json:"expires"`
+	}
+	var have map[string]credential
+	holds := func(good func() bool) func(string) bool {
+		return func(content string) bool {
+			have = nil
+			return json.Unmarshal([]byte(content), &have) == nil && good()
+		}
+	}
+	becomes(t, file, 3*patience, holds(func() bool { return s.Alive(have["slack"].Token) }))
+	assert.Equal(t, credential{Token: apiKey}, have["openai"], "a key does not expire")
+	require.NotNil(t, have["slack"].Expires)
+	assert.WithinDuration(t, time.Now(), *have["slack"].Expires, 30*time.Second)
+	becomes(t, file, 2*patience, holds(func() bool { return have["slack"].Token != first && s.Alive(have["slack"].Token) }))
+	assert.Equal(t, apiKey, have["openai"].Token)
+
+	forever := e.newService(t, "forever", providertest.WithLifetime(0))
+	e.remove(t, "connections/slack")
+	token := forever.adopt(t, "slack")
+	becomes(t, file, 3*patience, holds(func() bool { return have["slack"].Token == token }))
+	assert.Nil(t, have["slack"].Expires, "its expire_time is empty")
+}
+
+// A list of connections is followed, and one that does not serve holds up nothing.
+func TestAgentList(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	s := e.newService(t, "service")
+	e.write(t, "providers/openai", nil)
+	tokens := map[string]string{}
+	for _, name := range []string{"a", "b"} {
+		tokens[name] = s.adopt(t, "org/acme/"+name)
+	}
+	e.write(t, "connections/org/acme/key", key(apiKey))
+	file := filepath.Join(t.TempDir(), "tokens")
+	agent := e.runAgent(t, recipe(t, "agent-list.hcl"), map[string]string{"/run/secrets/tokens": file, `"1m"`: `"2s"`})
+	lists := func(names ...string) {
+		t.Helper()
+		var want string
+		for _, name := range names {
+			want += name + " " + tokens[name] + "\n"
+		}
+		becomes(t, file, 3*patience, func(content string) bool { return content == want })
+	}
+	lists("a", "b")
+	e.write(t, "connections/org/acme/a", map[string]any{"disabled": true})
+	lists("b")
+	tokens["c"] = s.adopt(t, "org/acme/c")
+	lists("b", "c")
+	e.write(t, "connections/org/acme/a", map[string]any{"disabled": false})
+	lists("a", "b", "c")
 	assert.True(t, agent.Running())
 }

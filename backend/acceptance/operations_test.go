@@ -2,9 +2,11 @@ package acceptance
 
 import (
 	"context"
+	"encoding/json"
 	"net/http"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"regexp"
 	"runtime"
@@ -16,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
@@ -55,6 +58,38 @@ func TestUpgradeUnderLoad(t *testing.T) {
 	<-done
 	assert.Positive(t, reads.Load())
 	assert.Zero(t, failed.Load(), "of %d reads", reads.Load())
+}
+
+// What the chapter says to run: every grant is revoked at its service before the mount goes.
+func TestRemovedMount(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	s := e.newService(t, "service")
+	e.write(t, "providers/service", map[string]any{"client_secret": providertest.ClientSecret, "endpoints": map[string]string{
+		"authorize": s.URL + "/authorize", "token": s.URL + "/token", "identity": s.URL + "/userinfo",
+		"revoke": s.URL + "/revoke",
+	}})
+	e.write(t, "providers/openai", nil)
+	names := []string{"account", "org/acme/account", "user/u-17/account", "user/shop:42|a~b@c/account"}
+	var tokens []string
+	for _, name := range names {
+		s.Next("identity", providertest.Respond(http.StatusOK, `{"sub":"of `+name+`"}`))
+		tokens = append(tokens, s.adopt(t, name))
+		e.write(t, path.Dir("connections/"+name)+"/openai", key(apiKey))
+	}
+	e.shell(t, strings.ReplaceAll(recipe(t, "delete-connections.sh"), "connectors", e.path), nil)
+	for i, token := range tokens {
+		assert.False(t, s.Alive(token), names[i])
+	}
+	assert.EqualValues(t, json.Number("0"), e.read(t, "status")["connections"])
+
+	steps := commands(t, "## Removing a mount")
+	run := regexp.MustCompile(`([ =])connectors\b`).ReplaceAllString(steps, "${1}"+e.path)
+	e.write(t, "connections/openai", key(apiKey))
+	e.shell(t, "cd ../..\n"+run, nil)
+	mounts, err := e.vault.Client.Sys().ListMountsWithContext(t.Context())
+	require.NoError(t, err)
+	assert.NotContains(t, mounts, e.path+"/")
 }
 
 func TestMovedMount(t *testing.T) {

@@ -173,3 +173,35 @@ func get(t *testing.T, address string, query url.Values) *stack.Page {
 	require.NoError(t, err)
 	return open(t, req)
 }
+
+// Whoever logs in after a merge is the entity that remains. What was private to the other is nobody's, and says so.
+func TestMergedEntities(t *testing.T) {
+	t.Parallel()
+	root := newKeys(t)
+	home, work := root.newLogins(t, root.path+"-home"), root.newLogins(t, root.path+"-work")
+	home.set(t, "alice", "a password")
+	work.set(t, "alice", "a password")
+	gone, remains := home.in(t, "alice", "a password"), work.in(t, "alice", "a password")
+	gone.write(t, "connections/self/openai", key(apiKey))
+	remains.write(t, "connections/self/openai", key(otherAPIKey))
+	root.ask(t, "identity/entity/merge", map[string]any{
+		"from_entity_ids": []string{gone.entity}, "to_entity_id": remains.entity,
+	})
+
+	orphan := "user/" + gone.entity + "/openai"
+	assert.Equal(t, apiKey, gone.read(t, "creds/self/openai")["api_key"], "a token from before, until it ends")
+	later := home.in(t, "alice", "a password")
+	require.Equal(t, remains.entity, later.entity)
+	for name, u := range map[string]*engine{"later": later.engine, "remains": remains.engine, "root": root} {
+		u.refusesRead(t, http.StatusForbidden, "is private", "creds/"+orphan)
+		u.refusesWrite(t, http.StatusForbidden, "is private", "refresh/"+orphan, nil)
+		u.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+orphan, map[string]any{"private": false})
+		u.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+orphan, key(otherAPIKey))
+		seen := u.read(t, "connections/"+orphan)
+		assert.Equal(t, []any{"disabled", "owner_missing"}, []any{seen["status"], seen["status_reason"]}, name)
+	}
+	assert.Equal(t, otherAPIKey, later.read(t, "creds/self/openai")["api_key"])
+	root.remove(t, "connections/"+orphan)
+	root.absent(t, "connections/"+orphan)
+	assert.Equal(t, otherAPIKey, later.read(t, "creds/self/openai")["api_key"])
+}

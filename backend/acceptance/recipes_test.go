@@ -1,12 +1,15 @@
 package acceptance
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
@@ -57,6 +60,54 @@ func (e *engine) list(t *testing.T, path string) []any {
 	return answer.Data["keys"].([]any)
 }
 
+// bites asserts of each rule of a policy that a request of this test needed it: for each of its capabilities there was
+// one that Vault let pass, for a deny or for parameters that it limits one that was refused.
+func (e *engine) bites(t *testing.T, name, policy string) {
+	t.Helper()
+	log, err := os.ReadFile(e.vault.AuditFile)
+	require.NoError(t, err)
+	passed, refused := map[string][]string{}, map[string][]string{} // paths by operation
+	for line := range bytes.Lines(log) {
+		var a audited
+		if json.Unmarshal(line, &a) != nil || !slices.Contains(a.Auth.Policies, strings.ToLower(e.path+"-"+name)) {
+			continue
+		}
+		path, ours := strings.CutPrefix(a.Request.Path, e.path+"/")
+		switch {
+		case !ours:
+		case strings.Contains(a.Error, denied):
+			refused[a.Request.Operation] = append(refused[a.Request.Operation], path)
+		case a.Type == "response":
+			passed[a.Request.Operation] = append(passed[a.Request.Operation], path)
+		}
+	}
+	_, rules, found := strings.Cut(policy, `path "connectors/`)
+	require.True(t, found)
+	for _, rule := range strings.Split(rules, `path "connectors/`) {
+		pattern, body, _ := strings.Cut(rule, `"`)
+		like := strings.ReplaceAll(regexp.QuoteMeta(regexp.MustCompile(`{{.*?}}`).ReplaceAllString(pattern, "+")),
+			`\+`, `[^/]+`)
+		if rest, open := strings.CutSuffix(like, `\*`); open {
+			like = rest + ".*"
+		}
+		matches := regexp.MustCompile("^" + like + "$").MatchString
+		capabilities := regexp.MustCompile(`capabilities\s*=\s*\[(.*?)\]`).FindStringSubmatch(body)
+		require.NotNil(t, capabilities, pattern)
+		limited := false
+		for _, c := range regexp.MustCompile(`\w+`).FindAllString(capabilities[1], -1) {
+			if c == "deny" {
+				assert.True(t, slices.ContainsFunc(refused["read"], matches), "%s of %s denies nothing", pattern, name)
+				continue
+			}
+			assert.True(t, slices.ContainsFunc(passed[c], matches), "nothing needs %s on %s of %s", c, pattern, name)
+			limited = limited || slices.ContainsFunc(refused[c], matches)
+		}
+		if strings.Contains(body, "_parameters") {
+			assert.True(t, limited, "%s of %s limits no parameter", pattern, name)
+		}
+	}
+}
+
 func TestPolicyRecipes(t *testing.T) {
 	t.Parallel()
 	root := newKeys(t)
@@ -91,7 +142,9 @@ func TestPolicyRecipes(t *testing.T) {
 			u.write(t, "connections/self/openai", key(apiKey))
 			reads(t, u, "self/openai", "user/"+u.entity+"/openai")
 			assert.Equal(t, []any{"openai"}, u.list(t, "connections/self"))
-			assert.NotEmpty(t, u.list(t, "catalog"))
+			assert.Contains(t, u.list(t, "catalog"), "openai")
+			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
+			assert.Equal(t, "active", u.read(t, "connections/self/openai")["status"])
 			u.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/self/openai", nil)
 			u.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/self/new",
 				map[string]any{"provider": "openai"})
@@ -101,8 +154,12 @@ func TestPolicyRecipes(t *testing.T) {
 			u.remove(t, "connections/self/openai")
 		},
 		"application-users": func(t *testing.T, policy string) {
-			shop := root.logIn(t, "shop", policy)
+			shop := root.logIn(t, "application-users", policy)
+			shop.write(t, "connections/user/shop:42/openai", key(apiKey))
 			shop.write(t, "connections/user/shop:42/openai", key(otherAPIKey))
+			assert.Equal(t, "active", shop.read(t, "connections/user/shop:42/openai")["status"])
+			shop.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/user/shop:42/openai", nil)
+			shop.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
 			assert.Equal(t, otherAPIKey, shop.read(t, "creds/user/shop:42/openai")["api_key"])
 			assert.Equal(t, []any{"openai"}, shop.list(t, "connections/user/shop:42"))
 			refuses(t, shop, "creds/user/42/openai", "creds/user/crm:42/openai", "creds/openai")
@@ -120,12 +177,21 @@ func TestPolicyRecipes(t *testing.T) {
 					texts.write(t, "connections/user/"+name, asked) // as the recipe says
 				}
 			}
+			shop.remove(t, "connections/user/shop:42/openai")
 		},
 		"operator": func(t *testing.T, policy string) {
 			u := root.logIn(t, "operator", policy)
 			u.write(t, "providers/openai-too", map[string]any{"definition": "openai"})
+			u.write(t, "providers/openai-too", map[string]any{"allowed_owners": "org/*"})
+			assert.Equal(t, []any{"org/*"}, u.read(t, "providers/openai-too")["allowed_owners"])
+			assert.Equal(t, []any{"openai", "openai-too"}, u.list(t, "providers"))
+			u.remove(t, "providers/openai-too")
 			u.write(t, "config", map[string]any{"poll_interval": "5m"})
+			assert.Equal(t, json.Number("300"), u.read(t, "config")["poll_interval"])
+			assert.Contains(t, u.list(t, "catalog"), "openai")
+			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
 			u.read(t, "status")
+			assert.Contains(t, u.list(t, "connections"), "prod")
 			assert.Equal(t, map[string]any{"api_key": "****WXYZ"}, u.read(t, "connections/org/acme/openai")["key"])
 			refuses(t, u, "creds/openai", "creds/org/acme/openai", "creds/user/42/openai")
 			for _, path := range []string{
@@ -137,6 +203,9 @@ func TestPolicyRecipes(t *testing.T) {
 		"on-call": func(t *testing.T, policy string) {
 			u := root.logIn(t, "on-call", policy)
 			const path = "connections/org/other/openai"
+			assert.Contains(t, u.read(t, "status"), "connections")
+			assert.Equal(t, []any{"openai"}, u.list(t, "connections/org/other"))
+			assert.Equal(t, "active", u.read(t, path)["status"])
 			assert.Equal(t, "disabled", u.write(t, path, map[string]any{"disabled": true})["status"])
 			for _, data := range []map[string]any{{"label": "x"}, {"disabled": false, "label": "x"}, key(otherAPIKey)} {
 				u.refusesWrite(t, http.StatusForbidden, denied, path, data)
@@ -163,7 +232,9 @@ func TestPolicyRecipes(t *testing.T) {
 		name := strings.TrimSuffix(filepath.Base(file), ".hcl")
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, tests, name, "each recipe has a test")
-			tests[name](t, recipe(t, "policies/"+name+".hcl"))
+			policy := recipe(t, "policies/"+name+".hcl")
+			tests[name](t, policy)
+			root.bites(t, name, policy)
 		})
 	}
 	for _, manifest := range []string{"vso.yaml", "eso.yaml"} { // they say in a comment which policy they take
@@ -175,6 +246,34 @@ func TestPolicyRecipes(t *testing.T) {
 		reads(t, u, "openai")
 		refuses(t, u, "creds/prod", "connections/openai", "creds/org/acme/openai")
 	}
+}
+
+// The policies that stand in the pages themselves.
+func TestPoliciesOfThePages(t *testing.T) {
+	t.Parallel()
+	var rules []string
+	for _, page := range []string{
+		"README.md", "backend/README.md", "backend/threats.md", "scripts/operations.md", "scripts/recipes/README.md",
+	} {
+		text, err := os.ReadFile("../../" + page)
+		require.NoError(t, err)
+		for _, block := range regexp.MustCompile("(?s)```hcl\n(.*?)```").FindAllStringSubmatch(string(text), -1) {
+			rules = append(rules, regexp.MustCompile(`(?m)^path .*$`).FindAllString(block[1], -1)...)
+		}
+	}
+	require.Len(t, rules, 2, "each rule that a page shows has a test here")
+	root := newKeys(t)
+	paths := []string{"openai", "org/acme/openai", "user/u-17/openai"}
+	for _, path := range paths {
+		root.write(t, "connections/"+path, key(apiKey))
+	}
+	one, every := root.logIn(t, "the-default-organization", rules[0]), root.logIn(t, "everybody", rules[1])
+	for _, path := range paths {
+		assert.Equal(t, apiKey, every.read(t, "creds/"+path)["api_key"])
+	}
+	assert.Equal(t, apiKey, one.read(t, "creds/openai")["api_key"])
+	one.refusesRead(t, http.StatusForbidden, denied, "creds/org/acme/openai")
+	one.refusesRead(t, http.StatusForbidden, denied, "creds/user/u-17/openai")
 }
 
 func TestQuotaRecipe(t *testing.T) {
@@ -196,4 +295,10 @@ func TestQuotaRecipe(t *testing.T) {
 	for range 5 {
 		assert.Equal(t, apiKey, e.read(t, "creds/openai")["api_key"], "other paths are not limited")
 	}
+	e.shell(t, recipe(t, "callback-quota.sh"), []string{e.path}) // as it is
+	quota, err := e.vault.Client.Logical().ReadWithContext(t.Context(), "sys/quotas/rate-limit/"+e.path+"-callback")
+	require.NoError(t, err)
+	assert.Equal(t, e.path+"/callback/*", quota.Data["path"])
+	assert.Equal(t, []any{json.Number("20"), json.Number("1")}, []any{quota.Data["rate"], quota.Data["interval"]})
+	assert.Equal(t, http.StatusOK, get(t, e.callback("openai"), nil).Status, "it is not limited for an hour any more")
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
@@ -91,6 +92,43 @@ func TestReloadDuringRefresh(t *testing.T) {
 			assert.NotEqual(t, before, after, "the process was not replaced")
 		})
 	}
+}
+
+// A mount that is disabled is about to lose all that it has: nothing of it is waited for. The locks that its end takes
+// are those of every mount of the process.
+func TestDisableDuringRefresh(t *testing.T) {
+	t.Parallel()
+	v := ownVault(t)
+	bystander, removed := mountOn(t, v), mountAt(t, v, "removed")
+	bystander.write(t, "providers/openai", nil)
+	bystander.write(t, "connections/openai", key(apiKey))
+	s := removed.newService(t, "service", providertest.WithLifetime(replaceable))
+	s.adopt(t, "account")
+	removed.ages(t, restless, "account")
+	for range 3 { // whoever asks again
+		s.Next("refresh", providertest.Hang())
+	}
+	caller, hangUp := context.WithCancel(t.Context())
+	gone := meanwhile(func() { _, _ = removed.renew(caller, "account") })
+	require.Eventually(t, func() bool { return s.Count("refresh") > 0 }, patience, 20*time.Millisecond)
+	hangUp()
+	within(t, gone, "the caller is gone")
+
+	begun := time.Now()
+	disabled := meanwhile(func() { assert.NoError(t, v.Client.Sys().UnmountWithContext(t.Context(), removed.path)) })
+	var slowest time.Duration
+	for ended := false; !ended; {
+		select {
+		case <-disabled:
+			ended = true
+		default:
+		}
+		asked := time.Now()
+		assert.Equal(t, apiKey, bystander.read(t, "creds/openai")["api_key"])
+		slowest = max(slowest, time.Since(asked))
+	}
+	assert.Less(t, time.Since(begun), 5*time.Second, "the end of the mount")
+	assert.Less(t, slowest, 3*time.Second, "a read of another mount meanwhile")
 }
 
 // mountAt is mountOn for a test that has several mounts.

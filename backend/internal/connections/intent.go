@@ -14,6 +14,8 @@ type intent struct {
 	out        bool // a request may be on its way
 	answered   bool // what came of it is known: one that storage has all the same casts no doubt
 	found      bool // a former process left it
+
+	at time.Time // when it was stored
 }
 
 // ErrChanged is why an intent is not stored: the credential that was about to be spent is no longer the connection's.
@@ -26,7 +28,7 @@ func (r *Repository) Abandon(k store.Key, generation uint64) {
 	_ = s.lock(context.Background())
 	defer s.unlock()
 	if known := s.openIntent(); known != nil && known.out && known.generation == generation {
-		s.setIntent(&intent{generation: generation, found: true})
+		s.setIntent(&intent{generation: generation, found: true, at: known.at})
 	}
 }
 
@@ -54,7 +56,7 @@ func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
 	former := s.openIntent()
 	answered := former != nil && former.answered && former.generation == generation
 	doubt = (err != nil || open != nil && open.Generation >= generation) && !answered
-	s.setIntent(&intent{generation: generation, out: true})
+	s.setIntent(&intent{generation: generation, out: true, at: now})
 	if err := r.o.Store.PutIntent(ctx, k, &store.Intent{
 		Key: k.String(), Generation: generation, Time: now,
 	}); err != nil {
@@ -123,17 +125,17 @@ func (r *Repository) Spending(k store.Key) bool {
 
 // Interrupted reports whether a former process left an intent for the connection, and nobody has taken it up yet.
 func (r *Repository) Interrupted(k store.Key) bool {
-	_, open := r.InterruptedGeneration(k)
+	_, open := r.InterruptedIntent(k)
 	return open
 }
 
-// InterruptedGeneration is Interrupted, and tells which grant the intent is for.
-func (r *Repository) InterruptedGeneration(k store.Key) (generation uint64, open bool) {
+// InterruptedIntent is Interrupted, and gives the intent: which grant it is for, and since when.
+func (r *Repository) InterruptedIntent(k store.Key) (found store.Intent, open bool) {
 	i := r.peek(k)
 	if i == nil || !i.found {
-		return 0, false
+		return store.Intent{}, false
 	}
-	return i.generation, true
+	return store.Intent{Key: k.String(), Generation: i.generation, Time: i.at}, true
 }
 
 // Recover reads the intents that a former process left and gives the connections that they belong to; see Interrupted.
@@ -165,7 +167,7 @@ func (r *Repository) Recover(ctx context.Context) (found []store.Key, failed err
 		s := r.acquire(k)
 		s.mu.Lock()
 		if s.intent == nil {
-			s.intent = &intent{generation: i.Generation, found: true}
+			s.intent = &intent{generation: i.Generation, found: true, at: i.Time}
 		}
 		s.mu.Unlock()
 		r.release(s)

@@ -16,7 +16,8 @@
 //   - Before a grant that may rotate is spent, an intent is stored. A node that may no longer write cannot store it,
 //     so it cannot spend. An intent that a process finds at its start tells that an answer may have been lost.
 //   - What the provider answered is saved, or held in memory and saved later; the intent ends after that.
-//   - A reader of a living token waits for nobody.
+//   - A reader of a living token waits for nobody, unless it would die before the reader comes again.
+//   - What a ttl promises is there then: the background was due before, or the read waits for it.
 //   - What a renewal brings is judged as what a reader found: it may be dead, or disabled meanwhile.
 //
 // If the plugin is killed between two lines of renew: before the intent, nothing was sent and nothing is known of it.

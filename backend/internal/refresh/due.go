@@ -90,15 +90,16 @@ func (r *Refresher) Recover(ctx context.Context) error {
 // ended reports whether nothing more is to be done about an interrupted intent, and removes it if nothing more will be
 // heard of it: what came of it was saved, or nobody will ask.
 func (r *Refresher) ended(ctx context.Context, k store.Key, a Answer) bool {
-	generation, open := r.Connections.InterruptedGeneration(k)
+	intent, open := r.Connections.InterruptedIntent(k)
 	if !open {
 		return true // somebody has taken it up
 	}
 	conn := a.Connection
-	if conn.Generation <= generation && conn.Grant != nil && conn.Refused.Reason == "" && !limitPassed(conn, r.Now()) {
+	if conn.Generation <= intent.Generation && conn.Grant != nil && !limitPassed(conn, r.Now()) &&
+		(conn.Refused.Reason == "" || intent.Time.After(conn.Attempt.Last) && a.mayTryRefused(r.Now())) {
 		return false
 	}
-	if err := r.Connections.Settle(ctx, k, generation); err != nil {
+	if err := r.Connections.Settle(ctx, k, intent.Generation); err != nil {
 		r.Logger.Debug("an intent could not be removed", "connection", k.String(), "error", err)
 	}
 	return true
@@ -106,8 +107,8 @@ func (r *Refresher) ended(ctx context.Context, k store.Key, a Answer) bool {
 
 // forget removes the intent of a connection that is gone.
 func (r *Refresher) forget(ctx context.Context, k store.Key) error {
-	if generation, open := r.Connections.InterruptedGeneration(k); open {
-		return r.Connections.Settle(ctx, k, generation)
+	if intent, open := r.Connections.InterruptedIntent(k); open {
+		return r.Connections.Settle(ctx, k, intent.Generation)
 	}
 	return nil
 }

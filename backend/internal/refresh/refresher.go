@@ -56,6 +56,7 @@ type Refresher struct {
 	Options
 
 	noIntents atomic.Bool // storage refused the last one
+	witnesses witnesses
 }
 
 // New makes a refresher that does nothing until it is asked.
@@ -181,6 +182,35 @@ func keepsChanging(k store.Key, a Answer) error {
 		Problem: Unavailable, Key: k, Provider: a.Connection.Provider, Class: providers.Transient,
 		Why: "its credential was changed again and again meanwhile",
 	}
+}
+
+// Replace renews the credential that the service was seen to refuse, unless it was replaced since. It is a reader's
+// demand: the backoff of earlier failures holds it back, and a grant that the provider refused is left alone.
+func (r *Refresher) Replace(ctx context.Context, k store.Key, permit Permit, seen uint64) (Answer, error) {
+	a, err := r.look(ctx, k)
+	if err != nil {
+		return Answer{}, err
+	}
+	if err := permit(a.Connection); err != nil {
+		return Answer{}, err
+	}
+	if a.Connection.Generation != seen {
+		return r.renewed(k, a, permit)
+	}
+	if status, reason := a.Status(r.Now()); status == store.StatusNeedsReconnect {
+		return Answer{}, needsReconnect(k, a.Connection, reason)
+	}
+	if _, err := r.mayDemand(k, a); err != nil {
+		return Answer{}, err
+	}
+	done, err := r.await(ctx, k, a, renewal{seen: seen, class: gate.Reader})
+	switch {
+	case err != nil:
+		return Answer{}, err
+	case done.of(a) && done.brought:
+		return r.renewed(k, done.answer, permit)
+	}
+	return Answer{}, keepsChanging(k, a)
 }
 
 // mayDemand says why a demand to renew is refused, or that what there is answers it.

@@ -116,8 +116,10 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	switch {
 	case err == nil:
 		pass.Leave(gate.Succeeded, 0)
+		r.witnesses.renewed(a.Connection.Provider, a.Connection.Pinned, AccountOf(k, a.Connection), r.Now())
 		return r.save(ctx, k, a, g, n)
 	case errors.As(err, &failure):
+		failure = r.weigh(k, a.Connection, failure)
 		next := nextTry(failure, a.Connection.Attempt.Failures, r.Now())
 		told := r.leave(pass, a.Connection.Provider, failure, next)
 		return r.record(ctx, k, a, failure, next, doubt, told, n)

@@ -14,6 +14,10 @@ const (
 	// MinTTL is the least ttl ever told, in seconds: consumers treat less as an error or poll in a loop.
 	MinTTL = 5 * time.Second
 
+	// lastRead is what a token must have left to be handed out without a try for a newer one. A reader rests for MinTTL,
+	// some for a second longer; requests take time, and servers count whole seconds of their own clocks.
+	lastRead = MinTTL + 2*time.Second
+
 	// recentSuccess is how long a success answers further demands to refresh.
 	recentSuccess = 10 * time.Second
 
@@ -21,9 +25,9 @@ const (
 	// clients repeat a 502 twice by themselves.
 	recentFailure = 5 * time.Second
 
-	// minInterval is the least time between two refreshes by the worker. Tokens that live shorter are refreshed when
-	// they are read.
-	minInterval = 30 * time.Second
+	// minInterval is the least time between two refreshes by the worker. It falls behind what a ttl promised only for
+	// tokens whose whole margin is lastRead: whoever reads them then waits for a newer one.
+	minInterval = 4 * lastRead
 
 	firstBackoff    = 2 * time.Second
 	firstAppBackoff = time.Minute      // after an app was refused
@@ -63,17 +67,14 @@ const (
 	dead               // expired, or not there yet
 )
 
-// Margin is how long before expiry a token is replaced: a fifth of its life, at most limit.
+// Margin is how long before expiry a token is replaced: a fifth of its life, at most limit. Of one that lives for
+// seconds it is as much as a reader needs, or half.
 func Margin(lifetime, limit time.Duration) time.Duration {
-	return min(limit, lifetime/5)
+	return max(min(limit, lifetime/5), min(lastRead, lifetime/2))
 }
 
-// ending reports whether the token may die on its way to the provider: servers count whole seconds of their own clock,
-// and a request takes time.
-func ending(g *providers.Grant, now time.Time) bool {
-	last := min(max(g.Lifetime()/10, time.Second), 5*time.Second)
-	return !now.Before(g.Expires.Add(-last))
-}
+// ending reports whether a reader who rests for the least ttl would hold a dead token.
+func ending(g *providers.Grant, now time.Time) bool { return now.After(g.Expires.Add(-lastRead)) }
 
 // stageOf places the connection's credential at now. Keys and tokens without expiry are always fresh.
 func stageOf(c *store.Connection, limit time.Duration, now time.Time) stage {
@@ -136,7 +137,9 @@ func (a Answer) renewable(now time.Time) bool {
 func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time.Time) time.Time {
 	status, _ := t.Status(c, now)
 	g, at := c.Grant, c.Attempt
-	if g == nil || status != store.StatusActive || !t.CanRefresh {
+	// a person had a refused grant tried once more, and that was cut off
+	again := interrupted && Answer{Connection: c, Terms: t}.mayTryRefused(now)
+	if g == nil || status != store.StatusActive && !again || !t.CanRefresh {
 		return time.Time{}
 	}
 	due := renewAt(k, g, t)

@@ -54,6 +54,9 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 		}
 		a.warn(err.Error() + "; until then this token may still work")
 		return nothing, "", nil
+	case store.StatusFailedValidation:
+		a.warn("the service refused this credential when it was checked (" + string(reason) + "): it may not work; " +
+			"check/" + k.String() + " asks again")
 	}
 	g := conn.Grant
 	switch {
@@ -71,7 +74,7 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 		// The next one would live as long: asking for it would make each such read a request to the provider.
 		a.warn("tokens of this provider live " + g.Lifetime().String() +
 			", which is not enough for min_ttl; this is the newest there is")
-	case now.Add(minTTL).After(g.Expires) && now.Before(g.Issued.Add(soonest(g))):
+	case now.Add(minTTL).After(g.Expires) && now.Before(g.Issued.Add(Soonest(g))):
 		a.warn("the token is too new to be replaced for min_ttl, which would let any reader ask the provider again " +
 			"and again: refresh/" + k.String() + " replaces it now")
 	case now.Add(minTTL).After(g.Expires):
@@ -85,8 +88,8 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	return nothing, "", nil
 }
 
-// soonest is the age at which a reader may have a living token replaced.
-func soonest(g *providers.Grant) time.Duration { return max(g.Lifetime()/4, 30*time.Second) }
+// Soonest is the age at which a reader may have a living token replaced.
+func Soonest(g *providers.Grant) time.Duration { return max(g.Lifetime()/4, 30*time.Second) }
 
 // diedWaiting reports whether the token is dead though it was meant to live: it took long to come, or a clock was set.
 // One that lives for seconds only would be no better the next time.

@@ -104,10 +104,10 @@ var (
 				Account:      providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"},
 			},
 			Rotated: noon, LastRefresh: noon.Add(time.Minute), Serving: noon.Add(-time.Hour),
-			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)},
+			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)}, Invalid: noon.Add(3 * time.Hour),
 			Attempt: Attempt{
 				Failures: 2, Last: noon.Add(2 * time.Hour), Next: noon.Add(3 * time.Hour), Class: providers.Rejected,
-				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3,
+				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3, Denied: noon.Add(time.Hour),
 			},
 		},
 	}
@@ -231,7 +231,7 @@ func upgraded() map[string]struct {
 
 	sales := storedConnection.Clone()
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy = "", "", "", ""
-	sales.Closed, sales.Switched = false, Disabled{}
+	sales.Closed, sales.Switched, sales.Invalid = false, Disabled{}, time.Time{}
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
 	sales.Attempt = Attempt{

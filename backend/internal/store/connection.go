@@ -62,6 +62,7 @@ type Credential struct {
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
 	Serving     time.Time `json:"serving,omitzero"`      // since when the provider takes it, as far as is known
 	Refused     Refusal   `json:"refused,omitzero"`      // the provider takes it no more
+	Invalid     time.Time `json:"invalid,omitzero"`      // since when checks find that the service refuses it
 	Attempt     Attempt   `json:"attempt,omitzero"`
 }
 
@@ -107,6 +108,8 @@ type Attempt struct {
 	Unknown bool `json:"unknown,omitempty"`
 	// of the provider that failed; a newer one is worth a try
 	ProviderSerial uint64 `json:"provider_serial,omitempty"`
+	// since when the service says no in words that may concern the grant or the app
+	Denied time.Time `json:"denied,omitzero"`
 }
 
 // Clone returns a copy that shares nothing a caller may change. Secrets are immutable and shared.
@@ -266,7 +269,29 @@ func (c *Connection) credentialChanged(now time.Time) {
 		c.Serving = now
 	}
 	c.Generation++
-	c.Rotated, c.Attempt, c.Refused = now, Attempt{}, Refusal{}
+	c.Rotated, c.Attempt, c.Refused, c.Invalid = now, Attempt{}, Refusal{}, time.Time{}
+}
+
+// CheckFailed records that the service refused the credential when it was checked.
+func (c *Connection) CheckFailed(now time.Time) {
+	if c.Invalid.IsZero() {
+		c.Invalid = now
+	}
+}
+
+// CheckPassed records that the service took the credential, and for whose account if that was not known.
+func (c *Connection) CheckPassed(a providers.Account) {
+	c.Invalid = time.Time{}
+	if c.Account.ID == "" {
+		c.Identified(a)
+	}
+}
+
+// RevokedThere records that the service says that a token is revoked which nothing can renew.
+func (c *Connection) RevokedThere(now time.Time) {
+	if c.Refused.Reason == "" {
+		c.Refused = Refusal{ReasonGrantRefused, now}
+	}
 }
 
 // Worked reports whether this connection ever had a success at its provider. A failure of one that had none says
@@ -287,10 +312,13 @@ type Failure struct {
 // RefreshFailed records one failed refresh. Only a rejection makes the provider's refusal of the grant, and it says so
 // when an earlier request may have spent the token unseen, or when the grant lay idle for too long.
 func (c *Connection) RefreshFailed(f Failure, now time.Time) {
-	unknown := c.Attempt.Unknown || f.Lost
+	unknown, denied := c.Attempt.Unknown || f.Lost, c.Attempt.Denied
+	if f.SaysNo && (denied.IsZero() || denied.After(now)) {
+		denied = now
+	}
 	c.Attempt = Attempt{
 		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Reason,
-		Unknown: unknown, ProviderSerial: f.ProviderSerial,
+		Unknown: unknown, ProviderSerial: f.ProviderSerial, Denied: denied,
 	}
 	if f.Class == providers.Rejected {
 		reason := ReasonGrantRefused

@@ -7,11 +7,12 @@ type Status string
 
 // The states of a connection. StatusPending is how an open flow without a connection looks.
 const (
-	StatusActive         Status = "active"
-	StatusNeedsReconnect Status = "needs_reconnect"
-	StatusExpired        Status = "expired"
-	StatusDisabled       Status = "disabled"
-	StatusPending        Status = "pending"
+	StatusActive           Status = "active"
+	StatusNeedsReconnect   Status = "needs_reconnect"
+	StatusFailedValidation Status = "failed_validation" // the service refused it when it was checked
+	StatusExpired          Status = "expired"
+	StatusDisabled         Status = "disabled"
+	StatusPending          Status = "pending"
 )
 
 // Reason says why a connection has its status.
@@ -31,6 +32,9 @@ const (
 	ReasonDeleting         Reason = "deleting"
 	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
+	ReasonKeyRefused       Reason = "key_refused"
+	ReasonTokenRefused     Reason = "token_refused"
+	ReasonOwnerMissing     Reason = "owner_missing" // only Vault knows: it is told, and nothing is derived from it
 )
 
 // MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been
@@ -47,6 +51,7 @@ type Facts struct {
 	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
 	Pinned   string    // the provider that the credential belongs to
 	Refused  Reason    // the provider's refusal of the grant
+	Invalid  Reason    // what a check found
 	Limit    time.Time // when the consent runs out whatever is refreshed; zero: never
 	End      time.Time // when what is handed out dies and nothing can renew it; zero: never
 }
@@ -54,6 +59,13 @@ type Facts struct {
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{Deleting: !c.Deleting.IsZero(), Disabled: c.Disabled.On, Pinned: c.Pinned, Refused: c.Refused.Reason}
+	switch {
+	case c.Invalid.IsZero():
+	case c.Grant == nil:
+		f.Invalid = ReasonKeyRefused
+	default:
+		f.Invalid = ReasonTokenRefused
+	}
 	if g := c.Grant; g != nil {
 		f.Limit = g.HardLimit
 		if !renewable {
@@ -83,6 +95,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 		return StatusNeedsReconnect, ReasonHardLimit
 	case reached(f.End, now):
 		return StatusExpired, ""
+	case f.Invalid != "":
+		return StatusFailedValidation, f.Invalid
 	}
 	return StatusActive, ""
 }
@@ -103,6 +117,8 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 		return c.Grant.HardLimit
 	case s == StatusNeedsReconnect:
 		return c.Refused.Time
+	case s == StatusFailedValidation:
+		return c.Invalid
 	case s == StatusExpired:
 		return c.Grant.Expires
 	}

@@ -152,6 +152,11 @@ func (e *Env) List(path string, as ...Caller) Result {
 	return e.send(context.Background(), logical.ListOperation, path, nil, as)
 }
 
+// Page sends a list request that asks for a part of the list.
+func (e *Env) Page(path string, data map[string]any, as ...Caller) Result {
+	return e.send(context.Background(), logical.ListOperation, path, data, as)
+}
+
 // Delete sends a delete request.
 func (e *Env) Delete(path string, data map[string]any, as ...Caller) Result {
 	return e.send(context.Background(), logical.DeleteOperation, path, data, as)
@@ -246,6 +251,22 @@ type System struct {
 	lookups  int   // of entities
 	fails    error // what looking one up gives
 	state    consts.ReplicationState
+	tainted  func() bool
+}
+
+// Taint has Tainted answer what told does, which may take its time.
+func (s *System) Taint(told func() bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tainted = told
+}
+
+// Tainted implements [logical.SystemView].
+func (s *System) Tainted() bool {
+	s.mu.Lock()
+	told := s.tainted
+	s.mu.Unlock()
+	return told != nil && told()
 }
 
 // AddEntity makes id a live entity.

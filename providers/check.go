@@ -1,0 +1,78 @@
+package providers
+
+import (
+	"context"
+	"time"
+)
+
+// Checked is what the service told of a credential that it takes.
+type Checked struct {
+	Account Account   // whose it is; empty when the call does not tell
+	Scopes  []string  // that it has; nil when the call does not tell
+	Expires time.Time // when it ends; zero when the call does not tell
+}
+
+// CanCheck reports whether there is a call that shows whether a credential works: the definition's health call, its
+// identity call, or a health endpoint that the operator names for a generic definition.
+func (a *App) CanCheck(res Resolved) bool {
+	step, spec := a.checkCall()
+	return spec != nil && (res.Endpoints[step] != "" || a.endpointTemplate(step) != "")
+}
+
+// checkCall is the call that shows whether a credential works; nil: there is none.
+func (a *App) checkCall() (Step, *Probe) {
+	switch def := a.Definition; {
+	case def.Health != nil:
+		return StepHealth, def.Health
+	case def.Identity != nil && a.Endpoints[StepHealth] == "":
+		return StepIdentity, def.Identity
+	case a.Endpoints[StepHealth] != "":
+		return StepHealth, &Probe{}
+	}
+	return "", nil
+}
+
+// Check asks the service whether g works, by a call that changes nothing. For a key, g carries the key fields in
+// SecretConfig and no access token. The error is an [*Error]: of class Expired or Rejected when the service refuses the
+// credential, with a code where it did so in words that the definition knows; Forbidden when it takes the credential
+// and does not allow this call.
+func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) (*Checked, error) {
+	step, spec := app.checkCall()
+	if spec == nil {
+		return nil, &Error{Class: Misconfigured, Step: StepHealth, Reason: ReasonNoEndpoint}
+	}
+	r, failure := c.probe(ctx, app, res, step, spec, g)
+	if failure != nil {
+		return nil, failure
+	}
+	told := &Checked{Scopes: spec.scopes(r), Expires: spec.expires(r)}
+	if step == StepIdentity && app.sameSubject(g.subject, r.doc) {
+		app.Definition.Account.read(&told.Account, map[string]any{"identity": r.doc})
+	}
+	return told, nil
+}
+
+// scopes are those that the answer's header names.
+func (p *Probe) scopes(r *reply) []string {
+	if p.ScopesHeader == "" {
+		return nil
+	}
+	read := tokenAnswer{scopes: Scopes{Join: ","}}
+	return read.splitScopes(r.header.Get(p.ScopesHeader))
+}
+
+// expires is the end that the answer's header names; zero when there is none that can be read.
+func (p *Probe) expires(r *reply) time.Time {
+	if p.ExpiryHeader == "" {
+		return time.Time{}
+	}
+	text := r.header.Get(p.ExpiryHeader)
+	for _, layout := range []string{
+		time.RFC3339, "2006-01-02 15:04:05 MST", "2006-01-02 15:04:05 -0700", time.RFC1123,
+	} {
+		if at, err := time.Parse(layout, text); err == nil {
+			return at.UTC()
+		}
+	}
+	return time.Time{}
+}

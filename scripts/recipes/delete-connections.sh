@@ -1,0 +1,24 @@
+#!/bin/sh
+# Deletes every connection of a mount, which revokes its grant at the provider, as far as the provider can do that: what
+# to run before 'vault secrets disable', which revokes nothing. Fails when some connection is left. What could not be
+# revoked is told by a warning, and is to be revoked at the service.
+#
+#   delete-connections.sh [MOUNT]     VAULT_ADDR and VAULT_TOKEN as usual
+set -eu
+mount=${1:-connectors}
+names() {
+	vault list -format=json "$mount/connections/$1" | sed -n 's/^ *"\(.*\)",\{0,1\}$/\1/p'
+}
+for kind in org user; do
+	names "$kind/" | while read -r owner; do
+		names "$kind/$owner" | while read -r name; do
+			vault delete "$mount/connections/$kind/$owner$name" </dev/null
+		done
+	done
+done
+left=$(vault read -field=connections "$mount/status")
+unreadable=$(vault read -field=unreadable "$mount/status")
+if [ "$left $unreadable" != "0 0" ]; then
+	echo "$left connections are left, and $unreadable entries that cannot be read: see $mount/connections/" >&2
+	exit 1
+fi

@@ -123,6 +123,8 @@ type Probe struct {
 	Call         `yaml:",inline"`
 	OK           *OK    `yaml:"ok,omitempty"`
 	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
+	// response header with the end of the credential
+	ExpiryHeader string `yaml:"expiry_header,omitempty"`
 }
 
 // Resources is the call that lists the sites, tenants or companies a grant reaches, and the rule that picks one.

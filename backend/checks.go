@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"errors"
-	"slices"
 	"sync"
 	"time"
 
@@ -335,9 +334,4 @@ func (b *backend) recordCheck(ctx context.Context, k store.Key, conn *store.Conn
 			return c, nil
 		})
 	return err
-}
-
-// missing are the scopes required that are not among those granted.
-func missing(required, granted []string) []string {
-	return slices.DeleteFunc(slices.Clone(required), func(s string) bool { return slices.Contains(granted, s) })
 }

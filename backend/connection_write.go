@@ -460,12 +460,12 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		defer pass.Leave(gate.NotSent, 0)
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
 		if err != nil {
-			return nil, err
+			return nil, asBadRequest(w.provider.name, err)
 		}
 		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
 		pass.Leave(refresh.OutcomeOf(err))
 		if err != nil {
-			return nil, err
+			return nil, notIssued(w.provider.name, err)
 		}
 		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
 		if err == nil && !saved {
@@ -477,6 +477,15 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		return nil, err
 	}
 	return out.(*store.Connection), nil
+}
+
+// notIssued says of an app that is refused what to look at.
+func notIssued(provider string, err error) error {
+	var call *providers.Error
+	if errors.As(err, &call) && call.Class == providers.Misconfigured && !call.NotSent() {
+		return conflict("%s: the provider refuses the app, an operator corrects %s", call, faultsOf(provider, call))
+	}
+	return err
 }
 
 func checkTags(tags map[string]string) error {

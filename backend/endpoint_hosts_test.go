@@ -144,8 +144,8 @@ func TestEndpointHostsOfADiscoveryDocument(t *testing.T) {
 		answer := func() {
 			f.provider.Next(providers.StepDiscovery, providertest.Respond(http.StatusOK, string(document)))
 		}
+		answer() // to the write, which keeps it
 		f.issuer(t)
-		answer()
 		f.Write("auth-code-url/a", map[string]any{"provider": "idp"}).Refused(t, http.StatusConflict,
 			`does not allow "browser.example.com", "keys.example.com", "localhost"`)
 		f.Write("config", map[string]any{"endpoint_hosts": "127.0.0.1,localhost,*.example.com"}).OK(t)

@@ -89,6 +89,22 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 	return nil, err
 }
 
+// faultsOf says what an operator is to look at, of a provider whose app or issuer does not do.
+func faultsOf(provider string, e *providers.Error) string {
+	fields := ""
+	switch {
+	case e.Code == providers.CodeIssuer:
+		fields = "issuer on "
+	case e.Reason == providers.ReasonClientAuth:
+		fields = "client_auth on "
+	case e.Code == "invalid_client", e.Code == "unauthorized_client":
+		fields = "client_id, client_secret or client_auth on "
+	case e.Code == "invalid_scope":
+		fields = "scopes or added_scopes on "
+	}
+	return fields + "providers/" + provider
+}
+
 // gateText says why a provider is not called now.
 func gateText(e *gate.Refused) string {
 	why := "it is down, and is probed until it answers"

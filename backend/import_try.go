@@ -34,7 +34,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	}
 	resolved, err := b.resolve(ctx, w.provider, w.key, inputs)
 	if err != nil {
-		return nil, nil, asBadRequest(err)
+		return nil, nil, asBadRequest(w.provider.name, err)
 	}
 	pass, err := b.enterFor(ctx, w.class, w.provider.name, w.key, known, w.who)
 	if err != nil {
@@ -171,7 +171,11 @@ func (b *backend) notRedeemed(ctx context.Context, w *write, t *store.Trial, err
 	case call.Class == providers.Rejected && lost:
 		return conflict("%s: an earlier answer was lost, so the token may have been spent then; nothing was changed",
 			call)
-	case call.Class == providers.Rejected, call.Class == providers.Misconfigured:
+	case call.Class == providers.Rejected:
+		return conflict("%s: nothing was changed", call)
+	case call.Class == providers.Misconfigured && !call.NotSent():
+		return conflict("%s: nothing was changed; an operator corrects %s", call, faultsOf(w.provider.name, call))
+	case call.Class == providers.Misconfigured:
 		return conflict("%s: nothing was changed", call)
 	}
 	return badGateway("%s: nothing was changed; try again later", call)

@@ -184,9 +184,13 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		Caller:     who.id(),
 		Created:    store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
 		Expires:    now.Add(config.FlowTTL),
-		Reconnects: known != nil, Confirm: p.entry.Confirm, Verifier: providers.NewSecret(oauth2.GenerateVerifier()),
+		Reconnects: known != nil, Confirm: p.entry.Confirm,
 	}
-	if f.Scopes, err = scopesFor(p, d.Get("scopes").([]string)); err != nil {
+	if p.app.UsesPKCE() {
+		f.Verifier = providers.NewSecret(oauth2.GenerateVerifier())
+	}
+	asked := d.Get("scopes").([]string)
+	if err := mayAskFor(p, asked); err != nil {
 		return nil, "", err
 	}
 	if v, ok := d.GetOk("private"); ok {
@@ -206,7 +210,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	}
 	f.RequiredScopes = d.Get("required_scopes").([]string)
 	if len(f.RequiredScopes) == 0 && known == nil {
-		f.RequiredScopes = d.Get("scopes").([]string)
+		f.RequiredScopes = requiredOf(p, asked)
 	}
 	if known != nil {
 		f.Inputs = known.Inputs
@@ -220,8 +224,9 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		return nil, "", err
 	}
 	if f.Resolved, err = b.resolve(ctx, p, k, f.Inputs); err != nil {
-		return nil, "", asBadRequest(err)
+		return nil, "", asBadRequest(p.name, err)
 	}
+	f.Scopes = p.app.RequestScopes(asked, f.Resolved.Scopes)
 	if err := p.client.CheckHosts(f.Resolved); err != nil {
 		return nil, "", err
 	}
@@ -239,14 +244,21 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	return f, state, nil
 }
 
-// scopesFor checks what is asked against what the operator allows, and adds what the service always needs.
-func scopesFor(p *configured, asked []string) ([]string, error) {
+// mayAskFor checks what is asked against what the operator allows.
+func mayAskFor(p *configured, asked []string) error {
 	if !slices.Contains(p.entry.AllowedScopes, "*") {
 		if err := p.app.CheckScopes(asked, p.entry.AllowedScopes); err != nil {
-			return nil, badRequest("%s", err)
+			return badRequest("%s", err)
 		}
 	}
-	return p.app.RequestScopes(asked), nil
+	return nil
+}
+
+// requiredOf are those of the scopes asked for whose absence is to be told when nobody says which. What the engine adds
+// by itself is not among them: offline_access, say, is rarely named in an answer.
+func requiredOf(p *configured, asked []string) []string {
+	added := p.app.AddsScopes()
+	return slices.DeleteFunc(slices.Clone(asked), func(s string) bool { return slices.Contains(added, s) })
 }
 
 // chooseRedirect decides where the provider sends the browser: to Vault, or to an application that is on the list.
@@ -325,16 +337,21 @@ func nextStep(mount string, f *store.Flow) string {
 		"flow_id=" + f.ID + " confirmation_code=..."
 }
 
-// asBadRequest makes of an error about the caller's values a 400, and leaves the provider's failures what they are.
-func asBadRequest(err error) error {
+// asBadRequest makes of an error about the caller's or the operator's values a 400, and leaves the provider's failures
+// what they are.
+func asBadRequest(provider string, err error) error {
 	var call *providers.Error
-	if errors.As(err, &call) && call.NotSent() {
+	switch {
+	case errors.As(err, &call) && call.NotSent():
 		return err
-	}
-	if errors.As(err, &call) {
+	case errors.As(err, &call) && (call.Class == providers.Misconfigured || call.Code == providers.CodeIssuer):
+		return badRequest("%s: an operator corrects %s", call, faultsOf(provider, call))
+	case errors.As(err, &call) && call.Step == providers.StepDiscovery:
+		return badGateway("%s: try again later; if that lasts, an operator looks at issuer on providers/%s", call,
+			provider)
+	case errors.As(err, &call):
 		return badGateway("%s: try again later", call)
-	}
-	if errors.As(err, new(*gate.Refused)) || errors.Is(err, gate.ErrClosed) {
+	case errors.As(err, new(*gate.Refused)), errors.Is(err, gate.ErrClosed):
 		return err
 	}
 	return badRequest("%s", err)

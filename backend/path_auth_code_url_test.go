@@ -209,10 +209,11 @@ func TestMaxOpenFlows(t *testing.T) {
 
 func TestIssuerIsDown(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
+		down := providertest.Respond(http.StatusServiceUnavailable, "secret words")
+		f.provider.Next("discovery", down, down)
 		f.issuer(t)
-		f.provider.Next("discovery", providertest.Respond(http.StatusServiceUnavailable, "secret words"))
 		r := f.Write("auth-code-url/me", map[string]any{"provider": "idp"})
-		r.Refused(t, http.StatusBadGateway, "try again")
+		r.Refused(t, http.StatusBadGateway, "try again later", "issuer on providers/idp")
 		assert.NotContains(t, r.Text, "secret words")
 		f.start(t, "me", map[string]any{"provider": "idp"})
 		assert.Zero(t, f.provider.Count(providers.StepToken))

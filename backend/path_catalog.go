@@ -120,8 +120,7 @@ func definitionData(def *providers.Definition) map[string]any {
 			"notes": list(def.Setup.Notes), "limits": list(def.Setup.Limits),
 		},
 		"scopes": map[string]any{
-			"default": list(def.Scopes.Default), "always": list(slices.Concat(def.Scopes.Identity,
-				def.Scopes.Offline)),
+			"default": list(def.Scopes.Default), "always": list(def.Scopes.Added()),
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 		"lifetimes": map[string]any{

@@ -65,16 +65,21 @@ func (b *backend) checkWrite(ctx context.Context, req *logical.Request,
 		"status": string(status), "status_reason": string(reason), "token_valid": string(found.valid),
 		"service": string(found.service), "latency_ms": int(found.latency.Milliseconds()),
 		"account":        map[string]any{"id": account.ID, "label": account.Label, "email": account.Email},
-		"scopes_granted": []string{}, "scopes_missing": list(conn.MissingScopes()), "expires": "",
+		"scopes_granted": []string{}, "scopes_missing": []string{}, "expires": "",
 		"checked_time": rfc3339(found.at), "advice": found.advice,
 	}
+	granted := found.told.Scopes
 	if g := conn.Grant; g != nil {
-		data["scopes_granted"], data["expires"] = list(g.Scopes), rfc3339(g.Expires)
+		data["expires"] = rfc3339(g.Expires)
+		if len(granted) == 0 {
+			granted = g.Scopes
+		}
 	}
-	if len(found.told.Scopes) > 0 {
-		data["scopes_granted"] = found.told.Scopes
-		data["scopes_missing"] = list(missing(conn.RequiredScopes, found.told.Scopes))
+	p, err := b.provider(ctx, conn.Provider)
+	if err != nil {
+		return nil, err
 	}
+	data["scopes_granted"], data["scopes_missing"] = list(granted), list(missingScopes(p, conn, granted))
 	if !found.told.Expires.IsZero() {
 		data["expires"] = rfc3339(found.told.Expires)
 	}

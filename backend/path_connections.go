@@ -166,7 +166,7 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 		"inputs":  orEmpty(conn.Inputs),
 		"private": conn.Private, "status": string(status), "status_reason": string(reason),
 		"status_since":    rfc3339(conn.Since(status, reason)),
-		"required_scopes": list(conn.RequiredScopes), "missing_scopes": list(conn.MissingScopes()),
+		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
 		"next_refresh": rfc3339(conn.Attempt.Next),
 		"last_error":   lastError(conn.Attempt), "created_by": conn.Created.DisplayName,
@@ -181,7 +181,7 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 			"account": map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
 			"scopes":  list(g.Scopes), "connection_config": orEmpty(g.Config), "expire_time": rfc3339(g.Expires),
 			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh, "surplus_scopes": []string{},
-			"token_type": g.TokenType,
+			"token_type": g.TokenType, "missing_scopes": list(missingScopes(p, conn, g.Scopes)),
 		})
 		if p != nil {
 			data["surplus_scopes"] = list(p.surplus(g.Scopes))

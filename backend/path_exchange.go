@@ -291,8 +291,8 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of " +
 			"auth-code-url, then send this again")
 	case f.Parked.Denied != "":
-		return conflict("the person or the provider said no (%s): start again with auth-code-url/%s", f.Parked.Denied,
-			f.Key)
+		return conflict("the person or the provider said no (%s): %sstart again with auth-code-url/%s", f.Parked.Denied,
+			aboutDenial(f), f.Key)
 	case !f.Confirm || f.Claimed == x.digest:
 		return nil
 	case x.confirmation == "":
@@ -316,6 +316,16 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 	}
 	return conflict("the confirmation code did not match %d times, so the flow is void: "+
 		"start again with auth-code-url/%s", store.MaxConfirmationTries, f.Key)
+}
+
+// aboutDenial says what to do first where it is the app that was refused, and not by a person.
+func aboutDenial(f *store.Flow) string {
+	call := &providers.Error{Code: f.Parked.Denied}
+	switch call.Code {
+	case "invalid_scope", "unauthorized_client":
+		return "an operator looks at " + faultsOf(f.Provider, call) + "; then "
+	}
+	return ""
 }
 
 // claimedBefore answers a request for a flow whose code may be spent already.
@@ -483,8 +493,11 @@ func exchangeFailure(provider string, err error) string {
 	case providers.Rejected:
 		return "provider " + provider + " refused the code (" + call.Error() + ")"
 	case providers.Misconfigured:
-		return "provider " + provider + " refused the app itself (" + call.Error() +
-			"): an operator corrects providers/" + provider
+		if call.Step == providers.StepDiscovery {
+			return call.Error() + ": an operator corrects " + faultsOf(provider, call)
+		}
+		return "provider " + provider + " refused the app itself (" + call.Error() + "): an operator corrects " +
+			faultsOf(provider, call)
 	}
 	return "provider " + provider + " gave no token (" + call.Error() + ")"
 }
@@ -538,7 +551,7 @@ func deletedMeanwhile(k store.Key) error { return conflict("connection %s was de
 // aboutGrant warns of what will bite later.
 func aboutGrant(conn *store.Connection, p *configured) []string {
 	var warnings []string
-	if missing := conn.MissingScopes(); len(missing) > 0 {
+	if missing := missingScopes(p, conn, conn.Grant.Scopes); len(missing) > 0 {
 		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if "+
 			"they are needed")
 	}

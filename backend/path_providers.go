@@ -63,7 +63,9 @@ func providerFields() map[string]*framework.FieldSchema {
 			"fallback until the same secret is written again.")),
 		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
 		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
-		"inputs":         pairs("Values the definition asks of the operator."),
+		"added_scopes": strs("Which of the scopes that the definition always adds are asked for (see its catalog " +
+			"entry); by default all. Empty: none."),
+		"inputs": pairs("Values the definition asks of the operator."),
 		"endpoints": pairs("URLs by step, over the definition's: authorize, token, refresh, revoke, " +
 			"identity, discovery, and others that the definition has."),
 		"issuer":           str("Issuer whose discovery document gives the endpoints."),
@@ -71,6 +73,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"token_params":     pairs("Further parameters of the token request. Reads mask the values."),
 		"client_auth": str("How the client authenticates at the token endpoint: basic, basic_raw, post, " +
 			"secret_as_user, none; by default the definition's. Never probed."),
+		"pkce": str("s256 or off; by default the definition's word. off is for services that do not take PKCE, with the " +
+			"definitions oauth2 and oidc only."),
 		"redirect_uris": strs("Redirect URIs of applications that receive the browser themselves, " +
 			"compared exactly; loopback hosts match any port."),
 		"return_urls": strs("Where the callback page may lead on to, compared exactly."),
@@ -113,12 +117,14 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"callback_url":            str("Redirect URI to register at the service; empty while public_url is not set."),
 	"scopes":                  strs("Scopes asked for when a flow names none."),
 	"allowed_scopes":          strs("Scopes that a flow may ask for."),
+	"added_scopes":            strs("Scopes that are asked for beside those."),
 	"inputs":                  object("Values the definition asks of the operator."),
 	"endpoints":               object("URLs by step, over the definition's."),
 	"issuer":                  str("Issuer whose discovery document gives the endpoints."),
 	"authorize_params":        object("Further parameters of the authorization request."),
 	"token_params":            object("Further parameters of the token request."),
 	"client_auth":             str("How the client authenticates at the token endpoint."),
+	"pkce":                    str("s256 or off."),
 	"redirect_uris":           strs("Redirect URIs of applications that receive the browser themselves."),
 	"return_urls":             strs("Where the callback page may lead on to."),
 	"confirm":                 boolean("Whether the confirmation code is asked for."),
@@ -189,21 +195,22 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	if base, err := mountURL(config, req); err == nil {
 		callback = base + "/callback/" + name
 	}
-	kinds := []string{}
+	kinds, added, pkce := []string{}, []string{}, ""
 	if definition, ok := b.catalog.Get(p.Definition); ok {
 		for _, kind := range kindsOf(p, definition) {
 			kinds = append(kinds, string(kind))
 		}
+		added, pkce = p.App(definition).AddsScopes(), p.App(definition).PKCEWord()
 	}
 	return &logical.Response{Data: map[string]any{
 		"definition": p.Definition, "client_id": p.ClientID,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
 		"key_fields_set": list(slices.Sorted(maps.Keys(p.Keys))),
 		"callback_url":   callback,
-		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes),
+		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes), "added_scopes": list(added),
 		"inputs": orEmpty(p.Inputs), "endpoints": orEmpty(p.Endpoints), "issuer": p.Issuer,
 		"authorize_params": masked(p.AuthorizeParams), "token_params": masked(p.TokenParams),
-		"client_auth": p.ClientAuth, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
+		"client_auth": p.ClientAuth, "pkce": pkce, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
@@ -229,34 +236,47 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
 	}
-	b.configWrites.Lock()
-	defer b.configWrites.Unlock()
-	stored, err := b.store.Provider(ctx, name)
+	p, warnings, err := b.putProvider(ctx, name, callerOf(req), d)
 	if err != nil {
 		return nil, err
 	}
-	config, err := b.config(ctx)
-	if err != nil {
-		return nil, err
-	}
-	p, warnings, err := b.mergeProvider(name, stored, config, callerOf(req), d)
-	if err != nil {
-		return nil, err
-	}
-	if err := b.checkRedirects(ctx, d, name, stored, p); err != nil {
-		return nil, err
-	}
-	if err := b.store.PutProvider(ctx, name, p); err != nil {
-		return nil, err
-	}
-	b.providersChanged()
-	b.lift(name)
 	b.tasks.Go("looking at the connections of "+name, func(ctx context.Context) { b.reconsider(ctx, name) })
+	if _, named := d.GetOk("issuer"); named {
+		warnings = append(warnings, b.issuerWarnings(ctx, name, p)...)
+	}
 	resp, err := b.providerAnswer(ctx, req, name, p)
 	if resp != nil {
 		resp.Warnings = append(resp.Warnings, warnings...)
 	}
 	return resp, err
+}
+
+// putProvider stores what the request makes of a provider.
+func (b *backend) putProvider(ctx context.Context, name string, who caller, d *framework.FieldData,
+) (p *store.Provider, warnings []string, err error) {
+	b.configWrites.Lock()
+	defer b.configWrites.Unlock()
+	stored, err := b.store.Provider(ctx, name)
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	p, warnings, err = b.mergeProvider(name, stored, config, who, d)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := b.checkRedirects(ctx, d, name, stored, p); err != nil {
+		return nil, nil, err
+	}
+	if err := b.store.PutProvider(ctx, name, p); err != nil {
+		return nil, nil, err
+	}
+	b.providersChanged()
+	b.lift(name)
+	return p, warnings, nil
 }
 
 // mergeProvider lays what the request names over what is stored, and validates the whole. It touches no storage.
@@ -279,6 +299,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		if err := definition.CheckSteps(p.Endpoints); err != nil {
 			return nil, nil, badRequest("%s", err)
 		}
+	}
+	if err := takeAdditions(d, definition, p); err != nil {
+		return nil, nil, err
 	}
 	if err := takeCA(d, stored, p); err != nil {
 		return nil, nil, err
@@ -311,6 +334,14 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		warnings = append(warnings, "confirm=false: whoever starts a flow can have another "+
 			"person's account connected to it; "+
 			"use it only where one person does both")
+	}
+	if p.PKCE != "" {
+		left := "state, the confirmation code"
+		if !p.Confirm {
+			left = "state"
+		}
+		warnings = append(warnings, "pkce=off: nothing ties a code to its flow at the service; what is left is "+left+
+			", and that a code belongs to the flow that brings it first; use it only where the service takes no PKCE")
 	}
 	return p, warnings, nil
 }
@@ -380,6 +411,26 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("assumed_ttl"); ok {
 		p.AssumedTTL = time.Duration(v.(int)) * time.Second
 	}
+}
+
+// takeAdditions takes what the operator says of what the engine adds to a flow by itself. What is as the definition has
+// it is kept as unsaid.
+func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *store.Provider) (err error) {
+	if v, ok := d.GetOk("added_scopes"); ok {
+		names := v.([]string)
+		if err := definition.CheckAddedScopes(names); err != nil {
+			return badRequest("%s", err)
+		}
+		p.AddedScopes = &names
+		if len(p.App(definition).AddsScopes()) == len(definition.Scopes.Added()) {
+			p.AddedScopes = nil
+		}
+	}
+	setString(d, "pkce", &p.PKCE)
+	if p.PKCE, err = definition.TakePKCE(p.PKCE); err != nil {
+		return badRequest("%s", err)
+	}
+	return nil
 }
 
 // movedWarnings says what it means that a provider points elsewhere now.

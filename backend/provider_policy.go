@@ -112,6 +112,19 @@ func (p *configured) surplus(granted []string) []string {
 	return p.app.SurplusScopes(granted, p.entry.AllowedScopes)
 }
 
+// missingScopes are those that a connection requires and was not granted: without its provider, word for word.
+func missingScopes(p *configured, c *store.Connection, granted []string) []string {
+	if c.Grant == nil {
+		return nil
+	}
+	if p == nil {
+		return slices.DeleteFunc(slices.Clone(c.RequiredScopes), func(s string) bool {
+			return slices.Contains(granted, s)
+		})
+	}
+	return p.app.MissingScopes(c.RequiredScopes, granted)
+}
+
 // refusesUnknown reports whether nothing is taken whose scopes nobody knows.
 func (p *configured) refusesUnknown() bool {
 	return p.surplusWord() == surplusRefuse && !slices.Contains(p.entry.AllowedScopes, "*")

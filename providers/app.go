@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 )
 
 // protocolParams are the parameters that the engine alone sets: one of them in an operator's hands could undo state,
@@ -26,6 +27,9 @@ func (a *App) Validate() error {
 		if err := check(); err != nil {
 			return err
 		}
+	}
+	if _, err := a.Definition.TakePKCE(a.PKCE); err != nil {
+		return err
 	}
 	_, err := a.Definition.CheckInputs(SetByProvider, a.Inputs)
 	return err
@@ -49,6 +53,14 @@ func (a *App) checkClient() error {
 	}
 	return nil
 }
+
+// anyIssuer reports whether the operator names the issuer.
+func (d *Definition) anyIssuer() bool {
+	return d.Discovery != nil && slices.Contains(d.Discovery.Issuer.Placeholders(), "issuer")
+}
+
+// anyService reports whether it is the operator who says what the service is.
+func (d *Definition) anyService() bool { return d.Generic || d.anyIssuer() }
 
 // needsClient reports whether every kind of the definition speaks as a registered app.
 func (d *Definition) needsClient() bool {
@@ -101,7 +113,7 @@ func usesTokenEndpoint(k Kind) bool {
 func (a *App) checkIssuer() error {
 	d := a.Definition
 	if a.Issuer == "" {
-		if d.Discovery != nil && slices.Contains(d.Discovery.Issuer.Placeholders(), "issuer") {
+		if d.anyIssuer() {
 			return fmt.Errorf("issuer is missing: %s finds its endpoints there, give the URL that "+
 				"its metadata calls issuer", d.ID)
 		}
@@ -111,8 +123,13 @@ func (a *App) checkIssuer() error {
 	if err != nil {
 		return fmt.Errorf("issuer: %w", err)
 	}
-	if u.Scheme != "https" && !isLoopback(u.Hostname()) {
+	switch {
+	case u.Scheme != "https" && !isLoopback(u.Hostname()):
 		return errors.New("issuer: plain http is for hosts of this machine only, use https (RFC 8414 section 2)")
+	case strings.ContainsAny(a.Issuer+u.Path, "{}<>"):
+		return errors.New("issuer: it holds a placeholder such as {tenantid}: write what stands there for your own tenant")
+	case strings.Contains(a.Issuer, "/.well-known/"):
+		return errors.New("issuer: that is the address of its document: write what the document calls issuer")
 	}
 	return nil
 }

@@ -46,6 +46,11 @@ func TestAppValidate(t *testing.T) {
 		"discovered auth, told": {"oidc", func(a *App) { a.Issuer, a.ClientAuth = "https://id.example.com", "post" }, ""},
 		"harmless parameters":   {"slack", func(a *App) { a.AuthorizeParams = map[string]string{"team": "T1"} }, ""},
 
+		"issuer of many tenants":  {"oidc", func(a *App) { a.Issuer = "https://id.example.com/{tenantid}/v2.0" }, "placeholder"},
+		"the same, escaped":       {"oidc", func(a *App) { a.Issuer = "https://id.example.com/%7Btenantid%7D/" }, "placeholder"},
+		"the same, in brackets":   {"oidc", func(a *App) { a.Issuer = "https://id.example.com/<tenant>" }, "placeholder"},
+		"address of its document": {"oidc", func(a *App) { a.Issuer = "https://id.example.com/.well-known/openid-configuration" }, "address"},
+
 		"no client id": {"slack", func(a *App) {
 			a.ClientID = ""
 		}, "client_id is missing: register an app at https://api.slack.com/apps and give its client id"},
@@ -160,6 +165,8 @@ func TestFingerprint(t *testing.T) {
 	for name, change := range map[string]func(*App){
 		"secret":         func(a *App) { a.ClientSecret, a.FormerSecret = NewSecret("new"), a.ClientSecret },
 		"scopes":         func(a *App) { a.Scopes = nil },
+		"added scopes":   func(a *App) { a.AddedScopes = &[]string{} },
+		"PKCE":           func(a *App) { a.PKCE = "off" },
 		"parameters":     func(a *App) { a.TokenParams = map[string]string{"audience": "x"} },
 		"empty endpoint": func(a *App) { delete(a.Endpoints, StepRevoke) },
 		"catalogue":      func(a *App) { a.Definition = &Definition{ID: a.Definition.ID} },

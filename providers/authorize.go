@@ -74,7 +74,7 @@ func (a *App) ownAuthorizeParams(r AuthCodeURLRequest) map[string]string {
 		a.stateParam():           r.State,
 	}
 	a.scopeParam(own, r.Scopes)
-	if a.usesPKCE() && !r.Verifier.IsZero() {
+	if a.Definition.pkce() != pkceOff && !r.Verifier.IsZero() {
 		own["code_challenge"] = oauth2.S256ChallengeFromVerifier(r.Verifier.Reveal())
 		own["code_challenge_method"] = "S256"
 	}
@@ -107,5 +107,3 @@ func (a *App) stateParam() string {
 	}
 	return "state"
 }
-
-func (a *App) usesPKCE() bool { return a.Definition.Authorize.PKCE != "off" }

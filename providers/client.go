@@ -21,6 +21,9 @@ type App struct {
 	TokenParams     map[string]string
 	ClientAuth      string
 	AssumedTTL      time.Duration // for access tokens that tell no expiry; 0: the definition decides
+	AddedScopes     *[]string     // which of Scopes.Added are asked for; nil: all
+	ScopesIgnored   bool          // no scopes are asked for: what the app may do is set at the service
+	PKCE            string        // see Definition.TakePKCE
 	CAPin           string        // whatever stands for the certificates to trust; empty: they are no part of the pin
 }
 
@@ -69,6 +72,7 @@ type Resolved struct {
 	JWKS        string   `json:"jwks_uri,omitempty"`     // with OpenID: where the issuer's keys stand
 	SigningAlgs []string `json:"signing_algs,omitempty"` // with OpenID: what the issuer signs id_tokens with
 	FormPost    bool     `json:"-"`                      // the issuer offers response_mode=form_post
+	Scopes      []string `json:"-"`                      // that the issuer says it knows; empty: it does not say
 }
 
 // AuthCodeURLRequest is what one flow adds to the app for its authorization URL.
@@ -76,7 +80,7 @@ type AuthCodeURLRequest struct {
 	Resolved    Resolved
 	State       string
 	Nonce       string // sent when Resolved.OpenID
-	Verifier    Secret // PKCE; its S256 challenge is sent unless the definition switches PKCE off
+	Verifier    Secret // PKCE; its S256 challenge is sent, unless there is none or the definition switches PKCE off
 	RedirectURI string
 	Scopes      []string
 	LoginHint   string

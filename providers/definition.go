@@ -152,6 +152,10 @@ type Scopes struct {
 	Same map[string][]string `yaml:"same,omitempty"`
 	// what becomes of scopes that nobody allowed; absent: warn
 	Surplus string `yaml:"surplus,omitempty" words:"refuse|warn"`
+	// a scope -> others that it includes, which answers may leave out; * at the end of both stands for the same text
+	Implies map[string][]string `yaml:"implies,omitempty"`
+	// never named in an answer, so never missing
+	Silent []string `yaml:"silent,omitempty"`
 	// an answer names what earlier consents to the same app granted, too
 	Accumulates bool `yaml:"accumulates,omitempty"`
 }

@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -19,6 +20,7 @@ const (
 
 	maxEndpoint = 2 << 10 // bytes of an endpoint in a document: a flow keeps them
 	maxAlgs     = 32      // signing algorithms in a document; there are a dozen
+	maxOffered  = 4096    // scopes in a document
 )
 
 // metadata is what the engine uses of an issuer's document (OpenID Connect Discovery section 3, RFC 8414 section 2).
@@ -34,10 +36,23 @@ type metadata struct {
 	AuthMethods  []string `json:"token_endpoint_auth_methods_supported"`
 	SigningAlgs  []string `json:"id_token_signing_alg_values_supported"`
 	Modes        []string `json:"response_modes_supported"`
+	Scopes       texts    `json:"scopes_supported"`
 	IssuerAlways bool     `json:"authorization_response_iss_parameter_supported"` // RFC 9207 section 3
 
 	fetched time.Time
 	due     time.Time // when a newer one is to be asked for
+}
+
+// texts is a list that is only advice: what is no list of texts, or of more than any service has, says nothing.
+type texts []string
+
+// UnmarshalJSON never fails, or the whole document would not be taken.
+func (t *texts) UnmarshalJSON(b []byte) error {
+	var list []string
+	if json.Unmarshal(b, &list) == nil && len(list) <= maxOffered {
+		*t = list
+	}
+	return nil
 }
 
 // endpoints names the endpoints by step.
@@ -151,7 +166,7 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*me
 	if err != nil {
 		return refuse(Misconfigured, ReasonNoEndpoint)
 	}
-	r, failure := c.fetch(ctx, StepDiscovery, target)
+	r, failure := c.fetchOf(ctx, issuer, "document", target)
 	if failure != nil {
 		return nil, failure
 	}
@@ -161,9 +176,10 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*me
 	case err != nil || m.Issuer == "":
 		return refuse(Transient, ReasonDiscoveryRefused)
 	case m.Issuer != issuer:
-		return refuse(Misconfigured, ReasonIssuerMismatch)
+		return nil, otherIssuer(issuer, m.Issuer)
 	case m.Token == "":
-		return refuse(Transient, ReasonDiscoveryRefused)
+		return nil, wrongIssuer(Transient, ReasonDiscoveryRefused, "the document of %q names no token_endpoint",
+			shownURL(issuer))
 	}
 	if len(m.SigningAlgs) > maxAlgs || slices.ContainsFunc(m.SigningAlgs, func(alg string) bool {
 		return len(alg) > maxAlgs
@@ -172,15 +188,29 @@ func (c *Client) fetchMetadata(ctx context.Context, issuer, address string) (*me
 	}
 	addresses := m.endpoints()
 	addresses["jwks"] = m.JWKS
-	for _, address := range addresses {
+	for _, step := range sortedKeys(addresses) {
+		address := addresses[step]
 		if len(address) > maxEndpoint {
 			return refuse(Transient, ReasonDiscoveryRefused)
 		}
 		if u, err := url.Parse(address); address != "" && (err != nil || !secureURL(u)) {
-			return refuse(Misconfigured, ReasonInsecureEndpoint)
+			return nil, wrongIssuer(Misconfigured, ReasonInsecureEndpoint,
+				"the document of %q has an address for the step %q that is not https", shownURL(issuer), step)
 		}
 	}
 	return &m, nil
+}
+
+// fetchOf is fetch for what an issuer publishes. A status that says that there is no such thing is the issuer's.
+func (c *Client) fetchOf(ctx context.Context, issuer, what string, target *url.URL) (*reply, *Error) {
+	r, failure := c.fetch(ctx, StepDiscovery, target)
+	if failure != nil && failure.Class == Transient &&
+		slices.Contains([]int{301, 308, 400, 404, 410}, failure.Status) {
+		failure.Code = CodeIssuer
+		failure.Seen = fmt.Sprintf("the %s of %q was asked for, and the answer was status %d", what, shownURL(issuer),
+			failure.Status)
+	}
+	return r, failure
 }
 
 // fetch gets a public document.

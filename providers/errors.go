@@ -18,13 +18,14 @@ const (
 )
 
 // Error is the only error that leaves a call to a provider. It holds nothing that the provider wrote, but a code from
-// a list known beforehand.
+// a list known beforehand, and in Seen the URL that an issuer calls itself.
 type Error struct {
 	Class      Class
 	Step       Step
 	Status     int           // HTTP status, 0 when there was none
 	Code       string        // an error code that RFC 6749 or the definition names, else empty
 	Reason     string        // one of the engine's own words, such as "timeout" or "html_answer"
+	Seen       string        // with CodeIssuer: what was seen
 	RetryAfter time.Duration // with RateLimited, Transient or Unknown: not before; 0 when not told
 
 	// SaysNo tells that the service itself refused a token call, in words that may concern the grant or the app: some
@@ -50,11 +51,19 @@ func (e *Error) Error() string {
 	if e.NotSent() {
 		return "nothing was sent: " + e.Reason
 	}
-	s := string(e.Step) + " call failed: " + e.Reason
-	if e.Code != "" {
+	s := string(e.Step) + " call failed: " + e.Why()
+	if e.Code != "" && e.Seen == "" {
 		s += " (" + e.Code + ")"
 	}
 	return s
+}
+
+// Why is the reason, with what was seen.
+func (e *Error) Why() string {
+	if e.Seen == "" {
+		return e.Reason
+	}
+	return e.Reason + ": " + e.Seen
 }
 
 // Unwrap gives what lay behind, for errors.Is. Never print it: a *url.Error holds the whole URL.

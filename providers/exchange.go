@@ -43,7 +43,7 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 		"code":         code.Reveal(),
 		"redirect_uri": r.RedirectURI,
 	}
-	if app.usesPKCE() && !r.Verifier.IsZero() {
+	if def.pkce() != pkceOff && !r.Verifier.IsZero() {
 		own["code_verifier"] = r.Verifier.Reveal()
 	}
 	setValue(values, "redirect_uri", r.RedirectURI)

@@ -33,7 +33,7 @@ func (c *Client) issuerKeys(ctx context.Context, res Resolved) (*oidc.StaticKeyS
 	if err != nil {
 		return nil, &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonNoEndpoint}
 	}
-	r, failure := c.fetch(ctx, StepDiscovery, target)
+	r, failure := c.fetchOf(ctx, res.Issuer, "key set", target)
 	if failure != nil {
 		return nil, failure
 	}
@@ -51,7 +51,8 @@ func (c *Client) issuerKeys(ctx context.Context, res Resolved) (*oidc.StaticKeyS
 		}
 	}
 	if len(keys.PublicKeys) == 0 {
-		return nil, &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonDiscoveryRefused}
+		return nil, wrongIssuer(Misconfigured, ReasonDiscoveryRefused,
+			"%q publishes no key that an id_token could be checked with", shownURL(res.Issuer))
 	}
 	return keys, nil
 }

@@ -34,15 +34,7 @@ func (c *Client) Resolve(ctx context.Context, app *App, inputs map[string]string
 			}
 			res.Issuer = issuer.String()
 		}
-		address := ""
-		if template := app.endpointTemplate(StepDiscovery); template != "" {
-			u, err := ExpandURL(template, values)
-			if err != nil {
-				return Resolved{}, err
-			}
-			address = u.String()
-		}
-		if found, err = c.discover(ctx, res.Issuer, address); err != nil {
+		if found, err = c.metadataOf(ctx, app, res.Issuer, values); err != nil {
 			return Resolved{}, err
 		}
 		for step, endpoint := range found.endpoints() {
@@ -55,6 +47,7 @@ func (c *Client) Resolve(ctx context.Context, app *App, inputs map[string]string
 		res.JWKS = found.JWKS
 		res.SigningAlgs = found.SigningAlgs
 		res.FormPost = slices.Contains(found.Modes, modeFormPost)
+		res.Scopes = found.Scopes
 	}
 	for _, templates := range []map[Step]Template{def.Endpoints, overrides(app)} {
 		if err := resolveEndpoints(res.Endpoints, templates, values); err != nil {

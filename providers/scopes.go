@@ -3,12 +3,41 @@ package providers
 import (
 	"fmt"
 	"slices"
+	"strings"
 )
 
+// Added are the scopes that the engine asks for by itself: the identity call needs them, or a refresh token does.
+func (s *Scopes) Added() []string { return slices.Concat(s.Identity, s.Offline) }
+
+// CheckAddedScopes refuses names that the engine does not add by itself.
+func (d *Definition) CheckAddedScopes(names []string) error {
+	added := d.Scopes.Added()
+	for _, name := range names {
+		if !slices.Contains(added, name) {
+			return fmt.Errorf("added_scopes: %s does not add %q by itself, it adds %s: what else is to be asked for "+
+				"stands in scopes", d.ID, name, orNone(added))
+		}
+	}
+	return nil
+}
+
+// AddsScopes are those of Scopes.Added that the operator did not switch off.
+func (a *App) AddsScopes() []string {
+	added := a.Definition.Scopes.Added()
+	if a.AddedScopes == nil {
+		return added
+	}
+	return slices.DeleteFunc(added, func(s string) bool { return !slices.Contains(*a.AddedScopes, s) })
+}
+
 // RequestScopes returns what to ask the provider for: asked, or else what the operator set, or else the definition's
-// default, and in any case what the identity call and a refresh token need. Each stands once, in that order.
-func (a *App) RequestScopes(asked []string) []string {
+// default; and what the identity call and a refresh token need, as far as it is among those that the issuer knows, if
+// it says which. Each stands once, in that order.
+func (a *App) RequestScopes(asked, known []string) []string {
 	d := a.Definition
+	if a.ScopesIgnored {
+		return nil
+	}
 	scopes := asked
 	if len(scopes) == 0 {
 		scopes = a.Scopes
@@ -16,8 +45,16 @@ func (a *App) RequestScopes(asked []string) []string {
 	if len(scopes) == 0 {
 		scopes = d.Scopes.Default
 	}
+	added := a.AddsScopes()
+	if len(known) > 0 {
+		spelled := map[string]bool{}
+		for _, scope := range known {
+			spelled[d.Scopes.canonical(scope)] = true
+		}
+		added = slices.DeleteFunc(added, func(s string) bool { return !spelled[d.Scopes.canonical(s)] })
+	}
 	var all []string
-	for _, scope := range slices.Concat(scopes, d.Scopes.Identity, d.Scopes.Offline) {
+	for _, scope := range slices.Concat(scopes, added) {
 		if !slices.Contains(all, scope) {
 			all = append(all, scope)
 		}
@@ -26,17 +63,23 @@ func (a *App) RequestScopes(asked []string) []string {
 }
 
 // CheckScopes refuses scopes beyond those the operator allows: allowed, or else the scopes of the app, or else the
-// definition's default. What the engine asks for by itself is always allowed. The error names the first that is not.
+// definition's default, in any of their spellings, and what those include. What the engine asks for by itself is always
+// allowed. The error names the first that is not.
 func (a *App) CheckScopes(asked, allowed []string) error {
 	d := a.Definition
-	if len(allowed) == 0 {
-		allowed = a.RequestScopes(nil)
+	if a.ScopesIgnored && len(asked) > 0 {
+		return fmt.Errorf("the provider has scopes_ignored=true, so none are asked for: what its app may do is set at " +
+			"the service")
 	}
+	if len(allowed) == 0 {
+		allowed = a.RequestScopes(nil, nil)
+	}
+	may := d.Scopes.all(slices.Concat(allowed, a.AddsScopes()))
 	for _, scope := range asked {
 		if closed := d.Scopes.Allowed; len(closed) > 0 && !slices.Contains(closed, scope) {
 			return fmt.Errorf("scope %q is not one of %s: there are %s", scope, d.Name, orNone(closed))
 		}
-		if !slices.Contains(slices.Concat(allowed, d.Scopes.Identity, d.Scopes.Offline), scope) {
+		if !may[d.Scopes.canonical(scope)] {
 			return fmt.Errorf("scope %q is not among the provider's allowed_scopes: %s", scope, orNone(allowed))
 		}
 	}
@@ -44,26 +87,65 @@ func (a *App) CheckScopes(asked, allowed []string) error {
 }
 
 // SurplusScopes are those of granted that are neither allowed, as [App.CheckScopes] means it, nor asked for by the
-// engine itself, each under any of its spellings. nil when any scope is allowed.
+// engine itself. nil when any scope is allowed.
 func (a *App) SurplusScopes(granted, allowed []string) []string {
-	d := a.Definition
 	if len(allowed) == 0 {
-		allowed = a.RequestScopes(nil)
+		allowed = a.RequestScopes(nil, nil)
 	}
-	if slices.Contains(allowed, "*") {
+	if a.ScopesIgnored || slices.Contains(allowed, "*") {
 		return nil
 	}
-	wanted := map[string]bool{}
-	for _, scope := range slices.Concat(allowed, d.Scopes.Identity, d.Scopes.Offline) {
-		wanted[d.Scopes.canonical(scope)] = true
+	return a.Definition.Scopes.beyond(granted, slices.Concat(allowed, a.AddsScopes()))
+}
+
+// MissingScopes are those required that were not granted: neither in any spelling nor as part of another. What the
+// service never names cannot be missed.
+func (a *App) MissingScopes(required, granted []string) []string {
+	if a.ScopesIgnored {
+		return nil
 	}
-	var surplus []string
-	for _, scope := range granted {
-		if !wanted[d.Scopes.canonical(scope)] {
-			surplus = append(surplus, scope)
+	return a.Definition.Scopes.beyond(required, slices.Concat(granted, a.Definition.Scopes.Silent))
+}
+
+// beyond are those of scopes that are not among known.
+func (s *Scopes) beyond(scopes, known []string) []string {
+	among := s.all(known)
+	var beyond []string
+	for _, scope := range scopes {
+		if !among[s.canonical(scope)] {
+			beyond = append(beyond, scope)
 		}
 	}
-	return surplus
+	return beyond
+}
+
+// all are the scopes in their canonical spelling, with those that they include.
+func (s *Scopes) all(scopes []string) map[string]bool {
+	all := map[string]bool{}
+	var add func(string)
+	add = func(scope string) {
+		scope = s.canonical(scope)
+		if all[scope] || len(all) > 10*maxScopes {
+			return
+		}
+		all[scope] = true
+		for name, others := range s.Implies {
+			rest, prefixed := strings.CutPrefix(scope, strings.TrimSuffix(name, "*"))
+			if !prefixed || rest != "" && !strings.HasSuffix(name, "*") {
+				continue
+			}
+			for _, other := range others {
+				if stem, open := strings.CutSuffix(other, "*"); open {
+					other = stem + rest
+				}
+				add(other)
+			}
+		}
+	}
+	for _, scope := range scopes {
+		add(scope)
+	}
+	return all
 }
 
 // canonical is the spelling by which scopes are compared.

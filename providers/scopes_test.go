@@ -17,10 +17,59 @@ func TestRequestScopes(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &App{Definition: &Definition{Scopes: spec}, Scopes: test.app}
-			assert.Equal(t, test.want, a.RequestScopes(test.asked))
+			assert.Equal(t, test.want, a.RequestScopes(test.asked, nil))
 		})
 	}
-	assert.Empty(t, (&App{Definition: &Definition{}}).RequestScopes(nil))
+	assert.Empty(t, (&App{Definition: &Definition{}}).RequestScopes(nil, nil))
+}
+
+// What the engine adds by itself is asked for only where the operator lets it, and where the issuer is not known to
+// refuse it. What somebody names is asked for in any case.
+func TestAddedScopesCanBeTakenAway(t *testing.T) {
+	spec := Scopes{
+		Default: []string{"read"}, Identity: []string{"openid", "email"}, Offline: []string{"offline"},
+		Same: map[string][]string{"email": {"https://id.example.com/email"}},
+	}
+	for name, test := range map[string]struct {
+		added *[]string
+		asked []string
+		known []string
+		want  []string
+	}{
+		"nobody says anything":      {want: []string{"read", "openid", "email", "offline"}},
+		"all off":                   {added: &[]string{}, want: []string{"read"}},
+		"some":                      {added: &[]string{"offline", "openid"}, want: []string{"read", "openid", "offline"}},
+		"off, and named":            {added: &[]string{}, asked: []string{"offline"}, want: []string{"offline"}},
+		"one that is not there":     {added: &[]string{"gone"}, want: []string{"read"}},
+		"unknown to the issuer":     {known: []string{"openid", "email"}, want: []string{"read", "openid", "email"}},
+		"known by another spelling": {known: []string{"https://id.example.com/email"}, want: []string{"read", "email"}},
+		"none known":                {known: []string{"x"}, want: []string{"read"}},
+		"unknown, and named": {
+			asked: []string{"offline"}, known: []string{"openid"}, want: []string{"offline", "openid"},
+		},
+		"off, though known": {added: &[]string{"openid"}, known: []string{"openid", "offline"}, want: []string{"read", "openid"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			a := &App{Definition: &Definition{Scopes: spec}, AddedScopes: test.added}
+			assert.Equal(t, test.want, a.RequestScopes(test.asked, test.known))
+		})
+	}
+	off := &App{Definition: &Definition{Name: "Acme", Scopes: spec}, AddedScopes: &[]string{"openid"}}
+	require.NoError(t, off.CheckScopes([]string{"openid"}, []string{"write"}))
+	require.ErrorContains(t, off.CheckScopes([]string{"offline"}, []string{"write"}), "allowed_scopes",
+		"what was taken away is like any other scope")
+	assert.Equal(t, []string{"offline"}, off.SurplusScopes([]string{"openid", "offline"}, []string{"write"}))
+	assert.Equal(t, []string{"openid", "email"}, spec.Identity, "the definition is not changed")
+}
+
+func TestCheckAddedScopes(t *testing.T) {
+	d := &Definition{ID: "acme", Scopes: Scopes{Identity: []string{"openid"}, Offline: []string{"offline"}}}
+	require.NoError(t, d.CheckAddedScopes(nil))
+	require.NoError(t, d.CheckAddedScopes([]string{"offline", "openid"}))
+	for _, name := range []string{"read", "OpenID", "", "openid offline"} {
+		require.ErrorContains(t, d.CheckAddedScopes([]string{"openid", name}), "it adds offline, openid")
+	}
+	require.ErrorContains(t, (&Definition{ID: "plain"}).CheckAddedScopes([]string{"openid"}), "it adds none")
 }
 
 func TestCheckScopes(t *testing.T) {

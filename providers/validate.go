@@ -133,6 +133,17 @@ func (c *checker) client() {
 			c.add("scopes.same", "%q: write a scope and the other spellings of it", name)
 		}
 	}
+	for name, others := range d.Scopes.Implies {
+		star := strings.HasSuffix(name, "*")
+		if name == "" || len(others) == 0 || strings.Contains(strings.TrimSuffix(name, "*"), "*") ||
+			slices.ContainsFunc(others, func(o string) bool {
+				return o == "" || o == name || strings.Contains(strings.TrimSuffix(o, "*"), "*") ||
+					strings.HasSuffix(o, "*") && !star
+			}) {
+			c.add("scopes.implies", "%q: write a scope and others that it includes; * stands at the end only, and in "+
+				"those only where the scope has it", name)
+		}
+	}
 	if len(d.Scopes.Allowed) > 0 {
 		for i, scope := range d.Scopes.Default {
 			c.word(fmt.Sprintf("scopes.default[%d]", i), scope, d.Scopes.Allowed...)

@@ -64,10 +64,10 @@ func (e *engine) runAgent(t *testing.T, config string, changes map[string]string
 
 // audited is one answer as the audit log has it.
 type audited struct {
-	Time    time.Time `json:"time"`
-	Type    string    `json:"type"`
-	Error   string    `json:"error"`
-	Auth    struct {
+	Time  time.Time `json:"time"`
+	Type  string    `json:"type"`
+	Error string    `json:"error"`
+	Auth  struct {
 		Policies []string `json:"policies"`
 	} `json:"auth"`
 	Request struct {

@@ -96,6 +96,10 @@ func (e *Error) Error() string {
 			"client_auth or scopes on providers/%s; connection %s is kept", e.Provider, detail(e.Why, e.Code),
 			e.Provider,
 			e.Key)
+		if e.Code == providers.CodeIssuer {
+			s = fmt.Sprintf("provider %q cannot be asked for a token (%s): correct issuer on providers/%s; connection "+
+				"%s is kept", e.Provider, e.Why, e.Provider, e.Key)
+		}
 		if !e.Next.IsZero() {
 			s += ", and the next try is at " + e.Next.UTC().Format(time.RFC3339)
 		}
@@ -103,6 +107,9 @@ func (e *Error) Error() string {
 	case Unavailable:
 		s := fmt.Sprintf("provider %q gave no new token for connection %s (%s: %s)", e.Provider, e.Key, e.Class,
 			detail(e.Why, e.Code))
+		if e.Code == providers.CodeIssuer {
+			s += ": if that lasts, correct issuer on providers/" + e.Provider
+		}
 		if e.Next.IsZero() {
 			return s + ": try again"
 		}

@@ -103,7 +103,7 @@ type Attempt struct {
 	Next  time.Time       `json:"next,omitzero"`
 	Class providers.Class `json:"class,omitempty"`
 	Code  string          `json:"code,omitempty"`
-	Why   string          `json:"why,omitempty"` // one of the engine's own words
+	Why   string          `json:"why,omitempty"` // one of the engine's own words, with what was seen
 	// a request was sent and no answer came: the token may be spent
 	Unknown bool `json:"unknown,omitempty"`
 	// of the provider that failed; a newer one is worth a try
@@ -317,7 +317,7 @@ func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 		denied = now
 	}
 	c.Attempt = Attempt{
-		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Reason,
+		Failures: c.Attempt.Failures + 1, Last: now, Next: f.Next, Class: f.Class, Code: f.Code, Why: f.Why(),
 		Unknown: unknown, ProviderSerial: f.ProviderSerial, Denied: denied,
 	}
 	if f.Class == providers.Rejected {
@@ -389,18 +389,4 @@ func (c *Connection) Over(cred Credential) *Connection {
 		out.CloseFor(cred.AdoptedBy)
 	}
 	return &out
-}
-
-// MissingScopes are those required and not granted.
-func (c *Connection) MissingScopes() []string {
-	if c.Grant == nil {
-		return nil
-	}
-	var missing []string
-	for _, s := range c.RequiredScopes {
-		if !slices.Contains(c.Grant.Scopes, s) {
-			missing = append(missing, s)
-		}
-	}
-	return missing
 }

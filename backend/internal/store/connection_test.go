@@ -314,14 +314,6 @@ func TestDisableEnableDelete(t *testing.T) {
 	})
 }
 
-func TestMissingScopes(t *testing.T) {
-	c := connected()
-	c.RequiredScopes, c.Grant.Scopes = []string{"a", "b", "c"}, []string{"b"}
-	assert.Equal(t, []string{"a", "c"}, c.MissingScopes())
-	c.AdoptKey(nil, "pin", noon)
-	assert.Empty(t, c.MissingScopes())
-}
-
 // whole has something in everything that a copy could share.
 func whole() *Connection {
 	c := connected()

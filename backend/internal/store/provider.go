@@ -46,6 +46,9 @@ type Provider struct {
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
+	AddedScopes *[]string `json:"added_scopes,omitempty"` // that the engine adds by itself; nil: all
+	PKCE        string    `json:"pkce,omitempty"`         // off; empty: the definition's word
+
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
 
@@ -62,7 +65,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		Definition: d, ClientID: p.ClientID, ClientSecret: p.ClientSecret, FormerSecret: p.FormerSecret,
 		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
-		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin,
+		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
 	}
 }
 

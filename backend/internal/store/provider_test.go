@@ -82,3 +82,17 @@ func TestSettingsPrintNoSecrets(t *testing.T) {
 	assert.NotContains(t, text, "planted")
 	assert.Contains(t, text, "provider of oauth2")
 }
+
+// That nothing is to be added to a flow is something else than that nobody said what is.
+func TestAddedScopesAreKept(t *testing.T) {
+	for name, added := range map[string]*[]string{"unsaid": nil, "none": {}, "one": {"openid"}} {
+		t.Run(name, func(t *testing.T) {
+			s := New(&logical.InmemStorage{})
+			require.NoError(t, s.PutProvider(t.Context(), "idp", &Provider{Definition: "oidc", AddedScopes: added, PKCE: "off"}))
+			got, err := s.Provider(t.Context(), "idp")
+			require.NoError(t, err)
+			assert.Equal(t, added, got.AddedScopes)
+			assert.Equal(t, "off", got.PKCE)
+		})
+	}
+}

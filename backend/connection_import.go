@@ -27,9 +27,9 @@ type imported struct {
 
 func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessToken string) error {
 	kind, err := w.provider.kindOf(asked, func(k providers.Kind) bool {
-		return k == providers.KindAuthorizationCode || k == providers.KindDeviceCode
+		return k == providers.KindAuthorizationCode
 	})
-	if err == nil && kind != providers.KindAuthorizationCode && kind != providers.KindDeviceCode {
+	if err == nil && kind != providers.KindAuthorizationCode {
 		err = badRequest("kind %s does not come by tokens that were obtained elsewhere", kind)
 	}
 	if err == nil {

@@ -196,12 +196,8 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 	if asked == "" && w.known != nil && w.known.Key != nil && slices.Contains(definition.Kinds, w.known.Kind) {
 		asked = string(w.known.Kind)
 	}
-	kind, err := w.provider.kindOf(asked, func(k providers.Kind) bool {
-		return k != providers.KindAuthorizationCode && k != providers.KindClientCredentials &&
-			k != providers.KindDeviceCode
-	})
-	if err == nil && (kind == providers.KindAuthorizationCode || kind == providers.KindClientCredentials ||
-		kind == providers.KindDeviceCode) {
+	kind, err := w.provider.kindOf(asked, providers.Kind.HasKey)
+	if err == nil && !kind.HasKey() {
 		err = badRequest("kind %s has no key", kind)
 	}
 	if err == nil {

@@ -37,7 +37,7 @@ sources: [https://example.com/docs]
 key:
   fields:
     - {name: username, required: true}
-    - {name: private_key, required: true, secret: true, multiline: true}
+    - {name: private_key, required: true, secret: true, multiline: true, handed_out: true}
     - {name: cert_chain, multiline: true}
 send:
   headers: {Authorization: 'Bearer {username}'}

@@ -54,6 +54,10 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"refresh":    object("What is known of the service's refresh tokens."),
 	"send":       object("Where the credential goes in a request to the service."),
 	"api_base":   str("Base URL of the service's API."),
+	"connection_config": object("What applications get beside the credential, by name: whether a connection needs it, " +
+		"and whether it is secret."),
+	"lifetimes":         object("How long tokens and consents live, where that is known."),
+	"limits_per_minute": object("How many calls a minute the service bears, by step."),
 }
 
 func (b *backend) catalogList(ctx context.Context, _ *logical.Request,
@@ -92,13 +96,16 @@ func definitionData(def *providers.Definition) map[string]any {
 		}
 	}
 	fields := map[string]any{}
-	send := def.Send
+	send, also := def.Send, []any{}
 	if def.Key != nil {
 		for _, f := range def.Key.Fields {
 			fields[f.Name] = map[string]any{
 				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
 				"set_by": orDefault(f.SetBy, "connection"),
 			}
+		}
+		for _, other := range def.Key.Others {
+			also = append(also, sendData(&other))
 		}
 		if def.Key.Send != nil {
 			send = def.Key.Send
@@ -116,15 +123,61 @@ func definitionData(def *providers.Definition) map[string]any {
 			"default": list(def.Scopes.Default), "always": list(def.Scopes.Added()),
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
+		"lifetimes": map[string]any{
+			"access_token": def.Lifetime.Access.String(), "refresh_token": def.Refresh.Each.String(),
+			"unused": def.Refresh.Idle.String(), "consent": def.Refresh.Hard.String(),
+		},
+		"limits_per_minute": perMinute(def),
 	}
-	if send != nil {
-		data["send"] = map[string]any{
-			"headers": send.Headers, "query": send.Query, "basic_user": send.User, "basic_password": send.Password,
-		}
-	} else {
-		data["send"] = map[string]any{"headers": map[string]string{"Authorization": "Bearer {access_token}"}}
+	config := map[string]any{}
+	for _, c := range def.Connection {
+		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret}
 	}
+	data["connection_config"] = config
+	if send == nil {
+		send = &providers.Send{Headers: map[string]providers.Template{"Authorization": "Bearer {access_token}"}}
+	}
+	way := sendData(send)
+	way["also"] = also
+	data["send"] = way
 	return data
+}
+
+func sendData(send *providers.Send) map[string]any {
+	return map[string]any{
+		"headers": send.Headers, "optional_headers": send.Optional, "query": send.Query, "path": send.Path,
+		"basic_user": send.User, "basic_password": send.Password,
+	}
+}
+
+// perMinute gives the limits of the calls that have one.
+func perMinute(def *providers.Definition) map[string]any {
+	limits := map[string]any{}
+	limit := func(step providers.Step, call providers.Call) {
+		if call.PerMinute > 0 {
+			limits[string(step)] = call.PerMinute
+		}
+	}
+	limit(providers.StepToken, def.Token.Call)
+	if def.Refresh.Call != nil {
+		limit(providers.StepRefresh, *def.Refresh.Call)
+	}
+	if def.Upgrade != nil {
+		limit(providers.StepUpgrade, def.Upgrade.Call)
+	}
+	if def.Resources != nil {
+		limit(providers.StepResources, def.Resources.Call)
+	}
+	if def.Identity != nil {
+		limit(providers.StepIdentity, def.Identity.Call)
+	}
+	if def.Health != nil {
+		limit(providers.StepHealth, def.Health.Call)
+	}
+	if def.Revoke != nil {
+		limit(providers.StepRevoke, def.Revoke.Call)
+	}
+	return limits
 }
 
 func orDefault(s, fallback string) string {

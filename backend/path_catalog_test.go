@@ -33,6 +33,35 @@ func TestCatalogRead(t *testing.T) {
 		assert.Equal(t, "provider", github["inputs"].(map[string]any)["host"].(map[string]any)["set_by"])
 		assert.NotEmpty(t, github["endpoints"].(map[string]any)["token"])
 		assert.Equal(t, "rotating", github["refresh"].(map[string]any)["token"])
+		assert.Equal(t, map[string]any{
+			"access_token": "8h", "refresh_token": "184d", "unused": "", "consent": "",
+		}, github["lifetimes"])
+		assert.Equal(t, map[string]any{"required": false, "secret": false},
+			github["connection_config"].(map[string]any)["login"])
+		assert.Empty(t, github["limits_per_minute"])
+		assert.Equal(t, "{organization}",
+			openai["send"].(map[string]any)["optional_headers"].(map[string]any)["OpenAI-Organization"])
+	})
+}
+
+// What is only shown is shown.
+func TestCatalogShows(t *testing.T) {
+	const telling = `id: telling
+name: Telling
+kinds: [api_key]
+endpoints: {health: 'https://api.example.com/{api_key}/me'}
+key:
+  fields: [{name: api_key, secret: true}]
+  send: {path: '/{api_key}'}
+  also: [{query: {key: '{api_key}'}}]
+health: {per_minute: 30}
+`
+	eachWith(t, withDefinition(t, "telling", telling), func(t *testing.T, f *fixture) {
+		read := members(t, f.Read("catalog/telling", nil).OK(t))
+		send := read["send"].(map[string]any)
+		assert.Equal(t, "/{api_key}", send["path"])
+		assert.Equal(t, "{api_key}", send["also"].([]any)[0].(map[string]any)["query"].(map[string]any)["key"])
+		assert.InDelta(t, 30, number(read["limits_per_minute"].(map[string]any)["health"]), 0)
 	})
 }
 

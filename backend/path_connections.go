@@ -194,7 +194,14 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	return &logical.Response{Data: data}, nil
 }
 
-// keyFields are the fields of a key as applications get them: those written, and what the definition makes of them.
+// handedOut are the fields of a key that applications get: what the engine alone needs stays here.
+func handedOut(p *configured, conn *store.Connection) map[string]string {
+	fields := keyFields(p, conn)
+	maps.DeleteFunc(fields, func(name, _ string) bool { return p == nil || !p.app.Definition.HandsOut(name) })
+	return fields
+}
+
+// keyFields are the fields of a key: those written, and what the definition makes of them.
 func keyFields(p *configured, conn *store.Connection) map[string]string {
 	fields := map[string]string{}
 	for name, v := range conn.Key {

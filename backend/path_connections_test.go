@@ -9,6 +9,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -100,6 +101,42 @@ func TestKeyIsMasked(t *testing.T) {
 		assert.Equal(t, "****mine", members(t, f.Read("connections/b", nil).OK(t)["key"])["username"],
 			"what nobody declares is masked")
 	})
+}
+
+// Of a key leaves what the application is to send, sign or log in with, and what is no secret.
+func TestWhatLeavesOfAKey(t *testing.T) {
+	const pair = `id: pair
+name: Pair
+kinds: [key_pair]
+key:
+  fields:
+    - {name: access_key, required: true}
+    - {name: signing_key, required: true, secret: true, handed_out: true, derive: {shard: '([a-z]).*'}}
+`
+	eachWith(t, withDefinition(t, "pair", pair), func(t *testing.T, f *fixture) {
+		f.Write("providers/pair", nil).OK(t)
+		f.Write("connections/pair", map[string]any{"access_key": "a", "signing_key": "signing"}).OK(t)
+		creds := f.Read("creds/pair", nil).OK(t)
+		assert.Equal(t, "signing", creds["signing_key"])
+		assert.Equal(t, "s", creds["shard"])
+		assert.Equal(t, "a", creds["access_key"])
+	})
+
+	// A release whose definition knows more of a field, or no longer knows it.
+	definition := &providers.Definition{Kinds: []providers.Kind{providers.KindAPIKey}, Key: &providers.Key{
+		Send: &providers.Send{Headers: map[string]providers.Template{"X-Key": "{api_key}"}},
+		Fields: []providers.KeyField{
+			{Name: "api_key", Secret: true},
+			{Name: "private_key", Secret: true, Derive: map[string]string{"issuer": "(.).*"}},
+			{Name: "note"},
+		},
+	}}
+	conn := &store.Connection{Credential: store.Credential{Key: map[string]providers.Secret{}}}
+	for _, name := range []string{"api_key", "private_key", "note", "former"} {
+		conn.Key[name] = providers.NewSecret("of " + name)
+	}
+	assert.Equal(t, map[string]string{"api_key": "of api_key", "note": "of note"},
+		handedOut(&configured{app: &providers.App{Definition: definition}}, conn))
 }
 
 func TestKeyFieldsThatFollow(t *testing.T) {

@@ -105,7 +105,7 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 			config[name] = v.Reveal()
 		}
 	} else {
-		for name, v := range keyFields(p, conn) {
+		for name, v := range handedOut(p, conn) {
 			data[name] = v
 		}
 		if p != nil {

@@ -353,6 +353,11 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	before := p.App(definition).Fingerprint()
 	setSettings(d, p)
+	if _, named := d.GetOk("endpoints"); named {
+		if err := definition.CheckSteps(p.Endpoints); err != nil {
+			return nil, nil, badRequest("%s", err)
+		}
+	}
 	if err := takeAdditions(d, definition, p); err != nil {
 		return nil, nil, err
 	}
@@ -380,6 +385,10 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	if err := checkProvider(p, definition, config); err != nil {
 		return nil, nil, err
+	}
+	if p.SurplusScopes == surplusRefuse && definition.Scopes.Accumulates {
+		warnings = append(warnings, "surplus_scopes=refuse: "+definition.Name+" names in its answers what the person "+
+			"granted this app before, too; whoever once granted more is refused")
 	}
 	if !p.Confirm {
 		warnings = append(warnings, "confirm=false: whoever starts a flow can have another "+

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 	"testing/fstest"
 	"time"
@@ -12,6 +13,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -147,6 +149,36 @@ func TestProviderNames(t *testing.T) {
 		}
 		f.Write("providers/nothing", nil).Refused(t, http.StatusBadRequest, `no definition "nothing"`)
 		assert.Equal(t, http.StatusNotFound, f.Read("providers/nothing", nil).Status)
+	})
+}
+
+// An endpoint that nothing calls is refused. One that an older release took is part of where grants are pinned to, so
+// it does not stand in the way of other changes.
+func TestEndpointsThatNothingCalls(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		endpoints := map[string]any{"introspect": "https://id.example.com/introspect"}
+		f.Write("providers/google", map[string]any{"client_id": "x", "endpoints": endpoints}).Refused(t,
+			http.StatusBadRequest, `endpoints: step "introspect" is not known`)
+		f.Write("providers/google", map[string]any{"client_id": "x"}).OK(t)
+
+		stored := store.New(f.Storage)
+		p, err := stored.Provider(t.Context(), "google")
+		require.NoError(t, err)
+		p.Endpoints = map[string]string{"introspect": "https://id.example.com/introspect"}
+		require.NoError(t, stored.PutProvider(t.Context(), "google", p))
+		f.restart(t)
+		written := f.Write("providers/google", map[string]any{"client_secret": "new"}).OK(t)
+		assert.Len(t, written["endpoints"], 1)
+	})
+}
+
+// Slack names in an answer what earlier consents granted, which nobody can be refused for without knowing.
+func TestRefusingWhatAccumulates(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		app := map[string]any{"client_id": "x", "surplus_scopes": "refuse", "definition": "slackbot"}
+		assert.Contains(t, strings.Join(f.Write("providers/bot", app).Warnings, "\n"), "surplus_scopes=refuse: Slack")
+		app["definition"] = "github"
+		assert.NotContains(t, strings.Join(f.Write("providers/github", app).Warnings, "\n"), "surplus_scopes")
 	})
 }
 
@@ -329,14 +361,20 @@ key:
     - {name: region, default: eu}
     - {name: note}
   send: {headers: {Authorization: 'Bearer {api_key}'}}
-health: {method: GET}
+health: {headers: {X-App: '{app_key}'}}
 `
 
 func held(t *testing.T) Options {
 	t.Helper()
+	return withDefinition(t, "held", operatorHeld)
+}
+
+// withDefinition is a catalogue of one definition, and the generic one of each fixture's provider.
+func withDefinition(t *testing.T, id, text string) Options {
+	t.Helper()
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
-	files := fstest.MapFS{"held.yaml": {Data: []byte(operatorHeld)}, "oauth2.yaml": {Data: generic}}
+	files := fstest.MapFS{id + ".yaml": {Data: []byte(text)}, "oauth2.yaml": {Data: generic}}
 	catalog, err := providers.NewRegistry(files)
 	require.NoError(t, err)
 	return Options{Catalog: catalog}

@@ -100,6 +100,46 @@ func (d *Definition) IsSecretField(name string) bool {
 	})
 }
 
+// HandsOut reports whether creds may answer a field of a key, or a value derived from one. A secret leaves only for what
+// the application is to do with it: send it as send says, or, where the field is handed_out, sign or log in by itself.
+func (d *Definition) HandsOut(name string) bool {
+	if d.Key == nil {
+		return false
+	}
+	i := slices.IndexFunc(d.Key.Fields, func(f KeyField) bool {
+		_, derived := f.Derive[name]
+		return f.Name == name || derived
+	})
+	if i < 0 {
+		return false
+	}
+	f := d.Key.Fields[i]
+	if !f.Secret || f.HandedOut {
+		return true
+	}
+	names := []string{f.Name}
+	if f.Name == name { // what is cut out of it may be all that is sent
+		names = append(names, sortedKeys(f.Derive)...)
+	}
+	return slices.ContainsFunc(names, func(n string) bool { return d.keySend().names(n) })
+}
+
+// names reports whether a placeholder is part of what is sent.
+func (s *Send) names(placeholder string) bool {
+	if s == nil {
+		return false
+	}
+	templates := []Template{s.Path, s.User, s.Password}
+	for _, part := range []map[string]Template{s.Headers, s.Optional, s.Query} {
+		for name, value := range part {
+			templates = append(templates, Template(name), value)
+		}
+	}
+	return slices.ContainsFunc(templates, func(t Template) bool {
+		return slices.Contains(t.Placeholders(), placeholder)
+	})
+}
+
 // keySend says how the service wants its key; nil when the definition does not say, or has none.
 func (d *Definition) keySend() *Send {
 	if d.Key != nil && d.Key.Send != nil {

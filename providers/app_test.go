@@ -60,9 +60,6 @@ func TestAppValidate(t *testing.T) {
 		"client_auth unknown": {"oidc", func(a *App) {
 			a.Issuer, a.ClientAuth = "https://id.example.com", "probe"
 		}, `client_auth "probe" is not taken by`},
-		"step unknown": {"slack", func(a *App) {
-			a.Endpoints = map[Step]string{"tokens": "https://a.example.com"}
-		}, `endpoints: step "tokens" is not known, write one of authorize`},
 		"endpoint in the clear": {"slack", func(a *App) {
 			a.Endpoints = map[Step]string{StepToken: "http://a.example.com"}
 		}, "endpoints.token: URL template"},
@@ -253,4 +250,16 @@ func TestKnowsIssuer(t *testing.T) {
 	assert.True(t, (&App{Definition: builtin(t, "oauth2"), Issuer: "https://id.example.com"}).KnowsIssuer())
 	fixed := &Definition{Discovery: &Discovery{Issuer: "https://id.example.com"}}
 	assert.True(t, (&App{Definition: fixed}).KnowsIssuer())
+}
+
+func TestCheckSteps(t *testing.T) {
+	for _, step := range knownSteps() {
+		assert.NoError(t, builtin(t, "slack").CheckSteps(map[string]string{string(step): "https://a.example.com"}))
+	}
+	for step, want := range map[string]string{
+		"tokens":     `endpoints: step "tokens" is not known, did you mean "token"?`,
+		"introspect": `endpoints: step "introspect" is not known, write one of: authorize, token, refresh`,
+	} {
+		assert.ErrorContains(t, builtin(t, "slack").CheckSteps(map[string]string{step: "https://a.example.com"}), want)
+	}
 }

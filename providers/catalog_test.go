@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -35,6 +36,18 @@ func TestCatalogue(t *testing.T) {
 			}
 		})
 	}
+}
+
+// The example that people begin with is right.
+func TestExampleOfTheREADME(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(page), "    "+schemaLine)
+	require.True(t, found)
+	example, _, found := strings.Cut(rest, "\n\nThe first line")
+	require.True(t, found)
+	_, err = Decode("acme.yaml", []byte(strings.ReplaceAll("\n"+example, "\n    ", "\n")))
+	assert.NoError(t, err)
 }
 
 // With nothing but an app's credentials and the example of each required input, every address can be built.

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
+	"github.com/goccy/go-yaml/token"
 )
 
 const (
@@ -30,57 +32,132 @@ func Decode(file string, data []byte) (*Definition, error) {
 
 // decode reads a definition whose parent, if it extends one, comes from source.
 func decode(file string, data []byte, source func(id string) ([]byte, error)) (*Definition, error) {
-	root, err := parse(file, data)
+	text, err := read(file, data, source)
 	if err != nil {
 		return nil, err
 	}
-	at := lines{}
-	at.collect(root, "")
-	d := &Definition{}
-	if parent := child(root, "extends"); parent != nil {
-		if err := decodeParent(d, parent.GetToken().Value, source); err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", file, at.of("extends"), err)
-		}
+	if found := text.shape(reflect.TypeFor[Definition]()); len(found) > 0 {
+		return nil, text.report(found)
 	}
-	if err := decodeNode(file, root, d); err != nil {
+	d := &Definition{}
+	if err := decodeNode(file, text.root, d); err != nil {
 		return nil, err
 	}
 	found := d.problems()
 	if d.ID != strings.TrimSuffix(file[strings.LastIndexByte(file, '/')+1:], ".yaml") {
 		found = append(found, problem{at: "id", text: fmt.Sprintf("id %q is not the file's name without .yaml", d.ID)})
 	}
-	slices.SortStableFunc(found, func(a, b problem) int { return cmp.Compare(at.of(a.at), at.of(b.at)) })
-	var errs []error
-	for _, p := range found {
-		errs = append(errs, fmt.Errorf("%s:%d: %s: %s", file, at.of(p.at), p.at, p.text))
-	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
+	if len(found) > 0 {
+		return nil, text.report(found)
 	}
 	return d, nil
 }
 
-// decodeParent decodes the parent into d, for the child to be decoded over it.
-func decodeParent(d *Definition, id string, source func(id string) ([]byte, error)) error {
-	data, err := source(id)
-	if err != nil {
-		return fmt.Errorf("cannot extend %q: %w", id, err)
-	}
-	file := id + ".yaml"
+// source is a definition as it is written, its parent merged in, with the file and line of each value.
+type source struct {
+	file   string
+	parent string // the parent's file, if there is one
+	root   ast.Node
+	own    map[*token.Token]bool // what stands in the file itself
+	places map[string]place      // by a value's place in the definition: client.auth[0]
+	found  []problem             // what merging met
+}
+
+type place struct {
+	file string
+	line int
+}
+
+// read parses a definition and merges it over the parent that it extends, if it does.
+func read(file string, data []byte, open func(id string) ([]byte, error)) (*source, error) {
 	root, err := parse(file, data)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	if err := decodeNode(file, root, d); err != nil {
-		return err
+	s := &source{file: file, root: root, own: map[*token.Token]bool{}, places: map[string]place{}}
+	ast.Walk(tokens(s.own), root)
+	if extends := child(root, "extends"); extends != nil && extends.Type() != ast.NullType {
+		parent, err := readParent(extends.GetToken().Value, open)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", file, extends.GetToken().Position.Line, err)
+		}
+		s.parent = extends.GetToken().Value + ".yaml"
+		s.root = s.merge("", parent, root)
 	}
-	if d.Extends != "" {
-		return fmt.Errorf("cannot extend %q, which extends %q itself: one level is all there is", id, d.Extends)
-	}
-	// What names the parent is not inherited: a child that forgets its own is told so.
-	d.ID, d.Name, d.Summary = "", "", ""
-	return nil
+	s.place("", s.root)
+	return s, nil
 }
+
+// tokens gathers those of a tree.
+type tokens map[*token.Token]bool
+
+func (t tokens) Visit(node ast.Node) ast.Visitor {
+	t[node.GetToken()] = true
+	return t
+}
+
+// place notes where each value stands.
+func (s *source) place(at string, node ast.Node) {
+	note := func(at string, t *token.Token) {
+		file := s.file
+		if !s.own[t] {
+			file = s.parent
+		}
+		s.places[at] = place{file, t.Position.Line}
+	}
+	switch node := node.(type) {
+	case ast.MapNode:
+		for entries := node.MapRange(); entries.Next(); {
+			key := join(at, entries.Key().GetToken().Value)
+			note(key, entries.Key().GetToken())
+			s.place(key, entries.Value())
+		}
+	case *ast.SequenceNode:
+		for i, value := range node.Values {
+			item := fmt.Sprintf("%s[%d]", at, i)
+			note(item, value.GetToken())
+			s.place(item, value)
+		}
+	}
+}
+
+// of returns where a value stands, or else what it would stand in: a missing key is reported where it is missing.
+func (s *source) of(at string) place {
+	for ; at != ""; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
+		if p, ok := s.places[at]; ok {
+			return p
+		}
+	}
+	if p, ok := s.places["extends"]; ok {
+		return p
+	}
+	return place{s.file, 1}
+}
+
+// report makes one error of all problems, a line for each in the order of the file.
+func (s *source) report(found []problem) error {
+	slices.SortStableFunc(found, func(a, b problem) int {
+		one, other := s.of(a.at), s.of(b.at)
+		switch {
+		case one.file == other.file:
+			return cmp.Compare(one.line, other.line)
+		case one.file == s.file: // the file itself before its parent
+			return -1
+		}
+		return 1
+	})
+	var errs []error
+	for _, p := range found {
+		where, by := s.of(p.at), ""
+		if where.file != s.file {
+			by = fmt.Sprintf(" (%s extends it)", s.file)
+		}
+		errs = append(errs, fmt.Errorf("%s:%d: %s: %s%s", where.file, where.line, p.at, p.text, by))
+	}
+	return errors.Join(errs...)
+}
+
+func join(at, name string) string { return strings.TrimPrefix(at+"."+name, ".") }
 
 // parse returns the one document of a file. It refuses what the parser itself is too patient with: sizes and depths it
 // would take seconds over, and references, by which one line can stand for a million.
@@ -98,7 +175,7 @@ func parse(file string, data []byte) (root ast.Node, err error) {
 	}()
 	doc, err := parser.ParseBytes(data, 0)
 	if err != nil {
-		return nil, withLine(file, err)
+		return nil, withLine(file, data, err)
 	}
 	for i, part := range doc.Docs {
 		switch {
@@ -165,74 +242,54 @@ func decodeNode(file string, root ast.Node, d *Definition) (err error) {
 		}
 	}()
 	if err := yaml.NewDecoder(&bytes.Buffer{}, yaml.Strict()).DecodeFromNode(root, d); err != nil {
-		return withLine(file, err)
+		return withLine(file, nil, err)
 	}
 	return nil
 }
 
 // withLine keeps the message and the line of an error of the YAML library, and drops its drawing of the source.
-func withLine(file string, err error) error {
+func withLine(file string, data []byte, err error) error {
 	var placed yaml.Error
 	if !errors.As(err, &placed) || placed.GetToken() == nil || placed.GetToken().Position == nil {
 		return fmt.Errorf("%s:1: %w", file, err)
 	}
-	text := placed.GetMessage()
-	var mistyped *yaml.TypeError
-	if errors.As(err, &mistyped) {
-		text = fmt.Sprintf("%s belongs here, not %s", typeWord(mistyped.DstType), typeWord(mistyped.SrcType))
-	}
-	return fmt.Errorf("%s:%d: %s", file, placed.GetToken().Position.Line, text)
+	line := placed.GetToken().Position.Line
+	return fmt.Errorf("%s:%d: %s", file, line, placed.GetMessage()+syntaxHint(data, line, placed.GetMessage()))
 }
 
-func typeWord(t reflect.Type) string {
-	switch t.Kind() {
-	case reflect.Slice, reflect.Array:
-		return "a list"
-	case reflect.Map, reflect.Struct, reflect.Pointer:
-		return "a map"
-	case reflect.Bool:
-		return "true or false"
-	case reflect.String:
-		return "text"
+// openBrace finds a placeholder that begins a text without quotes.
+var openBrace = regexp.MustCompile(`(?:^|[\s\[,:])(\{\+?[a-z][a-z0-9_]*\}[^\s,\]}]*)`)
+
+// syntaxHint says what people mostly meant by what the parser cannot read.
+func syntaxHint(data []byte, line int, message string) string {
+	var text string
+	if rows := bytes.Split(data, []byte("\n")); line >= 1 && line <= len(rows) {
+		text = string(rows[line-1])
 	}
-	return "a number"
+	placeholder := openBrace.FindStringSubmatch(text)
+	switch {
+	case strings.Contains(message, "'\t'"), strings.Contains(message, "'\\t'"):
+		return ": that is a tab, and YAML is indented with blanks"
+	case placeholder != nil:
+		return fmt.Sprintf(": a text that begins with a brace stands in quotes, '%s'", placeholder[1])
+	case strings.Contains(message, "mapping value is not allowed"):
+		return ": is the line indented as its neighbours, and stands a text with a colon in quotes?"
+	case strings.Contains(message, "reserved character"), strings.Contains(message, "directive"),
+		strings.Contains(message, "alias"), strings.Contains(message, "anchor"):
+		return ": a text that begins so stands in quotes"
+	}
+	return ""
 }
 
-// lines knows on which line of a file each value stands, by its place: client.auth[0].
-type lines map[string]int
-
-func (l lines) collect(node ast.Node, at string) {
-	switch node := node.(type) {
-	case ast.MapNode:
-		for entries := node.MapRange(); entries.Next(); {
-			key := strings.TrimPrefix(at+"."+entries.Key().GetToken().Value, ".")
-			l[key] = entries.Key().GetToken().Position.Line
-			l.collect(entries.Value(), key)
-		}
-	case *ast.SequenceNode:
-		for i, value := range node.Values {
-			place := fmt.Sprintf("%s[%d]", at, i)
-			l[place] = value.GetToken().Position.Line
-			l.collect(value, place)
-		}
+// child returns what stands under a key of a map; nil when there is nothing.
+func child(node ast.Node, key string) ast.Node {
+	entries, isMap := node.(ast.MapNode)
+	if !isMap {
+		return nil
 	}
-}
-
-// of returns the line of a place, or else of what it stands in: a missing key is reported where it is missing, and one
-// that a parent wrote on the line of extends.
-func (l lines) of(at string) int {
-	for ; at != ""; at = at[:max(strings.LastIndexAny(at, ".["), 0)] {
-		if line, ok := l[at]; ok {
-			return line
-		}
-	}
-	return max(l["extends"], 1)
-}
-
-func child(root ast.Node, key string) ast.Node {
-	for entries := root.(ast.MapNode).MapRange(); entries.Next(); {
-		if entries.Key().GetToken().Value == key {
-			return entries.Value()
+	for each := entries.MapRange(); each.Next(); {
+		if each.Key().GetToken().Value == key {
+			return each.Value()
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 // wide uses the sections that few services need, all of them at once.
 const wide = `id: wide
 name: Wide
-kinds: [authorization_code, client_credentials, device_code, jwt_bearer, key_handover, login, key_pair]
+kinds: [authorization_code, client_credentials, login, key_pair]
 inputs:
   - {name: shop, set_by: connection, required: true, strip: .shop.example, pattern: '[a-z0-9-]+'}
   - {name: site, set_by: connection, pattern: '[a-z]+'}
@@ -19,43 +19,39 @@ endpoints:
   authorize: https://{shop}.shop.example/authorize
   token: https://{shop}.shop.example/token
   machine: https://{shop}.shop.example/machine
-  device: https://shop.example.com/device
   upgrade: https://shop.example.com/upgrade
   refresh: https://shop.example.com/refresh
   resources: https://shop.example.com/sites
   health: https://{dc}.api.shop.example/ping
-  introspect: https://shop.example.com/introspect
   revoke: https://shop.example.com/apps/{client_id}
-client: {auth: [private_key_jwt], body: json, rename: {client_id: client_key}}
+client: {auth: [basic], body: json, rename: {client_id: client_key}}
 scopes: {param: '', join: ',', returned: list, default: [read], allowed: [read, write]}
-authorize: {pkce: off, only: true, params: {client_key: '{client_id}'}, optional_params: {site: '{site}'}}
-callback: {code: auth_code, trim: '#_', decode: url, signed: hmac_query, match: {shop: '{shop}.shop.example'}, keys: {account: key_id}}
+authorize: {pkce: off, only: true, params: {client_key: '{client_id}', state: '{state}'}, optional_params: {site: '{site}'}}
+callback: {code: auth_code, trim: '#_', decode: url, signed: hmac_query, match: {shop: '{shop}.shop.example'}}
 token:
   ok: {status: [200, 201], path: code, equals: '0', absent: error, present: data}
   answer: {access_token: ['data[0].token', $], expires_at: [data.until], hard_expires_in: [data.hard]}
   by_kind:
-    client_credentials: {endpoint: machine, needs: {site: 'a+'}, lifetime: {access: 24h}}
+    client_credentials: {endpoint: machine, lifetime: {when_absent: 24h}}
 upgrade: {method: GET, auth: none, params: {secret: '{client_secret}'}}
 refresh:
   call: {method: GET, auth: bearer, per_minute: 8}
   token: self
   min_age: 24h
   hard: never
-lifetime: {when_zero: never, from: introspect}
+lifetime: {when_zero: never}
 resources: {method: GET, list: values, where: {url: 'https://{site}.shop.example'}, else: only}
-health: {method: POST, body: raw, raw_body: '{"query": "{ viewer { id } }"}', ok: {absent: errors}}
-introspect: {params: {token: '{access_token}'}}
-account: {id: ['resources:id', 'callback:user'], label: [first, last], join_label: true}
+api_base: 'https://{shop}.shop.example/{account}'
+health: {method: POST, body: raw, raw_body: '{"query": "{ viewer { id } }", "key": "{private_key}"}', ok: {absent: errors}}
+account: {id: ['resources:id', 'callback:user'], label: ['token:first', 'token:last'], join_label: true}
 connection_config:
   - {name: dc, from: token, path: [dc], pattern: '[a-z]{2}[0-9]+'}
   - {name: shop, from: input, path: [shop]}
-  - {name: account, from: key, path: [account]}
 key:
   fields:
     - {name: account, derive: {region: '([a-z]+)-.*'}}
     - {name: private_key, set_by: provider, required: true, secret: true, multiline: true, pattern: '(?s)-----BEGIN .*', shape: sure}
-  login: smtp
-assertion: {alg: RS256, key: private_key, claims: {iss: '{account}'}, ttl: 9m, skew: 60s}
+    - {name: signing_key, secret: true, handed_out: true}
 send: {headers: {X-Token: '{access_token}'}, query: {region: '{region}'}}
 failures:
   - {step: [token, refresh, key], status: [403], path: error.code, not: ['0'], match: '\d+', class: rejected, reason: gone}
@@ -71,7 +67,7 @@ func TestDecodeReadsRareSections(t *testing.T) {
 	assert.True(t, d.Refresh.Hard.Never)
 	assert.Equal(t, "GET", d.Upgrade.Method)
 	assert.Equal(t, 8, d.Refresh.Call.PerMinute)
-	assert.Equal(t, Template(`{"query": "{ viewer { id } }"}`), d.Health.Raw)
+	assert.Equal(t, Template(`{"query": "{ viewer { id } }", "key": "{private_key}"}`), d.Health.Raw)
 }
 
 func TestDecodeChecksRareSections(t *testing.T) {
@@ -85,18 +81,12 @@ func TestDecodeChecksRareSections(t *testing.T) {
 		"revoke goes nowhere": {
 			"  revoke: https://shop.example.com/apps/{client_id}\n", "", "revoke: the section revoke needs endpoints.revoke",
 		},
-		"device goes nowhere": {
-			"  device: https://shop.example.com/device\n", "", "kinds[2]: kind device_code needs endpoints.device",
-		},
 		"by_kind goes nowhere": {
 			"  machine: https://{shop}.shop.example/machine\n", "",
 			"token.by_kind.client_credentials.endpoint: endpoints.machine is missing",
 		},
 		"by_kind of no kind": {
 			"client_credentials: {", "basic: {", `token.by_kind.basic: kind "basic" is not among kinds`,
-		},
-		"by_kind needs no input": {
-			"needs: {site:", "needs: {page:", `token.by_kind.client_credentials.needs.page: "page" is no input`,
 		},
 		"self without a call": {
 			"  call: {method: GET, auth: bearer, per_minute: 8}\n", "",
@@ -106,32 +96,24 @@ func TestDecodeChecksRareSections(t *testing.T) {
 			"per_minute: 8", "per_minute: -1",
 			"refresh.call.per_minute: a limit is not negative",
 		},
-		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:29: a number belongs here, not text"},
+		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:27: refresh.call.per_minute: a whole number belongs here, not text"},
 		"form_post where nothing is sent": {
 			"{pkce: off, only: true,", "{pkce: off, only: true, form_post: true,",
 			"authorize.form_post: nothing but params is sent here",
 		},
-		"truth is no text": {"only: true", "only: often", "wide.yaml:20: true or false belongs here, not text"},
+		"truth is no text": {"only: true", "only: often", "wide.yaml:18: authorize.only: true or false belongs here, not text"},
 		"default beyond the list": {
 			"default: [read]", "default: [fly]", `scopes.default[0]: "fly" is not known here, write one of: read, write`,
 		},
 		"rename to nothing": {
 			"client_id: client_key}", "client_id: ''}", "client.rename.client_id: the service's own name",
 		},
-		"handover without keys": {
-			", keys: {account: key_id}", "", `kinds[4]: kind "key_handover" needs the section key, and callback.keys`,
-		},
-		"login without a protocol": {"  login: smtp\n", "", `kinds[5]: kind "login" needs the section key.login`},
-		"assertion of no key":      {"key: private_key", "key: other", `assertion.key: "other" is no key field`},
-		"assertion of no kind":     {"jwt_bearer, ", "", "assertion: no kind uses an assertion"},
-		"equals without path":      {"path: code, equals", "equals", "token.ok.equals: equals looks at path"},
-		"answer path":              {"data.until", "data..until", `token.answer.expires_at[0]: path "data..until"`},
-		"where path":               {"where: {url:", "where: {'u]':", `resources.where[0]: path "u]"`},
+		"login with nothing":  {", handed_out: true", "", `kinds[2]: kind "login" needs the section key, with a field that is`},
+		"equals without path": {"path: code, equals", "equals", "token.ok.equals: equals looks at path"},
+		"answer path":         {"data.until", "data..until", `token.answer.expires_at[0]: path "data..until"`},
+		"where path":          {"where: {url:", "where: {'u]':", `resources.where[0]: path "u]"`},
 		"where placeholder": {
 			"https://{site}.shop", "https://{page}.shop", "resources.where.url: placeholder {page} is not declared",
-		},
-		"claims placeholder": {
-			"iss: '{account}'", "iss: '{who}'", "assertion.claims.iss: placeholder {who} is not declared",
 		},
 		"optional parameter": {
 			"site: '{site}'}}", "site: '{private_key}'}}", "authorize.optional_params.site: {private_key} is secret",

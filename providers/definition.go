@@ -4,20 +4,29 @@ package providers
 // stands in Endpoints and how it is made in the section named like the step, so that an operator can move any step
 // without touching the rest.
 //
+// Every field acts: some code beyond decoding and validation goes by it. One marked use:"shown" is there for people and
+// applications, and catalog/ answers it. What words:"..." lists is all that a field may hold. Without omitempty a key
+// must be there. schema.json is made of all this, comments included.
+//
 // A Definition is shared by everybody who asks the [Registry] for it. Do not change one.
 type Definition struct {
-	ID       string   `yaml:"id"`                 // equals the file's name without .yaml
-	Name     string   `yaml:"name"`               // as the service spells itself
-	Summary  string   `yaml:"summary,omitempty"`  // one sentence for people who choose from a list
-	Category string   `yaml:"category,omitempty"` // for grouping only; free text
-	Extends  string   `yaml:"extends,omitempty"`  // id of a definition to start from; see Registry.Decode
-	Generic  bool     `yaml:"generic,omitempty"`  // no service of its own: the operator's `endpoints` name it
-	Kinds    []Kind   `yaml:"kinds"`              // the first is what a connection gets when it names none
-	Sources  []string `yaml:"sources,omitempty"`  // the documentation that the facts below come from
-	Setup    Setup    `yaml:"setup,omitempty"`
+	ID       string `yaml:"id"`                             // equals the file's name without .yaml
+	Name     string `yaml:"name"`                           // as the service spells itself
+	Summary  string `yaml:"summary,omitempty" use:"shown"`  // one sentence for people who choose from a list
+	Category string `yaml:"category,omitempty" use:"shown"` // for grouping only; free text
+	// id of the definition to start from; see Registry.Decode
+	Extends string `yaml:"extends,omitempty"`
+	// no service of its own: the operator's `endpoints` name it
+	Generic bool `yaml:"generic,omitempty"`
+	// the first is what a connection gets when it names none
+	Kinds []Kind `yaml:"kinds"`
+	// the documentation that the facts below come from
+	Sources []string `yaml:"sources,omitempty" use:"shown"`
+	Setup   Setup    `yaml:"setup,omitempty"`
 
-	Inputs    []Input           `yaml:"inputs,omitempty"`
-	APIBase   Template          `yaml:"api_base,omitempty"` // shown to applications; no call of ours starts from it
+	Inputs []Input `yaml:"inputs,omitempty"`
+	// where applications call; no call of ours starts from it
+	APIBase   Template          `yaml:"api_base,omitempty" use:"shown"`
 	Endpoints map[Step]Template `yaml:"endpoints,omitempty"`
 	Discovery *Discovery        `yaml:"discovery,omitempty"`
 
@@ -32,17 +41,17 @@ type Definition struct {
 	Lifetime Lifetime   `yaml:"lifetime,omitempty"`
 	Revoke   *Revoke    `yaml:"revoke,omitempty"`
 
-	Key       *Key       `yaml:"key,omitempty"`
-	Assertion *Assertion `yaml:"assertion,omitempty"`
-	Send      *Send      `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
+	Key  *Key  `yaml:"key,omitempty"`
+	Send *Send `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
 
-	Resources  *Resources    `yaml:"resources,omitempty"`
-	Identity   *Probe        `yaml:"identity,omitempty"`
-	Health     *Probe        `yaml:"health,omitempty"` // absent: the identity call serves
-	Introspect *Probe        `yaml:"introspect,omitempty"`
-	Account    AccountSpec   `yaml:"account,omitempty"`
-	Connection []Capture     `yaml:"connection_config,omitempty"`
-	Failures   []FailureRule `yaml:"failures,omitempty"` // tried in order, before the rules of RFC 6749 and HTTP
+	Resources *Resources `yaml:"resources,omitempty"`
+	// {}: a GET with the credential, as applications send it
+	Identity   *Probe      `yaml:"identity,omitempty"`
+	Health     *Probe      `yaml:"health,omitempty"` // absent: the identity call serves
+	Account    AccountSpec `yaml:"account,omitempty"`
+	Connection []Capture   `yaml:"connection_config,omitempty"`
+	// tried in order, before the rules of RFC 6749 and HTTP
+	Failures []FailureRule `yaml:"failures,omitempty"`
 }
 
 // Step names a call. The operator's `endpoints` map uses the same names.
@@ -54,36 +63,38 @@ const (
 	StepToken      Step = "token"      // RFC 6749 section 3.2
 	StepRefresh    Step = "refresh"    // RFC 6749 section 6; absent: StepToken
 	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
-	StepDevice     Step = "device"     // RFC 8628 section 3.1
+	StepDevice     Step = "device"     // RFC 8628 section 3.1; issuers publish it, nothing calls it
 	StepRevoke     Step = "revoke"     // RFC 7009 section 2
-	StepIntrospect Step = "introspect" // RFC 7662 section 2
+	StepIntrospect Step = "introspect" // RFC 7662 section 2; issuers publish it, nothing calls it
 	StepDiscovery  Step = "discovery"  // RFC 8414 section 3; absent: built from the issuer
 	StepResources  Step = "resources"  // see Resources
 	StepIdentity   Step = "identity"   // whose account it is
 	StepHealth     Step = "health"     // whether the credential works
-	StepInstall    Step = "install"    // where a person installs the app, when that is not StepAuthorize
 )
 
+// knownSteps are those that something is done at.
 func knownSteps() []Step {
 	return []Step{
-		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepDevice, StepRevoke, StepIntrospect, StepDiscovery,
-		StepResources, StepIdentity, StepHealth, StepInstall,
+		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
+		StepHealth,
 	}
 }
 
 // Setup is what a person must do at the service, and what will bite.
 type Setup struct {
-	AppURL   string   `yaml:"app_url,omitempty"`  // where to register an OAuth app
-	KeyURL   string   `yaml:"key_url,omitempty"`  // where to make a key
-	Redirect string   `yaml:"redirect,omitempty"` // how the service matches redirect URIs, when oddly
-	Notes    []string `yaml:"notes,omitempty"`
-	Limits   []string `yaml:"limits,omitempty"`
+	AppURL string `yaml:"app_url,omitempty"`             // where to register an OAuth app
+	KeyURL string `yaml:"key_url,omitempty" use:"shown"` // where to make a key
+	// how the service matches redirect URIs, when oddly
+	Redirect string   `yaml:"redirect,omitempty" use:"shown"`
+	Notes    []string `yaml:"notes,omitempty" use:"shown"`
+	Limits   []string `yaml:"limits,omitempty" use:"shown"`
 }
 
 // Input is a value that URLs, headers or parameters need besides the credential: a shop, a region, a host.
 type Input struct {
-	Name     string `yaml:"name"`
-	SetBy    string `yaml:"set_by"` // SetByProvider, SetByConnection or SetByEither
+	Name string `yaml:"name"`
+	// who may; of either, the provider's value wins
+	SetBy    string `yaml:"set_by" words:"provider|connection|either"`
 	Required bool   `yaml:"required,omitempty"`
 	Default  string `yaml:"default,omitempty"`
 	Pattern  string `yaml:"pattern"` // RE2; must match the whole value
@@ -105,11 +116,13 @@ const (
 
 // ClientSpec says how the engine authenticates as the operator's app (RFC 6749 section 2.3).
 type ClientSpec struct {
-	// words of clientAuthStyles; the first is used unless the operator picks another; absent: basic
-	Auth   []string          `yaml:"auth,omitempty"`
-	Body   string            `yaml:"body,omitempty"`   // form (default) or json
-	Rename map[string]string `yaml:"rename,omitempty"` // standard parameter name -> the service's own
-	Public bool              `yaml:"public,omitempty"` // an app without a secret is accepted (RFC 6749 section 2.1)
+	// the first is used unless the operator picks another; absent: basic
+	Auth []string `yaml:"auth,omitempty" words:"basic|basic_raw|post|none|secret_as_user|from_discovery"`
+	Body string   `yaml:"body,omitempty" words:"form|json"` // absent: form
+	// standard parameter name -> the service's own
+	Rename map[string]string `yaml:"rename,omitempty"`
+	// an app without a secret is accepted (RFC 6749 section 2.1)
+	Public bool `yaml:"public,omitempty"`
 }
 
 // authFromDiscovery is the one style that is not final: the issuer's metadata replaces it (RFC 8414 section 2).
@@ -118,33 +131,39 @@ const authFromDiscovery = "from_discovery"
 // clientAuthStyles are the words for ClientSpec.Auth and App.ClientAuth. basic form-encodes both parts as RFC 6749
 // section 2.3.1 says, basic_raw does not; secret_as_user is Basic with the secret as user and no password.
 func clientAuthStyles() []string {
-	return []string{"basic", "basic_raw", "post", "none", "secret_as_user", "private_key_jwt"}
+	return []string{"basic", "basic_raw", "post", "none", "secret_as_user"}
 }
 
 // Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).
 type Scopes struct {
-	Param    *string  `yaml:"param,omitempty"`          // absent: scope; "": the service takes none
-	Optional string   `yaml:"optional_param,omitempty"` // a second parameter, for scopes the person may decline
-	Join     string   `yaml:"join,omitempty"`           // between two scopes in a request: " " (default) or ","
-	Returned string   `yaml:"returned,omitempty"`       // between two in an answer: " ", "," or list; absent: as Join
-	Default  []string `yaml:"default,omitempty"`        // asked for when neither operator nor person names any
-	Identity []string `yaml:"identity,omitempty"`       // always added: the identity call needs them
-	Offline  []string `yaml:"offline,omitempty"`        // always added: without them comes no refresh token
-	Allowed  []string `yaml:"allowed,omitempty"`        // all there are, where the service has a closed list
+	Param *string `yaml:"param,omitempty"` // absent: scope; "": the service takes none
+	// between two scopes in a request; absent: a blank
+	Join     string `yaml:"join,omitempty" words:" |,"`
+	Returned string `yaml:"returned,omitempty" words:" |,|list"` // between two in an answer; absent: as join
+	// asked for when neither operator nor person names any
+	Default  []string `yaml:"default,omitempty"`
+	Identity []string `yaml:"identity,omitempty"` // always added: the identity call needs them
+	// always added: without them comes no refresh token
+	Offline []string `yaml:"offline,omitempty"`
+	// all there are, where the service has a closed list
+	Allowed []string `yaml:"allowed,omitempty"`
 
-	Same    map[string][]string `yaml:"same,omitempty"`    // a scope's name -> other spellings that answers use for it
-	Surplus string              `yaml:"surplus,omitempty"` // refuse or warn (default) of scopes that nobody allowed
+	// a scope's name -> other spellings that answers use for it
+	Same map[string][]string `yaml:"same,omitempty"`
+	// what becomes of scopes that nobody allowed; absent: warn
+	Surplus string `yaml:"surplus,omitempty" words:"refuse|warn"`
 	// a scope -> others that it includes, which answers may leave out; * at the end of both stands for the same text
 	Implies map[string][]string `yaml:"implies,omitempty"`
-	Silent  []string            `yaml:"silent,omitempty"` // never named in an answer, so never missing
+	// never named in an answer, so never missing
+	Silent []string `yaml:"silent,omitempty"`
 	// an answer names what earlier consents to the same app granted, too
 	Accumulates bool `yaml:"accumulates,omitempty"`
 }
 
 // Authorize adds to the authorization request (RFC 6749 section 4.1.1).
 type Authorize struct {
-	// s256 (default) or off, for services that refuse it (RFC 7636)
-	PKCE   string              `yaml:"pkce,omitempty"`
+	// RFC 7636; off is for services that refuse it; absent: s256
+	PKCE   string              `yaml:"pkce,omitempty" words:"s256|off"`
 	Params map[string]Template `yaml:"params,omitempty"`
 	// each is left out while a placeholder of it has no value
 	Optional  map[string]Template `yaml:"optional_params,omitempty"`
@@ -158,13 +177,17 @@ type Authorize struct {
 
 // Callback says how the browser comes back (RFC 6749 section 4.1.2), where that differs.
 type Callback struct {
-	Code   string              `yaml:"code,omitempty"`   // parameter that holds the code; absent: code
-	State  string              `yaml:"state,omitempty"`  // parameter that holds the state; absent: state
-	Trim   string              `yaml:"trim,omitempty"`   // suffix to cut off the code
-	Decode string              `yaml:"decode,omitempty"` // url: the code is escaped once too often
-	Signed string              `yaml:"signed,omitempty"` // hmac_query: signed with the client secret
-	Match  map[string]Template `yaml:"match,omitempty"`  // a parameter that must equal what was asked for
-	Keys   map[string]string   `yaml:"keys,omitempty"`   // kind key_handover: key field -> member of the posted body
+	// parameter that holds the code; absent: code
+	Code string `yaml:"code,omitempty"`
+	// parameter that holds the state; absent: state
+	State string `yaml:"state,omitempty"`
+	Trim  string `yaml:"trim,omitempty"` // suffix to cut off the code
+	// url: the code is escaped once too often
+	Decode string `yaml:"decode,omitempty" words:"url"`
+	// hmac_query: signed with the client secret
+	Signed string `yaml:"signed,omitempty" words:"hmac_query"`
+	// a parameter that must equal what was asked for
+	Match map[string]Template `yaml:"match,omitempty"`
 }
 
 // Discovery says that the service publishes metadata (RFC 8414, OpenID Connect Discovery 1.0) and signs id_tokens.
@@ -175,10 +198,9 @@ type Discovery struct {
 
 // Lifetime is what to believe about expiry when the service is silent.
 type Lifetime struct {
-	Access Duration `yaml:"access,omitempty"`      // the usual; shown to people, and used for nothing else
-	Absent Duration `yaml:"when_absent,omitempty"` // taken when an answer tells no expires_in
-	Zero   Duration `yaml:"when_zero,omitempty"`   // taken when expires_in is 0
-	From   string   `yaml:"from,omitempty"`        // introspect: ask for exp (RFC 7662 section 2.2)
+	Access Duration `yaml:"access,omitempty" use:"shown"` // the usual
+	Absent Duration `yaml:"when_absent,omitempty"`        // taken when an answer tells no expires_in
+	Zero   Duration `yaml:"when_zero,omitempty"`          // taken when expires_in is 0
 }
 
 // AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
@@ -193,8 +215,8 @@ type AccountSpec struct {
 // Capture keeps one value for applications as an entry of connection_config.
 type Capture struct {
 	Name string `yaml:"name"`
-	// input callback token id_token resources identity health introspect key
-	From string   `yaml:"from"`
+	// which answer it stands in
+	From string   `yaml:"from" words:"input|callback|token|id_token|resources|identity|health"`
 	Path []string `yaml:"path"` // alternatives, in order
 	// must match the whole value; obligatory with callback, where anybody may write
 	Pattern  string `yaml:"pattern,omitempty"`

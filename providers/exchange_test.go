@@ -225,6 +225,6 @@ func TestIssue(t *testing.T) {
 	assert.False(t, again.AccessToken.Equal(g.AccessToken))
 	assert.Equal(t, 2, server.Count("token"))
 
-	_, err = client.Issue(t.Context(), app, providers.KindJWTBearer, res, nil)
+	_, err = client.Issue(t.Context(), app, providers.KindAPIKey, res, nil)
 	assert.Equal(t, providers.ReasonKindUnsupported, failure(t, err).Reason)
 }

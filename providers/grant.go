@@ -12,14 +12,21 @@ type Kind string
 const (
 	KindAuthorizationCode Kind = "authorization_code" // RFC 6749 section 4.1
 	KindClientCredentials Kind = "client_credentials" // RFC 6749 section 4.4
-	KindDeviceCode        Kind = "device_code"        // RFC 8628
-	KindJWTBearer         Kind = "jwt_bearer"         // RFC 7523
 	KindAPIKey            Kind = "api_key"
 	KindBasic             Kind = "basic"
-	KindKeyPair           Kind = "key_pair"
-	KindKeyHandover       Kind = "key_handover"
-	KindLogin             Kind = "login"
+	KindKeyPair           Kind = "key_pair" // the application itself signs with it
+	KindLogin             Kind = "login"    // the application itself logs in with it, where there is no HTTP API
 )
+
+// Kinds are all that a definition may name. What the engine cannot do is none of them.
+func Kinds() []Kind {
+	return []Kind{
+		KindAuthorizationCode, KindClientCredentials, KindAPIKey, KindBasic, KindKeyPair, KindLogin,
+	}
+}
+
+// HasKey reports whether the credential is a key that somebody writes down, not a grant.
+func (k Kind) HasKey() bool { return k != KindAuthorizationCode && k != KindClientCredentials }
 
 // OfTheApp reports whether the credential is the app's own, got with the operator's secret and nobody's consent.
 func (k Kind) OfTheApp() bool { return k == KindClientCredentials }

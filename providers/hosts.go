@@ -27,7 +27,7 @@ func (c *Client) CheckHosts(res Resolved) error {
 	var names []string
 	for step, address := range res.Endpoints {
 		switch step {
-		case StepIntrospect, StepDevice, StepInstall: // a flow has no use for them
+		case StepIntrospect, StepDevice: // a flow has no use for them
 			continue
 		}
 		if u, err := url.Parse(address); err == nil {

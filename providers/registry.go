@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"sync"
 )
 
 //go:embed catalog/*.yaml
@@ -17,15 +18,17 @@ type Registry struct {
 	byID  map[string]*Definition
 }
 
-// Builtin returns the catalogue that is compiled in. Its error says which file is wrong; the tests of this package see
-// to it that none is.
-func Builtin() (*Registry, error) {
+// Builtin returns the catalogue that is compiled in, read once for all mounts of a process. Its error says which file is
+// wrong; the tests of this package see to it that none is.
+func Builtin() (*Registry, error) { return builtinOnce() }
+
+var builtinOnce = sync.OnceValues(func() (*Registry, error) {
 	files, err := fs.Sub(catalog, "catalog")
 	if err != nil {
 		return nil, err
 	}
 	return NewRegistry(files)
-}
+})
 
 // NewRegistry reads every *.yaml file at the top of files. It checks them all before it returns an error, which has
 // one line for each broken rule: file, line, place, cause.
@@ -55,9 +58,10 @@ func NewRegistry(files fs.FS) (*Registry, error) {
 	return r, nil
 }
 
-// Decode is [Decode] with `extends`: the parent, a definition of this registry that extends none itself, is decoded
-// first and the file over it. Sections merge key by key; maps with free keys (endpoints, params, headers) and lists
-// are replaced whole. id, name and summary are not inherited. The registry itself does not change.
+// Decode is [Decode] with `extends`: the file is merged over its parent, a definition of this registry that extends none
+// itself, and then decoded as one. Maps merge key by key, and ~ takes a key away; inputs, connection_config and a key's
+// fields merge by their names, and an entry `- name: ~` takes one away; failure rules come before those of the parent;
+// any other list is replaced. id, name and summary are not inherited. The registry itself does not change.
 func (r *Registry) Decode(file string, data []byte) (*Definition, error) {
 	return decode(file, data, func(id string) ([]byte, error) {
 		if !namePattern.MatchString(id) || strings.Contains(id, "..") {

@@ -31,7 +31,7 @@ func (d *Definition) Validate() error {
 }
 
 func (d *Definition) problems() []problem {
-	c := &checker{d: d, names: map[string]string{}}
+	c := &checker{d: d, names: map[string]string{}, used: map[string]bool{}, hosts: map[string]bool{}}
 	for _, word := range reservedPlaceholders() {
 		c.names[word] = "a reserved word"
 	}
@@ -44,7 +44,8 @@ func (d *Definition) problems() []problem {
 	c.calls()
 	c.failures()
 	c.urls()
-	walk(reflect.ValueOf(d).Elem(), "", c.leaf) // last: by now all names are known
+	walk(reflect.ValueOf(d).Elem(), "", c.leaf) // by now all names are known,
+	c.unused()                                  // and by now all that are used
 	return c.found
 }
 
@@ -52,6 +53,8 @@ func (d *Definition) problems() []problem {
 type checker struct {
 	d     *Definition
 	names map[string]string // every placeholder that may be used, and what it is
+	used  map[string]bool   // every placeholder that is
+	hosts map[string]bool   // inputs that were looked at because a host holds them
 	found []problem
 }
 
@@ -62,7 +65,7 @@ func (c *checker) add(at, format string, args ...any) {
 // word checks a value that comes from a fixed list; empty passes.
 func (c *checker) word(at, value string, allowed ...string) {
 	if value != "" && !slices.Contains(allowed, value) {
-		c.add(at, "%q is not known here, write one of: %s", value, strings.Join(allowed, ", "))
+		c.add(at, "%q is not known here%s", value, suggest(value, allowed))
 	}
 }
 
@@ -117,20 +120,11 @@ func (c *checker) link(at, link string) {
 func (c *checker) client() {
 	d := c.d
 	for i, style := range d.Client.Auth {
-		c.word(fmt.Sprintf("client.auth[%d]", i), style, append(clientAuthStyles(), authFromDiscovery)...)
 		if style == authFromDiscovery && d.Discovery == nil {
 			c.add(fmt.Sprintf("client.auth[%d]", i), "%s needs the section discovery", authFromDiscovery)
 		}
 	}
-	c.word("client.body", d.Client.Body, "form", "json")
-	for name, other := range d.Client.Rename {
-		if other == "" {
-			c.add("client.rename."+name, "the service's own name of the parameter is missing")
-		}
-	}
-	c.word("scopes.join", d.Scopes.Join, " ", ",")
-	c.word("scopes.returned", d.Scopes.Returned, " ", ",", "list")
-	c.word("scopes.surplus", d.Scopes.Surplus, "refuse", "warn")
+	c.renamed()
 	if d.Scopes.Accumulates && d.Scopes.Surplus == "refuse" {
 		c.add("scopes.surplus", "refuse does not go with accumulates: answers name what earlier consents granted")
 	}
@@ -155,23 +149,23 @@ func (c *checker) client() {
 			c.word(fmt.Sprintf("scopes.default[%d]", i), scope, d.Scopes.Allowed...)
 		}
 	}
-	c.word("authorize.pkce", d.Authorize.PKCE, pkceS256, pkceOff)
-	if d.Authorize.FormPost && d.Authorize.Only {
-		c.add("authorize.form_post", "nothing but params is sent here: write response_mode into params")
-	}
-	c.word("callback.decode", d.Callback.Decode, "url")
-	c.word("callback.signed", d.Callback.Signed, "hmac_query")
-	c.word("lifetime.from", d.Lifetime.From, "introspect")
-	c.word("token.lifetime.from", d.Token.Lifetime.From, "introspect")
-	c.word("refresh.token", d.Refresh.Token, refreshModes()...)
+	c.authorize()
 	if d.Refresh.Token == "self" && d.Refresh.Call == nil {
 		c.add("refresh.token", "a token that renews itself needs refresh.call to say how")
 	}
 }
 
-// leaf checks what may stand anywhere: the placeholders of templates, and durations.
+// worded is a text that must be one of a field's words.
+type worded struct {
+	text  string
+	words []string
+}
+
+// leaf checks what may stand anywhere: words, the placeholders of templates, and durations.
 func (c *checker) leaf(at string, value any) {
 	switch value := value.(type) {
+	case worded:
+		c.word(at, value.text, value.words...)
 	case Duration:
 		if value.bad != "" {
 			c.add(at, "duration %q: write a whole number and s, m, h or d (at most 100 years), or the word never",
@@ -179,9 +173,13 @@ func (c *checker) leaf(at string, value any) {
 		}
 	case Template:
 		for _, name := range value.Placeholders() {
+			c.used[name] = true
 			if _, known := c.names[name]; !known {
 				c.add(at, "placeholder {%s} is not declared: add an input, key field or "+
-					"connection_config entry of that name", name)
+					"connection_config entry of that name%s", name, suggestName(name, c.names))
+			}
+			if c.byApplications(at) && (name == "client_secret" || name == "refresh_token") {
+				c.add(at, "{%s} never leaves the engine, and applications send this", name)
 			}
 			if c.inBrowser(at) && c.secret(name) {
 				c.add(at, "{%s} is secret and this goes through the person's browser", name)
@@ -208,6 +206,12 @@ func (c *checker) inBrowser(at string) bool {
 	return at == "endpoints.authorize" || at == "endpoints.install" || strings.HasPrefix(at, "authorize.")
 }
 
+// byApplications reports whether what stands there is for applications to send.
+func (c *checker) byApplications(at string) bool {
+	return at == "api_base" || strings.HasPrefix(at, "send.") || strings.HasPrefix(at, "key.send.") ||
+		strings.HasPrefix(at, "key.also[")
+}
+
 func (c *checker) secret(placeholder string) bool {
 	switch placeholder {
 	case "client_secret", "access_token", "refresh_token":
@@ -217,10 +221,9 @@ func (c *checker) secret(placeholder string) bool {
 		slices.ContainsFunc(c.d.Connection, func(k Capture) bool { return k.Name == placeholder && k.Secret })
 }
 
-// walk shows visit every Template, Duration and Send under v with its place in the file. It goes by reflection so that
-// no field added later can be forgotten.
+// walk shows visit every Template, Duration, Send and worded text under v with its place in the file. It goes by
+// reflection so that no field added later can be forgotten.
 func walk(v reflect.Value, at string, visit func(at string, value any)) {
-	join := func(name string) string { return strings.TrimPrefix(at+"."+name, ".") }
 	switch v.Kind() {
 	case reflect.Pointer:
 		if !v.IsNil() {
@@ -232,7 +235,7 @@ func walk(v reflect.Value, at string, visit func(at string, value any)) {
 		}
 	case reflect.Map:
 		for _, key := range sortedMapKeys(v) {
-			walk(v.MapIndex(key), join(key.String()), visit)
+			walk(v.MapIndex(key), join(at, key.String()), visit)
 		}
 	case reflect.String:
 		if value, ok := v.Interface().(Template); ok {
@@ -247,13 +250,27 @@ func walk(v reflect.Value, at string, visit func(at string, value any)) {
 			visit(at, value)
 		}
 		for i := range v.NumField() {
-			name, option, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+			field := v.Type().Field(i)
+			name, option, _ := strings.Cut(field.Tag.Get("yaml"), ",")
 			if option == "inline" {
 				walk(v.Field(i), at, visit)
-			} else {
-				walk(v.Field(i), join(name), visit)
+				continue
 			}
+			if words := field.Tag.Get("words"); words != "" {
+				visitWords(v.Field(i), join(at, name), strings.Split(words, "|"), visit)
+			}
+			walk(v.Field(i), join(at, name), visit)
 		}
+	}
+}
+
+func visitWords(v reflect.Value, at string, words []string, visit func(at string, value any)) {
+	if v.Kind() != reflect.Slice {
+		visit(at, worded{v.String(), words})
+		return
+	}
+	for i := range v.Len() {
+		visit(fmt.Sprintf("%s[%d]", at, i), worded{v.Index(i).String(), words})
 	}
 }
 

@@ -3,6 +3,7 @@ package providers
 import (
 	"fmt"
 	"net/http"
+	"reflect"
 	"slices"
 	"strings"
 )
@@ -14,35 +15,24 @@ type kindNeeds struct {
 	what  string                 // what has misses when it is false
 }
 
-func needsOf(kind Kind) (kindNeeds, bool) {
-	hasKey := func(d *Definition) bool {
-		return d.Key != nil && (d.keySend() != nil || d.Key.Signer != "" || d.Key.Login != "")
-	}
+func needsOf(kind Kind) kindNeeds {
 	switch kind {
 	case KindAuthorizationCode:
-		return kindNeeds{steps: []Step{StepAuthorize, StepToken}}, true
+		return kindNeeds{steps: []Step{StepAuthorize, StepToken}}
 	case KindClientCredentials:
-		return kindNeeds{steps: []Step{StepToken}}, true
-	case KindDeviceCode:
-		return kindNeeds{steps: []Step{StepDevice, StepToken}}, true
-	case KindJWTBearer:
-		return kindNeeds{[]Step{StepToken}, func(d *Definition) bool { return d.Assertion != nil }, "assertion"}, true
-	case KindAPIKey, KindKeyPair:
-		return kindNeeds{has: hasKey, what: "key, with send or signer"}, true
+		return kindNeeds{steps: []Step{StepToken}}
+	case KindAPIKey:
+		return kindNeeds{has: func(d *Definition) bool {
+			return d.Key != nil && d.keySend() != nil
+		}, what: "key, and send"}
 	case KindBasic:
 		return kindNeeds{has: func(d *Definition) bool {
-			return hasKey(d) && d.keySend() != nil && d.keySend().User != ""
-		}, what: "send, with basic_user"}, true
-	case KindKeyHandover:
-		return kindNeeds{[]Step{StepAuthorize}, func(d *Definition) bool {
-			return hasKey(d) && len(d.Callback.Keys) > 0
-		}, "key, and callback.keys"}, true
-	case KindLogin:
-		return kindNeeds{has: func(d *Definition) bool {
-			return d.Key != nil && d.Key.Login != ""
-		}, what: "key.login"}, true
+			return d.Key != nil && d.keySend() != nil && d.keySend().User != ""
+		}, what: "send, with basic_user"}
 	}
-	return kindNeeds{}, false
+	return kindNeeds{has: func(d *Definition) bool { // the application does with the key what is to be done
+		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool { return f.HandedOut })
+	}, what: "key, with a field that is handed_out"}
 }
 
 // kinds holds the kinds against the sections, both ways.
@@ -51,16 +41,20 @@ func (c *checker) kinds() {
 	if len(d.Kinds) == 0 {
 		c.add("kinds", "kinds is missing: how is a credential obtained?")
 	}
+	var known []string
+	for _, kind := range Kinds() {
+		known = append(known, string(kind))
+	}
 	for i, kind := range d.Kinds {
 		at := fmt.Sprintf("kinds[%d]", i)
-		needs, known := needsOf(kind)
-		if !known {
-			c.add(at, "kind %q is not known", kind)
+		if !slices.Contains(known, string(kind)) {
+			c.word(at, string(kind), known...)
 			continue
 		}
 		if slices.Contains(d.Kinds[:i], kind) {
 			c.add(at, "kind %q is named twice", kind)
 		}
+		needs := needsOf(kind)
 		for _, step := range needs.steps {
 			own := d.Token.ByKind[kind].Endpoint
 			if step == StepToken && own != "" {
@@ -72,26 +66,51 @@ func (c *checker) kinds() {
 			c.add(at, "kind %q needs the section %s", kind, needs.what)
 		}
 	}
-	uses := func(kinds ...Kind) bool {
-		return slices.ContainsFunc(kinds, func(k Kind) bool { return slices.Contains(d.Kinds, k) })
-	}
-	if d.Key != nil && !uses(KindAPIKey, KindBasic, KindKeyPair, KindKeyHandover, KindLogin, KindJWTBearer) {
+	if d.Key != nil && !slices.ContainsFunc(d.Kinds, Kind.HasKey) {
 		c.add("key", "no kind uses a key: add the kind, or drop the section")
 	}
-	if d.Assertion != nil {
-		if !uses(KindJWTBearer) {
-			c.add("assertion", "no kind uses an assertion: add the kind jwt_bearer, or drop the section")
-		}
-		if _, ok := d.KeyField(d.Assertion.Key); !ok {
-			c.add("assertion.key", "%q is no key field", d.Assertion.Key)
-		}
-	}
-	if d.Endpoints[StepAuthorize] != "" && !uses(KindAuthorizationCode, KindKeyHandover) {
+	if d.Endpoints[StepAuthorize] != "" && !slices.Contains(d.Kinds, KindAuthorizationCode) {
 		c.add("endpoints.authorize", "no kind opens it: add the kind authorization_code, or drop the endpoint")
 	}
+	c.sections()
 	for _, kind := range sortedKeys(d.Token.ByKind) {
-		if !uses(kind) {
-			c.add("token.by_kind."+string(kind), "kind %q is not among kinds", kind)
+		switch at := "token.by_kind." + string(kind); {
+		case !slices.Contains(d.Kinds, kind):
+			c.add(at, "kind %q is not among kinds", kind)
+		case kind.HasKey():
+			c.add(at, "kind %q asks for no token", kind)
+		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Grant != "":
+			c.add(at+".grant_type", "write it as token.grant_type")
+		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scope != "":
+			c.add(at+".scope", "what a person consents to stands in the section scopes")
+		}
+	}
+}
+
+// sections refuses those that no kind goes by.
+func (c *checker) sections() {
+	d := c.d
+	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
+	tokens := consent || slices.Contains(d.Kinds, KindClientCredentials)
+	for _, section := range []struct {
+		name  string
+		value any
+		used  bool
+		kinds string
+	}{
+		{"authorize", d.Authorize, consent, "authorization_code"},
+		{"callback", d.Callback, consent, "authorization_code"},
+		{"upgrade", d.Upgrade, consent, "authorization_code"},
+		{"discovery", d.Discovery, tokens, "authorization_code or client_credentials"},
+		{"client", d.Client, tokens, "authorization_code or client_credentials"},
+		{"scopes", d.Scopes, tokens, "authorization_code or client_credentials"},
+		{"token", d.Token, tokens, "authorization_code or client_credentials"},
+		{"refresh", d.Refresh, tokens, "authorization_code or client_credentials"},
+		{"revoke", d.Revoke, tokens, "authorization_code or client_credentials"},
+		{"lifetime", d.Lifetime, tokens, "authorization_code or client_credentials"},
+	} {
+		if !section.used && !reflect.ValueOf(section.value).IsZero() {
+			c.add(section.name, "no kind goes by it: add the kind %s, or drop the section", section.kinds)
 		}
 	}
 }
@@ -106,9 +125,15 @@ func (c *checker) endpoint(at string, step Step, why string) {
 func (c *checker) calls() {
 	d := c.d
 	c.tokenCall("token", &d.Token)
+	c.called(StepUpgrade, d.Upgrade != nil)
 	if d.Upgrade != nil {
-		c.endpoint("upgrade", StepUpgrade, "the section upgrade")
 		c.tokenCall("upgrade", d.Upgrade)
+		if d.Upgrade.Grant != "" {
+			c.add("upgrade.grant_type", "an upgrade has no parameters but those of params: write it there")
+		}
+		if len(d.Upgrade.ByKind) > 0 {
+			c.add("upgrade.by_kind", "only tokens of people are upgraded")
+		}
 	}
 	if d.Refresh.Call != nil {
 		c.call("refresh.call", d.Refresh.Call)
@@ -116,29 +141,28 @@ func (c *checker) calls() {
 	if d.Refresh.Answer != nil {
 		c.answer("refresh.answer", *d.Refresh.Answer)
 	}
-	for step, probe := range map[Step]*Probe{
-		StepIdentity: d.Identity, StepHealth: d.Health,
-		StepIntrospect: d.Introspect,
-	} {
-		if probe != nil {
-			c.endpoint(string(step), step, "the section "+string(step))
-			c.call(string(step), &probe.Call)
-			c.ok(string(step)+".ok", probe.OK)
+	for _, probe := range []struct {
+		step Step
+		spec *Probe
+	}{{StepIdentity, d.Identity}, {StepHealth, d.Health}} {
+		c.called(probe.step, probe.spec != nil)
+		if at := string(probe.step); probe.spec != nil {
+			c.call(at, &probe.spec.Call)
+			c.reading(at, &probe.spec.Call)
+			c.ok(at+".ok", probe.spec.OK)
 		}
 	}
+	c.called(StepResources, d.Resources != nil)
 	if r := d.Resources; r != nil {
-		c.endpoint("resources", StepResources, "the section resources")
 		c.call("resources", &r.Call)
+		c.reading("resources", &r.Call)
 		c.paths("resources.list", []string{r.List})
 		c.paths("resources.where", sortedKeys(r.Where))
-		c.word("resources.else", r.Else, "first", "only")
 	}
 	if r := d.Revoke; r != nil {
 		c.endpoint("revoke", StepRevoke, "the section revoke")
 		c.call("revoke", &r.Call)
 		c.ok("revoke.ok", r.OK)
-		c.word("revoke.token", r.Token, "refresh_token", "access_token", "both")
-		c.word("revoke.reach", r.Reach, "token", "grant", "account")
 	}
 	for _, list := range []struct {
 		at    string
@@ -146,23 +170,79 @@ func (c *checker) calls() {
 	}{{"account.id", d.Account.ID}, {"account.label", d.Account.Label}, {"account.email", d.Account.Email}} {
 		for i, path := range list.paths {
 			source, rest, prefixed := strings.Cut(path, ":")
+			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				c.word(fmt.Sprintf("%s[%d]", list.at, i), source,
-					"token", "id_token", "health", "resources", "callback")
+				c.word(at, source, "token", "id_token", "health", "resources", "callback")
 				path = rest
+			} else {
+				source = "identity"
 			}
-			c.path(fmt.Sprintf("%s[%d]", list.at, i), path)
+			c.answered(at, source)
+			c.path(at, path)
 		}
 	}
 }
 
+// called holds the section of a step that is optional against its endpoint, both ways.
+func (c *checker) called(step Step, section bool) {
+	switch {
+	case section:
+		c.endpoint(string(step), step, "the section "+string(step))
+	case c.d.Endpoints[step] != "":
+		c.add("endpoints."+string(step), "nothing calls it: add the section %s, which may be {}", step)
+	}
+}
+
+// answered reports a source from which nothing can be read.
+func (c *checker) answered(at, source string) {
+	d := c.d
+	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
+	missing := ""
+	switch source {
+	case "identity", "health", "resources":
+		sections := map[string]bool{
+			"identity": d.Identity != nil, "health": d.Health != nil, "resources": d.Resources != nil,
+		}
+		if !sections[source] {
+			missing = "the section " + source
+		}
+	case "callback", "id_token":
+		if !consent {
+			missing = "the kind authorization_code"
+		}
+	case "token":
+		if !consent && !slices.Contains(d.Kinds, KindClientCredentials) {
+			missing = "a kind that obtains a token"
+		}
+	}
+	if missing != "" {
+		c.add(at, "it is read from %s, and there is none: add %s", source, missing)
+	}
+}
+
+// reading checks a call that is a GET unless it says otherwise.
+func (c *checker) reading(at string, call *Call) {
+	if call.Method == "" && call.Body != "" {
+		c.add(at+".body", "the call is a GET, which has no body: say method: POST, or drop it")
+	}
+}
+
+// access refuses a usual lifetime where nobody would see it.
+func (c *checker) access(at string, l Lifetime) {
+	if l.Access.Set {
+		c.add(at+".access", "the usual lifetime is told once, in the section lifetime")
+	}
+}
+
 func (c *checker) call(at string, call *Call) {
-	c.word(at+".method", call.Method, http.MethodGet, http.MethodPost, http.MethodPut, http.MethodPatch,
-		http.MethodDelete)
-	c.word(at+".auth", call.Auth, callAuthStyles()...)
-	c.word(at+".body", call.Body, "form", "json", "raw")
 	if (call.Body == "raw") != (call.Raw != "") {
 		c.add(at, "body: raw and raw_body go together")
+	}
+	switch {
+	case call.Raw != "" && len(call.Params) > 0:
+		c.add(at+".params", "raw_body is all that is sent: write them into it")
+	case call.Method == http.MethodGet && call.Body != "":
+		c.add(at+".body", "a GET has no body: say method: POST, or drop it")
 	}
 	if call.PerMinute < 0 {
 		c.add(at+".per_minute", "a limit is not negative")
@@ -173,17 +253,13 @@ func (c *checker) tokenCall(at string, call *TokenCall) {
 	c.call(at, &call.Call)
 	c.answer(at+".answer", call.Answer)
 	c.ok(at+".ok", call.OK)
+	c.access(at+".lifetime", call.Lifetime)
 	for _, kind := range sortedKeys(call.ByKind) {
 		where, by := at+".by_kind."+string(kind), call.ByKind[kind]
 		if by.Endpoint != "" && c.d.Endpoints[by.Endpoint] == "" {
 			c.add(where+".endpoint", "endpoints.%s is missing", by.Endpoint)
 		}
-		for _, input := range sortedKeys(by.Needs) {
-			if c.names[input] != "an input" {
-				c.add(where+".needs."+input, "%q is no input", input)
-			}
-			c.pattern(where+".needs."+input, by.Needs[input])
-		}
+		c.access(where+".lifetime", by.Lifetime)
 	}
 }
 
@@ -221,26 +297,14 @@ func (c *checker) path(at, path string) {
 }
 
 func (c *checker) failures() {
-	classes := []string{
-		string(Transient), string(Unknown), string(RateLimited), string(Rejected), string(Misconfigured),
-		string(Expired), string(Forbidden), classFine,
-	}
-	steps := []string{"api", "key"}
-	for _, step := range knownSteps() {
-		steps = append(steps, string(step))
-	}
 	for i, rule := range c.d.Failures {
 		at := fmt.Sprintf("failures[%d]", i)
 		if len(rule.Step) == 0 {
 			c.add(at, "step is missing: which calls does the rule look at?")
 		}
-		for j, step := range rule.Step {
-			c.word(fmt.Sprintf("%s.step[%d]", at, j), step, steps...)
-		}
 		if rule.Class == "" {
 			c.add(at, "class is missing: what does the failure mean?")
 		}
-		c.word(at+".class", rule.Class, classes...)
 		c.path(at+".path", rule.Path)
 		looks := len(rule.Is) > 0 || len(rule.Not) > 0 || rule.Match != ""
 		switch {

@@ -36,7 +36,6 @@ func (c *checker) inputs() {
 		if in.SetBy == "" {
 			c.add(at, "input %q: set_by is missing, write provider, connection or either", in.Name)
 		}
-		c.word(at+".set_by", in.SetBy, SetByProvider, SetByConnection, SetByEither)
 		if in.Required && in.Default != "" {
 			c.add(at+".required", "input %q has a default and can never be missing, drop one of the two", in.Name)
 		}
@@ -65,13 +64,10 @@ func (c *checker) key() {
 	if len(key.Fields) == 0 {
 		c.add("key", "a key without fields holds nothing: name at least one")
 	}
-	c.word("key.signer", key.Signer, "aws_sigv4", "jwt_per_request")
-	c.word("key.login", key.Login, "smtp", "ftp", "sftp")
 	for i, f := range key.Fields {
 		at := fmt.Sprintf("key.fields[%d]", i)
 		c.keyName(at+".name", f.Name, "a key field")
-		c.word(at+".set_by", f.SetBy, SetByConnection, SetByProvider)
-		c.word(at+".shape", f.Shape, "sure", "likely")
+		c.leaves(at, f)
 		if f.Secret && f.Default != "" {
 			c.add(at+".default", "key field %q is secret, a secret has no default", f.Name)
 		}
@@ -98,6 +94,21 @@ func (c *checker) key() {
 	}
 }
 
+// leaves holds a key field against how it gets to the service: creds hands out what send names, and else only what the
+// definition says is handed out.
+func (c *checker) leaves(at string, f KeyField) {
+	byOperator := f.SetBy == SetByProvider
+	switch {
+	case f.HandedOut && !f.Secret:
+		c.add(at+".handed_out", "key field %q is not secret and is handed out anyway", f.Name)
+	case f.HandedOut && byOperator:
+		c.add(at+".handed_out", "key field %q is the operator's, which is not handed out", f.Name)
+	case f.Secret && !byOperator && !c.d.HandsOut(f.Name):
+		c.add(at, "key field %q is secret and no send names it: name it there, or say handed_out: true where the "+
+			"application itself signs or logs in with it", f.Name)
+	}
+}
+
 func (c *checker) keyName(at, name, what string) {
 	switch {
 	case slices.Contains(credentialNames(), name), strings.HasSuffix(name, "_raw"):
@@ -114,11 +125,8 @@ func (c *checker) captures() {
 		if capture.From == "" {
 			c.add(at, "entry %q: from is missing", capture.Name)
 		}
-		c.word(at+".from", capture.From, "input", "callback", "token", "id_token", "resources", "identity", "health",
-			"introspect", "key")
 		switch {
 		case capture.From == "input" && c.names[capture.Name] == "an input": // it shows the input under its own name
-		case capture.From == "key" && c.names[capture.Name] == "a key field":
 		default:
 			c.declare(at+".name", capture.Name, "a connection_config entry")
 		}
@@ -126,6 +134,15 @@ func (c *checker) captures() {
 			c.add(at, "entry %q: path is missing", capture.Name)
 		}
 		c.paths(at+".path", capture.Path)
+		if capture.From == "input" {
+			for j, name := range capture.Path {
+				c.used[name] = true
+				if c.names[name] != "an input" {
+					c.add(fmt.Sprintf("%s.path[%d]", at, j), "%q is no input", name)
+				}
+			}
+		}
+		c.answered(at+".from", capture.From)
 		if capture.Pattern != "" {
 			c.pattern(at+".pattern", capture.Pattern)
 		} else if capture.From == "callback" {

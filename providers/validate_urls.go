@@ -14,10 +14,14 @@ func (c *checker) urls() {
 	for _, by := range d.Token.ByKind {
 		extra = append(extra, by.Endpoint)
 	}
+	var steps []string
+	for _, step := range knownSteps() {
+		steps = append(steps, string(step))
+	}
 	for _, step := range sortedKeys(d.Endpoints) {
 		at := "endpoints." + string(step)
 		if !slices.Contains(knownSteps(), step) && !slices.Contains(extra, step) {
-			c.add(at, "step %q is not known, and no by_kind names it", step)
+			c.add(at, "step %q is not known, and no by_kind names it%s", step, suggest(string(step), steps))
 		}
 		c.url(at, d.Endpoints[step])
 	}
@@ -32,6 +36,26 @@ func (c *checker) urls() {
 func (c *checker) url(at string, t Template) {
 	if err := c.d.checkURL(t); err != nil {
 		c.add(at, "%v", err)
+		return
+	}
+	parts, _ := splitURL(t)
+	names := parts.host.Placeholders()
+	if parts.base != "" {
+		names = append(names, parts.base)
+	}
+	for i, in := range c.d.Inputs {
+		if !slices.Contains(names, in.Name) || c.hosts[in.Name] {
+			continue
+		}
+		c.hosts[in.Name] = true // once is enough
+		if !in.Required && in.Default == "" {
+			c.add(fmt.Sprintf("inputs[%d]", i), "input %q stands in the host of %s and may be missing: say "+
+				"required: true, or give a default", in.Name, at)
+		}
+		if matches(in.Pattern, "") == nil && in.Pattern != "" {
+			c.add(fmt.Sprintf("inputs[%d].pattern", i), "input %q stands in the host of %s, and its pattern takes an "+
+				"empty text: write + for *", in.Name, at)
+		}
 	}
 }
 

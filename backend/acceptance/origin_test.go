@@ -62,8 +62,8 @@ func TestChangedEndpointsReceiveNothing(t *testing.T) {
 
 	changes := []map[string]any{
 		{"endpoints": map[string]string{
-			"token": th.url, "refresh": th.url, "revoke": th.url, "identity": th.url, "introspect": th.url,
-			"authorize": th.url, "device": th.url, "health": th.url,
+			"token": th.url, "refresh": th.url, "revoke": th.url, "identity": th.url,
+			"authorize": th.url, "health": th.url,
 		}},
 		{"client_secret": "the thief's own"}, // with it the provider would work again, for new grants
 	}

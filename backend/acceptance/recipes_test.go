@@ -220,6 +220,7 @@ func TestPolicyRecipes(t *testing.T) {
 			for _, path := range []string{path, "providers/openai-app", "providers/openai-new"} {
 				settings.refusesWrite(t, http.StatusForbidden, denied, path, map[string]any{"client_secret": "x"})
 			}
+			root.remove(t, "providers/openai-app")
 		},
 		"on-call": func(t *testing.T, policy string) {
 			u := root.logIn(t, "on-call", policy)

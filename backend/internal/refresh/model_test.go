@@ -289,18 +289,21 @@ func (w *world) end() {
 	w.healed = time.Now()
 	early := w.chance(0.5)
 	w.faults, w.skew, w.paused, p.standby = faults{}, 0, false, false
-	for _, s := range w.services {
-		s.down, s.limited, s.refused, s.elsewhere = time.Time{}, time.Time{}, false, false
+	var wrong []*service
+	for _, name := range []string{"acme", "globex"} {
+		s := w.services[name]
+		if s.refused || s.elsewhere {
+			wrong = append(wrong, s)
+		}
+		s.down, s.limited = time.Time{}, time.Time{}
 		s.refusing, s.slanders = time.Time{}, time.Time{}
-		w.lifted(p, s)
 	}
 	w.mu.Unlock()
 	w.callers.Wait()
 	w.late.Wait()
-	for name := range w.services {
-		p.Forget(name)
+	for _, s := range wrong { // all else ends without a person
+		w.change(p, s, func() { s.refused, s.elsewhere = false, false })
 	}
-	p.Reconsider(w.keys)
 	p.Nudge()
 	time.Sleep(time.Minute)
 	for _, k := range w.keys {

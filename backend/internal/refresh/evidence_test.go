@@ -225,6 +225,28 @@ func TestCrashWhileARefusedGrantIsTried(t *testing.T) {
 		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
 		require.Nil(t, b.intent(t))
 	})
+	bubble(t, "when it is enabled, if it was disabled meanwhile", func(t *testing.T) {
+		b := cut(t)
+		b.edit(t, func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) })
+		require.NoError(t, b.Recover(context.Background()))
+		work(t, b)
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 1, b.source.calls.Load())
+		require.NotNil(t, b.intent(t))
+		b.edit(t, func(c *store.Connection) { c.Enable(store.Actor{Time: time.Now()}) })
+		time.Sleep(time.Minute)
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "but not where its refresh token was erased", func(t *testing.T) {
+		b := cut(t)
+		b.edit(t, func(c *store.Connection) { c.EraseRefused() })
+		b.source.terms = func(_ *store.Connection, terms *refresh.Terms) { terms.CanRefresh = false }
+		require.NoError(t, b.Recover(context.Background()))
+		synctest.Wait()
+		require.EqualValues(t, 1, b.source.calls.Load())
+		require.Nil(t, b.intent(t))
+	})
 	bubble(t, "but an intent of before the refusal is of no use", func(t *testing.T) {
 		b := given(t, -time.Second)
 		require.NoError(t, b.store.PutIntent(t.Context(), key, &store.Intent{

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"time"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -97,7 +98,7 @@ func (l line) leaves(s *service, c *store.Connection, tok *token) {
 	}
 	delete(l.cut, k)
 	was, ok := l.p.resting[k]
-	if !ok || l.steps || was.generation != c.Generation || was.demands != l.demands[k] ||
+	if !ok || l.steps || l.p.deposed || was.generation != c.Generation || was.demands != l.demands[k] ||
 		was.answers != l.p.answers[s.name] || l.onDisk[k].denied {
 		return
 	}
@@ -279,6 +280,10 @@ func (w *world) tryRefused(p *process, k store.Key) {
 	defer w.mu.Unlock()
 	tok := w.tokens[c.Grant.RefreshToken.Reveal()]
 	w.note("%s: a person has %s tried: %v", k.Name, tok.value, err)
+	var limited *refresh.Error
+	if errors.As(err, &limited) && limited.Class == providers.RateLimited && limited.Next.After(time.Now()) {
+		return // that stands to the second, whoever asks
+	}
 	if good := !tok.refuses(); good && (err != nil || statusOf(a.Connection) != store.StatusActive) {
 		w.complain("%s: its grant is good, and a person does not get it back: %v", k.Name, err)
 	}

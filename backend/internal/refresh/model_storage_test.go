@@ -12,6 +12,7 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // view is storage as one process sees it. It implements [logical.Storage].
@@ -260,7 +261,7 @@ func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 	case !ok:
 		w.complain("%s: %s: %s, and nothing that was heard of %s tells that", p, k.Name, reasonOf(c), tok.value)
 	case reasonOf(c) == store.ReasonGrantRefused && refused.lost && !tok.blurred &&
-		!c.Attempt.Last.Before(refused.at):
+		c.Attempt.Class == providers.Rejected && !c.Attempt.Last.Before(refused.at):
 		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
 	case reasonOf(c) == store.ReasonOutcomeUnknown && !tok.doubt:
 		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)

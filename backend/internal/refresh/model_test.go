@@ -12,6 +12,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -21,9 +22,11 @@ var (
 	seed  = flag.Uint64("seed", 1, "the first of them")
 )
 
-// foundBugs are seeds that once broke a promise.
+// foundBugs are seeds that once broke a promise. The world has grown since, so the elder ones may play otherwise; what
+// they found is staged beside.
 var foundBugs = []uint64{
 	400, 1002, 1025, 1030, 1039, 1044, 1059, 1593, 500802, 501235, 700093, 701912, 702760, 802798, 801898,
+	7001998,
 }
 
 // TestModel lets coordinators, services, storage and people do what comes to their minds, and checks what must hold
@@ -331,12 +334,16 @@ func (w *world) end() {
 	time.Sleep(100 * time.Millisecond)
 	w.kill(p)
 	w.callers.Wait()
-	time.Sleep(time.Minute)
+	time.Sleep(15 * time.Minute)
+	unwell := w.active.Health().Circuits
 	w.active.quit(10 * time.Second)
 	intents, err := intentsOf(ctx, store.New(&w.disk))
 	w.expect(err == nil, "intents: %v", err)
 	for _, i := range intents {
-		w.expect(false, "an intent is left for %s, generation %d", i.Key, i.Generation)
+		k, err := store.ParseKey(i.Key)
+		w.expect(err == nil, "intents: %v", err)
+		// where all that are left seem to have the wrong app, one at a time is tried
+		w.expect(unwell[k.Owner.ID].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key, i.Generation)
 	}
 	w.leaving.Wait()
 }

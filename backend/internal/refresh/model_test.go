@@ -343,7 +343,8 @@ func (w *world) end() {
 		k, err := store.ParseKey(i.Key)
 		w.expect(err == nil, "intents: %v", err)
 		// where all that are left seem to have the wrong app, one at a time is tried
-		w.expect(unwell[k.Owner.ID].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key, i.Generation)
+		w.expect(unwell[k.Owner.ID].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key,
+			i.Generation)
 	}
 	w.leaving.Wait()
 }

@@ -24,6 +24,12 @@ func (r *Refresher) weigh(k store.Key, c *store.Connection, failure *providers.E
 	return &proven
 }
 
+// doubtful reports whether another account was renewed since the service first refused c in such words.
+func (r *Refresher) doubtful(k store.Key, c *store.Connection) bool {
+	since := c.Attempt.Denied
+	return !since.IsZero() && r.witnesses.last(c.Provider, c.Pinned, AccountOf(k, c)).After(since)
+}
+
 // witnesses remembers for each provider the two accounts whose grants were renewed last. What a process forgets comes
 // again with the next renewals.
 type witnesses struct {

@@ -2,6 +2,8 @@ package refresh_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -82,6 +84,44 @@ func TestDeadGrantInTheWordsForABadApp(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, store.ReasonGrantRefused, reasonOf(b.stored(t)))
 		require.Less(t, b.source.calls.Load(), int32(40), "and nobody was hammered")
+	})
+}
+
+// While nobody can tell yet, dead grants that sound like a wrong app do not keep the living from being renewed.
+func TestDeadGrantsLeaveTheLivingAlone(t *testing.T) {
+	const dead, good = 3, 20
+	bubble(t, "", func(t *testing.T) {
+		b := given(t, -time.Second)
+		all := b.others(t, dead+good)
+		for i, k := range all {
+			_, err := b.Update(t.Context(), k, func(c *store.Connection) (*store.Connection, error) {
+				c.Account.ID = fmt.Sprint("good ", i)
+				if c.Grant.Expires = time.Now().Add(time.Hour / time.Duration(i+1)); i < dead {
+					c.Account.ID = fmt.Sprint("dead ", i)
+				}
+				return c, nil
+			})
+			require.NoError(t, err)
+		}
+		var ofTheDead atomic.Int32
+		b.source.answers = func(c *store.Connection) (*providers.Grant, error) {
+			time.Sleep(200 * time.Millisecond)
+			if strings.HasPrefix(c.Account.ID, "dead") {
+				ofTheDead.Add(1)
+				return nil, denied(providers.Misconfigured, "invalid_request")
+			}
+			g := *c.Grant
+			g.Issued, g.Expires = time.Now(), time.Now().Add(time.Hour)
+			return &g, nil
+		}
+		work(t, b)
+		for range 3 * 360 {
+			time.Sleep(10 * time.Second)
+			for _, k := range all[dead:] {
+				require.NoError(t, b.read(k))
+			}
+		}
+		require.Less(t, ofTheDead.Load(), int32(dead*12), "and they rest by themselves")
 	})
 }
 

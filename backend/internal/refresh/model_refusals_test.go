@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
@@ -48,13 +49,13 @@ type verdict struct {
 	lost bool      // an answer had been lost before
 }
 
-// renewed is one success that a process heard of.
+// success is one renewal that a process heard of.
 type success struct {
 	account  string
 	at, real time.Time // by the clock of the process, and without its faults
 }
 
-// rest is how long a connection is left alone after its app was refused.
+// resting is how long a connection is left alone after its app was refused.
 type resting struct {
 	at         time.Time
 	generation uint64
@@ -122,7 +123,7 @@ func (l line) heard(s *service, c *store.Connection, tok *token, sent time.Time,
 	case failure.Class == providers.Rejected, failure.SaysNo && l.evidence(s, k, tok, c.Generation, now):
 		tok.verdicts[c.Generation] = verdict{now, tok.lost && !tok.blurred}
 	case failure.Class == providers.Misconfigured:
-		l.appRefused(s, c, k, sent)
+		l.appRefused(s, c, tok, sent)
 		return
 	case failure.Class == providers.Transient && failure.Status == http.StatusBadRequest:
 	default:
@@ -146,18 +147,24 @@ func (l line) evidence(s *service, k store.Key, tok *token, generation uint64, n
 		if !l.steps && now.Sub(first) < time.Hour {
 			break
 		}
-		for _, r := range l.p.renewals[s.name] {
-			if r.account != l.accountOf(k) && (l.steps || r.at.After(first)) {
-				return true
-			}
+		if l.othersRenewed(s, k, first) {
+			return true
 		}
 	}
 	return false
 }
 
+// othersRenewed reports whether a process saw another account's grant renewed after that. w.mu is held.
+func (l line) othersRenewed(s *service, k store.Key, after time.Time) bool {
+	return slices.ContainsFunc(l.p.renewals[s.name], func(r success) bool {
+		return r.account != l.accountOf(k) && (l.steps || r.at.After(after))
+	})
+}
+
 // appRefused checks that an app which is refused is tried by one at a time once two accounts have heard it, after a
 // minute first, and each ten in the end. w.mu is held.
-func (l line) appRefused(s *service, c *store.Connection, k store.Key, sent time.Time) {
+func (l line) appRefused(s *service, c *store.Connection, tok *token, sent time.Time) {
+	k := tok.consent.key
 	was := l.p.resting[k]
 	if was.generation != c.Generation {
 		was = resting{}
@@ -165,6 +172,9 @@ func (l line) appRefused(s *service, c *store.Connection, k store.Key, sent time
 	l.p.resting[k] = resting{time.Now(), c.Generation, was.refusals + 1, l.demands[k], l.p.answers[s.name]}
 	if sent.Before(s.written.Add(l.slack())) { // it may be from before
 		delete(l.p.resting, k)
+	}
+	if first := tok.denials[c.Generation][0]; l.othersRenewed(s, k, first) {
+		return // it says nothing of others
 	}
 
 	o := l.p.outages[s.name]

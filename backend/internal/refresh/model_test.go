@@ -336,6 +336,11 @@ func (w *world) end() {
 	w.callers.Wait()
 	time.Sleep(15 * time.Minute)
 	unwell := w.active.Health().Circuits
+	for _, k := range w.keys {
+		if unwell[k.Owner.ID].State == "" {
+			w.takenUp(w.active, k)
+		}
+	}
 	w.active.quit(10 * time.Second)
 	intents, err := intentsOf(ctx, store.New(&w.disk))
 	w.expect(err == nil, "intents: %v", err)

@@ -221,7 +221,8 @@ func (w *world) issue(c *consent, used *token) *providers.Grant {
 	}
 	w.access[g.AccessToken.Reveal()] = &access{mark: m, until: time.Now().Add(c.service.life), of: c}
 	if used == nil || c.service.rotates {
-		used = &token{value: fmt.Sprintf("refresh-%d-%d", m.consent, m.token), mark: m, consent: c, denials: map[uint64][]time.Time{}, verdicts: map[uint64]verdict{}}
+		used = &token{value: fmt.Sprintf("refresh-%d-%d", m.consent, m.token), mark: m, consent: c}
+		used.denials, used.verdicts = map[uint64][]time.Time{}, map[uint64]verdict{}
 		w.tokens[used.value] = used
 	}
 	g.RefreshToken = providers.NewSecret(used.value)

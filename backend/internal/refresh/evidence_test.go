@@ -125,6 +125,35 @@ func TestDeadGrantsLeaveTheLivingAlone(t *testing.T) {
 	})
 }
 
+// When the app is taken again, those that heard otherwise do not wait for their own backoff.
+func TestAppIsTakenAgain(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		b := given(t, -time.Second)
+		all := append(b.others(t, 2), key)
+		var wrong atomic.Bool
+		wrong.Store(true)
+		b.source.answers = func(c *store.Connection) (*providers.Grant, error) {
+			if wrong.Load() {
+				return nil, denied(providers.Misconfigured, "invalid_client")
+			}
+			g := *c.Grant
+			g.Issued, g.Expires = time.Now(), time.Now().Add(time.Hour)
+			return &g, nil
+		}
+		for range 4 {
+			for _, k := range all {
+				require.Equal(t, refresh.AppRefused, problem(t, demand(b, k)))
+			}
+			time.Sleep(time.Minute)
+		}
+		wrong.Store(false)
+		require.NoError(t, demand(b, key))
+		for _, k := range all {
+			require.NoError(t, b.read(k))
+		}
+	})
+}
+
 // What does not tell leaves the connection as it is.
 func TestDeadGrantIsNotTold(t *testing.T) {
 	for name, between := range map[string]func(*testing.T, *bench, store.Key){

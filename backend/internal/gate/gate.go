@@ -56,6 +56,7 @@ const (
 	Failed                    // it is down, or its answer did not arrive
 	Limited                   // it asked to be left alone
 	AppRefused                // it is well, and refuses the app: another account would hear the same
+	Doubtful                  // it is well, and says the same though another account heard otherwise meanwhile
 )
 
 // ErrClosed is what visitors get once the gate is closed.

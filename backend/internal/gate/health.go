@@ -78,7 +78,7 @@ func (h *health) refuses(v Visit, now time.Time) *Refused {
 	if next := h.next(h.down.turnOf(v), firstProbe, now); !next.IsZero() {
 		return &Refused{Key: v.Key, State: Down, Until: next}
 	}
-	if next := h.next(h.refused.turnOf(v), firstAppProbe, now); !next.IsZero() {
+	if next := h.next(h.refused.othersFirst(v), firstAppProbe, now); !next.IsZero() {
 		return &Refused{Key: v.Key, State: Refusing, Until: next}
 	}
 	return nil
@@ -90,6 +90,15 @@ func (o *outage) turnOf(v Visit) time.Time {
 		return o.until.Add(othersFirst)
 	}
 	return o.until
+}
+
+// othersFirst is turnOf where one that failed may be the only one at fault: those that did not go first.
+func (o *outage) othersFirst(v Visit) time.Time {
+	turn := o.turnOf(v)
+	if _, failed := o.failing[v.Connection]; failed && !turn.IsZero() {
+		return turn.Add(othersFirst)
+	}
+	return turn
 }
 
 // next is when to come again, if not now: before until, or while another probes. Zero: now.
@@ -124,9 +133,12 @@ func (h *health) learn(v Visit, entered time.Time, o Outcome, retryAfter time.Du
 			h.restUntil = now.Add(firstProbe)
 		}
 		h.fail(&h.down, v, entered, now, accountsDown, firstProbe, maxProbe)
-	case AppRefused: // it answers, so it is neither down nor at rest
+	case AppRefused, Doubtful: // it answers, so it is neither down nor at rest
 		h.endRest(entered, now)
 		recovered = h.end(now, v, &h.down)
+		if o == Doubtful {
+			break
+		}
 		h.fail(&h.refused, v, entered, now, accountsRefused, firstAppProbe, maxAppProbe)
 	case Succeeded, Answered:
 		h.endRest(entered, now)

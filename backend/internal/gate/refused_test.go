@@ -73,14 +73,39 @@ func TestRefusedApp(t *testing.T) {
 	bubble(t, "the accounts take turns with the probes", func(t *testing.T) {
 		g := open()
 		first, second := appRefused(t, g)
-		time.Sleep(time.Minute)
+		time.Sleep(time.Minute + 10*time.Second)
 		call(t, g, first, gate.AppRefused, 0)
 		due := time.Now().Add(2 * time.Minute)
-		time.Sleep(2 * time.Minute)
-		refused(t, g, first, gate.Refusing, due.Add(10*time.Second))
+		time.Sleep(2*time.Minute + 10*time.Second)
+		refused(t, g, first, gate.Refusing, due.Add(20*time.Second))
 		call(t, g, second, gate.AppRefused, 0)
-		time.Sleep(4*time.Minute + 10*time.Second)
+		time.Sleep(4*time.Minute + 20*time.Second)
 		call(t, g, second, gate.AppRefused, 0) // there may be no other
+	})
+	bubble(t, "those that have not heard it probe first: it may be the others' fault", func(t *testing.T) {
+		g := open()
+		first, second := appRefused(t, g)
+		due := time.Now().Add(time.Minute)
+		time.Sleep(time.Minute)
+		for _, v := range []gate.Visit{first, second} {
+			refused(t, g, v, gate.Refusing, due.Add(10*time.Second))
+		}
+		call(t, g, of("acme", gate.Background), gate.Succeeded, 0)
+		requireStands(t, g, gate.Well, 0)
+	})
+	bubble(t, "who hears it while others do not says nothing of them", func(t *testing.T) {
+		g := open()
+		for range 5 {
+			call(t, g, of("acme", gate.Reader), gate.Doubtful, 0)
+		}
+		requireStands(t, g, gate.Well, 0)
+		first, _ := appRefused(t, g)
+		time.Sleep(time.Minute)
+		call(t, g, of("acme", gate.Reader), gate.Doubtful, 0)
+		call(t, g, of("acme", gate.Reader), gate.Succeeded, 0) // at once, and not after the next two minutes
+		require.True(t, g.Excuses("acme", first.Connection))
+		call(t, g, first, gate.Doubtful, 0)
+		require.False(t, g.Excuses("acme", first.Connection), "once")
 	})
 	bubble(t, "a person may be the probe, and a success lifts it for all", func(t *testing.T) {
 		var recovered []string

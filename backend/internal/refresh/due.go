@@ -96,7 +96,7 @@ func (r *Refresher) ended(ctx context.Context, k store.Key, a Answer) bool {
 	}
 	conn := a.Connection
 	if conn.Generation <= intent.Generation && conn.Grant != nil && !limitPassed(conn, r.Now()) &&
-		(conn.Refused.Reason == "" || intent.Time.After(conn.Attempt.Last) && a.mayTryRefused(r.Now())) {
+		(conn.Refused.Reason == "" || intent.Time.After(conn.Attempt.Last) && a.Terms.CanRefresh) {
 		return false
 	}
 	if err := r.Connections.Settle(ctx, k, intent.Generation); err != nil {

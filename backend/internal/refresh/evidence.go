@@ -14,14 +14,19 @@ const denialsApart = time.Hour
 // weigh says what a failure means. Some services refuse a dead grant in the words for a wrong app, or in words of their
 // own. What tells is that the grant was refused so twice, an hour apart, while another account's was renewed between.
 func (r *Refresher) weigh(k store.Key, c *store.Connection, failure *providers.Error) *providers.Error {
-	since := c.Attempt.Denied
-	if !failure.SaysNo || since.IsZero() || r.Now().Before(since.Add(denialsApart)) ||
-		!r.witnesses.last(c.Provider, c.Pinned, AccountOf(k, c)).After(since) {
+	if !failure.SaysNo || !r.doubtful(k, c) || r.Now().Before(c.Attempt.Denied.Add(denialsApart)) {
 		return failure
 	}
 	proven := *failure
 	proven.Class = providers.Rejected
 	return &proven
+}
+
+// doubtful reports whether another account was renewed since the service first refused c in such words. It may be the
+// grant's own fault then, and says nothing of the app.
+func (r *Refresher) doubtful(k store.Key, c *store.Connection) bool {
+	since := c.Attempt.Denied
+	return !since.IsZero() && r.witnesses.last(c.Provider, c.Pinned, AccountOf(k, c)).After(since)
 }
 
 // witnesses remembers for each provider the two accounts whose grants were renewed last. What a process forgets comes

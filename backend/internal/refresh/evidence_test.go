@@ -2,6 +2,8 @@ package refresh_test
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -82,6 +84,73 @@ func TestDeadGrantInTheWordsForABadApp(t *testing.T) {
 		synctest.Wait()
 		require.Equal(t, store.ReasonGrantRefused, reasonOf(b.stored(t)))
 		require.Less(t, b.source.calls.Load(), int32(40), "and nobody was hammered")
+	})
+}
+
+// While nobody can tell yet, dead grants that sound like a wrong app do not keep the living from being renewed.
+func TestDeadGrantsLeaveTheLivingAlone(t *testing.T) {
+	const dead, good = 3, 20
+	bubble(t, "", func(t *testing.T) {
+		b := given(t, -time.Second)
+		all := b.others(t, dead+good)
+		for i, k := range all {
+			_, err := b.Update(t.Context(), k, func(c *store.Connection) (*store.Connection, error) {
+				c.Account.ID = fmt.Sprint("good ", i)
+				if c.Grant.Expires = time.Now().Add(time.Hour / time.Duration(i+1)); i < dead {
+					c.Account.ID = fmt.Sprint("dead ", i)
+				}
+				return c, nil
+			})
+			require.NoError(t, err)
+		}
+		var ofTheDead atomic.Int32
+		b.source.answers = func(c *store.Connection) (*providers.Grant, error) {
+			time.Sleep(200 * time.Millisecond)
+			if strings.HasPrefix(c.Account.ID, "dead") {
+				ofTheDead.Add(1)
+				return nil, denied(providers.Misconfigured, "invalid_request")
+			}
+			g := *c.Grant
+			g.Issued, g.Expires = time.Now(), time.Now().Add(time.Hour)
+			return &g, nil
+		}
+		work(t, b)
+		for range 3 * 360 {
+			time.Sleep(10 * time.Second)
+			for _, k := range all[dead:] {
+				require.NoError(t, b.read(k))
+			}
+		}
+		require.Less(t, ofTheDead.Load(), int32(dead*12), "and they rest by themselves")
+	})
+}
+
+// When the app is taken again, those that heard otherwise do not wait for their own backoff.
+func TestAppIsTakenAgain(t *testing.T) {
+	bubble(t, "", func(t *testing.T) {
+		b := given(t, -time.Second)
+		all := append(b.others(t, 2), key)
+		var wrong atomic.Bool
+		wrong.Store(true)
+		b.source.answers = func(c *store.Connection) (*providers.Grant, error) {
+			if wrong.Load() {
+				return nil, denied(providers.Misconfigured, "invalid_client")
+			}
+			g := *c.Grant
+			g.Issued, g.Expires = time.Now(), time.Now().Add(time.Hour)
+			return &g, nil
+		}
+		for range 4 {
+			for _, k := range all {
+				require.Equal(t, refresh.AppRefused, problem(t, demand(b, k)))
+			}
+			time.Sleep(time.Minute)
+		}
+		wrong.Store(false)
+		require.NoError(t, demand(b, key))
+		for _, k := range all {
+			require.NoError(t, b.read(k))
+		}
 	})
 }
 
@@ -223,6 +292,28 @@ func TestCrashWhileARefusedGrantIsTried(t *testing.T) {
 		paused.Store(false)
 		time.Sleep(time.Hour)
 		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "when it is enabled, if it was disabled meanwhile", func(t *testing.T) {
+		b := cut(t)
+		b.edit(t, func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) })
+		require.NoError(t, b.Recover(context.Background()))
+		work(t, b)
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 1, b.source.calls.Load())
+		require.NotNil(t, b.intent(t))
+		b.edit(t, func(c *store.Connection) { c.Enable(store.Actor{Time: time.Now()}) })
+		time.Sleep(time.Minute)
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "but not where its refresh token was erased", func(t *testing.T) {
+		b := cut(t)
+		b.edit(t, func(c *store.Connection) { c.EraseRefused() })
+		b.source.terms = func(_ *store.Connection, terms *refresh.Terms) { terms.CanRefresh = false }
+		require.NoError(t, b.Recover(context.Background()))
+		synctest.Wait()
+		require.EqualValues(t, 1, b.source.calls.Load())
 		require.Nil(t, b.intent(t))
 	})
 	bubble(t, "but an intent of before the refusal is of no use", func(t *testing.T) {

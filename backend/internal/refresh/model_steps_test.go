@@ -20,7 +20,7 @@ func (w *world) step() {
 	if reader.gone {
 		reader = p
 	}
-	what, times, yes := w.rng.IntN(100), 1+w.rng.IntN(4), w.chance(0.5)
+	what, times, yes := w.rng.IntN(112), 1+w.rng.IntN(4), w.chance(0.5)
 	for c := range w.calls {
 		if w.chance(0.3) { // while a call is out, changing what it is made for matters most
 			k, s, what = c.token.consent.key, c.token.consent.service, 43+w.rng.IntN(17)
@@ -81,8 +81,22 @@ func (w *world) step() {
 	case what < 97:
 		w.set("storage refuses everything",
 			func() { w.faults.nothing = time.Now().Add(w.upTo(10 * time.Minute)); w.troubled = true })
-	default:
+	case what < 100:
 		w.set("the trouble changes", func() { w.faults = faults{trouble: w.rng.Float64() / 2}; w.troubled = true })
+	case what < 103:
+		w.set(s.name+" refuses the app", func() {
+			s.refusing, s.share, w.troubled = time.Now().Add(w.upTo(time.Hour)), 1, true
+		})
+	case what < 104:
+		w.set(s.name+" mostly refuses the app", func() {
+			s.refusing, s.share, w.troubled = time.Now().Add(w.upTo(4*time.Hour)), 0.9, true
+		})
+	case what < 107:
+		w.set(s.name+" refuses good grants", func() {
+			s.slanders, w.troubled = time.Now().Add(w.upTo(time.Hour)), true
+		})
+	default:
+		w.retry(p)
 	}
 }
 
@@ -138,8 +152,8 @@ func (w *world) read(p *process, k store.Key, least time.Duration) {
 func (w *world) refresh(p *process, k store.Key) {
 	ctx, cancel := w.caller()
 	defer cancel()
+	w.byHand(k)
 	w.mu.Lock()
-	w.demands[k]++
 	former := p.served[k]
 	w.mu.Unlock()
 	a, err := p.Refresh(ctx, k, anybody)
@@ -313,7 +327,7 @@ func (w *world) change(p *process, s *service, change func()) {
 	w.mu.Lock()
 	change()
 	w.troubled = true
-	s.serial++
+	w.lifted(p, s)
 	w.note("%s is changed: elsewhere %v, refuses the app %v", s.name, s.elsewhere, s.refused)
 	var keys []store.Key
 	for _, k := range w.keys {
@@ -323,6 +337,7 @@ func (w *world) change(p *process, s *service, change func()) {
 		}
 	}
 	w.mu.Unlock()
+	p.Forget(s.name)
 	p.Reconsider(keys)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // view is storage as one process sees it. It implements [logical.Storage].
@@ -180,6 +181,7 @@ func (w *world) stuckIntent(key string) {
 // ends before it settles that, nobody can tell what is in doubt. w.mu is held.
 func (w *world) lateIntent(key string) {
 	w.stuckIntent(key)
+	w.allowRetries()
 	for k, held := range w.onDisk {
 		if held.token != nil && strings.TrimPrefix(key, "wal/") == intentName(k) {
 			held.token.doubt, held.token.blurred = true, true
@@ -250,14 +252,16 @@ func (w *world) changed(p *process, k store.Key, c *store.Connection) {
 	}
 	tok := w.tokens[c.Grant.RefreshToken.Reveal()]
 	now := time.Now().Add(w.skew)
+	refused, ok := tok.verdicts[c.Generation]
 	switch {
 	case reasonOf(c) == store.ReasonHardLimit:
 		if limit := c.Grant.HardLimit; !w.steps && (limit.IsZero() || now.Before(limit)) {
 			w.complain("%s: %s: its consent lasts until %s, and is said to be over", p, k.Name, limit)
 		}
-	case !tok.refuses():
-		w.complain("%s: %s: %s, and its service takes %s", p, k.Name, reasonOf(c), tok.value)
-	case reasonOf(c) == store.ReasonGrantRefused && tok.lost && !tok.blurred:
+	case !ok:
+		w.complain("%s: %s: %s, and nothing that was heard of %s tells that", p, k.Name, reasonOf(c), tok.value)
+	case reasonOf(c) == store.ReasonGrantRefused && refused.lost && !tok.blurred &&
+		c.Attempt.Class == providers.Rejected && !c.Attempt.Last.Before(refused.at):
 		w.complain("%s: %s: the person is blamed for an answer that was lost for %s", p, k.Name, tok.value)
 	case reasonOf(c) == store.ReasonOutcomeUnknown && !tok.doubt:
 		w.complain("%s: %s: no answer was lost for %s, and it says so", p, k.Name, tok.value)

@@ -12,7 +12,9 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 var (
@@ -20,9 +22,11 @@ var (
 	seed  = flag.Uint64("seed", 1, "the first of them")
 )
 
-// foundBugs are seeds that once broke a promise.
+// foundBugs are seeds that once broke a promise. The world has grown since, so the elder ones may play otherwise; what
+// they found is staged beside.
 var foundBugs = []uint64{
 	400, 1002, 1025, 1030, 1039, 1044, 1059, 1593, 500802, 501235, 700093, 701912, 702760, 802798, 801898,
+	7001998,
 }
 
 // TestModel lets coordinators, services, storage and people do what comes to their minds, and checks what must hold
@@ -55,7 +59,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, seed: seed, start: time.Now(), rng: rand.New(rand.NewPCG(seed, 0)),
 		services: map[string]*service{}, tokens: map[string]*token{}, access: map[string]*access{}, calls: map[*call]bool{},
 		onDisk: map[store.Key]state{}, asked: map[store.Key]int{}, demands: map[store.Key]int{}, hasty: map[store.Key]int{},
-		wants: map[store.Key]*want{},
+		wants: map[store.Key]*want{}, accounts: map[store.Key]string{}, hands: map[store.Key]int{},
+		tried: map[store.Key]int{}, cut: map[store.Key]*call{},
 	}
 	w.steps = w.chance(0.3)
 	w.faults.trouble = []float64{0, 0.05, 0.3}[w.rng.IntN(3)]
@@ -74,6 +79,12 @@ func newWorld(t *testing.T, seed uint64) *world {
 		if w.chance(0.2) {
 			w.services[name].hard = []time.Duration{30 * time.Minute, 6 * time.Hour}[w.rng.IntN(2)]
 		}
+		switch w.rng.IntN(6) {
+		case 0:
+			w.services[name].vague = denied(providers.Misconfigured, "invalid_request")
+		case 1:
+			w.services[name].vague = denied(providers.Transient, "")
+		}
 		w.services[name].omits = w.services[name].omits && !w.services[name].rotates
 	}
 	crowd := 5
@@ -84,6 +95,9 @@ func newWorld(t *testing.T, seed uint64) *world {
 		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: names[i%2]}, Name: fmt.Sprintf("c%d", i)}
 		w.keys, w.wants[k] = append(w.keys, k), &want{
 			labels: map[string]bool{"": true}, disabled: map[bool]bool{false: true},
+		}
+		if w.chance(0.3) {
+			w.accounts[k] = k.Owner.ID + " of many"
 		}
 	}
 	return w
@@ -113,6 +127,10 @@ type process struct {
 	received map[store.Key]receipt // the newest that it was given
 	served   map[store.Key]mark    // the newest that it handed out
 	failed   map[store.Key]time.Time
+	resting  map[store.Key]resting
+	renewals map[string][]success // by service
+	answers  map[string]int       // of each service that show the app to be taken
+	outages  map[string]*outage
 }
 
 type receipt struct {
@@ -134,10 +152,12 @@ func (w *world) launch() {
 	w.starts++
 	p := &process{
 		name: fmt.Sprintf("P%d", w.starts), w: w, received: map[store.Key]receipt{}, served: map[store.Key]mark{},
-		failed: map[store.Key]time.Time{},
+		failed: map[store.Key]time.Time{}, resting: map[store.Key]resting{}, renewals: map[string][]success{},
+		answers: map[string]int{}, outages: map[string]*outage{},
 	}
 	w.processes = append(w.processes, p)
 	w.note("%s starts", p)
+	w.allowRetries()
 	w.mu.Unlock()
 	p.engine = newEngine(options{
 		Store: store.New(view{w, p}), Source: line{w, p},
@@ -193,6 +213,7 @@ func (w *world) cutOff(p *process) {
 		}
 	}
 	clear(p.received)
+	w.cutRetries(p)
 	for k, held := range w.onDisk {
 		if held.lateBy == p && time.Since(held.late) < 2*time.Minute {
 			w.wants[k].labels[held.label], w.wants[k].disabled[held.disabled] = true, true
@@ -268,20 +289,32 @@ func (w *world) end() {
 	p, ctx := w.active, context.Background()
 	w.mu.Lock()
 	w.note("the trouble is over")
+	w.healed = time.Now()
+	early := w.chance(0.5)
 	w.faults, w.skew, w.paused, p.standby = faults{}, 0, false, false
-	for _, s := range w.services {
-		s.down, s.limited, s.refused, s.elsewhere = time.Time{}, time.Time{}, false, false
-		s.serial++
+	var wrong []*service
+	for _, name := range []string{"acme", "globex"} {
+		s := w.services[name]
+		if s.refused || s.elsewhere {
+			wrong = append(wrong, s)
+		}
+		s.down, s.limited = time.Time{}, time.Time{}
+		s.refusing, s.slanders = time.Time{}, time.Time{}
 	}
 	w.mu.Unlock()
 	w.callers.Wait()
 	w.late.Wait()
-	p.Reconsider(w.keys)
+	for _, s := range wrong { // all else ends without a person
+		w.change(p, s, func() { s.refused, s.elsewhere = false, false })
+	}
 	p.Nudge()
 	time.Sleep(time.Minute)
 	for _, k := range w.keys {
 		w.asWanted(k)
 		w.able(p, k, false)
+		if early {
+			w.tryRefused(p, k)
+		}
 	}
 	for range 4 * 60 {
 		time.Sleep(time.Minute)
@@ -301,12 +334,22 @@ func (w *world) end() {
 	time.Sleep(100 * time.Millisecond)
 	w.kill(p)
 	w.callers.Wait()
-	time.Sleep(time.Minute)
+	time.Sleep(15 * time.Minute)
+	unwell := w.active.Health().Circuits
+	for _, k := range w.keys {
+		if unwell[k.Owner.ID].State == "" {
+			w.takenUp(w.active, k)
+		}
+	}
 	w.active.quit(10 * time.Second)
 	intents, err := intentsOf(ctx, store.New(&w.disk))
 	w.expect(err == nil, "intents: %v", err)
 	for _, i := range intents {
-		w.expect(false, "an intent is left for %s, generation %d", i.Key, i.Generation)
+		k, err := store.ParseKey(i.Key)
+		w.expect(err == nil, "intents: %v", err)
+		// where all that are left seem to have the wrong app, one at a time is tried
+		w.expect(unwell[k.Owner.ID].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key,
+			i.Generation)
 	}
 	w.leaving.Wait()
 }
@@ -342,6 +385,8 @@ func (w *world) landed() {
 // works checks that a connection whose grant is good gives a token that is, and that another says why not.
 func (w *world) works(p *process, k store.Key) {
 	w.landed()
+	w.takenUp(p, k)
+	w.tryRefused(p, k)
 	a, err := p.Get(context.Background(), k, anybody, 0)
 	w.landed()
 	c, lerr := p.Load(context.Background(), k)
@@ -361,6 +406,7 @@ func (w *world) works(p *process, k store.Key) {
 	good := !tok.refuses()
 	switch {
 	case w.steps && !tok.consent.until.IsZero(): // by its clock of then, the end is not when it is
+	case !good && statusOf(c) != store.StatusNeedsReconnect && tok.consent.service.vague != nil && !w.provable(p, k):
 	case !good && statusOf(c) != store.StatusNeedsReconnect:
 		w.complain("%s: its grant is refused, and its status is %s", k.Name, statusOf(c))
 	case good && err != nil:
@@ -386,8 +432,8 @@ func (w *world) bounded() {
 			most += 2 * (8*(lives+1) + s.successes)
 		}
 		excused := 0 // three that fail open the circuit, and what closes it lets them try at once
-		if len(w.keys) >= 5 {
-			excused = s.successes
+		if len(w.keys) >= 3 {
+			excused = s.answers
 		}
 		if !w.steps && w.hasty[k] > events+excused {
 			w.complain("%s: %d calls right after a failure, and %d are justified", k.Name, w.hasty[k], events)

@@ -46,6 +46,12 @@ type world struct {
 	hasty    map[store.Key]int // calls that follow a failure within a second
 	demands  map[store.Key]int // what may justify one, beside the time that passes
 
+	accounts map[store.Key]string // whose a connection is, where services tell
+	hands    map[store.Key]int    // calls that people, and crashes, justify for a grant that is refused
+	tried    map[store.Key]int    // those that were made
+	cut      map[store.Key]*call  // those that a crash cut off, and nobody made again
+	healed   time.Time            // when the trouble was over
+
 	wants    map[store.Key]*want
 	troubled bool // something failed by design
 
@@ -79,7 +85,15 @@ type service struct {
 	refused   bool // the app's secret is wrong
 	down      time.Time
 	limited   time.Time
+	refusing  time.Time // it refuses the app by itself until then
+	share     float64   // of the calls, while it does
+	written   time.Time // the operator changed something
+	slanders  time.Time // it refuses grants until then that are good
 	successes int
+	answers   int // that show the app to be taken
+	people    int // refreshes that people asked for
+
+	vague *providers.Error // how it refuses a dead grant, if not with invalid_grant
 }
 
 // consent is one grant as the service sees it.
@@ -113,6 +127,10 @@ type token struct {
 	lost    bool // an answer to it was lost for good
 	doubt   bool // an engine that sees no more than it can must fear so
 	blurred bool // storage mixed up its intents
+
+	// by the generation that it was refused as
+	denials  map[uint64][]time.Time // in words that may concern the app, by the clock of the process
+	verdicts map[uint64]verdict
 }
 
 type access struct {
@@ -122,8 +140,11 @@ type access struct {
 }
 
 type call struct {
-	by    *process
-	token *token
+	by     *process
+	token  *token
+	byHand bool // the grant had been refused
+
+	generation uint64
 }
 
 // state is what storage holds of a connection.
@@ -181,6 +202,7 @@ func (w *world) consentTo(s *service, k store.Key) *providers.Grant {
 		c.until = time.Now().Add(s.hard)
 	}
 	g := w.issue(c, nil)
+	g.Account.ID = w.accounts[k]
 	if s.hard > 0 {
 		g.HardLimit = c.until.Add(w.skew)
 	}
@@ -200,6 +222,7 @@ func (w *world) issue(c *consent, used *token) *providers.Grant {
 	w.access[g.AccessToken.Reveal()] = &access{mark: m, until: time.Now().Add(c.service.life), of: c}
 	if used == nil || c.service.rotates {
 		used = &token{value: fmt.Sprintf("refresh-%d-%d", m.consent, m.token), mark: m, consent: c}
+		used.denials, used.verdicts = map[uint64][]time.Time{}, map[uint64]verdict{}
 		w.tokens[used.value] = used
 	}
 	g.RefreshToken = providers.NewSecret(used.value)
@@ -269,7 +292,8 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 	if atOnce >= 16 {
 		l.complain("%s makes %d calls to %s at once", l.p, atOnce+1, s.name)
 	}
-	here := &call{l.p, tok}
+	l.leaves(s, c, tok)
+	here, sent := &call{l.p, tok, c.Refused.Reason != "", c.Generation}, time.Now()
 	l.calls[here] = true
 	l.asked[tok.consent.key]++
 	if failed, ok := l.p.failed[tok.consent.key]; ok && time.Since(failed) < time.Second {
@@ -295,6 +319,7 @@ func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Gran
 		l.p.failed[tok.consent.key] = time.Now()
 	}
 	l.note("%s: %s: %v", l.p, tok.value, err)
+	l.heard(s, c, tok, sent, err)
 	switch {
 	case errors.Is(err, lost):
 		l.demands[tok.consent.key]++ // it may be asked once more, at once
@@ -340,8 +365,10 @@ func (w *world) draw(s *service) fate {
 		f.before = fail(providers.Transient, 0)
 	case now.Before(s.down):
 		f.before = fail(providers.Unknown, 0)
-	case s.refused:
-		f.before = fail(providers.Misconfigured, 0)
+	case w.refusesApp(s):
+		f.before = appRefusal()
+	case now.Before(s.slanders) && w.chance(0.8):
+		f.before = grantRefusal()
 	case !w.chance(w.faults.trouble):
 	case w.chance(0.5):
 		f.after, f.back = true, w.upTo(30*time.Second)
@@ -368,9 +395,7 @@ func (w *world) serve(s *service, tok *token, f fate, arrived error) (*providers
 			w.note("%s: %s came back: consent %d is revoked", s.name, tok.value, tok.consent.id)
 			tok.consent.revoked = true
 		}
-		return nil, &providers.Error{
-			Class: providers.Rejected, Step: "refresh", Code: "invalid_grant", Reason: "invalid_grant",
-		}
+		return nil, s.refusal()
 	}
 	if s.rotates && tok.spent.IsZero() {
 		tok.spent = time.Now()

@@ -121,7 +121,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	case errors.As(err, &failure):
 		failure = r.weigh(k, a.Connection, failure)
 		next := nextTry(failure, a.Connection.Attempt.Failures, r.Now())
-		told := r.leave(pass, a.Connection.Provider, failure, next)
+		told := r.leave(pass, k, a.Connection, failure, next)
 		return r.record(ctx, k, a, failure, next, doubt, told, n)
 	}
 	r.notSent(ctx, k, a, doubt)
@@ -133,9 +133,15 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 
 // leave tells the gate why a call failed, and the log when that means that the provider is down. told tells that the
 // log knows it to be unwell.
-func (r *Refresher) leave(pass *gate.Pass, provider string, failure *providers.Error, next time.Time) (told bool) {
+func (r *Refresher) leave(pass *gate.Pass, k store.Key, c *store.Connection, failure *providers.Error,
+	next time.Time,
+) (told bool) {
+	provider, out := c.Provider, outcome(failure)
+	if out == gate.AppRefused && r.doubtful(k, c) {
+		out = gate.Doubtful
+	}
 	before, _ := r.Gate.State(provider)
-	pass.Leave(outcome(failure), next.Sub(r.Now()))
+	pass.Leave(out, next.Sub(r.Now()))
 	after, _ := r.Gate.State(provider)
 	if before == gate.Well && after == gate.Down {
 		r.Logger.Warn("a provider fails for several connections; it is probed until it answers",

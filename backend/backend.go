@@ -115,6 +115,7 @@ func New(o Options) logical.Factory {
 				b.pathExchange(),
 				b.pathCallback(),
 				b.pathProviders(),
+				b.pathClientSecret(),
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathStatus(),

@@ -33,6 +33,7 @@ func takeCA(d *framework.FieldData, stored, p *store.Provider) error {
 				"its connections need to be reconnected")
 		}
 		if providers.NewSecret(secret.(string)).Equal(stored.ClientSecret) && !stored.Unproven {
+			p.DropFormerSecret() // it is older than the certificates, and their holder could ask for it by a refusal
 			return nil
 		}
 	}

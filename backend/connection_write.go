@@ -34,13 +34,17 @@ type write struct {
 	grant    *providers.Grant  // imported, as it was brought, or issued
 	imported                   // with grant
 	settings store.Settings
-	closed   bool // it made private what others could use
+	closed   bool           // it made private what others could use
+	answered map[string]any // fields that came with it and that only reads have
 
 	warnings []string
 }
 
 // issues reports whether the write asks the provider for a grant of the app's own.
 func (w *write) issues() bool { return w.kind == providers.KindClientCredentials && w.known == nil }
+
+// brings reports whether the write has a credential, be it the one that is there.
+func (w *write) brings() bool { return w.grant != nil || w.keys != nil || w.issues() }
 
 // planWrite validates a request against what is stored, and changes nothing.
 func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *framework.FieldData) (*write, error) {
@@ -119,6 +123,7 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	if w.provider != nil {
 		definition = w.provider.app.Definition
 	}
+	w.answered = takeAnswered(d, connectionSchema, definition)
 	if err := refuseUndeclared(d, func(field string) bool {
 		if definition == nil {
 			return false
@@ -128,7 +133,7 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	}); err != nil {
 		return err
 	}
-	keys, err := keyValues(d)
+	keys, err := w.readKeyFields(d)
 	if err != nil {
 		return err
 	}
@@ -164,8 +169,33 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	return nil
 }
 
+// readKeyFields are those that the request brings. A mask that came back brings nothing: what is stored stays.
+func (w *write) readKeyFields(d *framework.FieldData) (map[string]string, error) {
+	keys, err := keyValues(d)
+	if err != nil {
+		return nil, err
+	}
+	stored := map[string]providers.Secret{}
+	if w.known != nil && w.inherits() {
+		stored = w.known.Key
+	}
+	for _, name := range slices.Sorted(maps.Keys(keys)) {
+		if !isMask(keys[name]) {
+			continue
+		}
+		if _, err := unmaskSecret(name, keys[name], stored[name]); err != nil {
+			return nil, err
+		}
+		delete(keys, name)
+	}
+	return keys, nil
+}
+
 func (w *write) readKey(keys map[string]string, asked string) error {
 	definition := w.provider.app.Definition
+	if asked == "" && w.known != nil && w.known.Key != nil && slices.Contains(definition.Kinds, w.known.Kind) {
+		asked = string(w.known.Kind)
+	}
 	kind, err := w.provider.kindOf(asked, providers.Kind.HasKey)
 	if err == nil && !kind.HasKey() {
 		err = badRequest("kind %s has no key", kind)
@@ -214,7 +244,11 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 		if err := mayBePrivate(w.key, private); err != nil {
 			return err
 		}
-		w.settings.Private = &private
+		// The owner's word opens a connection for what the owner will put in it. A client that writes back what it read
+		// of an open one, with nothing to put in, did not mean that.
+		if private || w.known == nil || w.known.Private || w.brings() {
+			w.settings.Private = &private
+		}
 	}
 	if v, ok := d.GetOk("disabled"); ok {
 		disabled := v.(bool)
@@ -232,6 +266,11 @@ func mayBePrivate(k store.Key, private bool) error {
 
 func (w *write) readInputs(d *framework.FieldData) error {
 	v, ok := d.GetOk("inputs")
+	brings := w.brings()
+	if ok && !brings && w.known != nil && maps.Equal(v.(map[string]string), w.known.Inputs) {
+		w.settings.Inputs = &w.known.Inputs
+		return nil
+	}
 	if w.provider == nil {
 		if ok {
 			return conflict("provider %q is gone: configure it before changing inputs", w.known.Provider)
@@ -239,7 +278,6 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		return nil
 	}
 	definition := w.provider.app.Definition
-	brings := w.grant != nil || w.keys != nil || w.issues()
 	inputs := map[string]string{}
 	if w.known != nil {
 		inputs = w.known.Inputs
@@ -331,17 +369,22 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
 	}
 	w.closed = false
-	brings := w.keys != nil || w.grant != nil && !w.sentAgain(c)
+	again := w.sameKey(c)
+	brings := w.keys != nil && !again || w.grant != nil && !w.sentAgain(c)
 	if brings {
 		if why := w.refuses(c); why != "" {
 			return nil, conflict("%s: nothing was changed", why)
 		}
+	}
+	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
 		}
+	}
+	if brings {
 		w.adopt(c)
 	}
-	if brings || w.imports { // the same tokens may have been somebody else's import
+	if brings || again || w.imports { // the same credential may have been somebody else's
 		w.closed = w.who.adopts(w.key, c)
 	}
 	c.Set(w.settings, w.who.setterOf(w.key, w.now))
@@ -349,16 +392,28 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	return c, nil
 }
 
+// sameKey reports whether the write brings the key that c has: a configuration tool sends all fields when one changes.
+// Under other inputs the key belongs elsewhere.
+func (w *write) sameKey(c *store.Connection) bool {
+	return w.keys != nil && maps.Equal(w.inputs(c), c.Inputs) &&
+		c.HasKey(w.kind, w.keyValues(), w.provider.fingerprint)
+}
+
+// keyValues is the key that the write brings. An optional field that is emptied is none.
+func (w *write) keyValues() map[string]providers.Secret {
+	values := make(map[string]providers.Secret, len(w.keys))
+	for name, v := range w.keys {
+		if v != "" {
+			values[name] = providers.NewSecret(v)
+		}
+	}
+	return values
+}
+
 // place readies the connection for the credential that the write brings. What somebody else set up goes, and where it
 // belongs must be what it was planned and tried for.
 func (w *write) place(c *store.Connection) error {
-	var inputs map[string]string
-	if w.who.inherits(w.key, c) {
-		inputs = c.Inputs
-	}
-	if named := w.settings.Inputs; named != nil {
-		inputs = *named
-	}
+	inputs := w.inputs(c)
 	if !maps.Equal(inputs, w.inputs(w.known)) {
 		return conflict("the inputs of connection %s were changed meanwhile: nothing was written", w.key)
 	}
@@ -375,13 +430,7 @@ func (w *write) adopt(c *store.Connection) {
 	pin := w.provider.fingerprint
 	switch {
 	case w.keys != nil:
-		values := make(map[string]providers.Secret, len(w.keys))
-		for name, v := range w.keys {
-			if v != "" { // an optional field that is emptied goes
-				values[name] = providers.NewSecret(v)
-			}
-		}
-		c.AdoptKey(values, pin, w.now)
+		c.AdoptKey(w.keyValues(), pin, w.now)
 	case w.tried != nil:
 		c.AdoptTried(w.tried, w.grant, pin, w.now)
 	case w.imports:

@@ -140,7 +140,7 @@ func TestLostEntry(t *testing.T) {
 				assert.InDelta(t, want, number(status[field]), 0, field)
 			}
 			list := f.List("connections/").OK(t)
-			assert.Equal(t, []string{"a", "lost", "z", "org/"}, texts(t, list["keys"]))
+			assert.Equal(t, []string{"a", "lost", "org/", "z"}, texts(t, list["keys"]))
 			assert.Len(t, members(t, list["key_info"]), connections)
 		}
 		check(2, 1)

@@ -229,8 +229,9 @@ func TestWorstEntries(t *testing.T) {
 		assert.Less(t, size("connection/org/default/x"), store.MaxEntry)
 
 		f.Write("providers/keys", nil).OK(t)
+		delete(connection, "inputs")
 		f.Write("connections/k", with(connection, map[string]any{
-			"provider": "keys", "username": "me", "private_key": strings.Repeat("k", 64<<10), "inputs": nil,
+			"provider": "keys", "username": "me", "private_key": strings.Repeat("k", 64<<10),
 			"cert_chain": strings.Repeat("c", 31<<10),
 		})).OK(t)
 		assert.Less(t, size("connection/org/default/k"), store.MaxEntry)

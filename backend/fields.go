@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math"
 	"slices"
+	"strings"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -13,7 +16,17 @@ import (
 // HandleRequest refuses values of a wrong type before the framework does: its error quotes them, and they may be
 // secret. So it does with those that are too large, or hold what no such field may; see fieldLimits.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
-	req = cutLineEnds(b.withoutRepeats(req))
+	req = b.withoutRepeats(req)
+	if !strings.HasPrefix(req.Path, "callback/") { // whatever comes there, the browser gets a page
+		if err := refuseNulls(req); err != nil {
+			return b.toVault(req, err)
+		}
+		whole, err := b.canonical(req)
+		if err != nil {
+			return b.toVault(req, err)
+		}
+		req = cutLineEnds(whole)
+	}
 	if field, want := b.wrongType(req); field != "" {
 		return b.toVault(req, badRequest("field %q has a value of the wrong type: give a %s", field, want))
 	}
@@ -47,8 +60,8 @@ func (b *backend) wrongType(req *logical.Request) (field, want string) {
 			continue
 		}
 		one := framework.FieldData{Raw: map[string]any{name: req.Data[name]}, Schema: path.Fields}
-		if one.Validate() != nil {
-			return name, schema.Type.String()
+		if one.Validate() != nil || isFraction(schema.Type, req.Data[name]) {
+			return name, wanted(schema.Type)
 		}
 	}
 	return "", ""
@@ -71,16 +84,44 @@ func keyValues(d *framework.FieldData) (map[string]string, error) {
 	return values, nil
 }
 
+// isFraction reports whether the framework would cut a part off a number or a duration.
+func isFraction(want framework.FieldType, value any) bool {
+	switch want {
+	case framework.TypeInt, framework.TypeDurationSecond:
+	default:
+		return false
+	}
+	switch v := value.(type) {
+	case float64:
+		return v != math.Trunc(v)
+	case string:
+		d, err := time.ParseDuration(v)
+		return err == nil && d%time.Second != 0
+	}
+	return false
+}
+
+// wanted names a type for whoever gave another.
+func wanted(t framework.FieldType) string {
+	switch t {
+	case framework.TypeInt:
+		return "whole number"
+	case framework.TypeDurationSecond:
+		return "duration in whole seconds"
+	}
+	return t.String()
+}
+
 // scalar refuses lists and maps without quoting them: they may hold a secret.
 func scalar(name string, raw any) (string, error) {
-	switch v := raw.(type) {
-	case string:
-		return v, nil
-	case nil, []any, map[string]any:
-		return "", badRequest("field %q must be a text", name)
-	default:
-		return fmt.Sprint(v), nil
+	text, ok := asText(raw)
+	if _, number := raw.(float64); number && !ok {
+		return "", largeNumber(name)
 	}
+	if !ok {
+		return "", badRequest("field %q must be a text", clipText(name))
+	}
+	return text, nil
 }
 
 func orEmpty(m map[string]string) map[string]string {

@@ -48,6 +48,12 @@ func unmask(field string, written, stored map[string]string) (map[string]string,
 	return whole, nil
 }
 
+// unmaskSecret is unmask for one secret field.
+func unmaskSecret(field, written string, stored providers.Secret) (providers.Secret, error) {
+	whole, err := unmask("the request", map[string]string{field: written}, map[string]string{field: stored.Reveal()})
+	return providers.NewSecret(whole[field]), err
+}
+
 // takeParams takes the parameters of p, which is to replace stored. moved tells that it points elsewhere: what a token
 // parameter was sent to is no place for it any more, so it goes as the secrets do.
 func takeParams(d *framework.FieldData, stored, p *store.Provider, moved bool) (warnings []string, err error) {

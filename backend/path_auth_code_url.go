@@ -104,6 +104,9 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	if !f.Confirm && !f.OwnRedirect {
 		resp.AddWarning("this provider has confirm=false: open the URL yourself and give it to nobody")
 	}
+	if warning, moved := movedCallback(p, callbackURL(config, req, p.name)); moved && !f.OwnRedirect {
+		resp.AddWarning(warning)
+	}
 	return resp, nil
 }
 

@@ -77,7 +77,7 @@ func TestFormPostIsAskedFor(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			each(t, func(t *testing.T, f *fixture) {
 				f.issuer(t)
-				f.Write("providers/idp", map[string]any{"authorize_params": c.params}).OK(t)
+				f.Write("providers/idp", map[string]any{"authorize_params": with(nil, c.params)}).OK(t)
 				flow := f.start(t, "me", with(map[string]any{"provider": "idp"}, c.data))
 				assert.Equal(t, c.want, query(t, flow["url"].(string), "response_mode"))
 			}, providertest.WithResponseModes(c.modes...))

@@ -85,7 +85,7 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 	}
 	c := *stored
 	if v, ok := d.GetOk("public_url"); ok {
-		c.PublicURL = strings.TrimRight(v.(string), "/")
+		c.SetPublicURL(v.(string))
 	}
 	if v, ok := d.GetOk("default_org"); ok {
 		c.DefaultOrg = v.(string)
@@ -120,6 +120,7 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 			}
 		}
 	}
+	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
 		"flow_ttl": &c.FlowTTL,
@@ -152,7 +153,7 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 
 func configData(c *store.Config) map[string]any {
 	return map[string]any{
-		"public_url":      c.PublicURL,
+		"public_url":      c.PublicURLAsWritten(),
 		"default_org":     c.DefaultOrg,
 		"egress_allow":    list(c.EgressAllow),
 		"endpoint_hosts":  list(c.EndpointHosts),

@@ -43,9 +43,10 @@ func connectionFields() map[string]*framework.FieldSchema {
 			"name. Fixed after creation."),
 		"kind": str("How the credential is obtained; by default the first way the definition names that " +
 			"fits what is written."),
-		"label":           str("A name for people."),
-		"tags":            pairs("Key-value pairs for filtering. Replaced whole."),
-		"inputs":          pairs("Values the definition asks of a connection, such as a shop or a subdomain. Replaced whole."),
+		"label": str("A name for people."),
+		"tags":  pairs("Key-value pairs for filtering. Replaced whole."),
+		"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain. " +
+			"Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"disabled":        boolean("Stop serving the credential; nothing is lost."),
 		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
@@ -78,6 +79,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"tags":              object("Key-value pairs."),
 	"inputs":            object("Values the definition asks of a connection."),
 	"private":           boolean("Whether only the owner's entity is served."),
+	"disabled":          boolean("Whether somebody switched it off."),
 	"account":           object("Whose account it is at the provider: id, label, email."),
 	"scopes":            strs("Scopes granted."),
 	"required_scopes":   strs("Scopes required."),
@@ -164,7 +166,7 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	maps.Copy(data, map[string]any{
 		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags),
 		"inputs":  orEmpty(conn.Inputs),
-		"private": conn.Private, "status": string(status), "status_reason": string(reason),
+		"private": conn.Private, "disabled": conn.Disabled.On, "status": string(status), "status_reason": string(reason),
 		"status_since":    rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
@@ -267,6 +269,7 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 			resp.AddWarning(closedWarning(k))
 		}
 		resp.Warnings = append(resp.Warnings, w.warnings...)
+		warnOfAnswered(w.answered, resp)
 	}
 	return b.withOwner(w.who, k, conn, resp), err
 }

@@ -58,9 +58,9 @@ func providerFields() map[string]*framework.FieldSchema {
 		"provider": required(str("Name of the provider.")),
 		"definition": str("Definition in the catalogue; by default the one of the provider's name. " +
 			"Fixed after creation."),
-		"client_id": str("Client id of the app at the service."),
-		"client_secret": secret(str("Client secret of the app. Write-only. The former one stays as the " +
-			"fallback until the same secret is written again.")),
+		"client_id":      str("Client id of the app at the service."),
+		"client_secret":  clientSecretField(),
+		"drop_former":    dropFormerField(),
 		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
 		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
 		"added_scopes": strs("Which of the scopes that the definition always adds are asked for (see its catalog " +
@@ -191,10 +191,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	if err != nil {
 		return nil, err
 	}
-	callback := ""
-	if base, err := mountURL(config, req); err == nil {
-		callback = base + "/callback/" + name
-	}
+	callback := callbackURL(config, req, name)
 	kinds, added, pkce := []string{}, []string{}, ""
 	if definition, ok := b.catalog.Get(p.Definition); ok {
 		for _, kind := range kindsOf(p, definition) {
@@ -220,6 +217,26 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
 }
 
+// callbackURL is where a provider sends the browser; empty while nobody knows where browsers reach this mount.
+func callbackURL(config *store.Config, req *logical.Request, provider string) string {
+	base, err := mountURL(config, req)
+	if err != nil {
+		return ""
+	}
+	return base + "/callback/" + provider
+}
+
+// movedCallback says that a provider's callback URL is not the one that was last told, as after a move of the mount.
+func movedCallback(p *configured, now string) (warning string, moved bool) {
+	told := p.entry.ToldCallback
+	if told == "" || now == "" || told == now ||
+		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) {
+		return "", false
+	}
+	return "the callback URL of provider " + p.name + " is " + now + " now, and was " + told + " when the provider was " +
+		"last written: register the new one at the service; any write of providers/" + p.name + " ends this warning", true
+}
+
 // circuit tells whether a provider is left alone now.
 func (b *backend) circuit(name string) map[string]any {
 	state, until := b.gate.State(name)
@@ -236,7 +253,43 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	if err := store.CheckName("provider", name); err != nil {
 		return nil, badRequest("%s", err)
 	}
-	p, warnings, err := b.putProvider(ctx, name, callerOf(req), d)
+	var answered map[string]any
+	resp, err := b.changeProvider(ctx, req, name, d, func(stored *store.Provider) error {
+		definition, _ := b.catalog.Get(definitionOf(name, stored, d))
+		answered = takeAnswered(d, providerSchema, definition)
+		if len(answered) > 0 && stored != nil {
+			leaveDefaults(d, stored, definition)
+		}
+		return nil
+	})
+	if err == nil {
+		warnOfAnswered(answered, resp)
+	}
+	return resp, err
+}
+
+// leaveDefaults takes out of a read that came back what it answered in place of nothing: nobody meant to write it down,
+// and another release may have another default.
+func leaveDefaults(d *framework.FieldData, stored *store.Provider, definition *providers.Definition) {
+	if definition != nil && len(stored.Kinds) == 0 {
+		var defaults []string
+		for _, kind := range kindsOf(stored, definition) {
+			defaults = append(defaults, string(kind))
+		}
+		if named, ok := d.GetOk("kinds"); ok && slices.Equal(named.([]string), defaults) {
+			delete(d.Raw, "kinds")
+		}
+	}
+	if word, ok := d.GetOk("allow_import"); ok && stored.AllowImport == "" && word == importOrg {
+		delete(d.Raw, "allow_import")
+	}
+}
+
+// changeProvider makes the provider what the request says of it, if begin lets it, and answers it.
+func (b *backend) changeProvider(ctx context.Context, req *logical.Request, name string, d *framework.FieldData,
+	begin func(stored *store.Provider) error,
+) (*logical.Response, error) {
+	p, warnings, err := b.putProvider(ctx, req, name, d, begin)
 	if err != nil {
 		return nil, err
 	}
@@ -251,8 +304,9 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	return resp, err
 }
 
-// putProvider stores what the request makes of a provider.
-func (b *backend) putProvider(ctx context.Context, name string, who caller, d *framework.FieldData,
+// putProvider stores what the request makes of a provider. begin looks at it, and at what is stored, before.
+func (b *backend) putProvider(ctx context.Context, req *logical.Request, name string, d *framework.FieldData,
+	begin func(stored *store.Provider) error,
 ) (p *store.Provider, warnings []string, err error) {
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
@@ -260,17 +314,21 @@ func (b *backend) putProvider(ctx context.Context, name string, who caller, d *f
 	if err != nil {
 		return nil, nil, err
 	}
+	if err := begin(stored); err != nil {
+		return nil, nil, err
+	}
 	config, err := b.config(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	p, warnings, err = b.mergeProvider(name, stored, config, who, d)
+	p, warnings, err = b.mergeProvider(name, stored, config, callerOf(req), d)
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := b.checkRedirects(ctx, d, name, stored, p); err != nil {
+	if err := b.checkRedirects(ctx, name, stored, p); err != nil {
 		return nil, nil, err
 	}
+	p.ToldCallback = callbackURL(config, req, name)
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, nil, err
 	}
@@ -316,13 +374,15 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		return nil, nil, err
 	}
 	warnings = append(warnings, cleared...)
-	if v, ok := d.GetOk("client_secret"); ok {
-		p.SetClientSecret(providers.NewSecret(v.(string)))
+	if err := setClientSecret(d, p); err != nil {
+		return nil, nil, err
 	}
 	if err := setKeys(d, definition, p); err != nil {
 		return nil, nil, err
 	}
-	p.Updated = b.now()
+	if stored == nil || !stored.Same(p) {
+		p.Updated = b.now()
+	}
 	if err := checkProvider(p, definition, config); err != nil {
 		return nil, nil, err
 	}
@@ -351,18 +411,16 @@ func (b *backend) beginProvider(name string, stored *store.Provider, who caller,
 ) (*store.Provider, *providers.Definition, error) {
 	p := &store.Provider{
 		// A provider that is made anew under an old name must not pass for the one that failed before.
-		Serial: uint64(b.now().UnixMilli()), Confirm: true, Definition: name, Created: who.actor(b.now()),
+		Serial: uint64(b.now().UnixMilli()), Confirm: true, Definition: definitionOf(name, stored, d),
+		Created: who.actor(b.now()),
 	}
 	if stored != nil {
 		clone := *stored
 		p = &clone
 	}
-	if v, ok := d.GetOk("definition"); ok {
-		if stored != nil && v.(string) != stored.Definition {
-			return nil, nil, badRequest("the definition of provider %q is fixed (%s): write a "+
-				"provider of another name", name, stored.Definition)
-		}
-		p.Definition = v.(string)
+	if v, ok := d.GetOk("definition"); ok && v.(string) != p.Definition {
+		return nil, nil, badRequest("the definition of provider %q is fixed (%s): write a "+
+			"provider of another name", name, p.Definition)
 	}
 	definition, ok := b.catalog.Get(p.Definition)
 	if !ok {
@@ -373,12 +431,28 @@ func (b *backend) beginProvider(name string, stored *store.Provider, who caller,
 	return p, definition, nil
 }
 
+// definitionOf names the definition that a provider has, or is to have.
+func definitionOf(name string, stored *store.Provider, d *framework.FieldData) string {
+	if stored != nil {
+		return stored.Definition
+	}
+	if v, ok := d.GetOk("definition"); ok {
+		return v.(string)
+	}
+	return name
+}
+
 // setSettings takes the fields that hold no secret.
 func setSettings(d *framework.FieldData, p *store.Provider) {
 	setString(d, "client_id", &p.ClientID)
 	setString(d, "issuer", &p.Issuer)
 	setString(d, "client_auth", &p.ClientAuth)
-	setString(d, "ca_pem", &p.CAPEM)
+	if v, ok := d.GetOk("ca_pem"); ok { // kept as it is written: a file ends with a line's end
+		p.CAPEM = v.(string)
+		if strings.TrimSpace(p.CAPEM) == "" {
+			p.CAPEM = ""
+		}
+	}
 	setStrings(d, "scopes", &p.Scopes)
 	setStrings(d, "allowed_scopes", &p.AllowedScopes)
 	setStrings(d, "redirect_uris", &p.RedirectURIs)
@@ -454,8 +528,10 @@ func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.
 		merged = map[string]providers.Secret{}
 	}
 	plain := map[string]string{}
-	for name, v := range values {
-		merged[name] = providers.NewSecret(v)
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if merged[name], err = unmaskSecret(name, values[name], p.Keys[name]); err != nil {
+			return err
+		}
 	}
 	for name, v := range merged {
 		plain[name] = v.Reveal()
@@ -611,6 +687,7 @@ Reading one shows the callback URL to register at the service, and whether a sec
 set, never the secret. Whatever changes where credentials would be sent (client id,
 issuer, endpoints, inputs) clears the stored secrets: write them in the same call.
 Taking such a change back and writing the secrets again makes the connections whole.
+The client secret alone is written to providers/<provider>/client-secret, too.
 
 ca_pem says whom to trust with those secrets. It changes with the stored client_secret
 in the same call, and then nothing else does. With another client_secret, or where there

@@ -53,18 +53,30 @@ func TestProvidersOfNone(t *testing.T) {
 }
 
 func TestFormerClientSecret(t *testing.T) {
-	each(t, func(t *testing.T, f *fixture) {
-		secret := func(value string) any {
-			return f.Write("providers/acme", map[string]any{"client_secret": value}).OK(t)["former_secret_set"]
-		}
-		assert.Equal(t, true, secret("new"), "the one before is the fallback")
-		assert.Equal(t, true, secret("newer"))
-		assert.Equal(t, false, secret("newer"), "written again, the fallback ends")
-		assert.Equal(t, true, secret("newest"))
-		cleared := f.Write("providers/acme", map[string]any{"client_secret": ""}).OK(t)
-		assert.Equal(t, false, cleared["client_secret_set"])
-		assert.Equal(t, false, cleared["former_secret_set"], "an empty one forgets both")
-	})
+	for _, path := range []string{"providers/acme", "providers/acme/client-secret"} {
+		t.Run(path, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				kept := func(data map[string]any) any { return f.Write(path, data).OK(t)["former_secret_set"] }
+				secret := func(value string) map[string]any { return map[string]any{"client_secret": value} }
+				dropped := func(value string) map[string]any {
+					return map[string]any{"client_secret": value, "drop_former": true}
+				}
+				assert.Equal(t, true, kept(secret("new")), "the one before is the fallback")
+				assert.Equal(t, true, kept(secret("newer")))
+				assert.Equal(t, true, kept(secret("newer")), "a tool that writes it again ends nothing")
+				f.Write("providers/acme", map[string]any{"client_secret": "newer", "scopes": "read"}).OK(t)
+				assert.Equal(t, true, kept(map[string]any{"client_secret": "newer", "drop_former": false}))
+				assert.Equal(t, false, kept(map[string]any{"drop_former": true}), "it is said")
+				assert.Equal(t, true, kept(secret("newest")))
+				assert.Equal(t, false, kept(dropped("newest")), "said with the same secret")
+				assert.Equal(t, false, kept(dropped("last")), "said with another one")
+				assert.Equal(t, true, kept(secret("very last")))
+				cleared := f.Write(path, secret("")).OK(t)
+				assert.Equal(t, false, cleared["client_secret_set"])
+				assert.Equal(t, false, cleared["former_secret_set"], "an empty one forgets both")
+			})
+		})
+	}
 }
 
 // While the service knows both secrets, or only the former, tokens stay fresh.

@@ -43,15 +43,17 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, " +
 		"whatever is refreshed: see reconnect_by on connections.")),
 	"last_pass": required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
-	"circuits":  required(object("Providers that are down or limit us: state, and until when they are left alone.")),
-	"unsaved":   required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
+	"moved_callbacks": required(strs("Providers whose callback URL is not the one that was last told, as after a " +
+		"move of the mount.")),
+	"circuits": required(object("Providers that are down or limit us: state, and until when they are left alone.")),
+	"unsaved":  required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
 	"doubtful_writes": required(integer("Connections of which a write failed within the last minute " +
 		"and may still land in storage.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),
 	"writable":       required(boolean("Whether this node may write, and so refresh.")),
 }
 
-func (b *backend) statusRead(ctx context.Context, _ *logical.Request,
+func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	_ *framework.FieldData,
 ) (*logical.Response, error) {
 	data := map[string]any{
@@ -59,13 +61,20 @@ func (b *backend) statusRead(ctx context.Context, _ *logical.Request,
 		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(),
 		"in_flight": b.refresher.InFlight(),
 	}
-	if _, err := b.config(ctx); err != nil {
+	config, err := b.config(ctx)
+	if err != nil {
 		return nil, err // without settings no provider can be used
 	}
-	providers, err := b.readProviders(ctx)
+	var moved []string
+	providers, err := b.readProviders(ctx, func(p *configured) {
+		if _, is := movedCallback(p, callbackURL(config, req, p.name)); is {
+			moved = append(moved, p.name)
+		}
+	})
 	if err != nil {
 		return nil, err
 	}
+	data["moved_callbacks"] = list(moved)
 	if err := b.countConnections(ctx, providers, data); err != nil {
 		return nil, err
 	}
@@ -83,7 +92,7 @@ type providerStates struct {
 	count        int
 }
 
-func (b *backend) readProviders(ctx context.Context) (providerStates, error) {
+func (b *backend) readProviders(ctx context.Context, each func(*configured)) (providerStates, error) {
 	names, err := b.store.Providers(ctx)
 	states := providerStates{fingerprints: map[string]*string{}, unreadable: map[string]bool{}, count: len(names)}
 	for _, name := range names {
@@ -95,6 +104,7 @@ func (b *backend) readProviders(ctx context.Context) (providerStates, error) {
 			states.unreadable[name] = true
 		case p != nil:
 			states.fingerprints[name] = &p.fingerprint
+			each(p)
 		}
 	}
 	return states, err

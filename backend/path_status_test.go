@@ -8,6 +8,8 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 )
 
 func TestStatus(t *testing.T) {
@@ -69,7 +71,7 @@ func TestStatusBesideADamagedProvider(t *testing.T) {
 		assert.Equal(t, []string{"acme", "openai"}, texts(t, list["keys"]))
 		assert.Equal(t, map[string]any{"openai": map[string]any{"definition": "openai"}}, list["key_info"])
 		list = f.List("connections/").OK(t)
-		assert.Equal(t, []string{"key", "slack", "org/"}, texts(t, list["keys"]))
+		assert.Equal(t, []string{"key", "org/", "slack"}, texts(t, list["keys"]))
 		assert.Len(t, members(t, list["key_info"]), 1)
 
 		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "config", Value: []byte("{")}))
@@ -92,5 +94,40 @@ func TestStatusTellsOfWhatIsUnsaved(t *testing.T) {
 		f.saved(t)
 		f.restart(t)
 		assert.Equal(t, r.Data["access_token"], f.Read("creds/slack", nil).OK(t)["access_token"])
+	})
+}
+
+// A mount that was moved has other callback URLs than those that stand at the services.
+func TestMovedCallbacks(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		moved := func(r *logical.Request) { r.MountPoint = "accounts/" }
+		told := func(as ...testenv.Caller) []string {
+			t.Helper()
+			return texts(t, f.Read("status", nil, as...).OK(t)["moved_callbacks"])
+		}
+		flow := func(name string, own bool) []string {
+			t.Helper()
+			asked := map[string]any{"provider": "acme"}
+			if own {
+				asked["redirect_uri"] = appRedirect
+			}
+			started := f.Write("auth-code-url/"+name, asked, moved)
+			started.OK(t)
+			return started.Warnings
+		}
+		f.Write("providers/openai", nil).OK(t)
+		assert.Empty(t, told())
+		f.Write("providers/another", f.acme()).OK(t)
+		assert.Equal(t, []string{"acme", "another"}, told(moved), "nobody is sent back for a key")
+		warnings := flow("one", false)
+		require.Len(t, warnings, 1)
+		assert.Contains(t, warnings[0], "https://vault.example.com/v1/accounts/callback/acme now, and was https://")
+		assert.Empty(t, flow("two", true), "the application's own redirect URI does not change")
+
+		f.Write("providers/acme", nil, moved).OK(t)
+		assert.Equal(t, []string{"another"}, told(moved))
+		assert.Empty(t, flow("three", false))
+		f.Write("config", map[string]any{"public_url": ""}).OK(t)
+		assert.Empty(t, told(moved), "nobody knows any")
 	})
 }

@@ -8,8 +8,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/hashicorp/vault/sdk/framework"
-
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -107,10 +105,11 @@ func redirectKey(uri string) string {
 }
 
 // checkRedirects refuses a provider whose redirect URIs let codes be mixed up. What was stored so before goes on, with
-// a warning whenever it is read: who changes another field need not mend that first.
-func (b *backend) checkRedirects(ctx context.Context, d *framework.FieldData, name string, stored, p *store.Provider,
-) error {
-	if _, named := d.GetOk("redirect_uris"); named {
+// a warning whenever it is read: who changes another field, or writes back what a read answered, need not mend that
+// first.
+func (b *backend) checkRedirects(ctx context.Context, name string, stored, p *store.Provider) error {
+	changed := stored == nil || !slices.Equal(stored.RedirectURIs, p.RedirectURIs)
+	if changed {
 		for _, uri := range p.RedirectURIs {
 			if !plainRedirect(uri) {
 				return badRequest("redirect_uris: write %q in its plain form: no user, no dot at the host's end, no "+
@@ -122,7 +121,7 @@ func (b *backend) checkRedirects(ctx context.Context, d *framework.FieldData, na
 	if err != nil || len(found) == 0 {
 		return err
 	}
-	if _, named := d.GetOk("redirect_uris"); !named && stored != nil {
+	if !changed {
 		before, err := b.mixUps(ctx, name, stored)
 		if err != nil {
 			return err

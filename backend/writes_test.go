@@ -61,6 +61,19 @@ func multiWrites() map[string]multiWrite {
 				assert.Equal(t, true, f.Read("providers/other", nil).OK(t)["client_secret_set"])
 			},
 		},
+		"client secret": {
+			prepare: func(t *testing.T, f *fixture) func() testenv.Result {
+				return func() testenv.Result {
+					return f.Write("providers/acme/client-secret", map[string]any{"client_secret": "another"})
+				}
+			},
+			done: func(t *testing.T, f *fixture) {
+				stored := f.written(t, "provider/acme")
+				assert.Equal(t, []any{"another", providertest.ClientSecret}, []any{
+					stored["client_secret"], stored["former_secret"],
+				})
+			},
+		},
 		"provider moved": {
 			prepare: func(_ *testing.T, f *fixture) func() testenv.Result {
 				return func() testenv.Result { return f.Write("providers/acme", map[string]any{"client_id": "another"}) }
@@ -249,13 +262,17 @@ func failWrite(s *testenv.Storage, n int64) *atomic.Bool {
 // elsewhere lets the person consent to another application of the same app, and gives the refresh token that it got.
 func (f *fixture) elsewhere(t *testing.T) string {
 	t.Helper()
+	return f.elsewhereAs(t, providertest.ClientSecret)
+}
+
+// elsewhereAs is elsewhere for an app that has another secret.
+func (f *fixture) elsewhereAs(t *testing.T, secret string) string {
+	t.Helper()
 	back := f.provider.Consent(t,
 		f.provider.URL+"/authorize?response_type=code&state=s&scope=read&client_id="+providertest.ClientID)
 	answer, err := http.PostForm(f.provider.URL+"/token", url.Values{
 		"grant_type": {"authorization_code"}, "code": {back["code"]}, "client_id": {providertest.ClientID},
-		"client_secret": {
-			providertest.ClientSecret,
-		},
+		"client_secret": {secret},
 	})
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, answer.Body.Close()) }()

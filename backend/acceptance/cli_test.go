@@ -3,6 +3,7 @@ package acceptance
 import (
 	"encoding/json"
 	"net/http"
+	"net/url"
 	"strings"
 	"testing"
 
@@ -36,6 +37,11 @@ func TestCLI(t *testing.T) {
 		assert.Regexp(t, `(?m)^openai +the team's key +openai +active$`, list.out)
 		assert.Regexp(t, `(?m)^org/$`, list.out)
 		assert.Equal(t, "Keys\n----\nacme/\ndefault/\n", e.cli(t, "list", "{mount}/connections/org").out)
+		page, err := e.vault.Client.Logical().ReadWithDataWithContext(t.Context(), e.path+"/connections/org", url.Values{
+			"list": {"true"}, "after": {"acme/"}, "limit": {"1"},
+		})
+		require.NoError(t, err)
+		assert.Equal(t, []any{"default/"}, page.Data["keys"])
 	})
 	t.Run("write", func(t *testing.T) {
 		write := e.cli(t, "write", "{mount}/connections/tagged", "provider=openai", "api_key="+apiKey, "tags=team=payments",

@@ -112,6 +112,7 @@ func TestMovedMount(t *testing.T) {
 	assert.Equal(t, apiKey, moved.read(t, "creds/openai")["api_key"])
 	assert.Equal(t, moved.url()+"/callback/service", moved.read(t, "providers/service")["callback_url"])
 	assert.Equal(t, "pending", moved.read(t, "connections/pending")["status"])
+	assert.Equal(t, []any{"service"}, moved.read(t, "status")["moved_callbacks"])
 	assert.Equal(t, http.StatusOK, get(t, moved.callback("service"), nil).Status)
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +16,8 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
 const denied = "permission denied"
@@ -200,6 +203,24 @@ func TestPolicyRecipes(t *testing.T) {
 				u.refusesWrite(t, http.StatusForbidden, denied, path, key(apiKey))
 			}
 		},
+		"app-secret": func(t *testing.T, policy string) {
+			u := root.logIn(t, "app-secret", policy)
+			const path = "providers/openai-app/client-secret"
+			root.write(t, "providers/openai-app", map[string]any{"definition": "openai"})
+			assert.Equal(t, true, u.write(t, path, map[string]any{"client_secret": appSecret})["client_secret_set"])
+			refuses(t, u, path, "providers/openai-app", "creds/openai", "config")
+			for _, data := range []map[string]any{{"client_secret": "x"}, {"scopes": "a"}} {
+				u.refusesWrite(t, http.StatusForbidden, denied, "providers/openai-app", data)
+			}
+			settings := root.logIn(t, "settings", `path "connectors/providers/*" {
+				capabilities = ["create", "update"]
+				denied_parameters = { "client_secret" = [] }
+			}`) // as the recipe says
+			settings.write(t, "providers/openai-app", map[string]any{"allowed_owners": "org/*"})
+			for _, path := range []string{path, "providers/openai-app", "providers/openai-new"} {
+				settings.refusesWrite(t, http.StatusForbidden, denied, path, map[string]any{"client_secret": "x"})
+			}
+		},
 		"on-call": func(t *testing.T, policy string) {
 			u := root.logIn(t, "on-call", policy)
 			const path = "connections/org/other/openai"
@@ -211,6 +232,11 @@ func TestPolicyRecipes(t *testing.T) {
 				u.refusesWrite(t, http.StatusForbidden, denied, path, data)
 			}
 			assert.Equal(t, "active", u.write(t, path, map[string]any{"disabled": false})["status"])
+			her := root.logIn(t, "her", ownOnly)
+			her.write(t, "connections/self/openai", key(apiKey))
+			private := "connections/user/" + her.entity + "/openai"
+			assert.Equal(t, "disabled", u.write(t, private, map[string]any{"disabled": true})["status"])
+			u.refusesWrite(t, http.StatusForbidden, "is private", private, map[string]any{"disabled": false})
 			u.refusesWrite(t, http.StatusForbidden, denied, "connections/new", key(apiKey))
 			refuses(t, u, "creds/org/other/openai", "config")
 			_, err := u.vault.Client.Logical().DeleteWithContext(t.Context(), u.path+"/"+path)
@@ -301,4 +327,47 @@ func TestQuotaRecipe(t *testing.T) {
 	assert.Equal(t, e.path+"/callback/*", quota.Data["path"])
 	assert.Equal(t, []any{json.Number("20"), json.Number("1")}, []any{quota.Data["rate"], quota.Data["interval"]})
 	assert.Equal(t, http.StatusOK, get(t, e.callback("openai"), nil).Status, "it is not limited for an hour any more")
+}
+
+// The callback page cannot be framed, and behind a load balancer each browser has a rate of its own.
+func TestListenerRecipe(t *testing.T) {
+	t.Parallel()
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	require.NoError(t, err)
+	address := free.Addr().String()
+	require.NoError(t, free.Close())
+	config := recipe(t, "listener.hcl")
+	for from, to := range map[string]string{
+		"0.0.0.0:8200": address, "10.0.0.0/8": "127.0.0.1/32",
+		`tls_cert_file = "/etc/vault/tls.crt"`: "tls_disable = true", `tls_key_file  = "/etc/vault/tls.key"`: "",
+	} {
+		require.Contains(t, config, from)
+		config = strings.ReplaceAll(config, from, to)
+	}
+	file := filepath.Join(t.TempDir(), "listener.hcl")
+	require.NoError(t, os.WriteFile(file, []byte(config), 0o600))
+	v, err := stack.StartVaultDev(t.Context(), suite.tools, stack.VaultOptions{Args: []string{"-config=" + file}})
+	require.NoError(t, err)
+	t.Cleanup(v.Stop)
+	e := mountOn(t, v)
+	e.write(t, "providers/openai", nil)
+	e.shell(t, recipe(t, "callback-quota.sh"), []string{e.path}, "RATE=2", "INTERVAL=1h")
+	visit := func(base, browser string) *http.Response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, base+"/v1/"+e.path+"/callback/openai", nil)
+		require.NoError(t, err)
+		req.Header.Set("X-Forwarded-For", browser)
+		answer, err := http.DefaultClient.Do(req)
+		require.NoError(t, err)
+		require.NoError(t, answer.Body.Close())
+		return answer
+	}
+	for _, browser := range []string{"203.0.113.1", "203.0.113.2"} {
+		for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+			answer := visit("http://"+address, browser)
+			assert.Equal(t, want, answer.StatusCode, browser)
+			assert.Equal(t, "DENY", answer.Header.Get("X-Frame-Options"))
+		}
+	}
+	assert.Empty(t, visit(v.Addr, "").Header.Get("X-Frame-Options"), "the engine cannot do that")
 }

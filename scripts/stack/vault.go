@@ -16,6 +16,7 @@ import (
 type VaultOptions struct {
 	Port int      // 0: a free one
 	Env  []string // variables for Vault, and so for its plugins: "NAME=value"
+	Args []string // further arguments, of a Vault in dev mode
 }
 
 // Vault is a running Vault with a file audit device and the engine registered, but not mounted.
@@ -47,6 +48,7 @@ func StartVaultDev(ctx context.Context, tools Tools, o VaultOptions) (*Vault, er
 		"server", "-dev", "-dev-no-store-token", "-dev-root-token-id=" + devToken,
 		"-dev-listen-address=" + strings.TrimPrefix(v.Addr, "http://"), "-dev-plugin-dir=" + v.pluginDir(),
 	}
+	v.command = append(v.command, o.Args...)
 	v.useToken(devToken)
 	if err := v.firstStart(ctx, v.awaitActive); err != nil {
 		v.Stop()

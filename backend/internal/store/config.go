@@ -2,6 +2,7 @@ package store
 
 import (
 	"cmp"
+	"strings"
 	"time"
 )
 
@@ -25,6 +26,8 @@ type Config struct {
 
 	MaxConnectionsPerOwner int `json:"max_connections_per_owner,omitempty"` // 0: no limit
 
+	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
+
 	unknown unknownFields
 }
 
@@ -38,6 +41,30 @@ func DefaultConfig() *Config {
 		RequestTimeout: 15 * time.Second,
 		FlowTTL:        10 * time.Minute,
 		MaxOpenFlows:   100,
+	}
+}
+
+// SetPublicURL takes where browsers reach the mount, to which paths are appended.
+func (c *Config) SetPublicURL(written string) {
+	c.PublicURL = strings.TrimRight(written, "/")
+	c.PublicURLSlash = c.PublicURL != written
+}
+
+// PublicURLAsWritten is for those who compare it with what they wrote.
+func (c *Config) PublicURLAsWritten() string {
+	if c.PublicURLSlash && c.PublicURL != "" {
+		return c.PublicURL + "/"
+	}
+	return c.PublicURL
+}
+
+// LeaveDefaults leaves unset what was so before and is the default now: a read that came back had it.
+func (c *Config) LeaveDefaults(before *Config) {
+	if before.MaxEndedFlows == 0 && c.MaxEndedFlows == before.EndedFlows() {
+		c.MaxEndedFlows = 0
+	}
+	if before.MaxFlows == 0 && c.MaxFlows == before.Flows() {
+		c.MaxFlows = 0
 	}
 }
 

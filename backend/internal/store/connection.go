@@ -246,6 +246,20 @@ func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string,
 	c.credentialChanged(now)
 }
 
+// HasKey reports whether the connection has this key of this kind, and the provider did not refuse it: adopting it
+// again would pass for a rotation.
+func (c *Connection) HasKey(kind providers.Kind, values map[string]providers.Secret, pinned string) bool {
+	if c.Key == nil || c.Kind != kind || c.Pinned != pinned || c.Refused.Reason != "" || len(values) != len(c.Key) {
+		return false
+	}
+	same := true
+	for name, v := range values {
+		before, there := c.Key[name]
+		same = v.Equal(before) && there && same // each is compared, whatever came of the others
+	}
+	return same
+}
+
 // Refreshed replaces the grant by what a refresh brought.
 func (c *Connection) Refreshed(g *providers.Grant, now time.Time) {
 	c.Grant, c.LastRefresh = g, now

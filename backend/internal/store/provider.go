@@ -2,6 +2,7 @@ package store
 
 import (
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"time"
 
@@ -46,8 +47,9 @@ type Provider struct {
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
-	AddedScopes *[]string `json:"added_scopes,omitempty"` // that the engine adds by itself; nil: all
-	PKCE        string    `json:"pkce,omitempty"`         // off; empty: the definition's word
+	AddedScopes  *[]string `json:"added_scopes,omitempty"`  // that the engine adds by itself; nil: all
+	PKCE         string    `json:"pkce,omitempty"`          // off; empty: the definition's word
+	ToldCallback string    `json:"told_callback,omitempty"` // what the last write answered to be registered at the service
 
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
@@ -77,14 +79,28 @@ func (p *Provider) PinCA() {
 }
 
 // SetClientSecret makes secret the app's secret and keeps the former one as the fallback for the time in which the
-// provider knows both. Writing the same secret again ends that time; writing an empty one forgets both.
+// provider knows both. The same secret written again changes nothing; an empty one forgets both.
 func (p *Provider) SetClientSecret(secret providers.Secret) {
 	p.SecretsCleared = false
-	if secret.IsZero() || secret.Equal(p.ClientSecret) {
-		p.ClientSecret, p.FormerSecret = secret, providers.Secret{}
-		return
+	switch {
+	case secret.IsZero():
+		p.ClientSecret = secret
+		p.DropFormerSecret()
+	case !secret.Equal(p.ClientSecret):
+		p.FormerSecret, p.ClientSecret, p.Unproven = p.ClientSecret, secret, true
 	}
-	p.FormerSecret, p.ClientSecret, p.Unproven = p.ClientSecret, secret, true
+}
+
+// DropFormerSecret ends the time in which the provider knows both.
+func (p *Provider) DropFormerSecret() { p.FormerSecret = providers.Secret{} }
+
+// Same reports whether two are stored alike, but for their serials and when they were written.
+func (p *Provider) Same(other *Provider) bool {
+	a, b := *p, *other
+	a.Serial, a.Updated = b.Serial, b.Updated
+	one, err1 := encodeProvider(&a)
+	two, err2 := encodeProvider(&b)
+	return err1 == nil && err2 == nil && subtle.ConstantTimeCompare(one, two) == 1
 }
 
 // ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.

@@ -17,14 +17,19 @@ import (
 func TestSetClientSecret(t *testing.T) {
 	p := &Provider{}
 	for _, c := range []struct{ written, secret, former string }{
-		{"one", "one", ""}, {"two", "two", "one"}, {"three", "three", "two"}, {"three", "three", ""}, {
-			"four", "four", "three",
+		{"one", "one", ""}, {"two", "two", "one"}, {"three", "three", "two"}, {"three", "three", "two"}, {
+			"two", "two", "three",
 		}, {"", "", ""}, {"", "", ""},
 	} {
 		p.SetClientSecret(providers.NewSecret(c.written))
 		assert.Equal(t, c.secret, p.ClientSecret.Reveal())
 		assert.Equal(t, c.former, p.FormerSecret.Reveal())
 	}
+	p.SetClientSecret(providers.NewSecret("one"))
+	p.SetClientSecret(providers.NewSecret("two"))
+	p.DropFormerSecret()
+	assert.Equal(t, "two", p.ClientSecret.Reveal())
+	assert.True(t, p.FormerSecret.IsZero())
 }
 
 func TestClearSecrets(t *testing.T) {

@@ -1,5 +1,10 @@
 package store
 
+import (
+	"maps"
+	"slices"
+)
+
 // Settings are what a request sets of a connection beside its credential. What it does not name is nil.
 type Settings struct {
 	Label          *string            `json:"label,omitempty"`
@@ -26,10 +31,16 @@ func (c *Connection) Set(s Settings, by Setter) {
 		c.Tags = *s.Tags
 	}
 	if s.Inputs != nil {
-		c.Inputs, c.SetBy = *s.Inputs, by.Name
+		if by.Owner || !maps.Equal(c.Inputs, *s.Inputs) { // who writes back what is there did not set it
+			c.SetBy = by.Name
+		}
+		c.Inputs = *s.Inputs
 	}
 	if s.RequiredScopes != nil {
-		c.RequiredScopes, c.RequiredBy = *s.RequiredScopes, by.Name
+		if by.Owner || !slices.Equal(c.RequiredScopes, *s.RequiredScopes) {
+			c.RequiredBy = by.Name
+		}
+		c.RequiredScopes = *s.RequiredScopes
 	}
 	if s.Private != nil {
 		c.setPrivate(*s.Private, by)

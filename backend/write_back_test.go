@@ -101,7 +101,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "require_iss": true,
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
-	f.Write("providers/keys", map[string]any{"app_key": longKey}).OK(t)
+	f.Write("providers/keys", map[string]any{"app_key": longKey, "scopes_ignored": true}).OK(t)
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},

@@ -222,3 +222,33 @@ func TestAttackIssuerSpeaks(t *testing.T) {
 		})
 	}
 }
+
+// Inputs that come back say where the former key belonged. They must not move one that was written meanwhile.
+func TestAttackInputsComeBackLate(t *testing.T) {
+	f := newFixture(t, placed(t), testenv.InProcess)
+	f.Write("providers/pair", nil).OK(t)
+	f.Write("connections/pair", map[string]any{"username": "u", "password": "first", "inputs": mallorysShop}).OK(t)
+	read := f.Read("connections/pair", nil).OK(t)
+	writing, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	f.Storage.Delay(testenv.Nth(1, func(a testenv.Access) bool { return a.Write() && a.Under("connection/") }),
+		func(testenv.Access) {
+			once.Do(func() { close(writing) })
+			<-goOn
+		})
+	var all sync.WaitGroup
+	all.Go(func() {
+		f.Write("connections/pair", map[string]any{
+			"username": "u", "password": "second", "inputs": map[string]any{"shop": "mine"},
+		}).OK(t)
+	})
+	<-writing
+	all.Go(func() {
+		f.Write("connections/pair", map[string]any{"inputs": read["inputs"], "label": "x"}).Refused(t, http.StatusConflict,
+			"meanwhile")
+	})
+	time.Sleep(50 * time.Millisecond)
+	close(goOn)
+	all.Wait()
+	assert.Equal(t, map[string]string{"shop": "mine"}, f.Read("connections/pair", nil).OK(t)["inputs"])
+}

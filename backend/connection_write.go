@@ -376,6 +376,10 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 			return nil, conflict("%s: nothing was changed", why)
 		}
 	}
+	// inputs that came back must not move another credential than the one that they were read with
+	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
+		return nil, inputsChanged(w.key)
+	}
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
@@ -415,7 +419,7 @@ func (w *write) keyValues() map[string]providers.Secret {
 func (w *write) place(c *store.Connection) error {
 	inputs := w.inputs(c)
 	if !maps.Equal(inputs, w.inputs(w.known)) {
-		return conflict("the inputs of connection %s were changed meanwhile: nothing was written", w.key)
+		return inputsChanged(w.key)
 	}
 	if !w.who.requires(w.key, c) {
 		c.RequiredScopes = nil
@@ -438,6 +442,10 @@ func (w *write) adopt(c *store.Connection) {
 	default:
 		c.Adopt(w.grant, pin, w.now)
 	}
+}
+
+func inputsChanged(k store.Key) error {
+	return conflict("the inputs of connection %s were changed meanwhile: nothing was written", k)
 }
 
 // damagedEntry refuses to change what cannot be read.

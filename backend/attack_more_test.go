@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -117,7 +119,7 @@ func TestAttackCheckOfTheFormerKey(t *testing.T) {
 	var all sync.WaitGroup
 	all.Go(func() { f.Write("check/keys", nil) })
 	<-asked
-	f.Write("connections/keys", map[string]any{"api_key": "another-key-5678"}).OK(t)
+	f.Write("connections/keys", map[string]any{"api_key": "another-key-5678", "verify": false}).OK(t)
 	all.Go(func() {
 		found := f.Write("check/keys", nil).OK(t)
 		assert.Equal(t, []any{"active", "true"}, []any{found["status"], found["token_valid"]}, found["advice"])
@@ -251,4 +253,71 @@ func TestAttackInputsComeBackLate(t *testing.T) {
 	close(goOn)
 	all.Wait()
 	assert.Equal(t, map[string]string{"shop": "mine"}, f.Read("connections/pair", nil).OK(t)["inputs"])
+}
+
+// paired is a service whose keys have a public half, with one connection.
+func paired(t *testing.T) *fixture {
+	t.Helper()
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{"oauth2.yaml": {Data: generic}, "pair.yaml": {Data: []byte(`
+id: pair
+name: Pair
+kinds: [basic]
+sources: ['https://example.com']
+endpoints: {identity: 'https://pair.example.com/me'}
+key: {fields: [{name: username, required: true}, {name: password, required: true, secret: true}]}
+send: {basic_user: '{username}', basic_password: '{password}'}
+identity: {method: GET}
+account: {id: [sub]}
+`)}})
+	require.NoError(t, err)
+	f := newFixture(t, Options{Catalog: catalog}, testenv.InProcess)
+	f.Write("providers/pair", map[string]any{"endpoints": map[string]any{"identity": f.provider.URL + "/userinfo"}}).OK(t)
+	f.Write("connections/pair", map[string]any{"username": "u", "password": "first", "verify": false}).OK(t)
+	return f
+}
+
+// A provider that was pointed elsewhere gets no key that was made before, not by one who names its public half.
+func TestAttackKeyFollowsItsProvider(t *testing.T) {
+	f := paired(t)
+	f.Write("providers/pair", map[string]any{"endpoints": map[string]any{"identity": f.provider.URL + "/token"}}).OK(t)
+	f.Write("connections/pair", map[string]any{"username": "v"}).Refused(t, http.StatusBadRequest, "password")
+	assert.Zero(t, f.provider.Count(providers.StepToken), "nobody is shown the password")
+	assert.Equal(t, []any{"needs_reconnect", "provider_changed"}, f.statusOf(t, "pair"))
+	f.Write("connections/pair", map[string]any{"username": "v", "verify": false}).Refused(t, http.StatusBadRequest, "password")
+	f.Write("connections/pair", map[string]any{"username": "v", "password": "second", "verify": false}).OK(t)
+	assert.Equal(t, []any{"active", ""}, f.statusOf(t, "pair"))
+}
+
+// Who writes one half of a key does not bring back another half that was replaced meanwhile.
+func TestAttackHalfOfAKeyComesBack(t *testing.T) {
+	f := paired(t)
+	asked, until := make(chan struct{}), make(chan struct{})
+	f.provider.Next(providers.StepIdentity, func(_ *providertest.Server, w http.ResponseWriter,
+		_ *http.Request, _ http.HandlerFunc,
+	) {
+		close(asked)
+		<-until
+		_, _ = w.Write([]byte(`{"sub":"the account"}`))
+	})
+	var all sync.WaitGroup
+	all.Go(func() {
+		f.Write("connections/pair", map[string]any{"username": "v"}).Refused(t, http.StatusConflict, "meanwhile")
+	})
+	<-asked
+	f.Write("connections/pair", map[string]any{"username": "u", "password": "second", "verify": false}).OK(t)
+	close(until)
+	all.Wait()
+	assert.Equal(t, "second", f.Read("creds/pair", nil).OK(t)["password"])
+}
+
+// A key that the service limits is no reason to leave others' tokens to die.
+func TestAttackLimitOfAWrittenKey(t *testing.T) {
+	f := newFixture(t, withKeys(t), testenv.InProcess)
+	f.keyed(t)
+	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "3600"))
+	f.Write("connections/self/keys", map[string]any{"api_key": "another-key-5678"}, bob).OK(t)
+	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"the account"}`))
+	assert.Equal(t, "true", f.Write("check/keys", nil).OK(t)["token_valid"])
 }

@@ -331,7 +331,9 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	if err := b.checkRedirects(ctx, name, stored, p); err != nil {
 		return nil, nil, err
 	}
-	p.ToldCallback = callbackURL(config, req, name)
+	if _, told := d.Schema["redirect_uris"]; told { // by the path whose answer has it
+		p.ToldCallback = callbackURL(config, req, name)
+	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, nil, err
 	}

@@ -97,7 +97,10 @@ type Input struct {
 	SetBy    string `yaml:"set_by" words:"provider|connection|either"`
 	Required bool   `yaml:"required,omitempty"`
 	Default  string `yaml:"default,omitempty"`
-	Pattern  string `yaml:"pattern"` // RE2; must match the whole value
+	// RE2; must match the whole value. It must be there unless there are variants
+	Pattern string `yaml:"pattern,omitempty"`
+	// the values that may be chosen, and the further values that each sets, which are placeholders too
+	Variants map[string]map[string]string `yaml:"variants,omitempty"`
 	// a suffix people paste along, such as .myshopify.com; cut before matching
 	Strip string `yaml:"strip,omitempty"`
 	// inputs that must be set too when this one is set to anything but its default

@@ -39,6 +39,10 @@ func (c *checker) inputs() {
 		if in.Required && in.Default != "" {
 			c.add(at+".required", "input %q has a default and can never be missing, drop one of the two", in.Name)
 		}
+		if len(in.Variants) > 0 {
+			c.variants(at, in)
+			continue
+		}
 		if in.Pattern == "" {
 			c.add(at, "input %q: pattern is missing", in.Name)
 			continue
@@ -126,7 +130,7 @@ func (c *checker) captures() {
 			c.add(at, "entry %q: from is missing", capture.Name)
 		}
 		switch {
-		case capture.From == "input" && c.names[capture.Name] == "an input": // it shows the input under its own name
+		case capture.From == "input" && c.d.asked(capture.Name): // it shows the input under its own name
 		default:
 			c.declare(at+".name", capture.Name, "a connection_config entry")
 		}
@@ -137,7 +141,7 @@ func (c *checker) captures() {
 		if capture.From == "input" {
 			for j, name := range capture.Path {
 				c.used[name] = true
-				if c.names[name] != "an input" {
+				if !c.d.asked(name) {
 					c.add(fmt.Sprintf("%s.path[%d]", at, j), "%q is no input", name)
 				}
 			}

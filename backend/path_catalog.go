@@ -131,7 +131,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	}
 	config := map[string]any{}
 	for _, c := range def.Connection {
-		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret}
+		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret, "from": c.Sources()}
 	}
 	data["connection_config"] = config
 	if send == nil {

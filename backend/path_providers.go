@@ -500,7 +500,7 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *store.Provider) (err error) {
 	if v, ok := d.GetOk("added_scopes"); ok {
 		names := v.([]string)
-		if err := definition.CheckAddedScopes(names); err != nil {
+		if err := p.App(definition).CheckAddedScopes(names); err != nil {
 			return badRequest("%s", err)
 		}
 		p.AddedScopes = &names
@@ -599,11 +599,7 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 				"for loopback hosts only", uri)
 		}
 	}
-	scopes := p.Scopes
-	if len(scopes) == 0 {
-		scopes = definition.Scopes.Default
-	}
-	for _, s := range scopes {
+	for _, s := range p.App(definition).UsualScopes() {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
 			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none",
 				s)

@@ -44,6 +44,8 @@ func (d *Definition) problems() []problem {
 	c.calls()
 	c.failures()
 	c.urls()
+	c.scopes()
+	c.strangers()
 	walk(reflect.ValueOf(d).Elem(), "", c.leaf) // by now all names are known,
 	c.unused()                                  // and by now all that are used
 	return c.found

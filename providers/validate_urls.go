@@ -65,7 +65,7 @@ func (d *Definition) checkURL(t Template) error {
 	switch {
 	case err != nil:
 		return err
-	case parts.scheme == "http":
+	case parts.scheme == "http" && !(d.Runtime() && isLoopbackHost(parts.host)):
 		return fmt.Errorf("URL template %q: plain http shows secrets to the network, use https", t)
 	}
 	if parts.base != "" {

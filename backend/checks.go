@@ -34,6 +34,8 @@ const (
 	notAsked       reached = "not_asked"
 )
 
+const takesIt = "the service takes the credential"
+
 // checked is what came of one check.
 type checked struct {
 	generation uint64 // of the credential that was shown
@@ -256,7 +258,7 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 	found.service = serviceWell
 	switch {
 	case err == nil:
-		found.valid, found.advice = valid, "the service takes the credential"
+		found.valid, found.advice = valid, takesIt
 		return found, nil
 	case call.NotSent():
 		found.service, found.advice = notAsked, call.Error()
@@ -291,8 +293,12 @@ func presented(p *configured, conn *store.Connection) *providers.Grant {
 	if conn.Grant != nil {
 		return conn.Clone().Grant
 	}
+	return presentedKey(keyFields(p, conn))
+}
+
+func presentedKey(fields map[string]string) *providers.Grant {
 	g := &providers.Grant{SecretConfig: map[string]providers.Secret{}}
-	for name, v := range keyFields(p, conn) {
+	for name, v := range fields {
 		g.SecretConfig[name] = providers.NewSecret(v)
 	}
 	return g

@@ -97,6 +97,7 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 ) (*configured, error) {
 	httpClient, err := egress.New(egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: entry.CAPEM, Timeout: config.RequestTimeout,
+		Resolver: b.resolver,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("provider %q: %w", name, err)

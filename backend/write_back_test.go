@@ -43,7 +43,7 @@ key:
     - {name: username}
     - {name: api_key, required: true, secret: true, derive: {data_center: '[a-z0-9]+-([a-z0-9]+)'}}
     - {name: region, default: eu}
-  send: {basic_user: '{username}', basic_password: '{api_key}'}
+  send: {basic_user: '{username}', basic_password: '{api_key}', optional_headers: {X-App: '{app_key}'}}
 `
 	oidc, err := os.ReadFile("../providers/catalog/oidc.yaml")
 	require.NoError(t, err)
@@ -455,7 +455,7 @@ kinds: [api_key]
 sources: ['https://example.com']
 key:
   fields: [{name: account, required: true}, {name: updated, set_by: provider}]
-  send: {headers: {Authorization: 'Bearer {account}'}}
+  send: {headers: {Authorization: 'Bearer {account}'}, optional_headers: {X-Updated: '{updated}'}}
 `
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)

@@ -127,7 +127,7 @@ func TestUpgradeAndBack(t *testing.T) {
 
 	const apiKey = "sk-acceptance-0123456789abcdef"
 	s.write(t, "providers/openai", nil)
-	s.write(t, "connections/key", key(apiKey))
+	s.write(t, "connections/key", map[string]any{"provider": "openai", "api_key": apiKey})
 	tokens := map[string]string{}
 	for _, name := range s.all[:6] {
 		tokens[name] = s.adopt(t, name)

@@ -195,11 +195,13 @@ func TestRuntimeDefinitionExtends(t *testing.T) {
 func TestRuntimeDefinitionOfHostsThatAreRefusedLater(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/acme", map[string]any{"shared_redirect": true}).OK(t)
-		f.ours(t, nil)
+		f.ours(t, map[string]any{"definition_yaml": mine(f.provider.URL) + "api_base: https://api.example.com/v1\n"})
 		f.Write("exchange", f.own(t, "a", map[string]any{"provider": "mine"})).OK(t)
+		assert.Equal(t, "https://api.example.com/v1", f.Read("creds/a", nil).OK(t)["api_base"])
 		parked := f.own(t, "parked", map[string]any{"provider": "mine"})
 		f.Write("config", map[string]any{"endpoint_hosts": "id.example.com"}).OK(t)
 		calls := f.calls()
+		assert.NotContains(t, f.Read("creds/a", nil).OK(t), "api_base", "where applications are not to send it either")
 		f.Advance(time.Minute)
 		f.Write("refresh/a", nil).Refused(t, http.StatusConflict, "endpoint_hosts", `"127.0.0.1"`, "nothing was sent")
 		f.Write("exchange", parked).Refused(t, http.StatusConflict, "endpoint_hosts")
@@ -377,8 +379,9 @@ send: {headers: {X-Key: '{api_key}'}}
 			"definition_yaml": strings.ReplaceAll(definition, "URL", f.provider.URL), "client_id": "own id",
 			"client_secret": "own-secret", "app_key": "own-app-key",
 		}).OK(t)
-		f.Write("connections/self/k", map[string]any{"provider": "nosy", "api_key": "a-key-of-alices-own-1234"}, alice).OK(t)
-		f.Write("connections/k", map[string]any{"provider": "nosy", "api_key": "a-key-of-everybody-1234"}).OK(t)
+		key := map[string]any{"provider": "nosy", "verify": false}
+		f.Write("connections/self/k", with(key, map[string]any{"api_key": "a-key-of-alices-own-1234"}), alice).OK(t)
+		f.Write("connections/k", with(key, map[string]any{"api_key": "a-key-of-everybody-1234"})).OK(t)
 		f.Write("check/k", nil).OK(t)
 		f.Write("check/self/k", nil, alice).OK(t)
 		asked := f.provider.Requests(providers.StepIdentity)

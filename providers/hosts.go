@@ -47,6 +47,12 @@ func (c *Client) CheckHosts(res Resolved) error {
 	return nil
 }
 
+// Allows reports whether the host of a URL is one that the client may call.
+func (c *Client) Allows(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && c.hosts.refuse(StepHealth, u.Hostname()) == nil
+}
+
 // refuse makes the error for a call that would go to a host that is not allowed.
 func (h *hosts) refuse(step Step, names ...string) *Error {
 	if h.allowed == nil {

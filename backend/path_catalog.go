@@ -121,6 +121,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		},
 		"scopes": map[string]any{
 			"default": list(def.Scopes.Default), "always": list(def.Scopes.Added()),
+			"optional_param": def.Scopes.OptionalParam, "by_kind": scopesByKind(def),
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 		"lifetimes": map[string]any{
@@ -141,6 +142,17 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// scopesByKind are those of the kinds that ask for the same in any case.
+func scopesByKind(def *providers.Definition) map[string]any {
+	all := map[string]any{}
+	for kind, by := range def.Token.ByKind {
+		if by.Scopes != nil {
+			all[string(kind)] = by.Scopes
+		}
+	}
+	return all
 }
 
 // variants are the names that an input takes, with what each sets.

@@ -122,7 +122,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
 	rules := p.app.Definition.Refresh
-	terms.Idle, terms.MinAge, terms.OnDemand = rules.Idle.D, rules.MinAge.D, rules.OnDemand
+	terms.Idle, terms.MinAge, terms.OnDemand = p.app.IdleLimit(), rules.MinAge.D, rules.OnDemand
 	if rules.Margin.D > 0 {
 		terms.Margin = rules.Margin.D
 	}

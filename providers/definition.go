@@ -140,6 +140,8 @@ func clientAuthStyles() []string {
 // Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).
 type Scopes struct {
 	Param *string `yaml:"param,omitempty"` // absent: scope; "": the service takes none
+	// the parameter for scopes that a person may leave out; absent: the service takes none
+	OptionalParam string `yaml:"optional_param,omitempty"`
 	// between two scopes in a request; absent: a blank
 	Join     string `yaml:"join,omitempty" words:" |,"`
 	Returned string `yaml:"returned,omitempty" words:" |,|list"` // between two in an answer; absent: as join

@@ -53,8 +53,8 @@ type TokenCall struct {
 type KindCall struct {
 	Endpoint Step   `yaml:"endpoint,omitempty"` // any key of endpoints
 	Grant    string `yaml:"grant_type,omitempty"`
-	// the one scope to ask for, whatever the connection says
-	Scope    string              `yaml:"scope,omitempty"`
+	// all there is to ask for, whatever the provider says; []: nothing
+	Scopes   []Template          `yaml:"scopes,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }
@@ -123,6 +123,8 @@ type Probe struct {
 	Call         `yaml:",inline"`
 	OK           *OK    `yaml:"ok,omitempty"`
 	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
+	// where they stand in the answer, as alternatives, when no header tells them
+	ScopesPath []string `yaml:"scopes_path,omitempty"`
 	// response header with the end of the credential
 	ExpiryHeader string `yaml:"expiry_header,omitempty"`
 }

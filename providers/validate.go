@@ -127,6 +127,7 @@ func (c *checker) client() {
 		}
 	}
 	c.renamed()
+	c.optionalScopes()
 	if d.Scopes.Accumulates && d.Scopes.Surplus == "refuse" {
 		c.add("scopes.surplus", "refuse does not go with accumulates: answers name what earlier consents granted")
 	}

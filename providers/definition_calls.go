@@ -81,6 +81,8 @@ type Refresh struct {
 // Key describes credentials that a person copies from the service.
 type Key struct {
 	Fields []KeyField `yaml:"fields"`
+	// groups of fields of which a key has exactly one, whole
+	OneOf [][]string `yaml:"one_of,omitempty"`
 	// absent: the definition's send, which a definition with tokens too keeps for those
 	Send *Send `yaml:"send,omitempty"`
 	// other ways the service accepts
@@ -98,7 +100,9 @@ type KeyField struct {
 	HandedOut bool   `yaml:"handed_out,omitempty"`
 	Multiline bool   `yaml:"multiline,omitempty"` // line breaks and tabs belong in it, as in PEM
 	Default   string `yaml:"default,omitempty"`
-	Pattern   string `yaml:"pattern,omitempty"` // RE2; must match the whole value
+	// the field whose value is taken when this one is left out
+	DefaultFrom string `yaml:"default_from,omitempty"`
+	Pattern     string `yaml:"pattern,omitempty"` // RE2; must match the whole value
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape   string            `yaml:"shape,omitempty" words:"sure|likely"`
 	Derive  map[string]string `yaml:"derive,omitempty"` // further value -> pattern whose one group cuts it out
@@ -114,8 +118,8 @@ type Send struct {
 	Query    map[string]Template `yaml:"query,omitempty"`
 	// where it stands in the path of a URL; calls of ours have it in their endpoint
 	Path     Template `yaml:"path,omitempty"`
-	User     Template `yaml:"basic_user,omitempty"` // RFC 7617
-	Password Template `yaml:"basic_password,omitempty"`
+	User     Template `yaml:"basic_user,omitempty"`     // RFC 7617; absent beside a password: empty
+	Password Template `yaml:"basic_password,omitempty"` // absent beside a user: empty
 }
 
 // Probe is a call that only reads: identity, health.

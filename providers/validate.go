@@ -199,9 +199,6 @@ func (c *checker) leaf(at string, value any) {
 		for _, name := range sortedKeys(value.Headers) {
 			c.leaf(at+".headers."+name, Template(name))
 		}
-		if (value.User == "") != (value.Password == "") {
-			c.add(at, "basic_user and basic_password go together")
-		}
 	}
 }
 

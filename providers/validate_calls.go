@@ -27,8 +27,8 @@ func needsOf(kind Kind) kindNeeds {
 		}, what: "key, and send"}
 	case KindBasic:
 		return kindNeeds{has: func(d *Definition) bool {
-			return d.Key != nil && d.keySend() != nil && d.keySend().User != ""
-		}, what: "send, with basic_user"}
+			return d.Key != nil && d.keySend() != nil && d.keySend().basic()
+		}, what: "send, with basic_user or basic_password"}
 	}
 	return kindNeeds{has: func(d *Definition) bool { // the application does with the key what is to be done
 		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool { return f.HandedOut })

@@ -94,7 +94,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	for _, in := range def.Inputs {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
-			"example": in.Example, "help": in.Help, "variants": variants(in),
+			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
 		}
 	}
 	fields := map[string]any{}

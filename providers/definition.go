@@ -103,6 +103,8 @@ type Input struct {
 	Variants map[string]map[string]string `yaml:"variants,omitempty"`
 	// a suffix people paste along, such as .myshopify.com; cut before matching
 	Strip string `yaml:"strip,omitempty"`
+	// capital letters mean the same, and become small ones before matching
+	Lower bool `yaml:"lower,omitempty"`
 	// inputs that must be set too when this one is set to anything but its default
 	Requires []string `yaml:"requires,omitempty"`
 	Example  string   `yaml:"example,omitempty"`

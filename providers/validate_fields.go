@@ -52,10 +52,10 @@ func (c *checker) inputs() {
 		if re == nil {
 			continue
 		}
-		if in.Default != "" && !re.MatchString(strings.TrimSuffix(in.Default, in.Strip)) {
+		if in.Default != "" && !re.MatchString(c.d.clean(in, in.Default)) {
 			c.add(at+".default", "default of input %q does not match its pattern", in.Name)
 		}
-		if in.Example != "" && !re.MatchString(strings.TrimSuffix(in.Example, in.Strip)) {
+		if in.Example != "" && !re.MatchString(c.d.clean(in, in.Example)) {
 			c.add(at+".example", "example of input %q does not match its pattern", in.Name)
 		}
 	}

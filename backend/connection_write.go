@@ -216,6 +216,11 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 			all[name] = v.Reveal()
 		}
 	}
+	for _, name := range definition.OtherGroups(keys) {
+		if _, named := keys[name]; !named {
+			delete(all, name)
+		}
+	}
 	maps.Copy(all, keys)
 	warnings, err := definition.CheckKey("connection", all)
 	if err != nil {

@@ -29,9 +29,9 @@ type record struct {
 
 	common     unique.Handle[common] // what many connections have alike
 	account    string                // at the provider; empty when unknown
-	limit      uint32 // when its consent runs out, in Unix seconds; 0: never
-	end        uint32 // when it dies and nothing can renew it, in Unix seconds; 0: never
-	checked    uint32 // when it was checked last, or came to be known, in Unix seconds
+	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
+	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
+	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	disabled   bool
 	barred     bool // its provider does not serve it

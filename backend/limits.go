@@ -43,6 +43,7 @@ var fieldLimits = map[string]limit{
 	"scopes":          {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 	"required_scopes": {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 	"allowed_scopes":  {items: 500, each: kB, total: 16 * kB, chars: oneLine},
+	"optional_scopes": {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 
 	"access_token":  {each: 64 * kB, chars: visible}, // as much as a provider's answer may bring
 	"refresh_token": {each: 64 * kB, chars: visible},

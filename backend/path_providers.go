@@ -66,6 +66,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"drop_former":    dropFormerField(),
 		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
 		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
+		"optional_scopes": strs("Scopes that a person may leave out, of services that have such (see the catalog " +
+			"entry)."),
 		"added_scopes": strs("Which of the scopes that the definition always adds are asked for (see its catalog " +
 			"entry); by default all. Empty: none."),
 		"inputs": pairs("Values the definition asks of the operator."),
@@ -103,6 +105,10 @@ func providerFields() map[string]*framework.FieldSchema {
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
 			"imported: refuse, or warn; by default the definition's word."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
+		"refresh_ttl": seconds("Life of one refresh token, where the app is set otherwise than the definition says; " +
+			"0: as the definition says."),
+		"idle_ttl": seconds("How long a grant lives unused, where the app is set otherwise than the definition says; " +
+			"0: as the definition says."),
 		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
 			"the stored client_secret in the same call."),
 		"force": {
@@ -143,6 +149,9 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"allow_import":            str("Whose connections may take tokens obtained elsewhere."),
 	"surplus_scopes":          str("What becomes of scopes beyond allowed_scopes; empty: the definition's word."),
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
+	"optional_scopes":         strs("Scopes that a person may leave out."),
+	"refresh_ttl":             integer("Seconds that one refresh token lives; 0: as the definition says."),
+	"idle_ttl":                integer("Seconds that a grant lives unused; 0: as the definition says."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
 	"circuit": object("Whether the provider is left alone now: its state (limited, open, refused), " +
@@ -224,7 +233,9 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
-		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
+		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),
+		"idle_ttl": int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
+		"ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}, Warnings: warnings}, nil
 }
@@ -464,6 +475,7 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	}
 	setStrings(d, "scopes", &p.Scopes)
 	setStrings(d, "allowed_scopes", &p.AllowedScopes)
+	setStrings(d, "optional_scopes", &p.OptionalScopes)
 	setStrings(d, "redirect_uris", &p.RedirectURIs)
 	setStrings(d, "return_urls", &p.ReturnURLs)
 	setStrings(d, "allowed_owners", &p.AllowedOwners)
@@ -494,8 +506,12 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("require_iss"); ok {
 		p.RequireIss = v.(bool)
 	}
-	if v, ok := d.GetOk("assumed_ttl"); ok {
-		p.AssumedTTL = time.Duration(v.(int)) * time.Second
+	for field, ttl := range map[string]*time.Duration{
+		"assumed_ttl": &p.AssumedTTL, "refresh_ttl": &p.RefreshTTL, "idle_ttl": &p.IdleTTL,
+	} {
+		if v, ok := d.GetOk(field); ok {
+			*ttl = time.Duration(v.(int)) * time.Second
+		}
 	}
 }
 
@@ -606,7 +622,11 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 				"for loopback hosts only", uri)
 		}
 	}
-	for _, s := range p.App(definition).UsualScopes() {
+	app := p.App(definition)
+	if err := app.TakesOptional(p.OptionalScopes); err != nil {
+		return badRequest("%s", err)
+	}
+	for _, s := range slices.Concat(app.UsualScopes(), p.OptionalScopes) {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
 			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none",
 				s)
@@ -614,6 +634,11 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	}
 	if p.AssumedTTL != 0 && (p.AssumedTTL < time.Minute || p.AssumedTTL > 10*365*24*time.Hour) {
 		return badRequest("assumed_ttl must lie between one minute and ten years, or be 0")
+	}
+	for field, ttl := range map[string]time.Duration{"refresh_ttl": p.RefreshTTL, "idle_ttl": p.IdleTTL} {
+		if ttl != 0 && (ttl < time.Hour || ttl > 10*365*24*time.Hour) {
+			return badRequest("%s must lie between one hour and ten years, or be 0", field)
+		}
 	}
 	return nil
 }

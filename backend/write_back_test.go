@@ -47,6 +47,8 @@ key:
 `
 	oidc, err := os.ReadFile("../providers/catalog/oidc.yaml")
 	require.NoError(t, err)
+	const more = "\nscopes:\n  optional_param: optional_scope\n"
+	generic = []byte(strings.Replace(string(generic), "\nscopes:\n", more, 1))
 	catalog, err := providers.NewRegistry(fstest.MapFS{
 		"oauth2.yaml": {Data: generic}, "keys.yaml": {Data: []byte(keys)}, "oidc.yaml": {Data: oidc},
 	})
@@ -89,11 +91,12 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"flow_ttl": "9m", "check_interval": "11h", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
-		"allowed_scopes": "read,write,admin", "inputs": map[string]any{"realm": "main"}, "client_auth": "basic",
+		"allowed_scopes": "read,write,admin", "optional_scopes": "admin", "inputs": map[string]any{"realm": "main"},
+		"client_auth":      "basic",
 		"authorize_params": map[string]any{"prompt": "consent"}, "allow_import": "all", "surplus_scopes": "warn",
 		"token_params": map[string]any{"assertion": longParameter}, "require_session_binding": false,
 		"kinds": "authorization_code,client_credentials", "allowed_owners": "org/*,user/*", "shared_redirect": true,
-		"assumed_ttl": "1h", "confirm": false,
+		"assumed_ttl": "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "confirm": false,
 	})).OK(t)
 	f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
 	f.provider.SetClientSecret("another")

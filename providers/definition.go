@@ -103,6 +103,8 @@ type Input struct {
 	Variants map[string]map[string]string `yaml:"variants,omitempty"`
 	// a suffix people paste along, such as .myshopify.com; cut before matching
 	Strip string `yaml:"strip,omitempty"`
+	// capital letters mean the same, and become small ones before matching
+	Lower bool `yaml:"lower,omitempty"`
 	// inputs that must be set too when this one is set to anything but its default
 	Requires []string `yaml:"requires,omitempty"`
 	Example  string   `yaml:"example,omitempty"`
@@ -140,6 +142,8 @@ func clientAuthStyles() []string {
 // Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).
 type Scopes struct {
 	Param *string `yaml:"param,omitempty"` // absent: scope; "": the service takes none
+	// the parameter for scopes that a person may leave out; absent: the service takes none
+	OptionalParam string `yaml:"optional_param,omitempty"`
 	// between two scopes in a request; absent: a blank
 	Join     string `yaml:"join,omitempty" words:" |,"`
 	Returned string `yaml:"returned,omitempty" words:" |,|list"` // between two in an answer; absent: as join

@@ -44,7 +44,7 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 			return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonSubjectMismatch}
 		}
 		docs["identity"] = r.doc
-		if scopes := def.Identity.scopes(r); len(scopes) > 0 {
+		if scopes := def.Identity.scopes(r, def.Scopes); len(scopes) > 0 {
 			g.Scopes = scopes
 		}
 	}

@@ -97,15 +97,16 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 	add := func(at string, whole Template) {
 		for _, t := range d.eachVariant(whole) {
 			parts, err := splitURL(t)
-			host := d.fixedHost(t)
-			if t == "" || err != nil || host == "" { // a host that is the operator's is looked at when it is called
+			if t == "" || err != nil {
 				continue
 			}
-			u := NamedURL{At: at, Host: host}
-			if parts.base == "" && len(parts.host.Placeholders()) == 0 {
-				u.Origin = parts.scheme + "://" + string(parts.host)
+			for _, host := range d.fixedHost(t) { // a host that is the operator's is looked at when it is called
+				u := NamedURL{At: at, Host: host}
+				if parts.base == "" && len(parts.host.Placeholders()) == 0 {
+					u.Origin = parts.scheme + "://" + string(parts.host)
+				}
+				named = append(named, u)
 			}
-			named = append(named, u)
 		}
 	}
 	for _, step := range sortedKeys(d.Endpoints) {
@@ -124,7 +125,9 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 func (d *Definition) Pin() string {
 	p := *d
 	p.Name, p.Summary, p.Category, p.Extends, p.Sources, p.Setup = "", "", "", "", nil, Setup{}
-	p.Scopes = Scopes{Param: d.Scopes.Param, Join: d.Scopes.Join, Returned: d.Scopes.Returned}
+	p.Scopes = Scopes{
+		Param: d.Scopes.Param, OptionalParam: d.Scopes.OptionalParam, Join: d.Scopes.Join, Returned: d.Scopes.Returned,
+	}
 	p.Lifetime, p.Failures = Lifetime{}, nil
 	p.Inputs = slices.Clone(d.Inputs)
 	for i := range p.Inputs {

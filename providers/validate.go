@@ -129,6 +129,7 @@ func (c *checker) client() {
 		}
 	}
 	c.renamed()
+	c.optionalScopes()
 	if d.Scopes.Accumulates && d.Scopes.Surplus == "refuse" {
 		c.add("scopes.surplus", "refuse does not go with accumulates: answers name what earlier consents granted")
 	}
@@ -199,9 +200,6 @@ func (c *checker) leaf(at string, value any) {
 	case Send:
 		for _, name := range sortedKeys(value.Headers) {
 			c.leaf(at+".headers."+name, Template(name))
-		}
-		if (value.User == "") != (value.Password == "") {
-			c.add(at, "basic_user and basic_password go together")
 		}
 	}
 }

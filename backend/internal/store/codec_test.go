@@ -47,7 +47,7 @@ var (
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
 		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
 		AllowImport: "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
-		Unproven: true,
+		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, OptionalScopes: []string{"c"},
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
@@ -346,6 +346,7 @@ func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
 	provider.DefinitionYAML, provider.DefinitionPin = "", ""
 	provider.CAPin, provider.SharedRedirect, provider.RequireIss, provider.Unproven = "", false, false, false
+	provider.RefreshTTL, provider.IdleTTL, provider.OptionalScopes = 0, 0, nil
 	flow.Private, flow.Reconnects = nil, false
 	p, err := decodeProvider(stored(t, "v1/provider"))
 	require.NoError(t, err)

@@ -40,6 +40,9 @@ type Provider struct {
 	Confirm               bool              `json:"confirm"`
 	RequireSessionBinding bool              `json:"require_session_binding,omitempty"`
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
+	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"` // 0: as the definition says
+	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`    // 0: as the definition says
+	OptionalScopes        []string          `json:"optional_scopes,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`
 	CAPin                 string            `json:"ca_pin,omitempty"` // see PinCA; empty: no part of the pin
 	SharedRedirect        bool              `json:"shared_redirect,omitempty"`
@@ -73,6 +76,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
 		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, DefinitionPin: p.DefinitionPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
 		ScopesIgnored: p.ScopesIgnored,
+		RefreshTTL:    p.RefreshTTL, IdleTTL: p.IdleTTL, OptionalScopes: p.OptionalScopes,
 	}
 }
 

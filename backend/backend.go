@@ -48,6 +48,7 @@ type backend struct {
 	configs       cache[store.Config]
 	providers     cache[configured]      // holds egress settings too: dropped with configs
 	providerNames cache[map[string]bool] // all that are configured, under one name
+	decoded       sync.Map               // by provider: its run-time definition, see define
 
 	connections *connections.Repository
 	gate        *gate.Gate
@@ -154,6 +155,7 @@ func (b *backend) build() {
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
 		{b.erasureDue, b.runErasure},
+		{b.checkDue, b.runDailyCheck},
 	}
 }
 

@@ -138,7 +138,7 @@ func (b *backend) check(ctx context.Context, k store.Key, permit refresh.Permit)
 			return last, nil
 		}
 		out, err := b.tasks.Once(ctx, checkName(k), func(ctx context.Context) (any, error) {
-			return b.runCheck(ctx, k, a.Connection, permit)
+			return b.runCheck(ctx, k, a.Connection, permit, gate.Reader)
 		})
 		if err != nil {
 			return checked{}, err
@@ -162,10 +162,11 @@ func unusable(problem *refresh.Error) checked {
 
 // runCheck shows the credential and records what came of it. A token that is refused although it should live is renewed
 // once, and the new one is shown.
-func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connection,
-	permit refresh.Permit,
+func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connection, permit refresh.Permit,
+	class gate.Class,
 ) (checked, error) {
-	found, err := b.show(ctx, k, conn, permit)
+	b.directory.checked(k)
+	found, err := b.show(ctx, k, conn, permit, class)
 	if err != nil {
 		return checked{}, err
 	}
@@ -208,7 +209,7 @@ func (b *backend) replaceAndShow(ctx context.Context, k store.Key, conn *store.C
 		return checked{}, nil, err
 	}
 	b.checks.bring(k, a.Connection.Generation)
-	found, err = b.show(ctx, k, a.Connection, permit)
+	found, err = b.show(ctx, k, a.Connection, permit, gate.Reader)
 	switch found.valid {
 	case valid:
 		found.advice = "the token had been refused, and was renewed: read it again. " + found.advice
@@ -221,6 +222,7 @@ func (b *backend) replaceAndShow(ctx context.Context, k store.Key, conn *store.C
 
 // show makes the call. Whatever came of it is an answer; the error is that nothing was found out here.
 func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection, permit refresh.Permit,
+	class gate.Class,
 ) (checked, error) {
 	found := checked{generation: conn.Generation, at: b.now(), valid: unknown, service: notAsked}
 	p, err := b.provider(ctx, conn.Provider)
@@ -241,7 +243,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	}
 	var pass *gate.Pass
 	if err == nil {
-		pass, err = b.enterAs(ctx, gate.Reader, p.name, k, conn)
+		pass, err = b.enterAs(ctx, class, p.name, k, conn)
 	}
 	if err != nil {
 		return b.notShown(ctx, found, err)

@@ -8,7 +8,8 @@
 //	config                    path_config.go            settings of the mount
 //	catalog/[:definition]     path_catalog.go           what can be connected
 //	providers/[:provider]     path_providers.go         definitions as the operator configured them; where their
-//	                                                    secrets may go: ca_pem.go, redirects.go
+//	                                                    secrets may go: ca_pem.go, redirects.go; definitions of
+//	                                                    their own: runtime_definitions.go
 //	providers/:p/client-secret path_client_secret.go    the app's secret, apart from the rest
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
 //	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go,
@@ -19,7 +20,8 @@
 //	exchange                  path_exchange.go          finish a flow
 //	creds/O/:name             path_creds.go             the credential
 //	refresh/O/:name           path_refresh.go           replace the token now
-//	check/O/:name             path_check.go             ask the service whether it works (checks.go)
+//	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
+//	                                                    itself: daily_check.go
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //

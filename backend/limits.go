@@ -49,12 +49,14 @@ var fieldLimits = map[string]limit{
 	"client_secret": {each: 8 * kB, chars: visible},
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
+	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
 	"endpoints":        {items: 32, each: 2 * kB, total: 16 * kB},
 	"authorize_params": {items: 32, each: 2 * kB, total: 8 * kB},
 	"token_params":     {items: 32, each: 2 * kB, total: 8 * kB},
 	"redirect_uris":    {items: 100, each: 2 * kB, total: 16 * kB},
 	"return_urls":      {items: 100, each: 2 * kB, total: 16 * kB},
 	"ca_pem":           {each: 16 * kB},
+	"definition_yaml":  {each: 64 * kB}, // as a file of the catalogue
 
 	"egress_allow":   {items: 256, each: 256, total: 16 * kB},
 	"endpoint_hosts": {items: 256, each: 256, total: 16 * kB},

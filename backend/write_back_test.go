@@ -86,7 +86,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("config", map[string]any{
 		"public_url": "https://vault.example.com/v1/x/", "default_org": "acme", "egress_allow": "127.0.0.1,10.0.0.0/8",
 		"endpoint_hosts": "127.0.0.1,*.example.com", "refresh_margin": "2m", "poll_interval": 77, "request_timeout": 9,
-		"flow_ttl": "9m", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
+		"flow_ttl": "9m", "check_interval": "11h", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
 		"allowed_scopes": "read,write,admin", "inputs": map[string]any{"realm": "main"}, "client_auth": "basic",
@@ -101,7 +101,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "require_iss": true,
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
-	f.Write("providers/keys", map[string]any{"app_key": longKey}).OK(t)
+	f.Write("providers/keys", map[string]any{"app_key": longKey, "scopes_ignored": true}).OK(t)
+	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
@@ -124,7 +125,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	}).OK(t)
 	return map[string]string{
 		"config": "config", "providers/acme": "provider/acme", "providers/idp": "provider/idp",
-		"providers/keys": "provider/keys", "connections/slack": "connection/org/acme/slack",
+		"providers/keys": "provider/keys", "providers/own": "provider/own", "connections/slack": "connection/org/acme/slack",
 		"connections/self/mine": "connection/user/e-alice/mine", "connections/self/open": "connection/user/e-alice/open",
 		"connections/app": "connection/org/acme/app", "connections/key": "connection/org/acme/key",
 		"connections/user/u-1/key": "connection/user/u-1/key",

@@ -155,6 +155,7 @@ func (b *backend) build() {
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
 		{b.erasureDue, b.runErasure},
+		{b.checkDue, b.runDailyCheck},
 	}
 }
 

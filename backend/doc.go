@@ -20,7 +20,8 @@
 //	exchange                  path_exchange.go          finish a flow
 //	creds/O/:name             path_creds.go             the credential; what goes along with it: companions.go
 //	refresh/O/:name           path_refresh.go           replace the token now
-//	check/O/:name             path_check.go             ask the service whether it works (checks.go)
+//	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
+//	                                                    itself: daily_check.go
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //

@@ -110,7 +110,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	for _, in := range def.Inputs {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
-			"example": in.Example, "help": in.Help,
+			"example": in.Example, "help": in.Help, "variants": variants(in),
 		}
 	}
 	fields := map[string]any{}
@@ -149,7 +149,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	}
 	config := map[string]any{}
 	for _, c := range def.Connection {
-		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret}
+		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret, "from": c.Sources()}
 	}
 	data["connection_config"] = config
 	companions := map[string]any{}
@@ -164,6 +164,15 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// variants are the names that an input takes, with what each sets.
+func variants(in providers.Input) map[string]any {
+	all := map[string]any{}
+	for name, values := range in.Variants {
+		all[name] = values
+	}
+	return all
 }
 
 func sendData(send *providers.Send) map[string]any {

@@ -89,6 +89,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		},
 		"shared_redirect": boolean("Other providers may have the same redirect_uris: the application keeps apart by " +
 			"state which of them it asked."),
+		"scopes_ignored": boolean("The service takes no scopes from requests, as for user tokens of GitHub Apps: none are " +
+			"asked for, required, missing or surplus."),
 		"require_iss": boolean("Refuse answers that do not name the issuer (RFC 9207), for issuers that always do."),
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI, or lead on to " +
 			"a return_url, must be bound to a browser session."),
@@ -137,6 +139,7 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"return_urls":             strs("Where the callback page may lead on to."),
 	"confirm":                 boolean("Whether the confirmation code is asked for."),
 	"shared_redirect":         boolean("Whether other providers may have the same redirect_uris."),
+	"scopes_ignored":          boolean("Whether scopes count for nothing here."),
 	"require_iss":             boolean("Whether answers must name the issuer."),
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"kinds":                   strs("Kinds of connections that may be made."),
@@ -227,7 +230,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
 		"companions": maskedSecrets(p.Companions), "companions_for": list(p.CompanionsFor),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
-		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss,
+		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}, Warnings: warnings}, nil
@@ -348,7 +351,9 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	if err := b.checkRedirects(ctx, name, stored, p); err != nil {
 		return nil, nil, err
 	}
-	p.ToldCallback = callbackURL(config, req, name)
+	if _, told := d.Schema["redirect_uris"]; told { // by the path whose answer has it
+		p.ToldCallback = callbackURL(config, req, name)
+	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, nil, err
 	}
@@ -493,6 +498,9 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("shared_redirect"); ok {
 		p.SharedRedirect = v.(bool)
 	}
+	if v, ok := d.GetOk("scopes_ignored"); ok {
+		p.ScopesIgnored = v.(bool)
+	}
 	if v, ok := d.GetOk("require_iss"); ok {
 		p.RequireIss = v.(bool)
 	}
@@ -506,7 +514,7 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *store.Provider) (err error) {
 	if v, ok := d.GetOk("added_scopes"); ok {
 		names := v.([]string)
-		if err := definition.CheckAddedScopes(names); err != nil {
+		if err := p.App(definition).CheckAddedScopes(names); err != nil {
 			return badRequest("%s", err)
 		}
 		p.AddedScopes = &names
@@ -562,6 +570,9 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	if err := p.App(definition).Validate(); err != nil {
 		return badRequest("%s", err)
 	}
+	if p.ScopesIgnored && len(p.Scopes)+len(p.AllowedScopes) > 0 {
+		return badRequest("scopes_ignored=true goes with no scopes and no allowed_scopes: empty both")
+	}
 	if p.RequireIss && !p.App(definition).KnowsIssuer() {
 		return badRequest("require_iss: there is nothing to compare the answer's issuer with, set issuer too")
 	}
@@ -605,11 +616,7 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 				"for loopback hosts only", uri)
 		}
 	}
-	scopes := p.Scopes
-	if len(scopes) == 0 {
-		scopes = definition.Scopes.Default
-	}
-	for _, s := range scopes {
+	for _, s := range p.App(definition).UsualScopes() {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
 			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none",
 				s)

@@ -128,6 +128,9 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind)
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
+	if p.app.CanCheck(providers.Resolved{}) {
+		terms.CheckEvery = config.CheckEvery()
+	}
 	rules := p.app.Definition.Refresh
 	terms.Idle, terms.MinAge, terms.OnDemand = rules.Idle.D, rules.MinAge.D, rules.OnDemand
 	if rules.Margin.D > 0 {

@@ -87,7 +87,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("config", map[string]any{
 		"public_url": "https://vault.example.com/v1/x/", "default_org": "acme", "egress_allow": "127.0.0.1,10.0.0.0/8",
 		"endpoint_hosts": "127.0.0.1,*.example.com", "refresh_margin": "2m", "poll_interval": 77, "request_timeout": 9,
-		"flow_ttl": "9m", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
+		"flow_ttl": "9m", "check_interval": "11h", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
 		"allowed_scopes": "read,write,admin", "inputs": map[string]any{"realm": "main"}, "client_auth": "basic",
@@ -103,7 +103,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
 	f.Write("providers/keys", map[string]any{
-		"app_key": longKey, "companions": map[string]any{"signing": longKey}, "companions_for": "org/acme,user/u-1",
+		"app_key": longKey, "scopes_ignored": true, "companions": map[string]any{"signing": longKey},
+		"companions_for": "org/acme,user/u-1",
 	}).OK(t)
 	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
 

@@ -73,7 +73,7 @@ func (a *App) checkEndpoints() error {
 		t := Template(a.Endpoints[step])
 		known := reservedPlaceholders()
 		for _, in := range d.Inputs {
-			known = append(known, in.Name)
+			known = append(append(known, in.Name), in.sets()...)
 		}
 		for _, name := range t.Placeholders() {
 			if !slices.Contains(known, name) {

@@ -79,7 +79,8 @@ func (h *hosts) fixes(name string) bool {
 	})
 }
 
-// fixedHosts are the hosts that the URLs of d name, and the domains in which those end that have placeholders.
+// fixedHosts are the hosts that the URLs of d name, those of variants among them, and the domains in which those end
+// that have other placeholders.
 func (d *Definition) fixedHosts() []string {
 	templates := slices.Collect(maps.Values(d.Endpoints))
 	if d.Discovery != nil {
@@ -87,8 +88,10 @@ func (d *Definition) fixedHosts() []string {
 	}
 	var fixed []string
 	for _, t := range templates {
-		if host := d.fixedHost(t); host != "" {
-			fixed = append(fixed, host)
+		for _, t := range d.eachVariant(t) {
+			if host := d.fixedHost(t); host != "" {
+				fixed = append(fixed, host)
+			}
 		}
 	}
 	slices.Sort(fixed)

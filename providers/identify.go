@@ -24,6 +24,7 @@ func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant)
 func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
 	def := app.Definition
 	docs := map[string]any{}
+	g.capture(def.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
 	if def.Resources != nil {
 		chosen, failure := c.resource(ctx, app, res, g)
 		if failure != nil {

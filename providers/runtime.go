@@ -58,7 +58,9 @@ func (c *checker) runtime() {
 		}
 	}
 	for i, capture := range c.d.Connection {
-		if capture.From == "token" && !capture.Secret && slices.ContainsFunc(capture.Path, c.d.holdsToken) {
+		if !capture.Secret && slices.ContainsFunc(capture.sources(), func(s CaptureSource) bool {
+			return s.From == "token" && slices.ContainsFunc(s.Path, c.d.holdsToken)
+		}) {
 			c.add(fmt.Sprintf("connection_config[%d]", i), "entry %q holds a token or a secret by its name: say "+
 				"secret: true", capture.Name)
 		}
@@ -92,17 +94,19 @@ type NamedURL struct {
 
 // NamedURLs are where the URLs of d lead, that of the service's API among them, which applications call.
 func (d *Definition) NamedURLs() (named []NamedURL) {
-	add := func(at string, t Template) {
-		parts, err := splitURL(t)
-		host := d.fixedHost(t)
-		if t == "" || err != nil || host == "" { // a host that is the operator's is looked at when it is called
-			return
+	add := func(at string, whole Template) {
+		for _, t := range d.eachVariant(whole) {
+			parts, err := splitURL(t)
+			host := d.fixedHost(t)
+			if t == "" || err != nil || host == "" { // a host that is the operator's is looked at when it is called
+				continue
+			}
+			u := NamedURL{At: at, Host: host}
+			if parts.base == "" && len(parts.host.Placeholders()) == 0 {
+				u.Origin = parts.scheme + "://" + string(parts.host)
+			}
+			named = append(named, u)
 		}
-		u := NamedURL{At: at, Host: host}
-		if parts.base == "" && len(parts.host.Placeholders()) == 0 {
-			u.Origin = parts.scheme + "://" + string(parts.host)
-		}
-		named = append(named, u)
 	}
 	for _, step := range sortedKeys(d.Endpoints) {
 		add("endpoints."+string(step), d.Endpoints[step])

@@ -134,3 +134,34 @@ func leaves(v reflect.Value, at string, visit func(at string, v reflect.Value)) 
 		visit(at, v)
 	}
 }
+
+// The hosts of variants, and values with several sources, are looked at like all others.
+func TestRuntimeDefinitionWithVariants(t *testing.T) {
+	const text = `
+name: Own
+kinds: [authorization_code]
+inputs:
+  - name: environment
+    set_by: provider
+    default: live
+    variants:
+      live: {api_host: api.example.com}
+      sandbox: {api_host: sandbox.example.net}
+endpoints:
+  authorize: https://{api_host}/authorize
+  token: https://{api_host}/token
+connection_config:
+  - {name: thing, any_of: [{from: callback, path: [thing]}, {from: token, path: [%s]}], pattern: '.*'}
+`
+	catalog, err := Builtin()
+	require.NoError(t, err)
+	d, err := catalog.DecodeRuntime("own", []byte(strings.Replace(text, "%s", "thing", 1)))
+	require.NoError(t, err)
+	hosts := map[string]bool{}
+	for _, u := range d.NamedURLs() {
+		hosts[u.Host] = true
+	}
+	assert.Equal(t, map[string]bool{"api.example.com": true, "sandbox.example.net": true}, hosts)
+	_, err = catalog.DecodeRuntime("own", []byte(strings.Replace(text, "%s", "refresh_token", 1)))
+	assert.ErrorContains(t, err, "holds a token or a secret by its name")
+}

@@ -45,6 +45,8 @@ func (d *Definition) problems() []problem {
 	c.calls()
 	c.failures()
 	c.urls()
+	c.scopes()
+	c.strangers()
 	c.runtime()
 	walk(reflect.ValueOf(d).Elem(), "", c.leaf) // by now all names are known,
 	c.unused()                                  // and by now all that are used

@@ -172,7 +172,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				c.word(at, source, "token", "id_token", "health", "resources", "callback")
+				c.word(at, source, "token", "id_token", fromAccessTokenClaims, "health", "resources", "callback")
 				path = rest
 			} else {
 				source = "identity"
@@ -210,7 +210,7 @@ func (c *checker) answered(at, source string) {
 		if !consent {
 			missing = "the kind authorization_code"
 		}
-	case "token":
+	case "token", fromAccessTokenClaims:
 		if !consent && !slices.Contains(d.Kinds, KindClientCredentials) {
 			missing = "a kind that obtains a token"
 		}

@@ -88,7 +88,7 @@ func writtenCompanions(d *framework.FieldData, side string, definition *provider
 		v := whole[name]
 		before, there := plain[name]
 		switch {
-		case v == "":
+		case v == "" && (there || definition != nil && slices.Contains(definition.CompanionsOn(side), name)):
 			continue
 		case there && v == before:
 		case definition == nil:

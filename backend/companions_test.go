@@ -61,6 +61,8 @@ func TestCompanionsOfAConnection(t *testing.T) {
 			Refused(t, http.StatusBadRequest, "is a mask")
 		f.Write("connections/a", map[string]any{"companions": map[string]any{"hooc": "x"}}).
 			Refused(t, http.StatusBadRequest, `"hooc" is not declared`, "allowed here are hook")
+		f.Write("connections/a", map[string]any{"companions": map[string]any{"hooc": ""}}).
+			Refused(t, http.StatusBadRequest, `"hooc" is not declared`)
 		f.Write("connections/a", map[string]any{"companions": map[string]any{"signing": "x"}}).
 			Refused(t, http.StatusBadRequest, `"signing" is not declared`)
 		f.Write("connections/a", map[string]any{"companions": map[string]any{"hook": "a\nb"}}).

@@ -24,8 +24,19 @@ func TestDecodeRuntime(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "provider:"+name, d.ID)
 	}
+	flow := `{name: F, kinds: [api_key], key: {fields: [{name: api_key, secret: true}]},
+send: {query: {k: '{api_key}'}}}`
+	d, err := r.DecodeRuntime("flow", []byte(flow))
+	require.NoError(t, err, "braces are YAML as well")
+	assert.Equal(t, "provider:flow", d.ID)
+	for text, want := range map[string]string{
+		"{}": "mine:1: ", "name: x": "mine:1: ", "": "mine:1: ", "id: ~\nname: x": "mine:1: id", "- a": "mine:1: ",
+	} {
+		_, err := r.DecodeRuntime("mine", []byte(text))
+		require.ErrorContains(t, err, want, text)
+	}
 	of := map[string]NamedURL{}
-	d, err := r.DecodeRuntime("mine", []byte(text))
+	d, err = r.DecodeRuntime("mine", []byte(text))
 	require.NoError(t, err)
 	for _, u := range d.NamedURLs() {
 		of[u.At] = u

@@ -60,7 +60,8 @@ send: {query: {k: '{api_key}'}}}`
 // What is no part of the pin is written down here; a field that is added is part of it.
 func TestPin(t *testing.T) {
 	free := []string{
-		"Name", "Summary", "Category", "Extends", "Sources", "Setup.", "Lifetime.", "Failures", "Companions", "Scopes.Default",
+		"Name", "Summary", "Category", "Extends", "Sources", "Setup.", "Lifetime.", "Failures", "Companions",
+		"Scopes.Default",
 		"Scopes.Identity", "Scopes.Offline", "Scopes.Allowed", "Scopes.Same", "Scopes.Surplus", "Scopes.Implies",
 		"Scopes.Silent", "Scopes.Accumulates", "Inputs[0].Example", "Inputs[0].Help", "Key.Fields[0].Example",
 		"Key.Fields[0].Help",

@@ -36,8 +36,10 @@ type write struct {
 	grant     *providers.Grant  // imported, as it was brought, or issued
 	imported                    // with grant
 	settings  store.Settings
-	closed    bool           // it made private what others could use
-	answered  map[string]any // fields that came with it and that only reads have
+	// what is to be its companions; nil: as they are
+	companions *map[string]providers.Secret
+	closed     bool           // it made private what others could use
+	answered   map[string]any // fields that came with it and that only reads have
 
 	warnings []string
 }
@@ -265,6 +267,9 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 		disabled := v.(bool)
 		w.settings.Disabled = &disabled
 	}
+	if err := w.readCompanions(d); err != nil {
+		return err
+	}
 	return w.readInputs(d)
 }
 
@@ -403,6 +408,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		w.closed = w.who.adopts(w.key, c)
 	}
 	c.Set(w.settings, w.who.setterOf(w.key, w.now))
+	if w.companions != nil {
+		c.SetCompanions(*w.companions, w.who.setterOf(w.key, w.now))
+	}
 	w.closed = w.closed && c.Private
 	return c, nil
 }

@@ -59,6 +59,8 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"api_base":   str("Base URL of the service's API."),
 	"connection_config": object("What applications get beside the credential, by name: whether a connection needs it, " +
 		"and whether it is secret."),
+	"companions": object("Secrets that go along with a credential and are never sent, by name: whether the provider or " +
+		"the connection holds them."),
 	"lifetimes":         object("How long tokens and consents live, where that is known."),
 	"limits_per_minute": object("How many calls a minute the service bears, by step."),
 }
@@ -156,6 +158,11 @@ func definitionData(def *providers.Definition) map[string]any {
 		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret, "from": c.Sources()}
 	}
 	data["connection_config"] = config
+	companions := map[string]any{}
+	for _, c := range def.Companions {
+		companions[c.Name] = map[string]any{"on": c.On, "pattern": c.Pattern, "help": c.Help}
+	}
+	data["companions"] = companions
 	if send == nil {
 		send = &providers.Send{Headers: map[string]providers.Template{"Authorization": "Bearer {access_token}"}}
 	}

@@ -100,6 +100,10 @@ func providerFields() map[string]*framework.FieldSchema {
 			"client_credentials, whose credential is the app's own and for organizations only."),
 		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, org/* or " +
 			"user/*; by default all."),
+		"companions": secret(pairs("Secrets of the app that go along with credentials and are never sent, as the " +
+			"definition names them. Replaced whole. Reads mask the values.")),
+		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user> or " +
+			"org/*; by default none. To add one, write companions in the same call."),
 		"allow_import": str("Whose connections may take tokens that were obtained elsewhere: none, org (default) " +
 			"or all."),
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
@@ -146,6 +150,8 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"kinds":                   strs("Kinds of connections that may be made."),
 	"allowed_owners":          strs("Owners whose connections may use this provider; empty: all."),
+	"companions":              object("Secrets that go along with credentials and are never sent, masked."),
+	"companions_for":          strs("Owners whose applications are answered the companions."),
 	"allow_import":            str("Whose connections may take tokens obtained elsewhere."),
 	"surplus_scopes":          str("What becomes of scopes beyond allowed_scopes; empty: the definition's word."),
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
@@ -231,6 +237,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"client_auth": p.ClientAuth, "pkce": pkce, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
+		"companions": maskedSecrets(p.Companions), "companions_for": list(p.CompanionsFor),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),
@@ -409,6 +416,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := setKeys(d, definition, p); err != nil {
 		return nil, nil, err
 	}
+	if err := takeCompanions(d, stored, p, definition); err != nil {
+		return nil, nil, err
+	}
 	if stored == nil || !stored.Same(p) {
 		p.Updated = b.now()
 	}
@@ -537,7 +547,7 @@ func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *
 
 // movedWarnings says what it means that a provider points elsewhere now.
 func movedWarnings(p *store.Provider) (warnings []string) {
-	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 {
+	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 || len(p.Companions) > 0 {
 		warnings = append(warnings, "the provider now points elsewhere: its stored secrets were "+
 			"cleared, so that they are sent "+
 			"nowhere new; write them again")

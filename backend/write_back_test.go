@@ -44,6 +44,7 @@ key:
     - {name: api_key, required: true, secret: true, derive: {data_center: '[a-z0-9]+-([a-z0-9]+)'}}
     - {name: region, default: eu}
   send: {basic_user: '{username}', basic_password: '{api_key}', optional_headers: {X-App: '{app_key}'}}
+companions: [{name: signing, on: provider}, {name: hook, on: connection}]
 `
 	oidc, err := os.ReadFile("../providers/catalog/oidc.yaml")
 	require.NoError(t, err)
@@ -104,7 +105,10 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "require_iss": true,
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
-	f.Write("providers/keys", map[string]any{"app_key": longKey, "scopes_ignored": true}).OK(t)
+	f.Write("providers/keys", map[string]any{
+		"app_key": longKey, "scopes_ignored": true, "companions": map[string]any{"signing": longKey},
+		"companions_for": "org/acme,user/u-1",
+	}).OK(t)
 	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
 
 	named := map[string]any{
@@ -121,6 +125,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("connections/app", map[string]any{"provider": "acme", "kind": "client_credentials"}).OK(t)
 	f.Write("connections/key", with(named, map[string]any{
 		"provider": "keys", "username": "me", "api_key": longKey, "kind": "basic", "inputs": map[string]any{"host": "two"},
+		"companions": map[string]any{"hook": longKey},
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
 	f.Write("config", map[string]any{

@@ -52,6 +52,8 @@ type Definition struct {
 	Connection []Capture   `yaml:"connection_config,omitempty"`
 	// tried in order, before the rules of RFC 6749 and HTTP
 	Failures []FailureRule `yaml:"failures,omitempty"`
+	// secrets that no call of ours sends, and applications ask for by name
+	Companions []Companion `yaml:"companions,omitempty"`
 }
 
 // Step names a call. The operator's `endpoints` map uses the same names.
@@ -78,6 +80,15 @@ func knownSteps() []Step {
 		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
 		StepHealth,
 	}
+}
+
+// Companion is a secret that goes along with a credential and is never sent: what a webhook is signed with.
+type Companion struct {
+	Name string `yaml:"name"`
+	// provider: the app has one, and the operator says which owners get it; connection: each has its own
+	On      string `yaml:"on" words:"provider|connection"`
+	Help    string `yaml:"help,omitempty"`
+	Pattern string `yaml:"pattern,omitempty"` // RE2; must match the whole value
 }
 
 // Setup is what a person must do at the service, and what will bite.

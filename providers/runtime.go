@@ -120,7 +120,7 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 }
 
 // Pin stands for all by which a definition decides where a grant goes, and what is done with it. Texts for people,
-// the names of scopes, lifetimes and the meaning of failures are no part of it. It is a SHA-256 in hexadecimal; of two
+// the names of scopes, lifetimes, the meaning of failures and companions are no part of it. It is a SHA-256 in hexadecimal; of two
 // releases, each may have its own.
 func (d *Definition) Pin() string {
 	p := *d
@@ -128,7 +128,7 @@ func (d *Definition) Pin() string {
 	p.Scopes = Scopes{
 		Param: d.Scopes.Param, OptionalParam: d.Scopes.OptionalParam, Join: d.Scopes.Join, Returned: d.Scopes.Returned,
 	}
-	p.Lifetime, p.Failures = Lifetime{}, nil
+	p.Lifetime, p.Failures, p.Companions = Lifetime{}, nil, nil
 	p.Inputs = slices.Clone(d.Inputs)
 	for i := range p.Inputs {
 		p.Inputs[i].Example, p.Inputs[i].Help = "", ""

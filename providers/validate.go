@@ -39,6 +39,7 @@ func (d *Definition) problems() []problem {
 	c.inputs()
 	c.key()
 	c.captures()
+	c.companions()
 	c.kinds()
 	c.client()
 	c.calls()

@@ -186,6 +186,27 @@ func (c *checker) leaves(at string, f KeyField) {
 	}
 }
 
+func (c *checker) companions() {
+	seen := map[string]bool{}
+	for i, companion := range c.d.Companions {
+		at := fmt.Sprintf("companions[%d]", i)
+		switch {
+		case !fieldPattern.MatchString(companion.Name):
+			c.add(at+".name", "name %q: write lower-case letters, digits and underscores, beginning with a letter",
+				companion.Name)
+		case seen[companion.Name]:
+			c.add(at+".name", "name %q is there twice", companion.Name)
+		}
+		seen[companion.Name] = true
+		if companion.On == "" {
+			c.add(at, "companion %q: on is missing, write provider or connection", companion.Name)
+		}
+		if companion.Pattern != "" {
+			c.pattern(at+".pattern", companion.Pattern)
+		}
+	}
+}
+
 func (c *checker) keyName(at, name, what string) {
 	switch {
 	case slices.Contains(credentialNames(), name), strings.HasSuffix(name, "_raw"):

@@ -21,6 +21,7 @@ type Provider struct {
 	ClientSecret providers.Secret            `json:"-"`
 	FormerSecret providers.Secret            `json:"-"` // the one before, while the app's secret is being rotated
 	Keys         map[string]providers.Secret `json:"-"` // operator-held key fields
+	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
 
 	// ClientSecret is not known to have worked: whoever made it up would know it, too
 	Unproven bool `json:"unproven,omitempty"`
@@ -50,6 +51,7 @@ type Provider struct {
 
 	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see kindsOf
 	AllowedOwners []string         `json:"allowed_owners,omitempty"` // such as org/acme and user/*; empty: all
+	CompanionsFor []string         `json:"companions_for,omitempty"` // owners that get Companions; empty: none
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
@@ -114,8 +116,8 @@ func (p *Provider) Same(other *Provider) bool {
 
 // ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.
 func (p *Provider) ClearSecrets() {
-	p.SecretsCleared = p.SecretsCleared || !p.ClientSecret.IsZero() || len(p.Keys) > 0
-	p.ClientSecret, p.FormerSecret, p.Keys = providers.Secret{}, providers.Secret{}, nil
+	p.SecretsCleared = p.SecretsCleared || !p.ClientSecret.IsZero() || len(p.Keys) > 0 || len(p.Companions) > 0
+	p.ClientSecret, p.FormerSecret, p.Keys, p.Companions = providers.Secret{}, providers.Secret{}, nil, nil
 }
 
 // Actor is who did something, and when.

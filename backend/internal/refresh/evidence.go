@@ -1,6 +1,8 @@
 package refresh
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -30,8 +32,18 @@ func (r *Refresher) doubtful(k store.Key, a Answer) bool {
 	if since.IsZero() || c.Attempt.ProviderSerial != a.Terms.Serial {
 		return false
 	}
-	last := r.witnesses.last(c.Provider, c.Pinned, AccountOf(k, c))
+	last := r.witnesses.last(c.Provider, placeOf(c), AccountOf(k, c))
 	return last.After(since) && !last.After(r.Now()) // what is yet to come is from a clock that was wrong
+}
+
+// placeOf names where a grant belongs: under one pin, inputs may lead to a host for each shop or tenant, and how one
+// fares says nothing of another.
+func placeOf(c *store.Connection) string {
+	place := c.Pinned
+	for _, name := range slices.Sorted(maps.Keys(c.Inputs)) {
+		place += "\n" + name + "=" + c.Inputs[name]
+	}
+	return place
 }
 
 // witnesses remembers for each provider the two accounts whose grants were renewed last. What a process forgets comes

@@ -188,6 +188,14 @@ func TestDeadGrantIsNotTold(t *testing.T) {
 			require.NoError(t, err)
 			require.NoError(t, demand(b, other))
 		},
+		"another account of another shop was": func(t *testing.T, b *bench, other store.Key) {
+			_, err := b.Update(t.Context(), other, func(c *store.Connection) (*store.Connection, error) {
+				c.Inputs = map[string]string{"shop": "two"}
+				return c, nil
+			})
+			require.NoError(t, err)
+			require.NoError(t, demand(b, other))
+		},
 	} {
 		bubble(t, name, func(t *testing.T) {
 			b, other := suspect(t, denied(providers.Misconfigured, "invalid_request"))

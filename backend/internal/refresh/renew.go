@@ -117,7 +117,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	switch {
 	case err == nil:
 		pass.Leave(gate.Succeeded, 0)
-		r.witnesses.renewed(a.Connection.Provider, a.Connection.Pinned, AccountOf(k, a.Connection), sent)
+		r.witnesses.renewed(a.Connection.Provider, placeOf(a.Connection), AccountOf(k, a.Connection), sent)
 		return r.save(ctx, k, a, g, n)
 	case errors.As(err, &failure):
 		failure = r.weigh(k, a, failure)

@@ -34,8 +34,11 @@ type write struct {
 	grant    *providers.Grant  // imported, as it was brought, or issued
 	imported                   // with grant
 	settings store.Settings
-	closed   bool           // it made private what others could use
-	answered map[string]any // fields that came with it and that only reads have
+	pick     string           // of the sites that the grant reaches, the one to work with
+	listed   *providers.Sites // those that the service lists now, if what is stored did not do
+	listedOf uint64           // the generation of the credential that was shown for it
+	closed   bool             // it made private what others could use
+	answered map[string]any   // fields that came with it and that only reads have
 
 	warnings []string
 }
@@ -267,6 +270,11 @@ func mayBePrivate(k store.Key, private bool) error {
 func (w *write) readInputs(d *framework.FieldData) error {
 	v, ok := d.GetOk("inputs")
 	brings := w.brings()
+	if ok && !brings {
+		if done, err := w.readPick(v.(map[string]string)); done || err != nil {
+			return err
+		}
+	}
 	if ok && !brings && w.known != nil && maps.Equal(v.(map[string]string), w.known.Inputs) {
 		w.settings.Inputs = &w.known.Inputs
 		return nil
@@ -294,6 +302,9 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		checked, err := definition.CheckInputs("connection", v.(map[string]string))
 		if err != nil {
 			return badRequest("%s", err)
+		}
+		if w.known != nil && brings {
+			checked = w.provider.keepPick(checked, w.known, w.inherits())
 		}
 		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && !brings {
 			return badRequest("inputs say where the credential belongs: write it again in the same " +
@@ -367,6 +378,11 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		return nil, conflict("connection %s was deleted and made anew meanwhile: nothing was written", w.key)
 	case w.who.may(w.use, w.key, c) != nil:
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
+	}
+	if w.pick != "" {
+		if err := w.applyPick(c); err != nil {
+			return nil, err
+		}
 	}
 	w.closed = false
 	again := w.sameKey(c)
@@ -512,10 +528,15 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, asBadRequest(w.provider.name, err)
 		}
 		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
-		pass.Leave(refresh.OutcomeOf(err))
+		pass.Tell(refresh.OutcomeOf(err))
 		if err != nil {
 			return nil, notIssued(w.provider.name, err)
 		}
+		if w.provider.app.Identifies(w.kind) {
+			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
+			w.warnOfIdentity(b, err)
+		}
+		pass.Leave(gate.NotSent, 0)
 		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
 		if err == nil && !saved {
 			w.warnings = append(w.warnings, unsavedWarning)

@@ -37,6 +37,7 @@ type record struct {
 	disabled   bool
 	barred     bool // its provider does not serve it
 	failing    bool // its last renewal failed
+	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 }
@@ -57,14 +58,14 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 	r.provider, r.pinned, r.account = unique.Make(c.Provider), unique.Make(c.Pinned), c.Account.ID
 	r.refused, r.limit, r.end = unique.Make(f.Refused), unixOf(f.Limit), unixOf(f.End)
 	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
-	r.barred, r.invalid = t.Barred != "", f.Invalid != ""
+	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }
 
 // facts are the ones that the status depends on.
 func (r *record) facts() store.Facts {
 	f := store.Facts{
 		Deleting: r.deleting, Disabled: r.disabled || r.barred, Pinned: r.pinned.Value(), Refused: r.refused.Value(),
-		Limit: timeOf(r.limit), End: timeOf(r.end),
+		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
 	if r.invalid {
 		f.Invalid = store.ReasonKeyRefused // or token_refused: for counting they are one

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"maps"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -98,9 +99,7 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 		}
 		data["expire_time"] = rfc3339(g.Expires)
 		data["scopes"] = list(g.Scopes)
-		for name, v := range g.Config {
-			config[name] = v
-		}
+		maps.Copy(config, conn.Config())
 		for name, v := range g.SecretConfig {
 			config[name] = v.Reveal()
 		}

@@ -158,6 +158,7 @@ func (c *checker) calls() {
 		c.reading("resources", &r.Call)
 		c.paths("resources.list", []string{r.List})
 		c.paths("resources.where", sortedKeys(r.Where))
+		c.picked()
 	}
 	if r := d.Revoke; r != nil {
 		c.endpoint("revoke", StepRevoke, "the section revoke")
@@ -172,7 +173,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				c.word(at, source, "token", "id_token", "health", "resources", "callback")
+				c.word(at, source, "token", "id_token", "health", "callback")
 				path = rest
 			} else {
 				source = "identity"

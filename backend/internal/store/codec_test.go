@@ -95,6 +95,9 @@ var (
 			Switched: Disabled{On: true, By: bob},
 			Pinned:   "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
 			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
+			Sites: &providers.Sites{Input: "shop", More: true, Unknown: true, Choices: []providers.Choice{
+				{ID: "one", Name: "One", Config: map[string]string{"address": "https://one.example.com"}},
+			}},
 			Grant: &providers.Grant{
 				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"),
 				TokenType: "Bearer", Scopes: []string{"a"}, Issued: noon, Expires: noon.Add(time.Hour),
@@ -360,10 +363,15 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Disabled),
 		reflect.ValueOf(storedConnection.Refused),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
-		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Grant),
+		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),
+		reflect.ValueOf(storedConnection.Sites.Choices[0]), reflect.ValueOf(*storedConnection.Grant),
 	} {
+		aside := "Key"
+		if v.Type() == reflect.TypeFor[providers.Grant]() {
+			aside = "Sites" // they stand beside the grant
+		}
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && f.Name != "Key" {
+			if f := v.Type().Field(i); f.IsExported() && f.Name != aside {
 				assert.False(t, v.Field(i).IsZero(), "%s.%s", v.Type().Name(), f.Name)
 			}
 		}

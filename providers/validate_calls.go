@@ -173,7 +173,10 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				c.word(at, source, "token", "id_token", "health", "callback")
+				sources := []string{"token", "id_token", "health", "callback"}
+				if c.word(at, source, sources...); !slices.Contains(sources, source) {
+					continue
+				}
 				path = rest
 			} else {
 				source = "identity"

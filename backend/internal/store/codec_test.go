@@ -233,7 +233,7 @@ func upgraded() map[string]struct {
 	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
 
 	sales := storedConnection.Clone()
-	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy = "", "", "", ""
+	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid = false, Disabled{}, time.Time{}
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}

@@ -92,7 +92,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	for _, in := range def.Inputs {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
-			"example": in.Example, "help": in.Help,
+			"example": in.Example, "help": in.Help, "picked": in.Name == def.Picks(),
 		}
 	}
 	fields := map[string]any{}
@@ -132,6 +132,9 @@ func definitionData(def *providers.Definition) map[string]any {
 	config := map[string]any{}
 	for _, c := range def.Connection {
 		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret}
+	}
+	if pick := def.Picks(); pick != "" {
+		config[pick] = map[string]any{"required": true, "secret": false}
 	}
 	data["connection_config"] = config
 	if send == nil {

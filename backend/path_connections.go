@@ -355,6 +355,8 @@ was refreshed. Nothing in it can be used at the provider.
 Writing stores a key (the definition names its fields, see catalog/), imports tokens
 obtained elsewhere (refresh_token, access_token, expires_in), or changes label, tags
 and the like. Accounts that a person consents to are connected with auth-code-url/.
+Where a grant reaches several sites, a write of the input that the definition names
+picks one of the choices: inputs=<input>=<id>.
 
 Deleting revokes the grant at the provider first, as far as the provider lets us and
 no other connection may rest on the same account; a warning tells when it was not done.

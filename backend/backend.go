@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"net"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,8 @@ type backend struct {
 	now     func() time.Time
 	process *Process
 	fenced  bool // Options.Paused
+
+	resolver *net.Resolver // nil: the system's
 
 	recovered    atomic.Bool  // what a crash cut off was tried again
 	beating      atomic.Bool  // a heartbeat's work is under way
@@ -65,7 +68,9 @@ type Options struct {
 	Process *Process            // shared by all mounts of one process; nil: one of its own
 	Catalog *providers.Registry // nil: the built-in one
 	Now     func() time.Time    // nil: time.Now
-	Paused  bool                // refresh nothing, whatever config says: the fence for restored snapshots
+	// Resolver answers for DNS when providers are called; nil: the system's.
+	Resolver *net.Resolver
+	Paused   bool // refresh nothing, whatever config says: the fence for restored snapshots
 }
 
 // Factory makes a mount of the engine with the built-in catalogue.
@@ -92,6 +97,7 @@ func New(o Options) logical.Factory {
 		}
 		b := &backend{
 			catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process, fenced: o.Paused,
+			resolver: o.Resolver,
 		}
 		b.Backend = &framework.Backend{
 			Help:           backendHelp,
@@ -149,6 +155,7 @@ func (b *backend) build() {
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
 		{b.erasureDue, b.runErasure},
+		{b.checkDue, b.runDailyCheck},
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"math"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -86,7 +88,7 @@ func eachWith(t *testing.T, o Options, test func(*testing.T, *fixture), options 
 func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.Option) *fixture {
 	t.Helper()
 	c := newClock()
-	o.Now = c.Now
+	o.Now, o.Resolver = c.Now, noNames
 	f := &fixture{clock: c, mount: func(tb testing.TB, s *testenv.Storage) *testenv.Env {
 		e := mount(tb, New(o), s)
 		tb.Cleanup(func() {
@@ -104,6 +106,11 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 	f.Write("providers/acme", f.acme()).OK(t)
 	return f
 }
+
+// noNames finds no host: what a test does not serve itself is not there.
+var noNames = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {
+	return nil, errors.New("there are no names in tests")
+}}
 
 // restart mounts the engine anew on what storage holds, as after a crash: the former process is told nothing, and
 // spends no grant from now on.

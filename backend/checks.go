@@ -35,6 +35,8 @@ const (
 	notAsked       reached = "not_asked"
 )
 
+const takesIt = "the service takes the credential"
+
 // checked is what came of one check.
 type checked struct {
 	generation uint64 // of the credential that was shown
@@ -121,7 +123,7 @@ func (b *backend) check(ctx context.Context, k store.Key, permit refresh.Permit)
 		return last, nil
 	}
 	out, err := b.tasks.Once(ctx, checkName(k), func(ctx context.Context) (any, error) {
-		return b.runCheck(ctx, k, a.Connection, permit)
+		return b.runCheck(ctx, k, a.Connection, permit, gate.Reader)
 	})
 	if err != nil {
 		return checked{}, err
@@ -140,10 +142,11 @@ func unusable(problem *refresh.Error) checked {
 
 // runCheck shows the credential and records what came of it. A token that is refused although it should live is renewed
 // once, and the new one is shown.
-func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connection,
-	permit refresh.Permit,
+func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connection, permit refresh.Permit,
+	class gate.Class,
 ) (checked, error) {
-	found, err := b.show(ctx, k, conn)
+	b.directory.checked(k)
+	found, err := b.show(ctx, k, conn, class)
 	if err != nil {
 		return checked{}, err
 	}
@@ -185,7 +188,7 @@ func (b *backend) replaceAndShow(ctx context.Context, k store.Key, conn *store.C
 		return checked{}, nil, err
 	}
 	b.checks.bring(k, a.Connection.Generation)
-	found, err := b.show(ctx, k, a.Connection)
+	found, err := b.show(ctx, k, a.Connection, gate.Reader)
 	switch found.valid {
 	case valid:
 		found.advice = "the token had been refused, and was renewed: read it again. " + found.advice
@@ -197,7 +200,8 @@ func (b *backend) replaceAndShow(ctx context.Context, k store.Key, conn *store.C
 }
 
 // show makes the call. Whatever came of it is an answer; the error is that nothing was found out here.
-func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection) (checked, error) {
+func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection, class gate.Class,
+) (checked, error) {
 	found := checked{generation: conn.Generation, at: b.now(), valid: unknown, service: notAsked}
 	p, err := b.provider(ctx, conn.Provider)
 	switch {
@@ -216,7 +220,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection)
 	}
 	var pass *gate.Pass
 	if err == nil {
-		pass, err = b.enterAs(ctx, gate.Reader, p.name, k, conn)
+		pass, err = b.enterAs(ctx, class, p.name, k, conn)
 	}
 	if err != nil {
 		return b.notShown(ctx, found, err)
@@ -260,7 +264,7 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 	found.service = serviceWell
 	switch {
 	case err == nil:
-		found.valid, found.advice = valid, "the service takes the credential"
+		found.valid, found.advice = valid, takesIt
 		return found, nil
 	case call.NotSent():
 		found.service, found.advice = notAsked, call.Error()
@@ -297,8 +301,12 @@ func presented(p *configured, conn *store.Connection) *providers.Grant {
 		g.Config = maps.Clone(conn.Config())
 		return g
 	}
+	return presentedKey(keyFields(p, conn))
+}
+
+func presentedKey(fields map[string]string) *providers.Grant {
 	g := &providers.Grant{SecretConfig: map[string]providers.Secret{}}
-	for name, v := range keyFields(p, conn) {
+	for name, v := range fields {
 		g.SecretConfig[name] = providers.NewSecret(v)
 	}
 	return g

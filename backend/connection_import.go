@@ -155,19 +155,24 @@ func (b *backend) runImport(ctx context.Context, w *write) (*store.Connection, e
 
 // stillAdmits looks again at what the operator allows: the wait since may have been long.
 func (b *backend) stillAdmits(ctx context.Context, w *write) error {
+	if err := b.stillThere(ctx, w); err != nil {
+		return err
+	}
+	return w.provider.admitImport(w.key.Owner)
+}
+
+// stillThere looks again at the provider, which must lead where it led and admit the connection.
+func (b *backend) stillThere(ctx context.Context, w *write) error {
 	p, err := b.provider(ctx, w.provider.name)
 	switch {
 	case err != nil:
 		return err
 	case p == nil || p.fingerprint != w.provider.fingerprint:
-		return conflict("provider %q changed meanwhile, so the token is sent nowhere: send this again",
+		return conflict("provider %q changed meanwhile, so the credential belongs nowhere: send this again",
 			w.provider.name)
 	}
 	w.provider = p
-	if err := p.admit(w.key, w.kind, w.known); err != nil {
-		return err
-	}
-	return p.admitImport(w.key.Owner)
+	return p.admit(w.key, w.kind, w.known)
 }
 
 // beforeImport gives the connection as it is, once no renewal spends the token that is imported: adopting it again

@@ -29,16 +29,18 @@ type write struct {
 	known    *store.Connection // as it was when the request was planned; nil: it is to be created
 	replaces bool              // what was there is damaged: it counts as nothing
 
-	keys     map[string]string // the key fields as they will be
-	named    map[string]string // of them, those that the request names
-	grant    *providers.Grant  // imported, as it was brought, or issued
-	imported                   // with grant
-	settings store.Settings
-	pick     string           // of the sites that the grant reaches, the one to work with
-	listed   *providers.Sites // those that the service lists now, if what is stored did not do
-	listedOf uint64           // the generation of the credential that was shown for it
-	closed   bool             // it made private what others could use
-	answered map[string]any   // fields that came with it and that only reads have
+	keys      map[string]string // the key fields as they will be
+	named     map[string]string // of them, those that the request names
+	account   providers.Account // of the key, where the service told it
+	unchecked bool              // the key is stored as it is
+	grant     *providers.Grant  // imported, as it was brought, or issued
+	imported                    // with grant
+	settings  store.Settings
+	pick      string           // of the sites that the grant reaches, the one to work with
+	listed    *providers.Sites // those that the service lists now, if what is stored did not do
+	listedOf  uint64           // the generation of the credential that was shown for it
+	closed    bool             // it made private what others could use
+	answered  map[string]any   // fields that came with it and that only reads have
 
 	warnings []string
 }
@@ -152,6 +154,7 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	case w.imports:
 		return w.readImport(d, asked, refreshToken, accessToken)
 	case len(keys) > 0:
+		w.unchecked = !d.Get("verify").(bool)
 		return w.readKey(keys, asked)
 	case w.known == nil && asked == string(providers.KindClientCredentials):
 		if w.kind, err = w.provider.kindOf(asked, nil); err != nil {
@@ -447,6 +450,7 @@ func (w *write) adopt(c *store.Connection) {
 	switch {
 	case w.keys != nil:
 		c.AdoptKey(w.keyValues(), pin, w.now)
+		c.Identified(w.account)
 	case w.tried != nil:
 		c.AdoptTried(w.tried, w.grant, pin, w.now)
 	case w.imports:

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"math"
 	"time"
 	"unique"
 
@@ -31,8 +32,9 @@ type record struct {
 	account    string                // at the provider; empty when unknown
 	app        unique.Handle[string] // of its grant at the service; see appOf
 	refused    unique.Handle[store.Reason]
-	limit      int64 // when its consent runs out, in Unix seconds; 0: never
-	end        int64 // when it dies and nothing can renew it, in Unix seconds; 0: never
+	limit      uint32 // when its consent runs out, in Unix seconds; 0: never
+	end        uint32 // when it dies and nothing can renew it, in Unix seconds; 0: never
+	checked    uint32 // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	disabled   bool
 	barred     bool // its provider does not serve it
@@ -52,7 +54,7 @@ func newDirectory(b *backend) *directory {
 func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refresh.Terms) {
 	f := c.Facts(t.CanRefresh)
 	if r.b == nil { // they never change, and are read without the mutex
-		r.b, r.key = b, k
+		r.b, r.key, r.checked = b, k, unixOf(b.now())
 	}
 	r.unreadable = false
 	r.provider, r.pinned, r.account = unique.Make(c.Provider), unique.Make(c.Pinned), c.Account.ID
@@ -73,16 +75,17 @@ func (r *record) facts() store.Facts {
 	return f
 }
 
-func unixOf(t time.Time) int64 {
+// unixOf is a time in four bytes, which end in 2106: what is later is then.
+func unixOf(t time.Time) uint32 {
 	if t.IsZero() {
 		return 0
 	}
-	return t.Unix()
+	return uint32(min(max(t.Unix(), 1), math.MaxUint32))
 }
 
-func timeOf(unix int64) (t time.Time) {
+func timeOf(unix uint32) (t time.Time) {
 	if unix != 0 {
-		t = time.Unix(unix, 0)
+		t = time.Unix(int64(unix), 0)
 	}
 	return t
 }
@@ -111,6 +114,18 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 		r.app = app
 		d.b.tasks.Set(r, due)
 	}
+}
+
+// lastChecked is when a connection was checked last, or came to be known here.
+func (d *directory) lastChecked(k store.Key) (at time.Time) {
+	d.mirror.with(k, func(r *record) { at = timeOf(r.checked) })
+	return at
+}
+
+// checked notes that a connection was checked.
+func (d *directory) checked(k store.Key) {
+	now := unixOf(d.b.now())
+	d.mirror.with(k, func(r *record) { r.checked = now })
 }
 
 // forget says that somebody else changed a connection.

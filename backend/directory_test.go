@@ -29,10 +29,11 @@ func TestRecordTellsTheStatus(t *testing.T) {
 	}
 	whole := grant(func(*providers.Grant) {})
 	for name, c := range map[string]store.Connection{
-		"active":   {Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"a key":    {Credential: store.Credential{Pinned: "p"}},
-		"disabled": {Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"deleting": {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"active":                      {Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"a key":                       {Credential: store.Credential{Pinned: "p"}},
+		"a key that failed its check": {Credential: store.Credential{Pinned: "p", Invalid: now}},
+		"disabled":                    {Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"deleting":                    {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
 		"refused": {
 			Credential: store.Credential{Pinned: "p", Grant: whole, Refused: store.Refusal{Reason: store.ReasonIdleLimit}},
 		},
@@ -46,7 +47,7 @@ func TestRecordTellsTheStatus(t *testing.T) {
 		for _, renewable := range []bool{true, false} {
 			for _, fingerprint := range []*string{&same, &other, nil} {
 				var r record
-				r.summarize(nil, store.Key{}, &c, refresh.Terms{CanRefresh: renewable})
+				r.summarize(&backend{now: newClock().Now}, store.Key{}, &c, refresh.Terms{CanRefresh: renewable})
 				status, reason := c.Facts(renewable).Status(fingerprint, now)
 				got, why := r.facts().Status(fingerprint, now)
 				assert.Equal(t, []any{status, reason}, []any{got, why}, name)

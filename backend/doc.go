@@ -11,14 +11,16 @@
 //	                                                    secrets may go: ca_pem.go, redirects.go
 //	providers/:p/client-secret path_client_secret.go    the app's secret, apart from the rest
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
-//	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go), imports
-//	                                                    (connection_import.go, import_*.go), sites.go, deletion.go
+//	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go,
+//	                                                    key_check.go), imports (connection_import.go,
+//	                                                    import_*.go), sites.go, deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow
 //	creds/O/:name             path_creds.go             the credential
 //	refresh/O/:name           path_refresh.go           replace the token now
-//	check/O/:name             path_check.go             ask the service whether it works (checks.go)
+//	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
+//	                                                    itself: daily_check.go
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //

@@ -15,12 +15,6 @@ import (
 
 var outage = providertest.Respond(http.StatusInternalServerError, `{}`)
 
-// accountOf is the id of the account that metadata tells.
-func (f *fixture) accountOf(t *testing.T, path string) any {
-	t.Helper()
-	return members(t, f.Read("connections/"+path, nil).OK(t)["account"])["id"]
-}
-
 // learns waits until it is known whose a connection is.
 func (f *fixture) learns(t *testing.T, path string) {
 	t.Helper()

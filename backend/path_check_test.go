@@ -51,7 +51,7 @@ failures:
 func (f *fixture) keyed(t *testing.T) {
 	t.Helper()
 	f.Write("providers/keys", map[string]any{"endpoints": map[string]any{"identity": f.provider.URL + "/userinfo"}}).OK(t)
-	f.Write("connections/keys", map[string]any{"api_key": "the-key-1234"}).OK(t)
+	f.Write("connections/keys", map[string]any{"api_key": "the-key-1234", "verify": false}).OK(t)
 }
 
 func (f *fixture) asked() int { return f.provider.Count(providers.StepIdentity) }
@@ -200,7 +200,7 @@ func TestCheckOfAKey(t *testing.T) {
 		f.Advance(time.Minute)
 		f.provider.Next(providers.StepIdentity, refusal)
 		f.Write("check/keys", nil).OK(t)
-		f.Write("connections/keys", map[string]any{"api_key": "another-key-5678"}).OK(t)
+		f.Write("connections/keys", map[string]any{"api_key": "another-key-5678", "verify": false}).OK(t)
 		assert.Equal(t, []any{"active", ""}, f.statusOf(t, "keys"))
 	})
 }

@@ -55,6 +55,8 @@ func configFields() map[string]*framework.FieldSchema {
 			"one count together. Raise it for an application that connects many people at once."),
 		"max_ended_flows": integer("How many flows of one caller that ended are kept until they expire. Raise it for " +
 			"an application that connects more people than this within flow_ttl."),
+		"check_interval": seconds("How often what no refresh proves is checked: keys, and tokens that do not expire; " +
+			"0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
@@ -120,6 +122,13 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 			}
 		}
 	}
+	if v, ok := d.GetOk("check_interval"); ok {
+		every := time.Duration(v.(int)) * time.Second
+		if every != 0 && (every < time.Hour || every > 30*24*time.Hour) {
+			return nil, badRequest("check_interval must lie between one hour and 30 days, or be 0")
+		}
+		c.SetCheckEvery(every)
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -166,6 +175,7 @@ func configData(c *store.Config) map[string]any {
 		"max_open_flows":  c.MaxOpenFlows,
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
+		"check_interval":  int(c.CheckEvery().Seconds()),
 
 		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}

@@ -12,7 +12,7 @@ func TestConfigDefaults(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		config := f.Read("config", nil).OK(t)
 		for field, want := range map[string]float64{
-			"refresh_margin": 600, "poll_interval": 300, "request_timeout": 15, "flow_ttl": 600, "max_open_flows": 100,
+			"refresh_margin": 600, "poll_interval": 300, "request_timeout": 15, "flow_ttl": 600, "check_interval": 86400, "max_open_flows": 100,
 			"max_ended_flows": 1000, "max_flows": 10_000, "max_connections_per_owner": 0,
 		} {
 			assert.InDelta(t, want, number(config[field]), 0, field)

@@ -57,8 +57,8 @@ func connectionFields() map[string]*framework.FieldSchema {
 		"verify": {
 			Type:    framework.TypeBool,
 			Default: true,
-			Description: "Import: try the tokens before they replace anything. false stores them untried, for " +
-				"migrations.",
+			Description: "Try a key or imported tokens before they replace anything. false stores them untried, for " +
+				"migrations and for services out of reach.",
 		},
 		"allow_account_change": boolean("Import: take the tokens although they are of another account than before."),
 		"expires_in": seconds("Import: the remaining life of access_token; left out: the provider's " +
@@ -264,7 +264,9 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 	case w.pick != "":
 		conn, err = b.pick(ctx, w)
 	default:
-		conn, err = w.store(ctx, b, w.apply)
+		if err = b.checkKey(ctx, w); err == nil {
+			conn, err = w.store(ctx, b, w.apply)
+		}
 	}
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -23,6 +24,16 @@ func (b *backend) pathCreds() []*framework.Path {
 				Query:       true,
 				Description: "Answer a token that lives at least this long, refreshing it if need be.",
 			},
+			"provider": {
+				Type:        framework.TypeString,
+				Query:       true,
+				Description: "The provider that the caller expects: another one's credential is refused.",
+			},
+			"include": {
+				Type:        framework.TypeCommaStringSlice,
+				Query:       true,
+				Description: "What to answer beside the credential: send, the very headers and parameters to send it by.",
+			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.ReadOperation: verb("read", b.operation(b.credsRead, "Read the credential of a connection, fresh.",
@@ -34,12 +45,15 @@ func (b *backend) pathCreds() []*framework.Path {
 }
 
 var credsSchema = map[string]*framework.FieldSchema{
-	"access_token":        secret(str("The access token. Key connections answer their own fields instead.")),
-	"token_type":          str("How the token is sent: Bearer (RFC 6750), DPoP, or what the definition says."),
-	"expire_time":         str("When the access token expires (RFC 3339); empty when it does not."),
-	"scopes":              strs("Scopes granted."),
-	"provider":            required(str("Provider of the connection.")),
-	"connection_config":   required(object("Further values an application needs, such as an instance URL.")),
+	"access_token":      secret(str("The access token. Key connections answer their own fields instead.")),
+	"token_type":        str("How the token is sent: Bearer (RFC 6750), DPoP, or what the definition says."),
+	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
+	"scopes":            strs("Scopes granted."),
+	"provider":          required(str("Provider of the connection.")),
+	"connection_config": required(object("Further values an application needs, such as an instance URL.")),
+	"api_base":          str("Base URL of the service's API for this credential, where its definition says."),
+	"send": secret(object("With include=send: headers, query and path, filled in as a request to the service has " +
+		"them.")),
 	"instance_url":        str("Where the account's API is, of services that tell; also in connection_config."),
 	"ttl":                 required(integer("Seconds until the engine hands out something newer; never below 5.")),
 	"rotation_period":     required(integer("Seconds between two rotations.")),
@@ -53,12 +67,38 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
+	include := d.Get("include").([]string)
+	for _, word := range include {
+		if word != includeSend {
+			return nil, badRequest("include=%q is not known here: there is %s", clipText(word), includeSend)
+		}
+	}
 	minTTL := time.Duration(d.Get("min_ttl").(int)) * time.Second
-	a, err := b.refresher.Get(ctx, k, callerOf(req).permitFor(k), minTTL)
+	a, err := b.refresher.Get(ctx, k, expecting(callerOf(req).permitFor(k), k, d.Get("provider").(string)), minTTL)
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
 	}
-	return b.credential(ctx, a)
+	return b.credential(ctx, a, include)
+}
+
+// includeSend asks for the parts of a request that show the credential.
+const includeSend = "send"
+
+// expecting lets nobody use a connection who takes it for one of another provider.
+func expecting(permit refresh.Permit, k store.Key, provider string) refresh.Permit {
+	if provider == "" {
+		return permit
+	}
+	return func(conn *store.Connection) error {
+		if err := permit(conn); err != nil {
+			return err
+		}
+		if conn.Provider != provider {
+			return conflict("connection %s is of provider %q, not of %q: nothing was handed out", k, conn.Provider,
+				clipText(provider))
+		}
+		return nil
+	}
 }
 
 // explainMissing says of a connection that does not exist what it lacks: a flow's end, or its start.
@@ -82,7 +122,7 @@ func (b *backend) explainMissing(ctx context.Context, k store.Key, err error) er
 }
 
 // credential is the answer of creds: what an application needs and nothing that could obtain more.
-func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Response, error) {
+func (b *backend) credential(ctx context.Context, a refresh.Answer, include []string) (*logical.Response, error) {
 	conn := a.Connection
 	ttl, period := a.TTL(b.now())
 	config := map[string]string{}
@@ -117,12 +157,56 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer) (*logical.Re
 	if at, ok := config[instanceURL]; ok { // templates and -field do not reach into maps
 		data[instanceURL] = at
 	}
+	if p != nil {
+		if err := present(p, conn, include, data); err != nil {
+			return nil, err
+		}
+	}
 	data["provider"] = conn.Provider
 	data["connection_config"] = config
 	data["ttl"] = int(ttl.Seconds())
 	data["rotation_period"] = int(period.Seconds())
 	data["last_vault_rotation"] = rfc3339(conn.Rotated)
 	return &logical.Response{Data: data, Warnings: a.Warnings}, nil
+}
+
+// present adds where the API is, and, if it is asked for, how the credential is shown to it.
+func present(p *configured, conn *store.Connection, include []string, data map[string]any) error {
+	asked := slices.Contains(include, includeSend)
+	if p.fingerprint != conn.Pinned { // where it leads now is not where the credential belongs
+		if asked {
+			return conflict("include=send cannot be answered: provider %q was changed since this credential was made",
+				p.name)
+		}
+		return nil
+	}
+	inputs := conn.Inputs
+	if len(p.app.Definition.Inputs) > 0 {
+		merged, err := p.app.Definition.MergeInputs(p.entry.Inputs, conn.Inputs)
+		switch {
+		case err != nil && asked:
+			return conflict("include=send cannot be answered: %s", err)
+		case err != nil:
+			return nil
+		}
+		inputs = merged
+	}
+	shown := conn.Grant
+	if shown == nil || conn.Sites != nil { // the site belongs to it
+		shown = presented(p, conn)
+	}
+	if base := p.app.APIBase(inputs, shown); base != "" {
+		data["api_base"] = base
+	}
+	if !asked {
+		return nil
+	}
+	send, err := p.app.Present(inputs, shown)
+	if err != nil {
+		return conflict("include=send cannot be answered: %s", err)
+	}
+	data["send"] = map[string]any{"headers": send.Headers, "query": send.Query, "path": send.Path}
+	return nil
 }
 
 // instanceURL is the one value of connection_config that a call to the API cannot do without.

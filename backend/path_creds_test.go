@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -393,4 +394,46 @@ func TestCredsTellTheInstance(t *testing.T) {
 		assert.Equal(t, back["instance_url"], data["instance_url"])
 		assert.Equal(t, map[string]any{"instance_url": back["instance_url"]}, members(t, data["connection_config"]))
 	})
+}
+
+// What an application needs to call the API is answered beside the credential: where, and, if it asks, by what.
+func TestHowTheCredentialIsSent(t *testing.T) {
+	eachWith(t, withKeys(t), func(t *testing.T, f *fixture) {
+		f.connect(t, "acme")
+		f.keyed(t)
+		plain := f.Read("creds/keys", nil).OK(t)
+		assert.NotContains(t, plain, "send")
+		sent := members(t, f.Read("creds/keys", map[string]any{"include": "send"}).OK(t)["send"])
+		assert.Equal(t, map[string]any{
+			"headers": map[string]any{"X-Key": "the-key-1234"}, "query": map[string]any{},
+			"path": "",
+		}, sent)
+		read := f.Read("creds/acme", map[string]any{"include": "send"}).OK(t)
+		assert.Equal(t, "Bearer "+read["access_token"].(string),
+			members(t, read["send"])["headers"].(map[string]any)["Authorization"])
+		f.Read("creds/acme", map[string]any{"include": "refresh_token"}).Refused(t, http.StatusBadRequest, "include")
+
+		f.Read("creds/acme", map[string]any{"provider": "acme"}).OK(t)
+		f.Read("creds/acme", map[string]any{"provider": "keys"}).Refused(t, http.StatusConflict, `of provider "acme"`,
+			"nothing was handed out")
+	})
+}
+
+// Where a provider leads after it was changed is not where the credential belongs.
+func TestWhereACredentialBelongs(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.Write("providers/github", map[string]any{
+		"client_id": "id", "client_secret": "secret", "allow_import": "all", "inputs": map[string]any{
+			"host": "one.ghe.com", "api_url": "https://api.one.ghe.com",
+		},
+	}).OK(t)
+	f.Write("connections/github", map[string]any{"access_token": "tok", "expires_in": 3600, "verify": false}).OK(t)
+	assert.Equal(t, "https://api.one.ghe.com", f.Read("creds/github", nil).OK(t)["api_base"])
+	f.Write("providers/github", map[string]any{
+		"client_secret": "secret", "inputs": map[string]any{"host": "two.ghe.com", "api_url": "https://api.two.ghe.com"},
+	}).OK(t)
+	read := f.Read("creds/github", nil)
+	assert.NotContains(t, read.OK(t), "api_base")
+	assert.NotEmpty(t, read.Warnings)
+	f.Read("creds/github", map[string]any{"include": "send"}).Refused(t, http.StatusConflict, "changed since")
 }

@@ -86,6 +86,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		},
 		"shared_redirect": boolean("Other providers may have the same redirect_uris: the application keeps apart by " +
 			"state which of them it asked."),
+		"scopes_ignored": boolean("The service takes no scopes from requests, as for user tokens of GitHub Apps: none are " +
+			"asked for, required, missing or surplus."),
 		"require_iss": boolean("Refuse answers that do not name the issuer (RFC 9207), for issuers that always do."),
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI, or lead on to " +
 			"a return_url, must be bound to a browser session."),
@@ -129,6 +131,7 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"return_urls":             strs("Where the callback page may lead on to."),
 	"confirm":                 boolean("Whether the confirmation code is asked for."),
 	"shared_redirect":         boolean("Whether other providers may have the same redirect_uris."),
+	"scopes_ignored":          boolean("Whether scopes count for nothing here."),
 	"require_iss":             boolean("Whether answers must name the issuer."),
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"kinds":                   strs("Kinds of connections that may be made."),
@@ -211,7 +214,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
-		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss,
+		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
@@ -479,6 +482,9 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("shared_redirect"); ok {
 		p.SharedRedirect = v.(bool)
 	}
+	if v, ok := d.GetOk("scopes_ignored"); ok {
+		p.ScopesIgnored = v.(bool)
+	}
 	if v, ok := d.GetOk("require_iss"); ok {
 		p.RequireIss = v.(bool)
 	}
@@ -547,6 +553,9 @@ func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.
 func checkProvider(p *store.Provider, definition *providers.Definition, config *store.Config) error {
 	if err := p.App(definition).Validate(); err != nil {
 		return badRequest("%s", err)
+	}
+	if p.ScopesIgnored && len(p.Scopes)+len(p.AllowedScopes) > 0 {
+		return badRequest("scopes_ignored=true goes with no scopes and no allowed_scopes: empty both")
 	}
 	if p.RequireIss && !p.App(definition).KnowsIssuer() {
 		return badRequest("require_iss: there is nothing to compare the answer's issuer with, set issuer too")

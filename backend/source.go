@@ -91,6 +91,7 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 ) (*configured, error) {
 	httpClient, err := egress.New(egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: entry.CAPEM, Timeout: config.RequestTimeout,
+		Resolver: b.resolver,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("provider %q: %w", name, err)
@@ -121,6 +122,9 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind)
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
+	if p.app.CanCheck(providers.Resolved{}) {
+		terms.CheckEvery = config.CheckEvery()
+	}
 	rules := p.app.Definition.Refresh
 	terms.Idle, terms.MinAge, terms.OnDemand = rules.Idle.D, rules.MinAge.D, rules.OnDemand
 	if rules.Margin.D > 0 {

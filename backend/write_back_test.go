@@ -43,7 +43,7 @@ key:
     - {name: username}
     - {name: api_key, required: true, secret: true, derive: {data_center: '[a-z0-9]+-([a-z0-9]+)'}}
     - {name: region, default: eu}
-  send: {basic_user: '{username}', basic_password: '{api_key}'}
+  send: {basic_user: '{username}', basic_password: '{api_key}', optional_headers: {X-App: '{app_key}'}}
 `
 	oidc, err := os.ReadFile("../providers/catalog/oidc.yaml")
 	require.NoError(t, err)
@@ -86,7 +86,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("config", map[string]any{
 		"public_url": "https://vault.example.com/v1/x/", "default_org": "acme", "egress_allow": "127.0.0.1,10.0.0.0/8",
 		"endpoint_hosts": "127.0.0.1,*.example.com", "refresh_margin": "2m", "poll_interval": 77, "request_timeout": 9,
-		"flow_ttl": "9m", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
+		"flow_ttl": "9m", "check_interval": "11h", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
 		"allowed_scopes": "read,write,admin", "inputs": map[string]any{"realm": "main"}, "client_auth": "basic",
@@ -101,7 +101,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "require_iss": true,
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
-	f.Write("providers/keys", map[string]any{"app_key": longKey}).OK(t)
+	f.Write("providers/keys", map[string]any{"app_key": longKey, "scopes_ignored": true}).OK(t)
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
@@ -455,7 +455,7 @@ kinds: [api_key]
 sources: ['https://example.com']
 key:
   fields: [{name: account, required: true}, {name: updated, set_by: provider}]
-  send: {headers: {Authorization: 'Bearer {account}'}}
+  send: {headers: {Authorization: 'Bearer {account}'}, optional_headers: {X-Updated: '{updated}'}}
 `
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)

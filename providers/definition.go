@@ -26,7 +26,7 @@ type Definition struct {
 
 	Inputs []Input `yaml:"inputs,omitempty"`
 	// where applications call; no call of ours starts from it
-	APIBase   Template          `yaml:"api_base,omitempty" use:"shown"`
+	APIBase   Template          `yaml:"api_base,omitempty"`
 	Endpoints map[Step]Template `yaml:"endpoints,omitempty"`
 	Discovery *Discovery        `yaml:"discovery,omitempty"`
 

@@ -19,7 +19,9 @@ const exitRefused = 2
 func TestCLI(t *testing.T) {
 	t.Parallel()
 	e := newKeys(t)
-	e.write(t, "connections/openai", map[string]any{"api_key": apiKey, "label": "the team's key"})
+	e.write(t, "connections/openai", map[string]any{
+		"api_key": apiKey, "label": "the team's key", "verify": false,
+	})
 
 	t.Run("read", func(t *testing.T) {
 		read := e.cli(t, "read", "-field=api_key", "{mount}/creds/openai")
@@ -44,7 +46,7 @@ func TestCLI(t *testing.T) {
 		assert.Equal(t, []any{"default/"}, page.Data["keys"])
 	})
 	t.Run("write", func(t *testing.T) {
-		write := e.cli(t, "write", "{mount}/connections/tagged", "provider=openai", "api_key="+apiKey, "tags=team=payments",
+		write := e.cli(t, "write", "{mount}/connections/tagged", "provider=openai", "api_key="+apiKey, "verify=false", "tags=team=payments",
 			"tags=tier=1")
 		assert.Zero(t, write.exit, write.complaint)
 		assert.Regexp(t, `(?m)^tags +map\[team:payments tier:1\]$`, write.out)

@@ -79,12 +79,13 @@ func (s *switched) metadata(t *testing.T, names ...string) map[string]any {
 	return all
 }
 
-// sameMetadata asserts that connections read as they did under the former release. This one shows two fields
-// more: one that holds nothing here, and the provider's word for the token.
+// sameMetadata asserts that connections read as they did under the former release. This one shows three
+// fields more: whether a person switched it off, one that holds nothing here, and the provider's word for the token.
 func sameMetadata(t *testing.T, was, now map[string]any) {
 	t.Helper()
 	for name, metadata := range was {
 		shown := maps.Clone(metadata.(map[string]any))
+		shown["disabled"] = shown["status"] == "disabled"
 		if _, kept := shown["scopes"]; kept {
 			shown["surplus_scopes"] = []any{}
 			shown["token_type"] = now[name].(map[string]any)["token_type"]
@@ -127,7 +128,7 @@ func TestUpgradeAndBack(t *testing.T) {
 
 	const apiKey = "sk-acceptance-0123456789abcdef"
 	s.write(t, "providers/openai", nil)
-	s.write(t, "connections/key", key(apiKey))
+	s.write(t, "connections/key", map[string]any{"provider": "openai", "api_key": apiKey})
 	tokens := map[string]string{}
 	for _, name := range s.all[:6] {
 		tokens[name] = s.adopt(t, name)

@@ -31,6 +31,8 @@ type Policy struct {
 	// ca_pem: certificates that replace the system's roots, also for an https proxy; empty: the system's
 	CAPEM   string
 	Timeout time.Duration // of a whole call, body included; 0: [DefaultTimeout]
+
+	Resolver *net.Resolver // nil: the system's
 }
 
 // New returns a client that keeps to p. It speaks TLS 1.2 or newer, follows no redirect (RFC 9700 section 4.12), keeps
@@ -46,11 +48,6 @@ type Policy struct {
 //
 // An error names the setting to mend. Call [http.Client.CloseIdleConnections] on a client that is no longer needed.
 func New(p Policy) (*http.Client, error) {
-	return newClient(p, nil)
-}
-
-// newClient lets tests answer for DNS; a nil resolver is the system's.
-func newClient(p Policy, resolver *net.Resolver) (*http.Client, error) {
 	allow, err := ParseAllow(p.Allow)
 	if err != nil {
 		return nil, err
@@ -71,7 +68,7 @@ func newClient(p Policy, resolver *net.Resolver) (*http.Client, error) {
 		timeout = DefaultTimeout
 	}
 
-	guard := &guard{allow: allow, dialer: net.Dialer{Timeout: connectTimeout, Resolver: resolver}}
+	guard := &guard{allow: allow, dialer: net.Dialer{Timeout: connectTimeout, Resolver: p.Resolver}}
 	transport := &http.Transport{
 		DialContext:            guard.dial,
 		ForceAttemptHTTP2:      true, // net/http gives HTTP/2 up once a dialer is set

@@ -144,7 +144,7 @@ func TestGuardLooksBehindNames(t *testing.T) {
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
 			o := newOrigin(t, ok)
-			client, err := newClient(Policy{Allow: tc.allow, CAPEM: o.caPEM()}, resolveTo(tc.resolve))
+			client, err := New(Policy{Allow: tc.allow, CAPEM: o.caPEM(), Resolver: resolveTo(tc.resolve)})
 			require.NoError(t, err)
 
 			resp, err := get(t, client, o.named(t, tc.host))
@@ -175,7 +175,7 @@ func TestRefusesBeforeConnecting(t *testing.T) {
 	}
 	for name, tc := range tests {
 		t.Run(name, func(t *testing.T) {
-			client, err := newClient(Policy{CAPEM: o.caPEM()}, resolveTo("127.0.0.1"))
+			client, err := New(Policy{CAPEM: o.caPEM(), Resolver: resolveTo("127.0.0.1")})
 			require.NoError(t, err)
 			body := &closeRecorder{Reader: strings.NewReader("grant_type=refresh_token")}
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, tc.url, body)

@@ -28,6 +28,7 @@ type Terms struct {
 	MinAge      time.Duration // the provider renews no token that is younger
 	OnDemand    bool          // nothing tells when a token should be replaced: people do
 	Margin      time.Duration // the most that a token is replaced before its expiry
+	CheckEvery  time.Duration // how often what no refresh proves is checked; 0: never
 	Poll        time.Duration // what readers of credentials without expiry are told
 }
 

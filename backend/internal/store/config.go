@@ -26,6 +26,8 @@ type Config struct {
 
 	MaxConnectionsPerOwner int `json:"max_connections_per_owner,omitempty"` // 0: no limit
 
+	CheckInterval time.Duration `json:"check_interval,omitempty"` // 0: nobody set it; negative: never; see CheckEvery
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields
@@ -65,6 +67,21 @@ func (c *Config) LeaveDefaults(before *Config) {
 	}
 	if before.MaxFlows == 0 && c.MaxFlows == before.Flows() {
 		c.MaxFlows = 0
+	}
+}
+
+// CheckEvery is how often what no refresh proves is checked; 0: never.
+func (c *Config) CheckEvery() time.Duration {
+	return max(cmp.Or(c.CheckInterval, 24*time.Hour), 0)
+}
+
+// SetCheckEvery takes how often that is; 0: never.
+func (c *Config) SetCheckEvery(every time.Duration) {
+	if every == c.CheckEvery() {
+		return
+	}
+	if c.CheckInterval = every; every == 0 {
+		c.CheckInterval = -1
 	}
 }
 

@@ -47,9 +47,10 @@ type Provider struct {
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
-	AddedScopes  *[]string `json:"added_scopes,omitempty"`  // that the engine adds by itself; nil: all
-	PKCE         string    `json:"pkce,omitempty"`          // off; empty: the definition's word
-	ToldCallback string    `json:"told_callback,omitempty"` // what the last write answered to be registered at the service
+	ScopesIgnored bool      `json:"scopes_ignored,omitempty"` // none are asked for, required, missed or too much
+	AddedScopes   *[]string `json:"added_scopes,omitempty"`   // that the engine adds by itself; nil: all
+	PKCE          string    `json:"pkce,omitempty"`           // off; empty: the definition's word
+	ToldCallback  string    `json:"told_callback,omitempty"`  // what the last write answered to be registered at the service
 
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
@@ -68,6 +69,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
 		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
+		ScopesIgnored: p.ScopesIgnored,
 	}
 }
 

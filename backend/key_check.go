@@ -1,0 +1,59 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"maps"
+
+	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+)
+
+// checkKey asks the service whether it takes the key that a write brings, before that takes over. One that it refuses
+// is not stored; where there is doubt it is, and a warning says so. Nothing is spent by asking, so it is the caller's.
+func (b *backend) checkKey(ctx context.Context, w *write) error {
+	if w.keys == nil || w.unchecked || w.known != nil && w.sameKey(w.known) {
+		return nil
+	}
+	if !b.mayWrite() {
+		return logical.ErrReadOnly
+	}
+	resolved, err := b.resolve(ctx, w.provider, w.key, w.inputs(w.known))
+	if err == nil && !w.provider.app.CanCheck(resolved) {
+		return nil
+	}
+	var pass *gate.Pass
+	if err == nil {
+		pass, err = b.enterFor(ctx, gate.Person, w.provider.name, w.key, w.known, w.who)
+	}
+	found := checked{service: notAsked, valid: unknown}
+	if err == nil {
+		defer pass.Leave(gate.NotSent, 0)
+		fields := maps.Clone(w.keys)
+		maps.Copy(fields, w.provider.app.Definition.DeriveKey(fields))
+		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, presentedKey(fields))
+		pass.Leave(aside(cerr))
+		if told != nil {
+			w.account = told.Account
+		}
+		found, err = b.judgeCheck(found, cerr)
+	} else {
+		found, err = b.notShown(ctx, found, err)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case errors.Is(err, gate.ErrClosed):
+		return err
+	case err != nil:
+		w.warnings = append(w.warnings, "the key was stored unchecked: "+b.warningText(err))
+	case found.valid == refused:
+		return conflict("%s: nothing was changed; verify=false stores it all the same", found.advice)
+	case found.valid == unknown:
+		w.warnings = append(w.warnings, "the key was stored, and whether it works could not be found out: "+found.advice)
+	case found.advice != takesIt:
+		w.warnings = append(w.warnings, found.advice)
+	}
+	return b.stillThere(ctx, w)
+}

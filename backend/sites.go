@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"maps"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
@@ -101,16 +102,23 @@ type listing struct {
 
 func (b *backend) listSites(ctx context.Context, w *write) (listing, error) {
 	conn, p := w.known, w.provider
-	if p.fingerprint != conn.Pinned {
-		return listing{}, conflict("provider %q was changed since connection %s was made, so the credential is shown to "+
-			"nobody: connect the account again", p.name, w.key)
-	}
-	if g := conn.Grant; g.AccessToken.IsZero() || !g.Expires.IsZero() && !b.now().Before(g.Expires) {
-		a, err := b.refresher.Refresh(ctx, w.key, w.who.permitFor(w.key))
-		if err != nil {
+	permit := w.who.permitFor(w.key)
+	a, err := b.refresher.Get(ctx, w.key, permit, 0)
+	var problem *refresh.Error
+	switch {
+	case err == nil:
+		conn = a.Connection
+	case !errors.As(err, &problem) || problem.Problem != refresh.Choosing:
+		return listing{}, err
+	case conn.Grant.AccessToken.IsZero() || !conn.Grant.Expires.IsZero() && !b.now().Before(conn.Grant.Expires):
+		if a, err = b.refresher.Refresh(ctx, w.key, permit); err != nil {
 			return listing{}, err
 		}
 		conn = a.Connection
+	}
+	if p.fingerprint != conn.Pinned {
+		return listing{}, conflict("provider %q was changed since connection %s was made, so the credential is shown to "+
+			"nobody: connect the account again", p.name, w.key)
 	}
 	resolved, err := b.resolve(ctx, p, w.key, conn.Inputs)
 	if err != nil {

@@ -62,6 +62,7 @@ type sites struct {
 	mu     sync.Mutex
 	list   []string // ids
 	status int      // of the list, if it is not 200
+	asked  func()   // called before the list is answered
 	listed int
 	shown  []string // the sites at which a credential was shown
 }
@@ -103,6 +104,9 @@ func (s *sites) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.shown = append(s.shown, r.Header.Get("X-Site"))
 		_, _ = w.Write([]byte(`{}`))
 		return
+	}
+	if s.asked != nil {
+		s.asked()
 	}
 	if s.listed++; s.status != 0 {
 		w.WriteHeader(s.status)
@@ -332,8 +336,7 @@ func TestImportReachesSites(t *testing.T) {
 			"provider": "sites", "refresh_token": s.elsewhere(t), "verify": false,
 		}, siteInputs("site", "one"))).OK(t)
 		assert.Equal(t, "pending", untried["status"], "nobody knows yet what it reaches")
-		s.Read("creds/y", nil).Refused(t, http.StatusConflict, "could not be listed yet")
-		s.Write("connections/y", siteInputs("site", "one")).OK(t)
+		s.Write("connections/y", siteInputs("site", "one")).OK(t) // which a renewal meanwhile may have found, too
 		assert.Equal(t, "one", s.picked(t, "y")[0])
 
 		app := s.Write("connections/app", map[string]any{"provider": "sites", "kind": "client_credentials"}).OK(t)
@@ -413,6 +416,49 @@ func TestChoiceOutlivesRefusedWritesAndCrashes(t *testing.T) {
 		require.Less(t, n, int64(12))
 	}
 	require.Greater(t, n, int64(2))
+}
+
+// A process that goes down while it asks for the list leaves the connection as it was, to be picked again.
+func TestCrashDuringAPick(t *testing.T) {
+	withSites(t, func(t *testing.T, s *sites) {
+		s.consent(t, "x", nil).OK(t)
+		s.reach("one", "two", "three")
+		asked, release := make(chan struct{}), make(chan struct{})
+		s.mu.Lock()
+		s.asked = func() { close(asked); <-release }
+		s.mu.Unlock()
+		crashed, gone := s.Env, make(chan struct{})
+		go func() {
+			defer close(gone)
+			crashed.Write("connections/x", siteInputs("site", "three"))
+		}()
+		<-asked
+		s.restart(t)
+		assert.Equal(t, []any{"pending", "choice"}, s.statusOf(t, "x"))
+		s.Write("connections/x", siteInputs("site", "two")).OK(t)
+		refuseConnections(s.Storage) // the process that went down writes no more
+		close(release)
+		<-gone
+		s.Storage.Judge(nil)
+		assert.Equal(t, "two", s.picked(t, "x")[0])
+	}, "one", "two")
+}
+
+// Nothing is asked for a connection that is switched off, and what is stored can be picked all the same.
+func TestPickWhileDisabled(t *testing.T) {
+	withSites(t, func(t *testing.T, s *sites) {
+		s.consent(t, "x", nil).OK(t)
+		s.Write("connections/x", map[string]any{"disabled": true}).OK(t)
+		before := s.lists()
+		s.Write("connections/x", siteInputs("site", "three")).Refused(t, http.StatusForbidden, "disabled")
+		assert.Equal(t, before, s.lists())
+		done := s.Write("connections/x", with(siteInputs("site", "two"), map[string]any{"disabled": false})).OK(t)
+		assert.Equal(t, []any{"active", "two"}, []any{done["status"], s.picked(t, "x")[0]})
+
+		s.Write("providers/sites", map[string]any{"client_id": "another"}).OK(t)
+		s.Write("connections/x", siteInputs("site", "three")).Refused(t, http.StatusConflict, "was changed")
+		assert.Equal(t, before, s.lists())
+	}, "one", "two")
 }
 
 // A pick and a renewal at the same time: neither loses what the other brought.

@@ -90,8 +90,10 @@ func TestIdentifyKeepsWhatItLearned(t *testing.T) {
 		sites   int
 		class   providers.Class
 	}{
-		"all is well":          {[]providertest.Behavior{listed, who}, "a", map[string]string{"host": "h"}, 1, ""},
-		"no list":              {[]providertest.Behavior{outage, who}, "a", map[string]string{"host": "h"}, 0, providers.Transient},
+		"all is well": {[]providertest.Behavior{listed, who}, "a", map[string]string{"host": "h"}, 1, ""},
+		"no list": {
+			[]providertest.Behavior{outage, who}, "a", map[string]string{"host": "h"}, 0, providers.Transient,
+		},
 		"no list, and no word": {[]providertest.Behavior{outage, outage}, "", nil, 0, providers.Transient},
 		"a list, and no word":  {[]providertest.Behavior{listed, outage}, "", nil, 1, providers.Transient},
 		"a dead token":         {[]providertest.Behavior{dead}, "", nil, 0, providers.Expired},
@@ -147,7 +149,8 @@ func TestSitesAreBounded(t *testing.T) {
 	for i := range 1000 {
 		id := fmt.Sprint(i)
 		many.Choices = append(many.Choices, providers.Choice{ID: id})
-		long.Choices = append(long.Choices, providers.Choice{ID: id, Config: map[string]string{"c": strings.Repeat("x", 4000)}})
+		config := map[string]string{"c": strings.Repeat("x", 4000)}
+		long.Choices = append(long.Choices, providers.Choice{ID: id, Config: config})
 	}
 	kept := many.Bounded("999")
 	assert.Len(t, kept.Choices, 100)

@@ -13,21 +13,28 @@ import (
 // identityAgain is how soon it is asked again whose a credential is.
 const identityAgain = time.Hour
 
-// identities remembers when it was asked whose the credentials are that nobody knew.
+// identities remembers when it was asked whose the credentials are that nobody knew: in this hour, and in the one
+// before.
 type identities struct {
-	mu    sync.Mutex
-	asked map[store.Key]time.Time
+	mu             sync.Mutex
+	from           time.Time // when this hour began
+	asked, earlier map[store.Key]time.Time
 }
 
-// mayAsk reports whether it may be asked now, and takes it that it is.
+// mayAsk reports whether it may be asked now, and takes it that it is. Of more than can be remembered the rest waits.
 func (i *identities) mayAsk(k store.Key, now time.Time) bool {
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	if at, ok := i.asked[k]; ok && now.Sub(at) >= 0 && now.Sub(at) < identityAgain {
-		return false
+	if age := now.Sub(i.from); age < 0 || age >= identityAgain {
+		i.from, i.asked, i.earlier = now, map[store.Key]time.Time{}, i.asked
 	}
-	if i.asked == nil || len(i.asked) >= maxChecks {
-		i.asked = map[store.Key]time.Time{}
+	for _, asked := range []map[store.Key]time.Time{i.asked, i.earlier} {
+		if at, ok := asked[k]; ok && now.Sub(at) >= 0 && now.Sub(at) < identityAgain {
+			return false
+		}
+	}
+	if len(i.asked) >= maxChecks {
+		return false
 	}
 	i.asked[k] = now
 	return true
@@ -36,8 +43,11 @@ func (i *identities) mayAsk(k store.Key, now time.Time) bool {
 // changed follows the connections. It is told under the connection's lock.
 func (b *backend) changed(c connections.Change) {
 	b.directory.changed(c)
-	renewed := c.Before != nil && c.After != nil && c.After.LastRefresh.After(c.Before.LastRefresh)
-	if renewed && unidentified(c.After) {
+	if c.Before == nil || c.After == nil || !c.After.LastRefresh.After(c.Before.LastRefresh) || !unidentified(c.After) {
+		return
+	}
+	p, err := b.provider(context.Background(), c.After.Provider) // which the directory has just read
+	if err == nil && p != nil && p.app.Identifies(c.After.Kind) {
 		b.identifySoon(c.Key)
 	}
 }

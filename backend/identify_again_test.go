@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"fmt"
 	"net/http"
 	"testing"
 	"time"
@@ -95,4 +96,25 @@ func TestAppsAndKeysAreIdentified(t *testing.T) {
 			assert.Equal(t, "who-has-the-key", f.accountOf(t, "keys"))
 		})
 	}
+}
+
+// However many there are, each is asked for once an hour at most, and memory is bounded.
+func TestIdentitiesAreBounded(t *testing.T) {
+	var i identities
+	c := newClock()
+	first := aKey("first")
+	require.True(t, i.mayAsk(first, c.Now()))
+	c.Advance(59 * time.Minute)
+	for n := range maxChecks + 10 {
+		assert.Equal(t, n < maxChecks-1, i.mayAsk(aKey(fmt.Sprint(n)), c.Now()))
+	}
+	assert.False(t, i.mayAsk(first, c.Now()))
+	c.Advance(time.Minute)
+	assert.True(t, i.mayAsk(first, c.Now()), "an hour has gone by")
+	assert.False(t, i.mayAsk(aKey("7"), c.Now()), "a minute has")
+	c.Advance(59 * time.Minute)
+	assert.True(t, i.mayAsk(aKey("7"), c.Now()))
+	assert.False(t, i.mayAsk(first, c.Now()))
+	c.Advance(-3 * time.Hour)
+	assert.True(t, i.mayAsk(first, c.Now()), "a clock that was wrong holds nothing up for ever")
 }

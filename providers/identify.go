@@ -102,14 +102,16 @@ func (a *App) asksIdentity(res Resolved) bool {
 	return a.Definition.Identity != nil && (!a.mayLack() || res.Endpoints[StepIdentity] != "")
 }
 
-// Identifies reports whether asking may tell more of a credential of that kind: whose it is, or what it reaches. An issuer's
-// userinfo knows people only (OpenID Connect Core section 5.3).
+// Identifies reports whether asking may tell more of a credential of that kind: whose it is, or what it reaches. An
+// issuer's userinfo knows people only (OpenID Connect Core section 5.3), and of a generic definition the operator names
+// the call.
 func (a *App) Identifies(kind Kind) bool {
 	def := a.Definition
-	if kind.OfTheApp() && def.Discovery != nil && a.endpointTemplate(StepIdentity) == "" {
-		return false
+	asks := def.Identity != nil
+	if a.endpointTemplate(StepIdentity) == "" {
+		asks = asks && def.Discovery != nil && !kind.OfTheApp()
 	}
-	return def.Identity != nil || def.Resources != nil || def.Account.reads("health")
+	return asks || def.Resources != nil || def.Account.reads("health")
 }
 
 // sameSubject compares the identity answer with the sub of the id_token (OpenID Connect Core section 5.3.2): a token

@@ -48,6 +48,7 @@ type backend struct {
 	configs       cache[store.Config]
 	providers     cache[configured]      // holds egress settings too: dropped with configs
 	providerNames cache[map[string]bool] // all that are configured, under one name
+	decoded       sync.Map               // by provider: its run-time definition, see define
 
 	connections *connections.Repository
 	gate        *gate.Gate

@@ -40,13 +40,24 @@ const takesIt = "the service takes the credential"
 // checked is what came of one check.
 type checked struct {
 	generation uint64 // of the credential that was shown
+	serial     uint64 // of the provider that it was shown to
 	at         time.Time
 	latency    time.Duration
 	valid      validity
 	service    reached
 	told       providers.Checked
 	advice     string
-	words      bool // the service refused it in words that the definition knows
+	words      bool          // the service refused it in words that the definition knows
+	rest       time.Duration // for which the service asked to be left alone with it
+	stale      bool          // what it was begun with does not hold any more, so it was shown to nobody
+}
+
+// asked is when the service was asked; zero: it was not.
+func (c checked) asked() time.Time {
+	if c.latency == 0 {
+		return time.Time{}
+	}
+	return c.at
 }
 
 // checks remembers the checks that were made lately, so that a crowd of applications asks the service once. What it
@@ -61,14 +72,18 @@ type checks struct {
 const (
 	recentCheck = 10 * time.Second // answers further checks
 	maxChecks   = 10_000           // of each, before all are forgotten
+	// maxCheckRest bounds how long a limit of the service answers further checks of the credential that it was told for.
+	maxCheckRest = 5 * time.Minute
+	checkAgain   = 2 // how often a caller whose check was of something else begins another
 )
 
-func (c *checks) recent(k store.Key, generation uint64, now time.Time) (checked, bool) {
+func (c *checks) recent(k store.Key, generation, serial uint64, now time.Time) (checked, bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	last, ok := c.last[k]
 	age := now.Sub(last.at)
-	return last, ok && last.generation == generation && age >= 0 && age < recentCheck
+	same := ok && last.generation == generation && last.serial == serial
+	return last, same && age >= 0 && age < max(recentCheck, last.rest)
 }
 
 func (c *checks) keep(k store.Key, found checked) {
@@ -111,24 +126,30 @@ func (b *backend) check(ctx context.Context, k store.Key, permit refresh.Permit)
 	if !b.mayWrite() {
 		return checked{}, logical.ErrReadOnly
 	}
-	a, err := b.refresher.Get(ctx, k, permit, 0)
-	var problem *refresh.Error
-	switch {
-	case errors.As(err, &problem) && problem.Problem != refresh.NotFound:
-		return unusable(problem), nil
-	case err != nil:
-		return checked{}, err
+	for again := 0; ; again++ {
+		a, err := b.refresher.Get(ctx, k, permit, 0)
+		var problem *refresh.Error
+		switch {
+		case errors.As(err, &problem) && problem.Problem != refresh.NotFound:
+			return unusable(problem), nil
+		case err != nil:
+			return checked{}, err
+		}
+		if last, ok := b.checks.recent(k, a.Connection.Generation, a.Terms.Serial, b.now()); ok {
+			return last, nil
+		}
+		out, err := b.tasks.Once(ctx, checkName(k), func(ctx context.Context) (any, error) {
+			return b.runCheck(ctx, k, a.Connection, permit, gate.Reader)
+		})
+		if err != nil {
+			return checked{}, err
+		}
+		// who joined one that was under way may have joined that of a former credential
+		found := out.(checked)
+		if again == checkAgain || !found.stale && found.generation >= a.Connection.Generation {
+			return found, nil
+		}
 	}
-	if last, ok := b.checks.recent(k, a.Connection.Generation, b.now()); ok {
-		return last, nil
-	}
-	out, err := b.tasks.Once(ctx, checkName(k), func(ctx context.Context) (any, error) {
-		return b.runCheck(ctx, k, a.Connection, permit, gate.Reader)
-	})
-	if err != nil {
-		return checked{}, err
-	}
-	return out.(checked), nil
 }
 
 // unusable is the answer for a connection that has nothing to show.
@@ -146,7 +167,7 @@ func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connect
 	class gate.Class,
 ) (checked, error) {
 	b.directory.checked(k)
-	found, err := b.show(ctx, k, conn, class)
+	found, err := b.show(ctx, k, conn, permit, class)
 	if err != nil {
 		return checked{}, err
 	}
@@ -154,6 +175,8 @@ func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connect
 	switch {
 	case err != nil:
 		return checked{}, err
+	case found.stale:
+		return found, nil
 	case found.valid != refused:
 	case !terms.CanRefresh:
 		found.advice = refusedAdvice(k, conn, found.words)
@@ -161,9 +184,9 @@ func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connect
 		found.advice = "the service refuses a token that was renewed a moment ago for the same reason: look at the " +
 			"account's rights and at the service's status before anything else; another is asked for later"
 	default:
-		found, conn, err = b.replaceAndShow(ctx, k, conn, permit)
-		if err != nil {
-			return checked{}, err
+		found, conn, err = b.replaceAndShow(ctx, k, conn, permit, found)
+		if err != nil || found.stale {
+			return found, err
 		}
 	}
 	if err := b.recordCheck(ctx, k, conn, found, terms.CanRefresh); err != nil {
@@ -173,22 +196,21 @@ func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connect
 	return found, nil
 }
 
-// replaceAndShow renews a token that the service refuses, and shows the new one.
+// replaceAndShow renews a token that the service refuses, as was found, and shows the new one.
 func (b *backend) replaceAndShow(ctx context.Context, k store.Key, conn *store.Connection, permit refresh.Permit,
+	found checked,
 ) (checked, *store.Connection, error) {
 	a, err := b.refresher.Replace(ctx, k, permit, conn.Generation)
 	var problem *refresh.Error
 	switch {
 	case errors.As(err, &problem):
-		return checked{
-			generation: conn.Generation, at: b.now(), valid: refused, service: serviceWell,
-			advice: "the service refuses the token, and no new one could be had: " + problem.Error(),
-		}, conn, nil
+		found.advice = "the service refuses the token, and no new one could be had: " + problem.Error()
+		return found, conn, nil
 	case err != nil:
 		return checked{}, nil, err
 	}
 	b.checks.bring(k, a.Connection.Generation)
-	found, err := b.show(ctx, k, a.Connection, gate.Reader)
+	found, err = b.show(ctx, k, a.Connection, permit, gate.Reader)
 	switch found.valid {
 	case valid:
 		found.advice = "the token had been refused, and was renewed: read it again. " + found.advice
@@ -200,7 +222,8 @@ func (b *backend) replaceAndShow(ctx context.Context, k store.Key, conn *store.C
 }
 
 // show makes the call. Whatever came of it is an answer; the error is that nothing was found out here.
-func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection, class gate.Class,
+func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection, permit refresh.Permit,
+	class gate.Class,
 ) (checked, error) {
 	found := checked{generation: conn.Generation, at: b.now(), valid: unknown, service: notAsked}
 	p, err := b.provider(ctx, conn.Provider)
@@ -212,6 +235,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 			"account again, or take the change back"
 		return found, nil
 	}
+	found.serial = p.entry.Serial
 	resolved, err := b.resolve(ctx, p, k, conn.Inputs)
 	if err == nil && !p.app.CanCheck(resolved) {
 		found.advice = "definition " + p.app.Definition.ID + " has no call that shows whether a credential works; for " +
@@ -225,11 +249,17 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	if err != nil {
 		return b.notShown(ctx, found, err)
 	}
+	// What is said to a call with one account's credential holds for that account: if it made the provider rest, one
+	// application could keep the tokens of all others from being renewed.
 	defer pass.Leave(gate.NotSent, 0)
+	if found.stale, err = b.overtaken(ctx, k, conn, p, permit); err != nil || found.stale {
+		found.advice = "the connection or its provider was changed meanwhile, so the credential was shown to nobody: " +
+			"ask again"
+		return found, err
+	}
 	from := time.Now()
 	told, err := p.client.Check(ctx, p.app, resolved, presented(p, conn))
 	found.latency = time.Since(from)
-	pass.Leave(aside(err))
 	if told != nil {
 		found.told = *told
 		if told.Account.ID == "" && conn.Account.ID == "" && p.app.Definition.Health != nil {
@@ -237,6 +267,22 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 		}
 	}
 	return b.judgeCheck(found, err)
+}
+
+// overtaken reports whether a check may not be made any more as it was begun: the wait for a place may have been long.
+func (b *backend) overtaken(ctx context.Context, k store.Key, conn *store.Connection, p *configured,
+	permit refresh.Permit,
+) (bool, error) {
+	now, _, err := b.connections.Get(ctx, k)
+	if err != nil || now == nil || now.Generation != conn.Generation || permit(now) != nil {
+		return true, err
+	}
+	terms, err := b.Terms(ctx, k, now)
+	if err != nil {
+		return true, err
+	}
+	status, _ := terms.Status(now, b.now())
+	return status == store.StatusDisabled || terms.Fingerprint == nil || terms.Serial != p.entry.Serial, nil
 }
 
 // notShown is what is said when no call was made.
@@ -267,7 +313,7 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 		found.valid, found.advice = valid, takesIt
 		return found, nil
 	case call.NotSent():
-		found.service, found.advice = notAsked, call.Error()
+		found.service, found.latency, found.advice = notAsked, 0, call.Error()
 		return found, nil
 	}
 	switch call.Class {
@@ -280,6 +326,7 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 		found.advice = "the service refuses the credential (" + call.Error() + ")"
 	case providers.RateLimited:
 		found.service, found.advice = serviceLimited, "the service asked to be left alone: ask again later"
+		found.rest = min(call.RetryAfter, maxCheckRest)
 	case providers.Misconfigured:
 		found.service = notAsked
 		found.advice = "the check itself is not right (" + call.Error() + "): an operator looks at the provider"

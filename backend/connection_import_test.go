@@ -366,3 +366,28 @@ func TestRecordOfAnImportOutlivesTheHeartbeat(t *testing.T) {
 		assert.True(t, f.provider.Alive(f.token(t, "x").(string)))
 	})
 }
+
+// What otherwise only a callback tells comes with an import as an input, and without it nothing is spent.
+func TestImportBringsWhatTheCallbackTells(t *testing.T) {
+	const more = `
+inputs:
+  - {name: company, set_by: connection, pattern: '[0-9]+', help: its number}
+connection_config:
+  - name: realm
+    pattern: '[0-9]+'
+    required: true
+    any_of: [{from: callback, path: [realmId]}, {from: input, path: [company]}]
+`
+	eachWith(t, unproven(t, more), func(t *testing.T, f *fixture) {
+		import_ := map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)}
+		f.Write("connections/x", import_).Refused(t, http.StatusBadRequest, "name it in inputs: company")
+		f.Read("connections/x", nil).Refused(t, http.StatusNotFound)
+		require.Zero(t, f.spent())
+		import_["inputs"] = map[string]any{"company": "42"}
+		f.Write("connections/x", import_).OK(t)
+		assert.Equal(t, map[string]any{"realm": "42"}, members(t, f.Read("creds/x", nil).OK(t)["connection_config"]))
+		told := members(t, members(t, f.Read("catalog/oauth2", nil).OK(t)["connection_config"])["realm"])
+		assert.Equal(t, true, told["required"])
+		assert.Equal(t, []string{"callback", "input"}, texts(t, told["from"]))
+	})
+}

@@ -225,6 +225,9 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 		return badRequest("%s", err)
 	}
 	w.keys, w.named, w.warnings = all, keys, append(w.warnings, warnings...)
+	if w.known != nil && w.known.Pinned != w.provider.fingerprint {
+		return w.namesSecrets("provider " + w.provider.name + " was changed since this key was written")
+	}
 	return nil
 }
 
@@ -314,7 +317,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 				"call, or start a new flow with them")
 		}
 		if w.known != nil && !maps.Equal(checked, w.known.Inputs) {
-			if err := w.namesSecrets(); err != nil {
+			if err := w.namesSecrets("inputs say where the credential belongs"); err != nil {
 				return err
 			}
 		}
@@ -329,11 +332,11 @@ func (w *write) readInputs(d *framework.FieldData) error {
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.
-func (w *write) namesSecrets() error {
+func (w *write) namesSecrets(why string) error {
 	for _, name := range slices.Sorted(maps.Keys(w.keys)) {
 		_, named := w.named[name]
 		if !named && w.keys[name] != "" && w.provider.app.Definition.IsSecretField(name) {
-			return badRequest("inputs say where the credential belongs: write field %q again in the same call", name)
+			return badRequest("%s: write field %q again in the same call", why, name)
 		}
 	}
 	return nil
@@ -395,6 +398,10 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 			return nil, conflict("%s: nothing was changed", why)
 		}
 	}
+	// inputs that came back must not move another credential than the one that they were read with
+	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
+		return nil, inputsChanged(w.key)
+	}
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
@@ -434,7 +441,12 @@ func (w *write) keyValues() map[string]providers.Secret {
 func (w *write) place(c *store.Connection) error {
 	inputs := w.inputs(c)
 	if !maps.Equal(inputs, w.inputs(w.known)) {
-		return conflict("the inputs of connection %s were changed meanwhile: nothing was written", w.key)
+		return inputsChanged(w.key)
+	}
+	for name := range w.keys {
+		if _, named := w.named[name]; !named && !c.Key[name].Equal(w.known.Key[name]) {
+			return conflict("the key of connection %s was changed meanwhile: nothing was written", w.key)
+		}
 	}
 	if !w.who.requires(w.key, c) {
 		c.RequiredScopes = nil
@@ -458,6 +470,10 @@ func (w *write) adopt(c *store.Connection) {
 	default:
 		c.Adopt(w.grant, pin, w.now)
 	}
+}
+
+func inputsChanged(k store.Key) error {
+	return conflict("the inputs of connection %s were changed meanwhile: nothing was written", k)
 }
 
 // damagedEntry refuses to change what cannot be read.

@@ -8,7 +8,8 @@
 //	config                    path_config.go            settings of the mount
 //	catalog/[:definition]     path_catalog.go           what can be connected
 //	providers/[:provider]     path_providers.go         definitions as the operator configured them; where their
-//	                                                    secrets may go: ca_pem.go, redirects.go
+//	                                                    secrets may go: ca_pem.go, redirects.go; definitions of
+//	                                                    their own: runtime_definitions.go
 //	providers/:p/client-secret path_client_secret.go    the app's secret, apart from the rest
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
 //	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go,

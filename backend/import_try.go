@@ -36,6 +36,9 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	if err != nil {
 		return nil, nil, asBadRequest(w.provider.name, err)
 	}
+	if err := w.provider.app.Definition.CheckImport(resolved); err != nil && t == nil {
+		return nil, nil, badRequest("%s", err)
+	}
 	pass, err := b.enterFor(ctx, w.class, w.provider.name, w.key, known, w.who)
 	if err != nil {
 		return nil, nil, err

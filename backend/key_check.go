@@ -29,11 +29,10 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 	}
 	found := checked{service: notAsked, valid: unknown}
 	if err == nil {
-		defer pass.Leave(gate.NotSent, 0)
+		defer pass.Leave(gate.NotSent, 0) // what it says of one account's key holds for that account (see show)
 		fields := maps.Clone(w.keys)
 		maps.Copy(fields, w.provider.app.Definition.DeriveKey(fields))
 		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, presentedKey(fields))
-		pass.Leave(aside(cerr))
 		if told != nil {
 			w.account = told.Account
 		}

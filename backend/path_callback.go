@@ -180,12 +180,8 @@ func kept(def *providers.Definition, values map[string]string) map[string]string
 	for name := range def.Callback.Match {
 		wanted[name] = true
 	}
-	for _, c := range def.Connection {
-		if c.From == "callback" {
-			for _, path := range c.Path {
-				wanted[path] = true
-			}
-		}
+	for _, path := range def.CallbackPaths() {
+		wanted[path] = true
 	}
 	for name := range out {
 		if !wanted[name] {

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"maps"
 	"slices"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -28,7 +29,7 @@ func (b *backend) pathCatalog() []*framework.Path {
 			Pattern:      "catalog/" + segment("definition"),
 			DisplayAttrs: display("definition", "Definition"),
 			Fields: map[string]*framework.FieldSchema{
-				"definition": required(str("Id of the definition.")),
+				"definition": required(str("Id of the definition; of a provider's own, provider:<name>.")),
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: verb("read", b.operation(b.catalogRead,
@@ -63,19 +64,34 @@ var catalogSchema = map[string]*framework.FieldSchema{
 func (b *backend) catalogList(ctx context.Context, _ *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
-	return listed(ctx, d, slices.Clone(b.catalog.IDs()), func(id string) map[string]any {
+	own, err := b.runtimeDefinitions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	ids := slices.Sorted(maps.Keys(own))
+	return listed(ctx, d, append(b.catalog.IDs(), ids...), func(id string) map[string]any {
 		definition, ok := b.catalog.Get(id)
 		if !ok {
-			return nil
+			definition = own[id]
 		}
 		return map[string]any{"name": definition.Name, "category": definition.Category, "kinds": definition.Kinds}
 	})
 }
 
-func (b *backend) catalogRead(_ context.Context, _ *logical.Request,
+func (b *backend) catalogRead(ctx context.Context, _ *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
 	id := d.Get("definition").(string)
+	if name, runtime := providers.RuntimeProvider(id); runtime {
+		if err := store.CheckName("provider", name); err != nil {
+			return nil, badRequest("%s", err)
+		}
+		def, err := b.runtimeDefinition(ctx, name)
+		if err != nil || def == nil {
+			return nil, err
+		}
+		return &logical.Response{Data: definitionData(def)}, nil
+	}
 	if err := store.CheckName("definition", id); err != nil {
 		return nil, badRequest("%s", err)
 	}
@@ -92,7 +108,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	for _, in := range def.Inputs {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
-			"example": in.Example, "help": in.Help, "picked": in.Name == def.Picks(),
+			"example": in.Example, "help": in.Help, "variants": variants(in), "picked": in.Name == def.Picks(),
 		}
 	}
 	fields := map[string]any{}
@@ -131,7 +147,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	}
 	config := map[string]any{}
 	for _, c := range def.Connection {
-		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret}
+		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret, "from": c.Sources()}
 	}
 	if pick := def.Picks(); pick != "" {
 		config[pick] = map[string]any{"required": true, "secret": false}
@@ -144,6 +160,15 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// variants are the names that an input takes, with what each sets.
+func variants(in providers.Input) map[string]any {
+	all := map[string]any{}
+	for name, values := range in.Variants {
+		all[name] = values
+	}
+	return all
 }
 
 func sendData(send *providers.Send) map[string]any {
@@ -195,5 +220,6 @@ A definition is what the engine knows of a service: its URLs, parameters and qui
 Definitions come with the release. To use one, an operator writes a provider that names
 it: 'vault write connectors/providers/slack client_id=... client_secret=...'. A service
 that has no definition of its own is reached by the generic ones: oidc, oauth2,
-http_header, http_basic.
+http_header, http_basic. Or an operator writes a definition to definition_yaml of a
+provider: it is provider:<name> here.
 `

@@ -36,7 +36,7 @@ func TestCatalogRead(t *testing.T) {
 		assert.Equal(t, map[string]any{
 			"access_token": "8h", "refresh_token": "184d", "unused": "", "consent": "",
 		}, github["lifetimes"])
-		assert.Equal(t, map[string]any{"required": false, "secret": false},
+		assert.Equal(t, map[string]any{"required": false, "secret": false, "from": []any{"identity"}},
 			github["connection_config"].(map[string]any)["login"])
 		assert.Empty(t, github["limits_per_minute"])
 		assert.Equal(t, "{organization}",
@@ -86,5 +86,24 @@ func TestCatalogReadsShareNothing(t *testing.T) {
 			}
 		}
 		readers.Wait()
+	})
+}
+
+func TestCatalogShowsVariants(t *testing.T) {
+	const more = `
+inputs:
+  - name: environment
+    set_by: provider
+    required: true
+    variants:
+      live: {api_host: api.example.com}
+      sandbox: {api_host: api.example.org}
+api_base: https://{api_host}/v1
+`
+	eachWith(t, unproven(t, more), func(t *testing.T, f *fixture) {
+		told := members(t, members(t, f.Read("catalog/oauth2", nil).OK(t)["inputs"])["environment"])
+		assert.Equal(t, "api.example.org", members(t, members(t, told["variants"])["sandbox"])["api_host"])
+		f.Write("providers/other", with(f.acme(), map[string]any{"inputs": map[string]any{"environment": "sandbx"}})).
+			Refused(t, http.StatusBadRequest, "must be one of: live, sandbox")
 	})
 }

@@ -66,7 +66,7 @@ func (b *backend) checkWrite(ctx context.Context, req *logical.Request,
 		"service": string(found.service), "latency_ms": int(found.latency.Milliseconds()),
 		"account":        map[string]any{"id": account.ID, "label": account.Label, "email": account.Email},
 		"scopes_granted": []string{}, "scopes_missing": []string{}, "expires": "",
-		"checked_time": rfc3339(found.at), "advice": found.advice,
+		"checked_time": rfc3339(found.asked()), "advice": found.advice,
 	}
 	granted := found.told.Scopes
 	if g := conn.Grant; g != nil {

@@ -222,7 +222,7 @@ func maskedKey(p *configured, conn *store.Connection) map[string]any {
 	masked := map[string]any{}
 	for name, v := range keyFields(p, conn) {
 		masked[name] = providers.NewSecret(v).Masked()
-		if p == nil {
+		if p == nil || p.hidesKey(conn) {
 			continue
 		}
 		_, written := conn.Key[name]

@@ -195,7 +195,7 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	if shown == nil || conn.Sites != nil { // the site belongs to it
 		shown = presented(p, conn)
 	}
-	if base := p.app.APIBase(inputs, shown); base != "" {
+	if base := p.app.APIBase(inputs, shown); base != "" && (!p.app.Definition.Runtime() || p.client.Allows(base)) {
 		data["api_base"] = base
 	}
 	if !asked {

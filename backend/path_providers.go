@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"net/http"
 	"net/url"
@@ -58,6 +59,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"provider": required(str("Name of the provider.")),
 		"definition": str("Definition in the catalogue; by default the one of the provider's name. " +
 			"Fixed after creation."),
+		"definition_yaml": str("A definition of the provider's own, as the files of the catalogue are written; it may " +
+			"extend one of them, and is called provider:<name>. It holds no secret: reads answer it."),
 		"client_id":      str("Client id of the app at the service."),
 		"client_secret":  clientSecretField(),
 		"drop_former":    dropFormerField(),
@@ -112,6 +115,7 @@ func providerFields() map[string]*framework.FieldSchema {
 
 var providerSchema = map[string]*framework.FieldSchema{
 	"definition":              str("Definition in the catalogue."),
+	"definition_yaml":         str("The definition itself, of a provider that has one of its own; else empty."),
 	"client_id":               str("Client id of the app at the service."),
 	"client_secret_set":       boolean("Whether there is a client secret."),
 	"former_secret_set":       boolean("Whether the former client secret is kept as the fallback."),
@@ -196,14 +200,19 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	}
 	callback := callbackURL(config, req, name)
 	kinds, added, pkce := []string{}, []string{}, ""
-	if definition, ok := b.catalog.Get(p.Definition); ok {
+	warnings := b.redirectWarnings(ctx, name, p)
+	switch definition, err := b.define(name, p); {
+	case err == nil:
 		for _, kind := range kindsOf(p, definition) {
 			kinds = append(kinds, string(kind))
 		}
 		added, pkce = p.App(definition).AddsScopes(), p.App(definition).PKCEWord()
+	case !errors.Is(err, errNoDefinition):
+		warnings = append(warnings, "this release does not take definition_yaml, so the provider serves nothing:\n"+
+			clipLines(err.Error()))
 	}
 	return &logical.Response{Data: map[string]any{
-		"definition": p.Definition, "client_id": p.ClientID,
+		"definition": p.Definition, "definition_yaml": p.DefinitionYAML, "client_id": p.ClientID,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
 		"key_fields_set": list(slices.Sorted(maps.Keys(p.Keys))),
 		"callback_url":   callback,
@@ -217,7 +226,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
-	}, Warnings: b.redirectWarnings(ctx, name, p)}, nil
+	}, Warnings: warnings}, nil
 }
 
 // callbackURL is where a provider sends the browser; empty while nobody knows where browsers reach this mount.
@@ -258,7 +267,11 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	}
 	var answered map[string]any
 	resp, err := b.changeProvider(ctx, req, name, d, func(stored *store.Provider) error {
-		definition, _ := b.catalog.Get(definitionOf(name, stored, d))
+		before := stored
+		if before == nil {
+			before = &store.Provider{Definition: definitionOf(name, nil, d)}
+		}
+		definition, _ := b.define(name, before) // that of a new one has no fields of these names
 		answered = takeAnswered(d, providerSchema, definition)
 		if len(answered) > 0 && stored != nil {
 			leaveDefaults(d, stored, definition)
@@ -331,7 +344,9 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	if err := b.checkRedirects(ctx, name, stored, p); err != nil {
 		return nil, nil, err
 	}
-	p.ToldCallback = callbackURL(config, req, name)
+	if _, told := d.Schema["redirect_uris"]; told { // by the path whose answer has it
+		p.ToldCallback = callbackURL(config, req, name)
+	}
 	if err := b.store.PutProvider(ctx, name, p); err != nil {
 		return nil, nil, err
 	}
@@ -354,9 +369,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}); err != nil {
 		return nil, nil, err
 	}
-	before := p.App(definition).Fingerprint()
 	setSettings(d, p)
-	if _, named := d.GetOk("endpoints"); named {
+	_, redefined := d.GetOk("definition_yaml")
+	if _, named := d.GetOk("endpoints"); named || redefined {
 		if err := definition.CheckSteps(p.Endpoints); err != nil {
 			return nil, nil, badRequest("%s", err)
 		}
@@ -367,7 +382,7 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := takeCA(d, stored, p); err != nil {
 		return nil, nil, err
 	}
-	moved := stored != nil && p.App(definition).Fingerprint() != before
+	moved := stored != nil && p.App(definition).Fingerprint() != stored.App(definition).Fingerprint()
 	if moved {
 		warnings = movedWarnings(p)
 		p.ClearSecrets()
@@ -421,17 +436,8 @@ func (b *backend) beginProvider(name string, stored *store.Provider, who caller,
 		clone := *stored
 		p = &clone
 	}
-	if v, ok := d.GetOk("definition"); ok && v.(string) != p.Definition {
-		return nil, nil, badRequest("the definition of provider %q is fixed (%s): write a "+
-			"provider of another name", name, p.Definition)
-	}
-	definition, ok := b.catalog.Get(p.Definition)
-	if !ok {
-		return nil, nil, badRequest("no definition %q in the catalogue: name one with definition=; "+
-			"'vault list' on catalog shows them",
-			clipText(p.Definition))
-	}
-	return p, definition, nil
+	definition, err := b.takeDefinition(name, stored, p, d)
+	return p, definition, err
 }
 
 // definitionOf names the definition that a provider has, or is to have.
@@ -498,7 +504,7 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *store.Provider) (err error) {
 	if v, ok := d.GetOk("added_scopes"); ok {
 		names := v.([]string)
-		if err := definition.CheckAddedScopes(names); err != nil {
+		if err := p.App(definition).CheckAddedScopes(names); err != nil {
 			return badRequest("%s", err)
 		}
 		p.AddedScopes = &names
@@ -566,6 +572,9 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	if _, err := egress.New(policy); err != nil {
 		return badRequest("%s", err)
 	}
+	if err := checkRuntime(definition, policy, config); err != nil {
+		return err
+	}
 	if err := checkPolicy(p, definition); err != nil {
 		return err
 	}
@@ -597,11 +606,7 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 				"for loopback hosts only", uri)
 		}
 	}
-	scopes := p.Scopes
-	if len(scopes) == 0 {
-		scopes = definition.Scopes.Default
-	}
-	for _, s := range scopes {
+	for _, s := range p.App(definition).UsualScopes() {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
 			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none",
 				s)
@@ -664,6 +669,7 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
 	if err := b.store.DeleteProvider(ctx, name); err != nil {
 		return nil, err
 	}
+	b.decoded.Delete(name)
 	b.providersChanged()
 	b.lift(name)
 	return nil, nil

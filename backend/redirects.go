@@ -34,7 +34,7 @@ func (m mixUp) String() string {
 // finish a flow, so it is passed over, or one damaged entry would stop all others; once it is whole again, reading it
 // tells.
 func (b *backend) mixUps(ctx context.Context, name string, p *store.Provider) ([]mixUp, error) {
-	app := b.flowApp(p)
+	app := b.flowApp(name, p)
 	if len(p.RedirectURIs) == 0 || app == nil {
 		return nil, nil
 	}
@@ -56,7 +56,7 @@ func (b *backend) mixUps(ctx context.Context, name string, p *store.Provider) ([
 		case q == nil:
 			continue
 		}
-		theirs := b.flowApp(q)
+		theirs := b.flowApp(other, q)
 		if theirs == nil || keptApart(p, q) || app.Origins() == theirs.Origins() {
 			continue
 		}
@@ -73,9 +73,9 @@ func (b *backend) mixUps(ctx context.Context, name string, p *store.Provider) ([
 }
 
 // flowApp is the app of a provider whose accounts are connected in a browser; nil for any other.
-func (b *backend) flowApp(p *store.Provider) *providers.App {
-	definition, known := b.catalog.Get(p.Definition)
-	if !known || !slices.Contains(definition.Kinds, providers.KindAuthorizationCode) {
+func (b *backend) flowApp(name string, p *store.Provider) *providers.App {
+	definition, err := b.define(name, p)
+	if err != nil || !slices.Contains(definition.Kinds, providers.KindAuthorizationCode) {
 		return nil
 	}
 	return p.App(definition)

@@ -66,6 +66,7 @@ func TestSecretsStayInside(t *testing.T) {
 		w.operators(t, f)
 		w.people(t, f)
 		w.applications(t, f)
+		w.checks(t, f)
 		w.failures(t, f)
 		w.end(t, f)
 		for _, secret := range w.secrets {
@@ -159,6 +160,43 @@ func (w *witness) applications(t *testing.T, f *fixture) {
 	w.see(t, f.Read("connections/key", nil)).OK(t)
 	w.see(t, f.List("connections/")).OK(t)
 	w.see(t, f.Read("status", nil)).OK(t)
+}
+
+// checks shows the credentials to a service that says them again, and operators write back what they read.
+func (w *witness) checks(t *testing.T, f *fixture) {
+	echo := `{"error":"` + plantedWords + `","sub":{"x":"` + plantedWords + `"},"token":"` + plantedAccess + `"}`
+	for _, status := range []int{200, 302, 400, 401, 403, 404, 429, 500} {
+		f.Advance(time.Minute)
+		f.provider.Next(providers.StepIdentity, providertest.Respond(status, echo, "Location", "https://x/?"+plantedWords))
+		w.see(t, f.Write("check/own", nil)).OK(t)
+	}
+	w.see(t, f.Write("check/key", nil)).OK(t)
+	w.see(t, f.Write("check/nobody", map[string]any{plantedKey: plantedKey})).Refused(t, http.StatusBadRequest)
+
+	whole := w.see(t, f.Read("providers/acme", nil)).OK(t)
+	whole["updated"], whole["circuit"] = plantedSecret, map[string]any{"state": plantedSecret}
+	w.see(t, f.Write("providers/acme", whole)).OK(t)
+	read := w.see(t, f.Read("connections/key", nil)).OK(t)
+	read["status"], read["account"] = plantedKey, map[string]any{"id": plantedKey}
+	w.see(t, f.Write("connections/key", read)).OK(t)
+	for name, data := range map[string]map[string]any{
+		"the same":         {"client_secret": plantedSecret, "former_secret_set": plantedSecret},
+		"of a wrong type":  {"client_secret": []any{plantedSecret}},
+		"in a wrong field": {"client_secret": plantedSecret, "secret": plantedSecret},
+		"no mask of it":    {"client_secret": "****" + plantedSecret[:4]},
+		"a number":         {"client_secret": 1e300},
+		"null":             {"client_secret": nil, "drop_former": plantedSecret},
+		"and no former":    {"client_secret": plantedSecret, "drop_former": true},
+	} {
+		r := w.see(t, f.Write("providers/acme/client-secret", data))
+		assert.Contains(t, []int{200, 204, 400}, max(r.Status, 200), "%s: %s", name, r.Text)
+	}
+	f.provider.Next(providers.StepDiscovery, providertest.Respond(200, `{"issuer":"`+plantedWords+`"}`),
+		providertest.Respond(200, `{"issuer":"`+plantedWords+`"}`))
+	w.see(t, f.Write("providers/issuer", map[string]any{
+		"definition": "oidc", "client_id": "x", "client_secret": plantedSecret, "issuer": f.provider.URL,
+	})).OK(t)
+	w.see(t, f.List("providers/")).OK(t)
 }
 
 func (w *witness) failures(t *testing.T, f *fixture) {

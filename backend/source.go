@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/egress"
@@ -38,10 +39,15 @@ func (b *backend) provider(ctx context.Context, name string) (*configured, error
 		if err != nil || entry == nil {
 			return nil, err
 		}
-		definition, ok := b.catalog.Get(entry.Definition)
-		if !ok { // as after a downgrade: to its connections the provider is missing, and comes back with the release
+		definition, err := b.define(name, entry)
+		switch { // as after a downgrade: to its connections the provider is missing, and comes back with the release
+		case errors.Is(err, errNoDefinition):
 			b.Logger().Warn("a provider uses a definition that this release does not have",
 				"provider", name, "definition", entry.Definition)
+			return nil, nil
+		case err != nil:
+			b.Logger().Warn("the definition_yaml of a provider is not what this release takes", "provider", name,
+				"error", err)
 			return nil, nil
 		}
 		config, err := b.config(ctx)

@@ -102,6 +102,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
 	f.Write("providers/keys", map[string]any{"app_key": longKey, "scopes_ignored": true}).OK(t)
+	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
@@ -124,7 +125,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	}).OK(t)
 	return map[string]string{
 		"config": "config", "providers/acme": "provider/acme", "providers/idp": "provider/idp",
-		"providers/keys": "provider/keys", "connections/slack": "connection/org/acme/slack",
+		"providers/keys": "provider/keys", "providers/own": "provider/own", "connections/slack": "connection/org/acme/slack",
 		"connections/self/mine": "connection/user/e-alice/mine", "connections/self/open": "connection/user/e-alice/open",
 		"connections/app": "connection/org/acme/app", "connections/key": "connection/org/acme/key",
 		"connections/user/u-1/key": "connection/user/u-1/key",

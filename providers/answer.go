@@ -177,7 +177,7 @@ func (t *tokenAnswer) expiry(doc any, asked time.Time, refreshable bool) time.Ti
 	for _, p := range t.paths.ExpiresAt {
 		text := lookupText(doc, p)
 		told = told || text != ""
-		if at, err := time.Parse(time.RFC3339, text); err == nil && at.After(asked) {
+		if at, readable := moment(text); readable && at.After(asked) {
 			return earlier(at.UTC(), asked.Add(maxLifetime))
 		}
 	}
@@ -219,6 +219,22 @@ func (t *tokenAnswer) issued(doc any, asked time.Time, life time.Duration) time.
 		}
 	}
 	return asked
+}
+
+// moment reads a time as RFC 3339 has it, or as a whole number of Unix seconds; of milliseconds, where seconds would
+// be more than three thousand years away.
+func moment(text string) (at time.Time, readable bool) {
+	const inSeconds = 100_000_000_000
+	whole, _, _ := strings.Cut(text, ".")
+	unix, err := strconv.ParseInt(whole, 10, 64)
+	switch {
+	case err != nil:
+		at, err = time.Parse(time.RFC3339, text)
+		return at, err == nil
+	case unix >= inSeconds:
+		return time.UnixMilli(unix), true
+	}
+	return time.Unix(unix, 0), true
 }
 
 func earlier(a, b time.Time) time.Time {

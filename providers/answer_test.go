@@ -158,6 +158,22 @@ func TestTokenAnswer(t *testing.T) {
 			token: TokenCall{Answer: Answer{AccessToken: []string{"token"}, ExpiresAt: []string{"expires_at"}}}, expires: hour,
 		},
 		{
+			name: "expires_at in Unix seconds", body: `{"token":"tok","expires_at":1772370000}`,
+			token: TokenCall{Answer: Answer{AccessToken: []string{"token"}, ExpiresAt: []string{"expires_at"}}}, expires: hour,
+		},
+		{
+			name: "expires_at in Unix seconds, as text with a fraction", body: `{"token":"tok","expires_at":"1772370000.0"}`,
+			token: TokenCall{Answer: Answer{AccessToken: []string{"token"}, ExpiresAt: []string{"expires_at"}}}, expires: hour,
+		},
+		{
+			name: "expires_at in Unix milliseconds", body: `{"token":"tok","expires_at":1772370000000}`,
+			token: TokenCall{Answer: Answer{AccessToken: []string{"token"}, ExpiresAt: []string{"expires_at"}}}, expires: hour,
+		},
+		{
+			name: "expires_at 0, assumed", body: `{"token":"tok","expires_at":0}`, assumed: time.Hour,
+			token: TokenCall{Answer: Answer{AccessToken: []string{"token"}, ExpiresAt: []string{"expires_at"}}}, expires: hour,
+		},
+		{
 			name: "expires_at far away", body: `{"token":"tok","expires_at":"9999-12-31T23:59:59Z"}`,
 			token:   TokenCall{Answer: Answer{AccessToken: []string{"token"}, ExpiresAt: []string{"expires_at"}}},
 			expires: now.Add(maxLifetime),

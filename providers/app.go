@@ -73,7 +73,7 @@ func (a *App) checkEndpoints() error {
 		t := Template(a.Endpoints[step])
 		known := reservedPlaceholders()
 		for _, in := range d.Inputs {
-			known = append(known, in.Name)
+			known = append(append(known, in.Name), in.sets()...)
 		}
 		for _, name := range t.Placeholders() {
 			if !slices.Contains(known, name) {
@@ -169,9 +169,9 @@ func isLoopbackURL(s string) bool {
 }
 
 // Fingerprint identifies where the grants of this app may go: a grant keeps it, and is never sent by an app that has
-// another. It covers what the operator set: definition, client id, issuer, endpoints, inputs and CAPin. Secrets and
-// scopes may change without it, and so may the catalogue, so an input that is set to the default differs from one that
-// is not set. It is a SHA-256 in hexadecimal.
+// another. It covers what the operator set: definition, client id, issuer, endpoints, inputs, CAPin and DefinitionPin.
+// Secrets and scopes may change without it, and so may the catalogue, so an input that is set to the default differs
+// from one that is not set. It is a SHA-256 in hexadecimal.
 func (a *App) Fingerprint() string {
 	endpoints := map[Step]string{}
 	for step, u := range a.Endpoints {
@@ -186,7 +186,8 @@ func (a *App) Fingerprint() string {
 		Endpoints  map[Step]string   `json:"endpoints,omitempty"`
 		Inputs     map[string]string `json:"inputs,omitempty"`
 		CA         string            `json:"ca,omitempty"`
-	}{a.Definition.ID, a.ClientID, a.Issuer, endpoints, a.Inputs, a.CAPin})
+		Runtime    string            `json:"runtime,omitempty"`
+	}{a.Definition.ID, a.ClientID, a.Issuer, endpoints, a.Inputs, a.CAPin, a.DefinitionPin})
 	sum := sha256.Sum256(encoded)
 	return hex.EncodeToString(sum[:])
 }

@@ -25,6 +25,7 @@ type App struct {
 	ScopesIgnored   bool          // no scopes are asked for: what the app may do is set at the service
 	PKCE            string        // see Definition.TakePKCE
 	CAPin           string        // whatever stands for the certificates to trust; empty: they are no part of the pin
+	DefinitionPin   string        // Definition.Pin of a run-time definition, as it was when it last led elsewhere
 }
 
 // Doer sends one request. *http.Client is one. Another must pass the request's context on to net/http: the client

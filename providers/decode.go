@@ -30,25 +30,36 @@ func Decode(file string, data []byte) (*Definition, error) {
 	})
 }
 
-// decode reads a definition whose parent, if it extends one, comes from source.
-func decode(file string, data []byte, source func(id string) ([]byte, error)) (*Definition, error) {
-	text, err := read(file, data, source)
+// decode reads a file whose parent, if it extends one, comes from open.
+func decode(file string, data []byte, open func(id string) ([]byte, error)) (*Definition, error) {
+	text, err := read(file, "", data, open)
 	if err != nil {
 		return nil, err
 	}
-	if found := text.shape(reflect.TypeFor[Definition]()); len(found) > 0 {
-		return nil, text.report(found)
+	return text.decode(func(d *Definition) string {
+		if d.Runtime() || d.ID != strings.TrimSuffix(file[strings.LastIndexByte(file, '/')+1:], ".yaml") {
+			return fmt.Sprintf("id %q is not the file's name without .yaml", d.ID)
+		}
+		return ""
+	})
+}
+
+// decode makes a definition of what was read. name says what is wrong with its id, and may change that.
+func (s *source) decode(name func(*Definition) string) (*Definition, error) {
+	if found := s.shape(reflect.TypeFor[Definition]()); len(found) > 0 {
+		return nil, s.report(found)
 	}
 	d := &Definition{}
-	if err := decodeNode(file, text.root, d); err != nil {
+	if err := decodeNode(s.file, s.root, d); err != nil {
 		return nil, err
 	}
+	wrong := name(d)
 	found := d.problems()
-	if d.ID != strings.TrimSuffix(file[strings.LastIndexByte(file, '/')+1:], ".yaml") {
-		found = append(found, problem{at: "id", text: fmt.Sprintf("id %q is not the file's name without .yaml", d.ID)})
+	if wrong != "" {
+		found = append(found, problem{at: "id", text: wrong})
 	}
 	if len(found) > 0 {
-		return nil, text.report(found)
+		return nil, s.report(found)
 	}
 	return d, nil
 }
@@ -68,11 +79,19 @@ type place struct {
 	line int
 }
 
-// read parses a definition and merges it over the parent that it extends, if it does.
-func read(file string, data []byte, open func(id string) ([]byte, error)) (*source, error) {
+// read parses a definition and merges it over the parent that it extends, if it does. Where it has no id, it gets this
+// one.
+func read(file, id string, data []byte, open func(id string) ([]byte, error)) (*source, error) {
 	root, err := parse(file, data)
 	if err != nil {
 		return nil, err
+	}
+	if id != "" && child(root, "id") == nil {
+		named, err := parse(file, fmt.Appendf(nil, "id: %q", id))
+		if err != nil {
+			return nil, err
+		}
+		root = ast.Mapping(root.GetToken(), false, append(entriesOf(root), entriesOf(named)...)...)
 	}
 	s := &source{file: file, root: root, own: map[*token.Token]bool{}, places: map[string]place{}}
 	ast.Walk(tokens(s.own), root)

@@ -97,7 +97,10 @@ type Input struct {
 	SetBy    string `yaml:"set_by" words:"provider|connection|either"`
 	Required bool   `yaml:"required,omitempty"`
 	Default  string `yaml:"default,omitempty"`
-	Pattern  string `yaml:"pattern"` // RE2; must match the whole value
+	// RE2; must match the whole value. It must be there unless there are variants
+	Pattern string `yaml:"pattern,omitempty"`
+	// the values that may be chosen, and the further values that each sets, which are placeholders too
+	Variants map[string]map[string]string `yaml:"variants,omitempty"`
 	// a suffix people paste along, such as .myshopify.com; cut before matching
 	Strip string `yaml:"strip,omitempty"`
 	// inputs that must be set too when this one is set to anything but its default
@@ -204,7 +207,7 @@ type Lifetime struct {
 }
 
 // AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
-// begin with token:, id_token:, health: or callback:.
+// begin with token:, id_token:, access_token_claims:, health: or callback:.
 type AccountSpec struct {
 	ID    []string `yaml:"id,omitempty"`
 	Label []string `yaml:"label,omitempty"`
@@ -215,11 +218,19 @@ type AccountSpec struct {
 // Capture keeps one value for applications as an entry of connection_config.
 type Capture struct {
 	Name string `yaml:"name"`
-	// which answer it stands in
-	From string   `yaml:"from" words:"input|callback|token|id_token|resources|identity|health"`
-	Path []string `yaml:"path"` // alternatives, in order
+	// which answer it stands in; access_token_claims are those of a JWT, as its endpoint sent it and unverified
+	From string   `yaml:"from,omitempty" words:"input|callback|token|id_token|access_token_claims|resources|identity|health"`
+	Path []string `yaml:"path,omitempty"` // alternatives, in order
+	// in the place of from and path: several answers it may stand in, the one that counts most first
+	AnyOf []CaptureSource `yaml:"any_of,omitempty"`
 	// must match the whole value; obligatory with callback, where anybody may write
 	Pattern  string `yaml:"pattern,omitempty"`
 	Required bool   `yaml:"required,omitempty"`
 	Secret   bool   `yaml:"secret,omitempty"` // handed out with the credential, never shown as metadata
+}
+
+// CaptureSource is one of several places where a value of connection_config may stand.
+type CaptureSource struct {
+	From string   `yaml:"from" words:"input|callback|token|id_token|access_token_claims|resources|identity|health"`
+	Path []string `yaml:"path"` // alternatives, in order
 }

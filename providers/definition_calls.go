@@ -23,7 +23,7 @@ type Answer struct {
 	AccessToken  []string `yaml:"access_token,omitempty"`
 	RefreshToken []string `yaml:"refresh_token,omitempty"`
 	ExpiresIn    []string `yaml:"expires_in,omitempty"` // seconds
-	ExpiresAt    []string `yaml:"expires_at,omitempty"` // RFC 3339
+	ExpiresAt    []string `yaml:"expires_at,omitempty"` // RFC 3339, or Unix seconds or milliseconds
 	IssuedAt     []string `yaml:"issued_at,omitempty"`  // Unix seconds; expires_in counts from there
 	RefreshTTL   []string `yaml:"refresh_expires_in,omitempty"`
 	HardTTL      []string `yaml:"hard_expires_in,omitempty"` // seconds until the person must consent again

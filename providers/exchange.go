@@ -20,8 +20,8 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 		return nil, failure
 	}
 	kept := &Grant{}
-	complete := kept.capture(def.Connection, "input", asDoc(res.Inputs))
-	if !kept.capture(def.Connection, "callback", asDoc(r.Callback)) || !complete {
+	complete := kept.capture(def.Connection, fromInput, asDoc(res.Inputs))
+	if !kept.capture(def.Connection, fromCallback, asDoc(r.Callback)) || !complete {
 		return nil, &Error{Class: Rejected, Step: StepAuthorize, Reason: ReasonCaptureMissing}
 	}
 	values := app.values(res, kept)
@@ -55,7 +55,7 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 	if len(g.Scopes) == 0 {
 		g.Scopes = slices.Clone(r.Scopes)
 	}
-	g.Config, g.SecretConfig = kept.Config, kept.SecretConfig
+	g.Config, g.SecretConfig, g.ranks = kept.Config, kept.SecretConfig, kept.ranks
 
 	claims, failure := c.claims(ctx, app, r, keys, doc, g.AccessToken)
 	if failure != nil {
@@ -63,17 +63,19 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 	}
 	g.subject = lookupText(claims, "sub")
 	tokenDone := g.capture(def.Connection, "token", doc)
-	if !g.capture(def.Connection, "id_token", claims) || !tokenDone {
-		return g, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
-	}
-	def.Account.read(&g.Account, map[string]any{
-		"callback": asDoc(r.Callback), "token": doc, "id_token": claims,
-	})
-	if def.Upgrade != nil {
+	tokenDone = g.capture(def.Connection, "id_token", claims) && tokenDone
+	if def.Upgrade != nil && tokenDone {
 		if failure := c.upgrade(ctx, app, res, g); failure != nil {
 			return g, failure
 		}
 	}
+	inToken := g.accessTokenClaims()
+	if !g.capture(def.Connection, fromAccessTokenClaims, inToken) || !tokenDone {
+		return g, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
+	}
+	def.Account.read(&g.Account, map[string]any{
+		fromCallback: asDoc(r.Callback), "token": doc, "id_token": claims, fromAccessTokenClaims: inToken,
+	})
 	if failure := g.tooLarge(StepToken); failure != nil {
 		return g, failure
 	}
@@ -118,7 +120,7 @@ func (c *Client) Issue(ctx context.Context, app *App, kind Kind, res Resolved, s
 	}
 	def := app.Definition
 	g := &Grant{Scopes: scopes}
-	complete := g.capture(def.Connection, "input", asDoc(res.Inputs))
+	complete := g.capture(def.Connection, fromInput, asDoc(res.Inputs))
 	values := app.values(res, g)
 	own := map[string]string{"grant_type": grantType(def.Token.ByKind[kind].Grant, "client_credentials")}
 	if fixed := def.Token.ByKind[kind].Scope; fixed != "" {
@@ -129,15 +131,17 @@ func (c *Client) Issue(ctx context.Context, app *App, kind Kind, res Resolved, s
 	if failure != nil {
 		return nil, failure
 	}
-	issued.Config, issued.SecretConfig = g.Config, g.SecretConfig
+	issued.Config, issued.SecretConfig, issued.ranks = g.Config, g.SecretConfig, g.ranks
 	issued.RefreshToken = Secret{}
 	if len(issued.Scopes) == 0 {
 		issued.Scopes = slices.Clone(scopes)
 	}
-	if !issued.capture(def.Connection, "token", doc) || !complete {
+	complete = issued.capture(def.Connection, "token", doc) && complete
+	claims := issued.accessTokenClaims()
+	if !issued.capture(def.Connection, fromAccessTokenClaims, claims) || !complete {
 		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
 	}
-	def.Account.read(&issued.Account, map[string]any{"token": doc})
+	def.Account.read(&issued.Account, map[string]any{"token": doc, fromAccessTokenClaims: claims})
 	if failure := issued.tooLarge(StepToken); failure != nil {
 		return nil, failure
 	}

@@ -25,7 +25,7 @@ func TestWhatChildrenChange(t *testing.T) {
 		}
 		data, err := open(id)
 		require.NoError(t, err)
-		whole, err := read(id+".yaml", data, open)
+		whole, err := read(id+".yaml", "", data, open)
 		require.NoError(t, err)
 		data, err = open(d.Extends)
 		require.NoError(t, err)

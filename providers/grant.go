@@ -51,7 +51,8 @@ type Grant struct {
 	// what it reaches, as Identify found it; nil: there is nothing to pick. A connection keeps that beside its grant.
 	Sites *Sites
 
-	subject string // sub of the id_token that came with it, for Identify; not kept
+	subject string         // sub of the id_token that came with it, for Identify; not kept
+	ranks   map[string]int // which of the sources of its entry each value of connection_config is from; not kept
 }
 
 // Lifetime is how long the access token lives from issue to expiry; zero when it does not expire.

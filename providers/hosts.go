@@ -16,9 +16,13 @@ type hosts struct {
 
 // Confine lets the client call no hosts but those that d fixes by itself, and those to which allowed has no objection:
 // hosts that an input, an endpoint of the operator's or a discovery document names. The error of allowed names those
-// it refuses and how to allow them. Confine comes before the first call.
+// it refuses and how to allow them. Confine comes before the first call. What a run-time definition fixes is asked of
+// allowed, too.
 func (c *Client) Confine(d *Definition, allowed func(hosts []string) error) {
 	c.hosts = hosts{fixed: d.fixedHosts(), allowed: allowed}
+	if d.Runtime() {
+		c.hosts.fixed = nil
+	}
 }
 
 // CheckHosts reports whether the client may call all that a flow leads to, and the person's browser may be sent where
@@ -41,6 +45,12 @@ func (c *Client) CheckHosts(res Resolved) error {
 		return failure
 	}
 	return nil
+}
+
+// Allows reports whether the host of a URL is one that the client may call.
+func (c *Client) Allows(address string) bool {
+	u, err := url.Parse(address)
+	return err == nil && c.hosts.refuse(StepHealth, u.Hostname()) == nil
 }
 
 // refuse makes the error for a call that would go to a host that is not allowed.
@@ -69,7 +79,8 @@ func (h *hosts) fixes(name string) bool {
 	})
 }
 
-// fixedHosts are the hosts that the URLs of d name, and the domains in which those end that have placeholders.
+// fixedHosts are the hosts that the URLs of d name, those of variants among them, and the domains in which those end
+// that have other placeholders.
 func (d *Definition) fixedHosts() []string {
 	templates := slices.Collect(maps.Values(d.Endpoints))
 	if d.Discovery != nil {
@@ -77,8 +88,10 @@ func (d *Definition) fixedHosts() []string {
 	}
 	var fixed []string
 	for _, t := range templates {
-		if host := d.fixedHost(t); host != "" {
-			fixed = append(fixed, strings.ToLower(host))
+		for _, t := range d.eachVariant(t) {
+			if host := d.fixedHost(t); host != "" {
+				fixed = append(fixed, host)
+			}
 		}
 	}
 	slices.Sort(fixed)
@@ -95,8 +108,7 @@ func (d *Definition) fixedHost(t Template) string {
 	case parts.base != "":
 		names = []string{parts.base}
 	case len(names) == 0:
-		host, _, _ := strings.Cut(string(parts.host), ":")
-		return host
+		return hostname(string(parts.host))
 	default:
 		tail = string(parts.host)[strings.LastIndexByte(string(parts.host), '}')+1:]
 	}
@@ -114,6 +126,10 @@ func (d *Definition) fixedHost(t Template) string {
 		}
 	}
 	_, domain, _ := strings.Cut(tail, ".")
-	domain, _, _ = strings.Cut(domain, ":")
-	return "." + domain
+	return "." + hostname(domain)
+}
+
+// hostname is a host in small letters, without its port.
+func hostname(host string) string {
+	return strings.ToLower((&url.URL{Host: host}).Hostname())
 }

@@ -33,6 +33,7 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 		docs[source] = doc
 		complete = g.capture(def.Connection, source, doc) && complete
 	}
+	g.capture(def.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
 	var unlisted *Error
 	if def.Resources != nil && !g.AccessToken.IsZero() {
 		var found *Sites

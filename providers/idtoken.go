@@ -84,6 +84,15 @@ func (c *Client) verifyIDToken(ctx context.Context, app *App, res Resolved, keys
 	return claims, nil
 }
 
+// accessTokenClaims are those of an access token that is a JWT (RFC 9068); nil when it is none.
+func (g *Grant) accessTokenClaims() any {
+	claims, ok := idTokenClaims(g.AccessToken.Reveal())
+	if !ok {
+		return nil
+	}
+	return claims
+}
+
 // idTokenClaims reads the payload of an id_token without checking it. By itself that is good only for a token that
 // came straight from the token endpoint over TLS (OpenID Connect Core section 3.1.3.7, rule 6).
 func idTokenClaims(raw string) (any, bool) {

@@ -20,7 +20,7 @@ func (d *Definition) CheckInputs(by string, values map[string]string) (map[strin
 			return nil, fmt.Errorf("input %q is set on the %s: allowed here are %s", name, in.SetBy, d.inputNames(by))
 		}
 		value := strings.TrimSuffix(values[name], in.Strip)
-		if err := matches(in.Pattern, value); err != nil {
+		if err := in.check(value); err != nil {
 			return nil, fmt.Errorf("input %q %w%s", name, err, in.hint())
 		}
 		checked[name] = value
@@ -74,7 +74,7 @@ func (in Input) of(provider, connection map[string]string) (value string, set bo
 func (d *Definition) checkUsed(provider, connection, merged map[string]string) *Error {
 	for _, in := range d.Inputs {
 		if value, ok := merged[in.Name]; ok {
-			if err := matches(in.Pattern, value); err != nil {
+			if err := in.check(value); err != nil {
 				return notSent(StepAuthorize, fmt.Sprintf("input %q as it is stored %s%s: write it again on the %s",
 					in.Name, err, in.hint(), in.side()))
 			}
@@ -86,18 +86,18 @@ func (d *Definition) checkUsed(provider, connection, merged map[string]string) *
 	return nil
 }
 
-// MergeInputs joins checked values of both sides and the defaults. Where either side may set an input, the provider's
-// value wins. The error names a required input that nobody set, and who may set it.
+// MergeInputs joins checked values of both sides, the defaults, and what the chosen variants set. Where either side may
+// set an input, the provider's value wins. The error names a required input that nobody set, and who may set it.
 func (d *Definition) MergeInputs(provider, connection map[string]string) (map[string]string, error) {
 	merged := make(map[string]string, len(d.Inputs))
 	for _, in := range d.Inputs {
 		value, set := in.of(provider, connection)
 		switch {
 		case set:
-			merged[in.Name] = strings.TrimSuffix(value, in.Strip)
+			in.put(merged, strings.TrimSuffix(value, in.Strip))
 		case in.Default != "":
-			merged[in.Name] = strings.TrimSuffix(in.Default, in.Strip)
-		case !in.Required && matches(in.Pattern, "") == nil:
+			in.put(merged, strings.TrimSuffix(in.Default, in.Strip))
+		case !in.Required && in.check("") == nil:
 			merged[in.Name] = "" // templates need a value, and this pattern has one for "none"
 		case in.Required && in.SetBy == SetByEither:
 			return nil, fmt.Errorf("input %q is missing: set it on the provider or the connection%s", in.Name,
@@ -137,6 +137,17 @@ func (in Input) hint() string {
 		s += ", for example " + in.Example
 	}
 	return s
+}
+
+// check holds a value against what the input takes: the name of a variant, or what its pattern matches.
+func (in Input) check(value string) error {
+	if len(in.Variants) == 0 {
+		return matches(in.Pattern, value)
+	}
+	if _, known := in.Variants[value]; !known {
+		return fmt.Errorf("must be one of: %s", strings.Join(sortedKeys(in.Variants), ", "))
+	}
+	return nil
 }
 
 // matches holds a whole value against a pattern. Patterns of a definition compile: loading it saw to that.

@@ -51,7 +51,7 @@ func shownURL(s string) string {
 // CheckIssuer reads what the operator's issuer publishes, its keys too, and says what would fail in a flow. The error is
 // an [*Error], or a plain one that names the endpoint to correct.
 func (c *Client) CheckIssuer(ctx context.Context, app *App) error {
-	values := app.values(Resolved{Issuer: app.Issuer, Inputs: app.Inputs}, nil)
+	values := app.values(Resolved{Issuer: app.Issuer, Inputs: app.settled()}, nil)
 	if app.Definition.Discovery == nil || app.Issuer == "" || !app.endpointTemplate(StepDiscovery).known(values) {
 		return nil // only a connection's inputs say where it stands
 	}

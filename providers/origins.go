@@ -22,17 +22,8 @@ func (a *App) origin(step Step) string {
 	if parts.base != "" {
 		origin = Template("{" + parts.base + "}")
 	}
-	values := map[string]string{}
+	values, open := a.settled(), ""
 	setValue(values, "issuer", a.Issuer)
-	open := ""
-	for _, in := range a.Definition.Inputs {
-		switch value, set := in.of(a.Inputs, nil); {
-		case set:
-			values[in.Name] = strings.TrimSuffix(value, in.Strip)
-		case in.SetBy == SetByProvider:
-			values[in.Name] = strings.TrimSuffix(in.Default, in.Strip)
-		}
-	}
 	for _, name := range origin.Placeholders() {
 		if _, known := values[name]; !known { // it means what this definition means by it
 			values[name], open = "{"+name+"}", a.Definition.ID+" "

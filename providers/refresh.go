@@ -62,7 +62,8 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 		renewed.overlay(issued)
 		return renewed, nil
 	}
-	values := app.values(res, g)
+	renewed.capture(app.Definition.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
+	values := app.values(res, renewed)
 	target, failure := app.refreshEndpoint(res, values)
 	if failure != nil {
 		return nil, failure
@@ -87,6 +88,7 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 	}
 	// A capture that is required and missing is no reason to lose a token that may have rotated; the old value stays.
 	_ = renewed.capture(app.Definition.Connection, "token", doc)
+	_ = renewed.capture(app.Definition.Connection, fromAccessTokenClaims, answer.accessTokenClaims())
 	if each := app.Definition.Refresh.Each.D; answer.RefreshExpires.IsZero() && each > 0 &&
 		!answer.RefreshToken.IsZero() && !answer.RefreshToken.Equal(g.RefreshToken) {
 		answer.RefreshExpires = answer.Issued.Add(each)
@@ -138,6 +140,7 @@ func (g *Grant) clone() *Grant {
 	copied.Scopes = slices.Clone(g.Scopes)
 	copied.Config = maps.Clone(g.Config)
 	copied.SecretConfig = maps.Clone(g.SecretConfig)
+	copied.ranks = maps.Clone(g.ranks)
 	return &copied
 }
 

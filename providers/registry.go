@@ -63,16 +63,19 @@ func NewRegistry(files fs.FS) (*Registry, error) {
 // fields merge by their names, and an entry `- name: ~` takes one away; failure rules come before those of the parent;
 // any other list is replaced. id, name and summary are not inherited. The registry itself does not change.
 func (r *Registry) Decode(file string, data []byte) (*Definition, error) {
-	return decode(file, data, func(id string) ([]byte, error) {
-		if !namePattern.MatchString(id) || strings.Contains(id, "..") {
-			return nil, errors.New("that is no id of a definition")
-		}
-		data, err := fs.ReadFile(r.files, id+".yaml")
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, fmt.Errorf("there is no %s.yaml", id)
-		}
-		return data, err
-	})
+	return decode(file, data, r.open)
+}
+
+// open reads the file of a definition of this registry.
+func (r *Registry) open(id string) ([]byte, error) {
+	if !namePattern.MatchString(id) || strings.Contains(id, "..") {
+		return nil, errors.New("that is no id of a definition")
+	}
+	data, err := fs.ReadFile(r.files, id+".yaml")
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("there is no %s.yaml", id)
+	}
+	return data, err
 }
 
 // Get returns a definition. It is shared: do not change it.

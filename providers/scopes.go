@@ -9,9 +9,61 @@ import (
 // Added are the scopes that the engine asks for by itself: the identity call needs them, or a refresh token does.
 func (s *Scopes) Added() []string { return slices.Concat(s.Identity, s.Offline) }
 
+// scopes is what the definition says of scopes, as it is for this app: a scope may hold what the operator chose.
+func (a *App) scopes() *Scopes {
+	said := &a.Definition.Scopes
+	if !said.open() {
+		return said
+	}
+	values := a.settled()
+	one := func(scope string) string {
+		if text, err := Template(scope).Expand(values); err == nil {
+			return text
+		}
+		return scope
+	}
+	list := func(scopes []string) []string {
+		all := slices.Clone(scopes)
+		for i, scope := range all {
+			all[i] = one(scope)
+		}
+		return all
+	}
+	table := func(scopes map[string][]string) map[string][]string {
+		all := make(map[string][]string, len(scopes))
+		for name, others := range scopes {
+			all[one(name)] = list(others)
+		}
+		return all
+	}
+	here := *said
+	here.Default, here.Identity, here.Offline = list(said.Default), list(said.Identity), list(said.Offline)
+	here.Allowed, here.Silent = list(said.Allowed), list(said.Silent)
+	here.Same, here.Implies = table(said.Same), table(said.Implies)
+	return &here
+}
+
+// open reports whether a scope holds a placeholder.
+func (s *Scopes) open() bool {
+	held := func(scope string) bool { return strings.Contains(scope, "{") }
+	for _, scopes := range [][]string{s.Default, s.Identity, s.Offline, s.Allowed, s.Silent} {
+		if slices.ContainsFunc(scopes, held) {
+			return true
+		}
+	}
+	for _, table := range []map[string][]string{s.Same, s.Implies} {
+		for name, others := range table {
+			if held(name) || slices.ContainsFunc(others, held) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // CheckAddedScopes refuses names that the engine does not add by itself.
-func (d *Definition) CheckAddedScopes(names []string) error {
-	added := d.Scopes.Added()
+func (a *App) CheckAddedScopes(names []string) error {
+	d, added := a.Definition, a.scopes().Added()
 	for _, name := range names {
 		if !slices.Contains(added, name) {
 			return fmt.Errorf("added_scopes: %s does not add %q by itself, it adds %s: what else is to be asked for "+
@@ -23,35 +75,39 @@ func (d *Definition) CheckAddedScopes(names []string) error {
 
 // AddsScopes are those of Scopes.Added that the operator did not switch off.
 func (a *App) AddsScopes() []string {
-	added := a.Definition.Scopes.Added()
+	added := a.scopes().Added()
 	if a.AddedScopes == nil {
 		return added
 	}
 	return slices.DeleteFunc(added, func(s string) bool { return !slices.Contains(*a.AddedScopes, s) })
 }
 
+// UsualScopes are asked for when nobody names any: those that the operator set, or else the definition's default.
+func (a *App) UsualScopes() []string {
+	if len(a.Scopes) > 0 {
+		return a.Scopes
+	}
+	return a.scopes().Default
+}
+
 // RequestScopes returns what to ask the provider for: asked, or else what the operator set, or else the definition's
 // default; and what the identity call and a refresh token need, as far as it is among those that the issuer knows, if
 // it says which. Each stands once, in that order.
 func (a *App) RequestScopes(asked, known []string) []string {
-	d := a.Definition
 	if a.ScopesIgnored {
 		return nil
 	}
-	scopes := asked
+	said, scopes := a.scopes(), asked
 	if len(scopes) == 0 {
-		scopes = a.Scopes
-	}
-	if len(scopes) == 0 {
-		scopes = d.Scopes.Default
+		scopes = a.UsualScopes()
 	}
 	added := a.AddsScopes()
 	if len(known) > 0 {
 		spelled := map[string]bool{}
 		for _, scope := range known {
-			spelled[d.Scopes.canonical(scope)] = true
+			spelled[said.canonical(scope)] = true
 		}
-		added = slices.DeleteFunc(added, func(s string) bool { return !spelled[d.Scopes.canonical(s)] })
+		added = slices.DeleteFunc(added, func(s string) bool { return !spelled[said.canonical(s)] })
 	}
 	var all []string
 	for _, scope := range slices.Concat(scopes, added) {
@@ -66,7 +122,6 @@ func (a *App) RequestScopes(asked, known []string) []string {
 // definition's default, in any of their spellings, and what those include. What the engine asks for by itself is always
 // allowed. The error names the first that is not.
 func (a *App) CheckScopes(asked, allowed []string) error {
-	d := a.Definition
 	if a.ScopesIgnored && len(asked) > 0 {
 		return fmt.Errorf("the provider has scopes_ignored=true, so none are asked for: what its app may do is set at " +
 			"the service")
@@ -74,12 +129,13 @@ func (a *App) CheckScopes(asked, allowed []string) error {
 	if len(allowed) == 0 {
 		allowed = a.RequestScopes(nil, nil)
 	}
-	may := d.Scopes.all(slices.Concat(allowed, a.AddsScopes()))
+	said := a.scopes()
+	may := said.all(slices.Concat(allowed, a.AddsScopes()))
 	for _, scope := range asked {
-		if closed := d.Scopes.Allowed; len(closed) > 0 && !slices.Contains(closed, scope) {
-			return fmt.Errorf("scope %q is not one of %s: there are %s", scope, d.Name, orNone(closed))
+		if closed := said.Allowed; len(closed) > 0 && !slices.Contains(closed, scope) {
+			return fmt.Errorf("scope %q is not one of %s: there are %s", scope, a.Definition.Name, orNone(closed))
 		}
-		if !may[d.Scopes.canonical(scope)] {
+		if !may[said.canonical(scope)] {
 			return fmt.Errorf("scope %q is not among the provider's allowed_scopes: %s", scope, orNone(allowed))
 		}
 	}
@@ -95,7 +151,7 @@ func (a *App) SurplusScopes(granted, allowed []string) []string {
 	if a.ScopesIgnored || slices.Contains(allowed, "*") {
 		return nil
 	}
-	return a.Definition.Scopes.beyond(granted, slices.Concat(allowed, a.AddsScopes()))
+	return a.scopes().beyond(granted, slices.Concat(allowed, a.AddsScopes()))
 }
 
 // MissingScopes are those required that were not granted: neither in any spelling nor as part of another. What the
@@ -104,7 +160,8 @@ func (a *App) MissingScopes(required, granted []string) []string {
 	if a.ScopesIgnored {
 		return nil
 	}
-	return a.Definition.Scopes.beyond(required, slices.Concat(granted, a.Definition.Scopes.Silent))
+	said := a.scopes()
+	return said.beyond(required, slices.Concat(granted, said.Silent))
 }
 
 // beyond are those of scopes that are not among known.

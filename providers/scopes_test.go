@@ -63,13 +63,15 @@ func TestAddedScopesCanBeTakenAway(t *testing.T) {
 }
 
 func TestCheckAddedScopes(t *testing.T) {
-	d := &Definition{ID: "acme", Scopes: Scopes{Identity: []string{"openid"}, Offline: []string{"offline"}}}
-	require.NoError(t, d.CheckAddedScopes(nil))
-	require.NoError(t, d.CheckAddedScopes([]string{"offline", "openid"}))
+	app := &App{Definition: &Definition{
+		ID: "acme", Scopes: Scopes{Identity: []string{"openid"}, Offline: []string{"offline"}},
+	}}
+	require.NoError(t, app.CheckAddedScopes(nil))
+	require.NoError(t, app.CheckAddedScopes([]string{"offline", "openid"}))
 	for _, name := range []string{"read", "OpenID", "", "openid offline"} {
-		require.ErrorContains(t, d.CheckAddedScopes([]string{"openid", name}), "it adds offline, openid")
+		require.ErrorContains(t, app.CheckAddedScopes([]string{"openid", name}), "it adds offline, openid")
 	}
-	require.ErrorContains(t, (&Definition{ID: "plain"}).CheckAddedScopes([]string{"openid"}), "it adds none")
+	require.ErrorContains(t, (&App{Definition: &Definition{ID: "plain"}}).CheckAddedScopes([]string{"openid"}), "it adds none")
 }
 
 func TestCheckScopes(t *testing.T) {

@@ -44,6 +44,9 @@ func (d *Definition) problems() []problem {
 	c.calls()
 	c.failures()
 	c.urls()
+	c.scopes()
+	c.strangers()
+	c.runtime()
 	walk(reflect.ValueOf(d).Elem(), "", c.leaf) // by now all names are known,
 	c.unused()                                  // and by now all that are used
 	return c.found
@@ -97,7 +100,8 @@ func compileWhole(pattern string) (*regexp.Regexp, error) {
 
 func (c *checker) head() {
 	d := c.d
-	if !namePattern.MatchString(d.ID) || strings.Contains(d.ID, "..") {
+	id := strings.TrimPrefix(d.ID, runtimePrefix)
+	if !namePattern.MatchString(id) || strings.Contains(id, "..") {
 		c.add("id", "id %q: write 1 to 64 of a-z 0-9 . _ @ -, beginning and ending in a letter or "+
 			"digit, without two dots in a row", d.ID)
 	}

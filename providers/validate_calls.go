@@ -173,7 +173,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				sources := []string{"token", "id_token", "health", "callback"}
+				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback"}
 				if c.word(at, source, sources...); !slices.Contains(sources, source) {
 					continue
 				}
@@ -214,7 +214,7 @@ func (c *checker) answered(at, source string) {
 		if !consent {
 			missing = "the kind authorization_code"
 		}
-	case "token":
+	case "token", fromAccessTokenClaims:
 		if !consent && !slices.Contains(d.Kinds, KindClientCredentials) {
 			missing = "a kind that obtains a token"
 		}

@@ -40,6 +40,10 @@ func (c *checker) inputs() {
 		if in.Required && in.Default != "" {
 			c.add(at+".required", "input %q has a default and can never be missing, drop one of the two", in.Name)
 		}
+		if len(in.Variants) > 0 {
+			c.variants(at, in)
+			continue
+		}
 		if in.Pattern == "" {
 			c.add(at, "input %q: pattern is missing", in.Name)
 			continue
@@ -123,33 +127,63 @@ func (c *checker) keyName(at, name, what string) {
 func (c *checker) captures() {
 	for i, capture := range c.d.Connection {
 		at := fmt.Sprintf("connection_config[%d]", i)
-		if capture.From == "" {
-			c.add(at, "entry %q: from is missing", capture.Name)
-		}
-		switch {
-		case capture.From == "input" && c.names[capture.Name] == "an input": // it shows the input under its own name
-		default:
+		shown := len(capture.AnyOf) == 0 && capture.From == fromInput
+		if !shown || !c.d.asked(capture.Name) { // else it shows the input under its own name
 			c.declare(at+".name", capture.Name, "a connection_config entry")
 		}
-		if len(capture.Path) == 0 {
-			c.add(at, "entry %q: path is missing", capture.Name)
-		}
-		c.paths(at+".path", capture.Path)
-		if capture.From == "input" {
-			for j, name := range capture.Path {
-				c.used[name] = true
-				if c.names[name] != "an input" {
-					c.add(fmt.Sprintf("%s.path[%d]", at, j), "%q is no input", name)
-				}
+		switch {
+		case len(capture.AnyOf) == 0:
+			if capture.From == "" {
+				c.add(at, "entry %q: from is missing", capture.Name)
 			}
+			if len(capture.Path) == 0 {
+				c.add(at, "entry %q: path is missing", capture.Name)
+			}
+			c.captured(at, CaptureSource{From: capture.From, Path: capture.Path})
+		case capture.From != "" || len(capture.Path) > 0:
+			c.add(at, "entry %q: any_of stands in the place of from and path, write these as its first", capture.Name)
 		}
-		c.answered(at+".from", capture.From)
+		for j, source := range capture.AnyOf {
+			where := fmt.Sprintf("%s.any_of[%d]", at, j)
+			if source.From == "" || len(source.Path) == 0 {
+				c.add(where, "entry %q: from and path belong together", capture.Name)
+			}
+			if capture.rank(source.From) < j {
+				c.add(where+".from", "%s is named twice: write both paths into one list", source.From)
+			}
+			c.captured(where, source)
+		}
 		if capture.Pattern != "" {
 			c.pattern(at+".pattern", capture.Pattern)
-		} else if capture.From == "callback" {
+		} else if capture.rank(fromCallback) >= 0 {
 			c.add(at, "entry %q: a value from the callback needs a pattern, anybody can write one", capture.Name)
 		}
 	}
+}
+
+// captured checks one place where an entry of connection_config may stand.
+func (c *checker) captured(at string, source CaptureSource) {
+	c.paths(at+".path", source.Path)
+	if source.From == fromInput {
+		for j, name := range source.Path {
+			c.used[name] = true
+			if !c.d.asked(name) {
+				c.add(fmt.Sprintf("%s.path[%d]", at, j), "%q is no input%s", name, suggestInput(name, c.d))
+			}
+		}
+	}
+	c.answered(at+".from", source.From)
+}
+
+func suggestInput(name string, d *Definition) string {
+	var names []string
+	for _, in := range d.Inputs {
+		names = append(append(names, in.Name), in.sets()...)
+	}
+	if best := nearest(name, names); best != "" {
+		return fmt.Sprintf(", did you mean %q?", best)
+	}
+	return ""
 }
 
 func sortedKeys[M ~map[K]V, K ~string, V any](m M) []K {

@@ -125,9 +125,16 @@ func (c *checker) unused() {
 	// Beside a key applications get all inputs, and the endpoints of a generic definition are the operator's.
 	if !slices.ContainsFunc(c.d.Kinds, Kind.HasKey) && !c.d.Generic {
 		for i, in := range c.d.Inputs {
-			if in.Name != "" && !c.used[in.Name] {
+			sets := in.sets()
+			if in.Name != "" && !c.used[in.Name] && len(sets) == 0 {
 				c.add(fmt.Sprintf("inputs[%d]", i), "input %q is used nowhere: write {%s} where it belongs, or drop it",
 					in.Name, in.Name)
+			}
+			for _, name := range sets {
+				if !c.used[name] {
+					c.add(fmt.Sprintf("inputs[%d].variants", i), "the value %q is used nowhere: write {%s} where it "+
+						"belongs, or drop it", name, name)
+				}
 			}
 		}
 	}

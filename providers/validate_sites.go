@@ -24,6 +24,9 @@ func (c *checker) picked() {
 		switch {
 		case !declared:
 			c.add("resources.pick", "%q is no input%s", r.Pick, suggest(r.Pick, d.names()))
+		case len(in.Variants) > 0:
+			c.add("resources.pick", "input %q has variants, and the service says what there is to pick: give a pattern",
+				r.Pick)
 		case in.SetBy != SetByConnection || in.Required || in.Default != "":
 			c.add("resources.pick", "input %q is picked after consent: say set_by: connection, without required and "+
 				"default", r.Pick)
@@ -55,13 +58,17 @@ func (c *checker) picked() {
 	}
 	for i, capture := range d.Connection {
 		at := fmt.Sprintf("connection_config[%d]", i)
-		switch {
-		case capture.From == "resources" && capture.Secret:
-			c.add(at+".secret", "what is told of each that could be picked is shown, so it is no secret")
-		case capture.From == "health":
-			c.add(at+".from", "health is asked of the one that is picked, which is later: capture it from resources")
-		case capture.From == "input" && slices.Contains(capture.Path, r.Pick):
-			c.add(at, "what is picked stands in connection_config by itself: drop the entry")
+		for _, source := range capture.sources() {
+			switch {
+			case source.From == "resources" && capture.Secret:
+				c.add(at+".secret", "what is told of each that could be picked is shown, so it is no secret")
+			case source.From == "resources" && len(capture.AnyOf) > 1:
+				c.add(at+".any_of", "what is told of each that could be picked has no other source")
+			case source.From == "health":
+				c.add(at, "health is asked of the one that is picked, which is later: capture it from resources")
+			case source.From == fromInput && slices.Contains(source.Path, r.Pick):
+				c.add(at, "what is picked stands in connection_config by itself: drop the entry")
+			}
 		}
 	}
 }
@@ -73,7 +80,7 @@ func (d *Definition) siteNames() []string {
 	}
 	names := []string{d.Resources.Pick}
 	for _, capture := range d.Connection {
-		if capture.From == "resources" {
+		if capture.rank("resources") >= 0 {
 			names = append(names, capture.Name)
 		}
 	}

@@ -63,10 +63,19 @@ func TestMistakesInResources(t *testing.T) {
 		"a secret of each": {
 			"{name: plan, from", "{name: plan, secret: true, from", "connection_config[0].secret: what is told of each",
 		},
-		"captured from health": {"from: resources", "from: health", "connection_config[0].from: health is asked of the one"},
+		"captured from health": {"from: resources", "from: health", "connection_config[0]: health is asked of the one"},
 		"captured by hand": {
 			"{name: plan, from: resources, path: [plan]}", "{name: plan, from: input, path: [site]}",
 			"connection_config[0]: what is picked stands in connection_config by itself",
+		},
+		"told elsewhere, too": {
+			"from: resources, path: [plan]",
+			"any_of: [{from: identity, path: [plan]}, {from: resources, path: [plan]}]",
+			"connection_config[0].any_of: what is told of each",
+		},
+		"with variants": {
+			"connection, pattern: '[a-z]+'}\n  - {name: area", "connection, variants: {a: {h: b}}}\n  - {name: area",
+			`resources.pick: input "site" has variants`,
 		},
 		"taking the first": {", pick: site}", ", pick: site, else: first}", "resources.else: unknown key"},
 	} {

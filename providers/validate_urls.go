@@ -39,12 +39,12 @@ func (c *checker) url(at string, t Template) {
 		return
 	}
 	parts, _ := splitURL(t)
-	names := parts.host.Placeholders()
-	if parts.base != "" {
-		names = append(names, parts.base)
-	}
+	names := parts.hostNames()
 	for i, in := range c.d.Inputs {
-		if !slices.Contains(names, in.Name) || c.hosts[in.Name] {
+		decides := slices.ContainsFunc(names, func(name string) bool {
+			return name == in.Name || slices.Contains(in.sets(), name)
+		})
+		if !decides || c.hosts[in.Name] {
 			continue
 		}
 		c.hosts[in.Name] = true // once is enough
@@ -52,20 +52,60 @@ func (c *checker) url(at string, t Template) {
 			c.add(fmt.Sprintf("inputs[%d]", i), "input %q stands in the host of %s and may be missing: say "+
 				"required: true, or give a default", in.Name, at)
 		}
-		if matches(in.Pattern, "") == nil && in.Pattern != "" {
+		if in.Pattern != "" && matches(in.Pattern, "") == nil {
 			c.add(fmt.Sprintf("inputs[%d].pattern", i), "input %q stands in the host of %s, and its pattern takes an "+
 				"empty text: write + for *", in.Name, at)
 		}
 	}
 }
 
-// checkURL holds a URL template against the rules that hold before any value is known.
+// checkURL holds a URL template against the rules that hold before any value is known, with the host of each variant.
 func (d *Definition) checkURL(t Template) error {
+	for _, name := range hostNames(t) {
+		in, _ := d.chosenBy(name)
+		for _, variant := range sortedKeys(in.Variants) {
+			sets := map[string]string{}
+			in.put(sets, variant)
+			if err := checkVariantHost(t, name, sets[name]); err != nil {
+				return fmt.Errorf("URL template %q: the host holds {%s}, and what the variant %q sets there is none: %w",
+					t, name, variant, err)
+			}
+		}
+	}
+	for _, t := range d.eachVariant(t) {
+		if err := d.checkOneURL(t); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func hostNames(t Template) []string {
+	parts, err := splitURL(t)
+	if err != nil {
+		return nil
+	}
+	return parts.hostNames()
+}
+
+// checkVariantHost checks what a variant sets for a placeholder that says where a URL goes.
+func checkVariantHost(t Template, name, value string) error {
+	if strings.HasPrefix(string(t), "{"+name+"}") {
+		_, err := parseBaseURL(value)
+		return err
+	}
+	if strings.Trim(value, hostCharacters) != "" {
+		return errors.New("only letters, digits, dots and hyphens can stand in a host")
+	}
+	return nil
+}
+
+func (d *Definition) checkOneURL(t Template) error {
 	parts, err := splitURL(t)
 	switch {
 	case err != nil:
 		return err
-	case parts.scheme == "http":
+	case parts.scheme == "http" && !(d.Runtime() && isLoopbackHost(parts.host)):
 		return fmt.Errorf("URL template %q: plain http shows secrets to the network, use https", t)
 	}
 	if parts.base != "" {

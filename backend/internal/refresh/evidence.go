@@ -12,9 +12,10 @@ import (
 const denialsApart = time.Hour
 
 // weigh says what a failure means. Some services refuse a dead grant in the words for a wrong app, or in words of their
-// own. What tells is that the grant was refused so twice, an hour apart, while another account's was renewed between.
-func (r *Refresher) weigh(k store.Key, c *store.Connection, failure *providers.Error) *providers.Error {
-	if !failure.SaysNo || !r.doubtful(k, c) || r.Now().Before(c.Attempt.Denied.Add(denialsApart)) {
+// own. What tells is that the grant was refused so twice, an hour apart, while another account's was renewed between,
+// and the provider was not written: else the two may be of two incidents.
+func (r *Refresher) weigh(k store.Key, a Answer, failure *providers.Error) *providers.Error {
+	if !failure.SaysNo || !r.doubtful(k, a) || r.Now().Before(a.Connection.Attempt.Denied.Add(denialsApart)) {
 		return failure
 	}
 	proven := *failure
@@ -24,9 +25,13 @@ func (r *Refresher) weigh(k store.Key, c *store.Connection, failure *providers.E
 
 // doubtful reports whether another account was renewed since the service first refused c in such words. It may be the
 // grant's own fault then, and says nothing of the app.
-func (r *Refresher) doubtful(k store.Key, c *store.Connection) bool {
-	since := c.Attempt.Denied
-	return !since.IsZero() && r.witnesses.last(c.Provider, c.Pinned, AccountOf(k, c)).After(since)
+func (r *Refresher) doubtful(k store.Key, a Answer) bool {
+	c, since := a.Connection, a.Connection.Attempt.Denied
+	if since.IsZero() || c.Attempt.ProviderSerial != a.Terms.Serial {
+		return false
+	}
+	last := r.witnesses.last(c.Provider, c.Pinned, AccountOf(k, c))
+	return last.After(since) && !last.After(r.Now()) // what is yet to come is from a clock that was wrong
 }
 
 // witnesses remembers for each provider the two accounts whose grants were renewed last. What a process forgets comes
@@ -46,8 +51,9 @@ type renewed struct {
 	at      time.Time
 }
 
-// renewed notes that a grant of account, made under pin, was renewed.
-func (w *witnesses) renewed(provider, pin, account string, now time.Time) {
+// renewed notes that a grant of account, made under pin, was renewed by a request of that time: between that and the
+// answer the app may have been refused.
+func (w *witnesses) renewed(provider, pin, account string, sent time.Time) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.of == nil {
@@ -60,7 +66,7 @@ func (w *witnesses) renewed(provider, pin, account string, now time.Time) {
 	case seen.newest.account != account:
 		seen.other = seen.newest
 	}
-	seen.newest = renewed{account, now}
+	seen.newest = renewed{account, sent}
 	w.of[provider] = seen
 }
 

@@ -221,6 +221,40 @@ func TestDeadGrantIsNotTold(t *testing.T) {
 		}
 		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
 	})
+	bubble(t, "the provider was written between: each was an incident of its own", func(t *testing.T) {
+		b, other := suspect(t, denied(providers.Misconfigured, "invalid_client"))
+		serial := uint64(1)
+		b.source.terms = func(_ *store.Connection, terms *refresh.Terms) { terms.Serial = serial }
+		require.Error(t, demand(b, key))
+		time.Sleep(time.Minute)
+		serial++
+		require.NoError(t, demand(b, other))
+		time.Sleep(2 * time.Hour)
+		serial++
+		require.Equal(t, refresh.AppRefused, problem(t, demand(b, key)))
+		time.Sleep(2 * time.Hour)
+		require.Equal(t, refresh.AppRefused, problem(t, demand(b, key)))
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.NoError(t, demand(b, other))
+		time.Sleep(time.Minute)
+		require.Equal(t, refresh.NeedsReconnect, problem(t, demand(b, key)), "and this is the one that tells")
+	})
+	bubble(t, "the other account had been asked for before", func(t *testing.T) {
+		b, other := suspect(t, denied(providers.Misconfigured, "invalid_client"))
+		answers := b.source.answers
+		b.source.answers = func(c *store.Connection) (*providers.Grant, error) {
+			if c.Account.ID != "suspect" {
+				time.Sleep(2 * time.Second) // and the app is refused from now on
+			}
+			return answers(c)
+		}
+		go func() { _ = demand(b, other) }()
+		time.Sleep(time.Second)
+		require.Equal(t, refresh.AppRefused, problem(t, demand(b, key)))
+		time.Sleep(2 * time.Hour)
+		require.Equal(t, refresh.AppRefused, problem(t, demand(b, key)))
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+	})
 	bubble(t, "a success between the two begins it anew", func(t *testing.T) {
 		b, other := suspect(t, denied(providers.Misconfigured, "invalid_request"))
 		refuse := b.source.answers

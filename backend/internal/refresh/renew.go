@@ -109,6 +109,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	}
 	defer r.Connections.Abandon(k, n.seen) // unless what came of it was settled
 
+	sent := r.Now()
 	g, unanswered, err := r.spend(ctx, k, a)
 
 	doubt = doubt || unanswered
@@ -116,12 +117,12 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	switch {
 	case err == nil:
 		pass.Leave(gate.Succeeded, 0)
-		r.witnesses.renewed(a.Connection.Provider, a.Connection.Pinned, AccountOf(k, a.Connection), r.Now())
+		r.witnesses.renewed(a.Connection.Provider, a.Connection.Pinned, AccountOf(k, a.Connection), sent)
 		return r.save(ctx, k, a, g, n)
 	case errors.As(err, &failure):
-		failure = r.weigh(k, a.Connection, failure)
+		failure = r.weigh(k, a, failure)
 		next := nextTry(failure, a.Connection.Attempt.Failures, r.Now())
-		told := r.leave(pass, k, a.Connection, failure, next)
+		told := r.leave(pass, k, a, failure, next)
 		return r.record(ctx, k, a, failure, next, doubt, told, n)
 	}
 	r.notSent(ctx, k, a, doubt)
@@ -133,11 +134,11 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 
 // leave tells the gate why a call failed, and the log when that means that the provider is down. told tells that the
 // log knows it to be unwell.
-func (r *Refresher) leave(pass *gate.Pass, k store.Key, c *store.Connection, failure *providers.Error,
+func (r *Refresher) leave(pass *gate.Pass, k store.Key, a Answer, failure *providers.Error,
 	next time.Time,
 ) (told bool) {
-	provider, out := c.Provider, outcome(failure)
-	if out == gate.AppRefused && r.doubtful(k, c) {
+	provider, out := a.Connection.Provider, outcome(failure)
+	if out == gate.AppRefused && r.doubtful(k, a) {
 		out = gate.Doubtful
 	}
 	before, _ := r.Gate.State(provider)

@@ -35,7 +35,8 @@ var (
 	ann            = Actor{EntityID: "e-1", DisplayName: "userpass-ann", Time: noon}
 	bob            = Actor{EntityID: "e-2", DisplayName: "userpass-bob", Time: noon.Add(6 * time.Hour)}
 	storedProvider = Provider{
-		Serial: 3, Definition: "oauth2", ClientID: "client-1", ClientSecret: providers.NewSecret("client secret"),
+		Serial: 3, Definition: "oauth2", DefinitionYAML: "name: Acme\n", DefinitionPin: "pin of the definition",
+		ClientID: "client-1", ClientSecret: providers.NewSecret("client secret"),
 		FormerSecret: providers.NewSecret("former secret"),
 		Keys:         map[string]providers.Secret{"app_key": providers.NewSecret("app key")},
 		Scopes:       []string{"a"}, AllowedScopes: []string{"a", "b"}, Inputs: map[string]string{"host": "example.com"},
@@ -346,6 +347,7 @@ func TestEntriesComeBackWhole(t *testing.T) {
 func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider, flow := storedProvider, storedFlow
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
+	provider.DefinitionYAML, provider.DefinitionPin = "", ""
 	provider.CAPin, provider.SharedRedirect, provider.RequireIss, provider.Unproven = "", false, false, false
 	flow.Private, flow.Reconnects = nil, false
 	p, err := decodeProvider(stored(t, "v1/provider"))

@@ -337,7 +337,10 @@ type Failure struct {
 // when an earlier request may have spent the token unseen, or when the grant lay idle for too long.
 func (c *Connection) RefreshFailed(f Failure, now time.Time) {
 	unknown, denied := c.Attempt.Unknown || f.Lost, c.Attempt.Denied
-	if f.SaysNo && (denied.IsZero() || denied.After(now)) {
+	if c.Attempt.ProviderSerial != f.ProviderSerial || denied.After(now) {
+		denied = time.Time{} // what was wrong then may have been put right since
+	}
+	if f.SaysNo && denied.IsZero() {
 		denied = now
 	}
 	c.Attempt = Attempt{

@@ -13,6 +13,9 @@ import (
 type Provider struct {
 	Serial     uint64 `json:"serial"`
 	Definition string `json:"definition"`
+	// the definition itself, where it is a run-time one, as it was written, and what stands for where it leads
+	DefinitionYAML string `json:"definition_yaml,omitempty"`
+	DefinitionPin  string `json:"definition_pin,omitempty"`
 
 	ClientID     string                      `json:"client_id,omitempty"`
 	ClientSecret providers.Secret            `json:"-"`
@@ -68,7 +71,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		Definition: d, ClientID: p.ClientID, ClientSecret: p.ClientSecret, FormerSecret: p.FormerSecret,
 		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
-		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
+		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, DefinitionPin: p.DefinitionPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
 		ScopesIgnored: p.ScopesIgnored,
 	}
 }

@@ -1,0 +1,53 @@
+package providers
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+)
+
+const captured = `id: captured
+name: Captured
+kinds: [authorization_code]
+inputs:
+  - {name: company, set_by: connection, pattern: '[0-9]+'}
+endpoints:
+  authorize: https://x.example.com/authorize
+  token: https://x.example.com/token
+connection_config:
+  - name: realm
+    pattern: '[0-9]+'
+    any_of:
+      - {from: callback, path: [realmId]}
+      - {from: access_token_claims, path: [realm]}
+      - {from: input, path: [company]}
+`
+
+func TestMistakesInCaptures(t *testing.T) {
+	_, err := Decode("captured.yaml", []byte(captured))
+	require.NoError(t, err)
+	for _, c := range []struct{ old, new, want string }{
+		{
+			"from: callback", "from: calback",
+			`connection_config[0].any_of[0].from: "calback" is not known here, did you mean "callback"?`,
+		},
+		{
+			"path: [company]", "path: [compny]",
+			`connection_config[0].any_of[2].path[0]: "compny" is no input, did you mean "company"?`,
+		},
+		{", path: [realmId]", "", "connection_config[0].any_of[0]: entry \"realm\": from and path belong together"},
+		{"path: [realmId]", "path: [a..b]", `connection_config[0].any_of[0].path[0]: path "a..b"`},
+		{"from: access_token_claims", "from: callback", "connection_config[0].any_of[1].from: callback is named twice"},
+		{"from: access_token_claims", "from: identity", "it is read from identity, and there is none"},
+		{"    pattern: '[0-9]+'\n    any", "    any", "a value from the callback needs a pattern"},
+		{"    any_of:", "    from: token\n    any_of:", "any_of stands in the place of from and path"},
+		{"name: realm", "name: company", `connection_config[0].name: name "company" is taken by an input`},
+		{"any_of", "anyof", `connection_config[0].anyof: unknown key, did you mean "any_of"?`},
+	} {
+		text := strings.Replace(captured, c.old, c.new, 1)
+		require.NotEqual(t, captured, text, c.old)
+		_, err := Decode("captured.yaml", []byte(text))
+		require.ErrorContains(t, err, c.want)
+	}
+}

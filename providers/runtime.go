@@ -1,0 +1,148 @@
+package providers
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// A run-time definition is one that an operator writes on a provider, by the schema and the checks of the catalogue's
+// files. Two things are left to the mount: whether its hosts may be called, and what is pinned to them. It may say less
+// than a file of the catalogue, which is reviewed: what is shown of a connection to others than its owner cannot be
+// made of its credential.
+
+const runtimePrefix = "provider:"
+
+// RuntimeID is the id of the run-time definition of a provider. No definition of the catalogue can have it.
+func RuntimeID(provider string) string { return runtimePrefix + provider }
+
+// RuntimeProvider tells of which provider an id names the run-time definition.
+func RuntimeProvider(id string) (provider string, ok bool) {
+	return strings.CutPrefix(id, runtimePrefix)
+}
+
+// Runtime reports whether d is a run-time definition.
+func (d *Definition) Runtime() bool { return strings.HasPrefix(d.ID, runtimePrefix) }
+
+// DecodeRuntime is [Registry.Decode] for the run-time definition of a provider, which may extend one of this registry.
+// Errors begin with the provider's name in the place of a file's. An id, if it is written, is that name.
+func (r *Registry) DecodeRuntime(provider string, data []byte) (*Definition, error) {
+	text, err := read(provider, provider, data, r.open)
+	if err != nil {
+		return nil, err
+	}
+	return text.decode(func(d *Definition) (wrong string) {
+		if d.ID != provider {
+			wrong = fmt.Sprintf("id %q is not the provider's name: write %s, or leave the id out", d.ID, provider)
+		}
+		d.ID = RuntimeID(provider)
+		return wrong
+	})
+}
+
+// runtime checks what a file of the catalogue may say and a run-time definition may not.
+func (c *checker) runtime() {
+	if !c.d.Runtime() {
+		return
+	}
+	spec := c.d.Account
+	for at, paths := range map[string][]string{"id": spec.ID, "label": spec.Label, "email": spec.Email} {
+		for i, p := range paths {
+			if source, in := accountSource(p); source == "token" && c.d.holdsToken(in) {
+				c.add(fmt.Sprintf("account.%s[%d]", at, i), "%q is a token or a secret by its name, and accounts are "+
+					"shown", in)
+			}
+		}
+	}
+	for i, capture := range c.d.Connection {
+		if !capture.Secret && slices.ContainsFunc(capture.sources(), func(s CaptureSource) bool {
+			return s.From == "token" && slices.ContainsFunc(s.Path, c.d.holdsToken)
+		}) {
+			c.add(fmt.Sprintf("connection_config[%d]", i), "entry %q holds a token or a secret by its name: say "+
+				"secret: true", capture.Name)
+		}
+	}
+}
+
+// holdsToken reports whether a path into a token answer leads to what is no metadata, as far as names tell.
+func (d *Definition) holdsToken(path string) bool {
+	answers := []Answer{d.Token.Answer}
+	if d.Upgrade != nil {
+		answers = append(answers, d.Upgrade.Answer)
+	}
+	if d.Refresh.Answer != nil {
+		answers = append(answers, *d.Refresh.Answer)
+	}
+	for _, a := range answers {
+		if slices.Contains(slices.Concat(a.AccessToken, a.RefreshToken), path) {
+			return true
+		}
+	}
+	name := strings.ToLower(path)
+	return strings.Contains(name, "secret") || strings.Contains(strings.ReplaceAll(name, "token_type", ""), "token")
+}
+
+// NamedURL is where a URL of a definition leads, as far as the definition says it.
+type NamedURL struct {
+	At     string // where it stands: endpoints.token
+	Origin string // scheme, host and port; empty where the host has placeholders
+	Host   string // in small letters; where the host only ends in what is fixed, that end, with its dot
+}
+
+// NamedURLs are where the URLs of d lead, that of the service's API among them, which applications call.
+func (d *Definition) NamedURLs() (named []NamedURL) {
+	add := func(at string, whole Template) {
+		for _, t := range d.eachVariant(whole) {
+			parts, err := splitURL(t)
+			host := d.fixedHost(t)
+			if t == "" || err != nil || host == "" { // a host that is the operator's is looked at when it is called
+				continue
+			}
+			u := NamedURL{At: at, Host: host}
+			if parts.base == "" && len(parts.host.Placeholders()) == 0 {
+				u.Origin = parts.scheme + "://" + string(parts.host)
+			}
+			named = append(named, u)
+		}
+	}
+	for _, step := range sortedKeys(d.Endpoints) {
+		add("endpoints."+string(step), d.Endpoints[step])
+	}
+	if d.Discovery != nil {
+		add("discovery.issuer", d.Discovery.Issuer)
+	}
+	add("api_base", d.APIBase)
+	return named
+}
+
+// Pin stands for all by which a definition decides where a grant goes, and what is done with it. Texts for people,
+// the names of scopes, lifetimes and the meaning of failures are no part of it. It is a SHA-256 in hexadecimal; of two
+// releases, each may have its own.
+func (d *Definition) Pin() string {
+	p := *d
+	p.Name, p.Summary, p.Category, p.Extends, p.Sources, p.Setup = "", "", "", "", nil, Setup{}
+	p.Scopes = Scopes{Param: d.Scopes.Param, Join: d.Scopes.Join, Returned: d.Scopes.Returned}
+	p.Lifetime, p.Failures = Lifetime{}, nil
+	p.Inputs = slices.Clone(d.Inputs)
+	for i := range p.Inputs {
+		p.Inputs[i].Example, p.Inputs[i].Help = "", ""
+	}
+	if d.Key != nil {
+		key := *d.Key
+		key.Fields = slices.Clone(key.Fields)
+		for i := range key.Fields {
+			key.Fields[i].Example, key.Fields[i].Help = "", ""
+		}
+		p.Key = &key
+	}
+	encoded, _ := json.Marshal(p) // texts, numbers, lists and maps always encode, and maps in the order of their keys
+	sum := sha256.Sum256(encoded)
+	return hex.EncodeToString(sum[:])
+}
+
+func isLoopbackHost(host Template) bool {
+	return len(host.Placeholders()) == 0 && isLoopback(hostname(string(host)))
+}

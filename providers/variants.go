@@ -1,0 +1,105 @@
+package providers
+
+import (
+	"maps"
+	"slices"
+	"strings"
+)
+
+// maxVariants is how many variants of one input a reviewer can take in.
+const maxVariants = 64
+
+// sets are the names of the values that the variants of an input set.
+func (in Input) sets() []string {
+	var names []string
+	for _, values := range in.Variants {
+		names = append(names, sortedKeys(values)...)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// put enters a value of the input, and what the variant of that name sets.
+func (in Input) put(values map[string]string, value string) {
+	values[in.Name] = value
+	maps.Copy(values, in.Variants[value])
+}
+
+// chosenBy is the input whose variants decide a value: its own, or one that they set.
+func (d *Definition) chosenBy(name string) (Input, bool) {
+	i := slices.IndexFunc(d.Inputs, func(in Input) bool {
+		return slices.Contains(in.sets(), name) || in.Name == name && len(in.Variants) > 0
+	})
+	if i < 0 {
+		return Input{}, false
+	}
+	return d.Inputs[i], true
+}
+
+// asked reports whether a name is that of an input, or of a value that variants set.
+func (d *Definition) asked(name string) bool {
+	_, is := d.input(name)
+	_, chosen := d.chosenBy(name)
+	return is || chosen
+}
+
+// eachVariant gives a URL template once for each variant that decides its host, with that host in it.
+func (d *Definition) eachVariant(t Template) []Template {
+	parts, err := splitURL(t)
+	if err != nil {
+		return []Template{t}
+	}
+	each := []map[string]string{{}}
+	for _, name := range parts.hostNames() {
+		in, found := d.chosenBy(name)
+		if _, known := each[0][name]; !found || known {
+			continue
+		}
+		var more []map[string]string
+		for _, values := range each {
+			for _, variant := range sortedKeys(in.Variants) {
+				with := maps.Clone(values)
+				in.put(with, variant)
+				more = append(more, with)
+			}
+		}
+		each = more
+	}
+	end := strings.Index(string(t), "://") + len("://") + len(parts.host)
+	if parts.base != "" {
+		end = len("{" + parts.base + "}")
+	}
+	var all []Template
+	for _, values := range each {
+		host := placeholderPattern.ReplaceAllStringFunc(string(t)[:end], func(placeholder string) string {
+			if value, known := values[strings.Trim(placeholder, "{}")]; known {
+				return value
+			}
+			return placeholder
+		})
+		all = append(all, Template(host)+t[end:])
+	}
+	return all
+}
+
+// hostNames are the placeholders that say where a URL goes.
+func (p urlParts) hostNames() []string {
+	if p.base != "" {
+		return []string{p.base}
+	}
+	return p.host.Placeholders()
+}
+
+// settled are the inputs that no connection decides, as they are for this app, with what their variants set.
+func (a *App) settled() map[string]string {
+	values := map[string]string{}
+	for _, in := range a.Definition.Inputs {
+		switch value, set := in.of(a.Inputs, nil); {
+		case set:
+			in.put(values, strings.TrimSuffix(value, in.Strip))
+		case in.SetBy == SetByProvider:
+			in.put(values, strings.TrimSuffix(in.Default, in.Strip))
+		}
+	}
+	return values
+}

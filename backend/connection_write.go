@@ -37,6 +37,7 @@ type write struct {
 	imported                    // with grant
 	settings  store.Settings
 	pick      string           // of the sites that the grant reaches, the one to work with
+	picksAll  bool             // the request names all inputs beside it
 	listed    *providers.Sites // those that the service lists now, if what is stored did not do
 	listedOf  uint64           // the generation of the credential that was shown for it
 	closed    bool             // it made private what others could use
@@ -402,10 +403,12 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
 		return nil, inputsChanged(w.key)
 	}
+	settings := w.settings
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
 		}
+		settings.Inputs = nil // they are placed, and what the grant reaches may add to them
 	}
 	if brings {
 		w.adopt(c)
@@ -413,7 +416,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if brings || again || w.imports { // the same credential may have been somebody else's
 		w.closed = w.who.adopts(w.key, c)
 	}
-	c.Set(w.settings, w.who.setterOf(w.key, w.now))
+	c.Set(settings, w.who.setterOf(w.key, w.now))
 	w.closed = w.closed && c.Private
 	return c, nil
 }

@@ -57,6 +57,8 @@ func (w *write) readPick(named map[string]string) (done bool, err error) {
 	others := w.provider.unpicked(named)
 	_, names := named[pick]
 	switch {
+	case maps.Equal(named, w.known.Inputs) && !w.known.Choosing():
+		return false, nil // what is there comes back
 	case len(others) == 0 && names:
 	case maps.Equal(others, w.provider.unpicked(w.known.Inputs)):
 		if !names {
@@ -70,7 +72,7 @@ func (w *write) readPick(named map[string]string) (done bool, err error) {
 		return false, badRequest("%s", err)
 	}
 	if checked[pick] != w.known.Inputs[pick] || w.known.Choosing() {
-		w.pick = checked[pick]
+		w.pick, w.picksAll = checked[pick], maps.Equal(others, w.provider.unpicked(w.known.Inputs))
 	}
 	return true, nil
 }
@@ -147,7 +149,7 @@ func (w *write) applyPick(c *store.Connection) error {
 	if !c.Pick(w.pick, found, w.now) {
 		return conflict("what connection %s reaches was changed meanwhile: nothing was written; send this again", w.key)
 	}
-	if !w.who.owns(w.key) { // what somebody else picked is not the owner's to build on unseen
+	if w.picksAll || !w.who.owns(w.key) { // what somebody else picked is not the owner's to build on unseen
 		c.SetBy = w.who.setter()
 	}
 	return nil

@@ -287,6 +287,7 @@ func TestPickOfAPrivateConnection(t *testing.T) {
 		s.Write("auth-code-url/self/x", nil, alice).Refused(t, http.StatusBadRequest, "set up by somebody else",
 			`inputs site="two"`) // what bob picked is not taken over unseen
 		s.Write("connections/self/x", siteInputs("site", "two"), alice).OK(t)
+		s.Write("auth-code-url/self/x", nil, alice).OK(t) // she has said it herself
 	}, "one", "two")
 }
 
@@ -331,6 +332,18 @@ func TestImportReachesSites(t *testing.T) {
 		again := s.Write("connections/x", with(import_, siteInputs())).OK(t)
 		assert.Equal(t, "active", again["status"], "the same import sent again")
 		assert.Equal(t, "two", s.picked(t, "x")[0])
+
+		s.reach("only")
+		one := s.Write("connections/z", with(map[string]any{
+			"provider": "sites", "refresh_token": s.elsewhere(t),
+		}, siteInputs("region", "eu"))).OK(t)
+		assert.Equal(t, "active", one["status"])
+		assert.Equal(t, map[string]any{"region": "eu", "site": "only"}, members(t, one["inputs"]))
+		again = s.Write("connections/z", with(map[string]any{
+			"refresh_token": s.elsewhere(t),
+		}, siteInputs("region", "us"))).OK(t)
+		assert.Equal(t, map[string]any{"region": "us", "site": "only"}, members(t, again["inputs"]))
+		s.reach("one", "two")
 
 		untried := s.Write("connections/y", with(map[string]any{
 			"provider": "sites", "refresh_token": s.elsewhere(t), "verify": false,

@@ -2,7 +2,6 @@ package backend
 
 import (
 	"context"
-	"unique"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
@@ -13,11 +12,9 @@ const sharedWarning = "the grant was not revoked: the account may be shared with
 	"mount or another, and many providers would end both; if nothing else uses it, revoke the grant in the account's " +
 	"settings at the service"
 
-// unknownApp stands for the app of a grant whose provider is gone, or has changed since.
-var unknownApp = unique.Make("")
-
 // appOf names the app at the service that a connection's grant was given to, in a way that other mounts understand:
-// by its client id, since one app may be configured by several definitions.
+// by its client id, since one app may be configured by several definitions. It is empty where the provider is gone, or
+// has changed since.
 func (b *backend) appOf(ctx context.Context, c *store.Connection) string {
 	p, err := b.provider(ctx, c.Provider)
 	if err != nil || p == nil || p.fingerprint != c.Pinned {
@@ -36,22 +33,23 @@ func (b *backend) restsOn(ctx context.Context, provider, account string, k store
 	if err != nil || p == nil {
 		return true
 	}
-	app := unique.Make(p.appName())
+	app := p.appName()
 	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
 		return other != k && (r.mayRest(app, account) || !r.deleting && r.account == account &&
-			r.provider.Value() == provider)
+			r.shared().provider == provider)
 	})
 	return err != nil || others > 0 || b.process.restsElsewhere(b, app, account)
 }
 
 // mayRest is called under the mirror's mutex.
-func (r *record) mayRest(app unique.Handle[string], account string) bool {
-	return r.unreadable || !r.deleting && r.account == account && (r.app == app || r.app == unknownApp)
+func (r *record) mayRest(app string, account string) bool {
+	mine := r.shared().app
+	return r.unreadable || !r.deleting && r.account == account && (mine == app || mine == "")
 }
 
 // restsElsewhere asks the other mounts whether a connection of theirs may rest on an account at an app. It learns yes
 // or no, and waits for nobody: each answers from memory, and one that does not know all of its connections says yes.
-func (p *Process) restsElsewhere(b *backend, app unique.Handle[string], account string) bool {
+func (p *Process) restsElsewhere(b *backend, app string, account string) bool {
 	for _, other := range p.others(b) {
 		rests := false
 		all := other.directory.mirror.eachKnown(func(_ store.Key, r *record) {

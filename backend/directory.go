@@ -27,14 +27,11 @@ type record struct {
 	b   *backend  // never changes; nil while nothing was read of the connection
 	key store.Key // never changes
 
-	provider   unique.Handle[string]
-	pinned     unique.Handle[string]
+	common     unique.Handle[common] // what many connections have alike
 	account    string                // at the provider; empty when unknown
-	app        unique.Handle[string] // of its grant at the service; see appOf
-	refused    unique.Handle[store.Reason]
-	limit      uint32 // when its consent runs out, in Unix seconds; 0: never
-	end        uint32 // when it dies and nothing can renew it, in Unix seconds; 0: never
-	checked    uint32 // when it was checked last, or came to be known, in Unix seconds
+	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
+	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
+	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	disabled   bool
 	barred     bool // its provider does not serve it
@@ -44,6 +41,22 @@ type record struct {
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 }
 
+// common is what many connections have alike, so that it is kept once.
+type common struct {
+	provider string
+	pinned   string
+	app      string // of its grant at the service; see appOf
+	refused  store.Reason
+}
+
+// shared is the record's; zero while nothing was read of the connection.
+func (r *record) shared() (c common) {
+	if r.common != (unique.Handle[common]{}) {
+		c = r.common.Value()
+	}
+	return c
+}
+
 func newDirectory(b *backend) *directory {
 	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}}
 	d.mirror.counted = d.counted
@@ -51,22 +64,23 @@ func newDirectory(b *backend) *directory {
 }
 
 // summarize notes what a connection is.
-func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refresh.Terms) {
+func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refresh.Terms, app string) {
 	f := c.Facts(t.CanRefresh)
 	if r.b == nil { // they never change, and are read without the mutex
 		r.b, r.key, r.checked = b, k, unixOf(b.now())
 	}
 	r.unreadable = false
-	r.provider, r.pinned, r.account = unique.Make(c.Provider), unique.Make(c.Pinned), c.Account.ID
-	r.refused, r.limit, r.end = unique.Make(f.Refused), unixOf(f.Limit), unixOf(f.End)
+	r.common = unique.Make(common{c.Provider, c.Pinned, app, f.Refused})
+	r.account, r.limit, r.end = c.Account.ID, unixOf(f.Limit), unixOf(f.End)
 	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
 	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }
 
 // facts are the ones that the status depends on.
 func (r *record) facts() store.Facts {
+	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled || r.barred, Pinned: r.pinned.Value(), Refused: r.refused.Value(),
+		Deleting: r.deleting, Disabled: r.disabled || r.barred, Pinned: shared.pinned, Refused: shared.refused,
 		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
 	if r.invalid {
@@ -105,13 +119,12 @@ func (d *directory) gone(r *record) { d.b.tasks.Set(r, time.Time{}) }
 // enter gives what to note of a connection, and when something falls due for it.
 func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection) func(*record) {
 	terms, err := d.b.Terms(ctx, k, c)
-	due, app := d.b.now().Add(tasks.LookAgain), unique.Make(d.b.appOf(ctx, c))
+	due, app := d.b.now().Add(tasks.LookAgain), d.b.appOf(ctx, c)
 	if err == nil {
 		due = d.b.dueOf(k, c, terms)
 	}
 	return func(r *record) {
-		r.summarize(d.b, k, c, terms)
-		r.app = app
+		r.summarize(d.b, k, c, terms, app)
 		d.b.tasks.Set(r, due)
 	}
 }
@@ -177,7 +190,7 @@ func (d *directory) count(ctx context.Context, is func(store.Key, *record) bool)
 func (d *directory) reconsider(ctx context.Context, provider string) error {
 	var keys []store.Key
 	if err := d.each(ctx, func(k store.Key, r *record) {
-		if !r.unreadable && r.provider.Value() == provider {
+		if !r.unreadable && r.shared().provider == provider {
 			keys = append(keys, k)
 		}
 	}); err != nil {
@@ -208,9 +221,9 @@ func (r *record) Lane() tasks.Lane {
 	r.b.directory.mirror.mu.Lock()
 	defer r.b.directory.mirror.mu.Unlock()
 	if r.deleting {
-		return tasks.Lane{Kind: laneDelete, Key: r.provider.Value()}
+		return tasks.Lane{Kind: laneDelete, Key: r.shared().provider}
 	}
-	return tasks.Lane{Kind: laneRefresh, Key: r.provider.Value()}
+	return tasks.Lane{Kind: laneRefresh, Key: r.shared().provider}
 }
 
 // Name implements [tasks.Task].

@@ -49,6 +49,7 @@ var fieldLimits = map[string]limit{
 	"client_secret": {each: 8 * kB, chars: visible},
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
+	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
 	"endpoints":        {items: 32, each: 2 * kB, total: 16 * kB},
 	"authorize_params": {items: 32, each: 2 * kB, total: 8 * kB},
 	"token_params":     {items: 32, each: 2 * kB, total: 8 * kB},

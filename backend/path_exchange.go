@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,11 +22,13 @@ func (b *backend) pathExchange() []*framework.Path {
 		Pattern:      "exchange",
 		DisplayAttrs: display("flow", "Flow"),
 		Fields: map[string]*framework.FieldSchema{
-			"flow_id":               str("The flow, for one that came back to Vault's callback."),
-			"confirmation_code":     secret(str("The code that the callback page showed.")),
-			"state":                 secret(str("The state that the application's own redirect URI received.")),
-			"code":                  secret(str("The authorization code it received.")),
-			"iss":                   str("The issuer it received, if any (RFC 9207)."),
+			"flow_id":           str("The flow, for one that came back to Vault's callback."),
+			"confirmation_code": secret(str("The code that the callback page showed.")),
+			"state":             secret(str("The state that the application's own redirect URI received.")),
+			"code":              secret(str("The authorization code it received.")),
+			"iss":               str("The issuer it received, if any (RFC 9207)."),
+			"callback": secret(pairs("Every parameter that the application's own redirect URI received, for services that " +
+				"tell more there than code and state.")),
 			"session_binding_value": secret(str("The value whose hash was given as session_binding.")),
 			"allow_account_change":  boolean("Reconnect although it is another account than before."),
 		},
@@ -42,8 +45,9 @@ func (b *backend) pathExchange() []*framework.Path {
 type exchangeRequest struct {
 	flowID       string
 	ownRedirect  bool
-	code         string // with ownRedirect
-	issuer       string // with ownRedirect
+	code         string            // with ownRedirect
+	issuer       string            // with ownRedirect
+	callback     map[string]string // with ownRedirect: all that the browser brought, if the application passes it on
 	confirmation string
 	binding      string
 	otherAccount bool
@@ -72,7 +76,21 @@ func readExchange(req *logical.Request, d *framework.FieldData) (exchangeRequest
 	default:
 		x.flowID = flowID
 	}
-	x.digest = digest(x.who.id(), x.flowID, x.code, x.issuer, normalCode(x.confirmation), x.binding)
+	if v, ok := d.GetOk("callback"); ok {
+		if x.callback = v.(map[string]string); !x.ownRedirect {
+			return x, badRequest("callback goes with state and code: what came to Vault's own callback is known")
+		}
+		if iss := x.callback["iss"]; x.issuer == "" {
+			x.issuer = iss
+		} else if iss != "" && iss != x.issuer {
+			return x, badRequest("callback names another iss than the request")
+		}
+	}
+	parts := []string{x.who.id(), x.flowID, x.code, x.issuer, normalCode(x.confirmation), x.binding}
+	for _, name := range slices.Sorted(maps.Keys(x.callback)) {
+		parts = append(parts, name, x.callback[name])
+	}
+	x.digest = digest(parts...)
 	return x, nil
 }
 
@@ -261,6 +279,9 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	if err := checkIssuer(x, f, p.entry.RequireIss); err != nil {
 		return nil, nil, err
 	}
+	if err := x.checkCallback(f, p.app.Definition); err != nil {
+		return nil, nil, err
+	}
 	code := providers.NewSecret(x.code)
 	if !f.OwnRedirect {
 		code = f.Parked.Code
@@ -356,6 +377,23 @@ func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest,
 	return f, nil, nil
 }
 
+// checkCallback looks whether an application passed on what the definition needs of the redirect, before anything is
+// spent: it may send that with its next try.
+func (x exchangeRequest) checkCallback(f *store.Flow, def *providers.Definition) error {
+	if !f.OwnRedirect {
+		return nil
+	}
+	state, code := x.callback[orDefault(def.Callback.State, "state")], x.callback[orDefault(def.Callback.Code, "code")]
+	if state != "" && store.FlowID(state) != f.ID || code != "" && code != x.code {
+		return badRequest("callback has another state or code than the request: pass on one redirect as it came")
+	}
+	if missing := def.MissingOfCallback(x.callback); len(missing) > 0 {
+		return badRequest("the service tells more to your redirect URI than code and state: pass all of it on as "+
+			"callback, in which %s is missing; nothing was sent, and the flow is still open", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
 // checkIssuer compares the issuer that came back with the one that was asked (RFC 9207 section 2.4).
 func checkIssuer(x exchangeRequest, f *store.Flow, required bool) error {
 	issuer := x.issuer
@@ -387,7 +425,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		return failure(f, "storage did not answer"), true
 	}
-	code, callback, issuer := providers.NewSecret(x.code), map[string]string{}, x.issuer
+	code, callback, issuer := providers.NewSecret(x.code), kept(p.app.Definition, x.callback), x.issuer
 	if !f.OwnRedirect {
 		code, issuer = f.Parked.Code, f.Parked.Issuer
 		maps.Copy(callback, f.Parked.Callback)

@@ -651,7 +651,7 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
 		switch {
 		case r.unreadable:
 			unreadable++
-		case r.provider.Value() == name:
+		case r.shared().provider == name:
 			n++
 		}
 	})

@@ -120,7 +120,7 @@ func (b *backend) countConnections(ctx context.Context, providers providerStates
 			return
 		}
 		total++
-		name, facts := r.provider.Value(), r.facts()
+		name, facts := r.shared().provider, r.facts()
 		fingerprint := providers.fingerprints[name]
 		if providers.unreadable[name] {
 			fingerprint = &facts.Pinned // nobody can tell whether the provider changed: it did not, as far as we know

@@ -123,6 +123,29 @@ func (d *Definition) CallbackPaths() (paths []string) {
 	return paths
 }
 
+// MissingOfCallback are the parameters that a flow cannot be finished without and that the browser did not bring, beside
+// the code. They are looked for before the code is spent.
+func (d *Definition) MissingOfCallback(brought map[string]string) (missing []string) {
+	if d.Callback.Signed == "hmac_query" && brought["hmac"] == "" {
+		missing = append(missing, "hmac")
+	}
+	for _, name := range sortedKeys(d.Callback.Match) {
+		if brought[name] == "" {
+			missing = append(missing, name)
+		}
+	}
+	for _, c := range d.Connection {
+		if !c.Required || len(c.sources()) != 1 || c.rank(fromCallback) != 0 {
+			continue
+		}
+		paths := c.sources()[0].Path
+		if !slices.ContainsFunc(paths, func(p string) bool { return brought[p] != "" }) {
+			missing = append(missing, strings.Join(paths, " or "))
+		}
+	}
+	return missing
+}
+
 // CheckImport refuses tokens that come without what only the consent would have told, and says which input brings it.
 func (d *Definition) CheckImport(res Resolved) error {
 	before := &Grant{}

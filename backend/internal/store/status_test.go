@@ -53,7 +53,9 @@ func TestStatus(t *testing.T) {
 	}
 
 	t.Run("each fact hides those behind it, and wipes none", func(t *testing.T) {
-		f := Facts{Deleting: true, Disabled: true, Pinned: same, Refused: ReasonIdleLimit, Limit: noon, End: noon, Choosing: true}
+		f := Facts{
+			Deleting: true, Disabled: true, Pinned: same, Refused: ReasonIdleLimit, Limit: noon, End: noon, Choosing: true,
+		}
 		var fingerprint *string
 		for _, step := range []struct {
 			status Status

@@ -58,6 +58,7 @@ type backend struct {
 	flows       *flowIndex
 	codes       *codeIndex
 	checks      checks
+	identities  identities
 	saving      saving
 
 	connectionTasks []connectionTask // what may fall due for a connection
@@ -144,7 +145,7 @@ func (b *backend) build() {
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
-		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.directory.changed,
+		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.changed,
 		Unsettled: b.saving.begin,
 	})
 	b.refresher = refresh.New(refresh.Options{

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"maps"
 	"sync"
 	"time"
 
@@ -154,7 +155,7 @@ func (b *backend) check(ctx context.Context, k store.Key, permit refresh.Permit)
 // unusable is the answer for a connection that has nothing to show.
 func unusable(problem *refresh.Error) checked {
 	found := checked{valid: refused, service: notAsked, advice: problem.Error()}
-	if problem.Problem == refresh.Disabled {
+	if problem.Problem == refresh.Disabled || problem.Problem == refresh.Choosing {
 		found.valid = unknown
 	}
 	return found
@@ -261,6 +262,9 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	found.latency = time.Since(from)
 	if told != nil {
 		found.told = *told
+		if told.Account.ID == "" && conn.Account.ID == "" && p.app.Definition.Health != nil {
+			b.identifySoon(k) // the call that was made tells nothing of it
+		}
 	}
 	return b.judgeCheck(found, err)
 }
@@ -340,7 +344,9 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 // presented is the credential as calls show it.
 func presented(p *configured, conn *store.Connection) *providers.Grant {
 	if conn.Grant != nil {
-		return conn.Clone().Grant
+		g := conn.Clone().Grant
+		g.Config = maps.Clone(conn.Config())
+		return g
 	}
 	return presentedKey(keyFields(p, conn))
 }

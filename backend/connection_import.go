@@ -44,6 +44,7 @@ func (w *write) readImport(d *framework.FieldData, asked, refreshToken, accessTo
 	w.kind, w.class = kind, gate.Person
 	w.grant = &providers.Grant{
 		AccessToken: providers.NewSecret(accessToken), RefreshToken: providers.NewSecret(refreshToken), Issued: w.now,
+		Sites: w.provider.app.Definition.Unlisted(), // until they are tried
 	}
 	if v, ok := d.GetOk("expires_in"); ok {
 		if accessToken == "" {
@@ -260,6 +261,9 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 }
 
 func (w *write) warnOfScopes(conn *store.Connection) {
+	if conn != nil && conn.Choosing() {
+		w.warnings = append(w.warnings, "not served yet: "+refresh.ToPick(w.key, conn.Sites))
+	}
 	if conn != nil && conn.Grant != nil {
 		if warning := w.provider.surplusWarning(conn.Grant.Scopes); warning != "" {
 			w.warnings = append(w.warnings, warning)

@@ -38,8 +38,12 @@ type write struct {
 	settings  store.Settings
 	// what is to be its companions; nil: as they are
 	companions *map[string]providers.Secret
-	closed     bool           // it made private what others could use
-	answered   map[string]any // fields that came with it and that only reads have
+	pick       string           // of the sites that the grant reaches, the one to work with
+	picksAll   bool             // the request names all inputs beside it
+	listed     *providers.Sites // those that the service lists now, if what is stored did not do
+	listedOf   uint64           // the generation of the credential that was shown for it
+	closed     bool             // it made private what others could use
+	answered   map[string]any   // fields that came with it and that only reads have
 
 	warnings []string
 }
@@ -283,6 +287,11 @@ func mayBePrivate(k store.Key, private bool) error {
 func (w *write) readInputs(d *framework.FieldData) error {
 	v, ok := d.GetOk("inputs")
 	brings := w.brings()
+	if ok && !brings {
+		if done, err := w.readPick(v.(map[string]string)); done || err != nil {
+			return err
+		}
+	}
 	if ok && !brings && w.known != nil && maps.Equal(v.(map[string]string), w.known.Inputs) {
 		w.settings.Inputs = &w.known.Inputs
 		return nil
@@ -310,6 +319,9 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		checked, err := definition.CheckInputs("connection", v.(map[string]string))
 		if err != nil {
 			return badRequest("%s", err)
+		}
+		if w.known != nil && brings {
+			checked = w.provider.keepPick(checked, w.known, w.inherits())
 		}
 		if w.known != nil && !maps.Equal(checked, w.known.Inputs) && !brings {
 			return badRequest("inputs say where the credential belongs: write it again in the same " +
@@ -384,6 +396,11 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	case w.who.may(w.use, w.key, c) != nil:
 		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
 	}
+	if w.pick != "" {
+		if err := w.applyPick(c); err != nil {
+			return nil, err
+		}
+	}
 	w.closed = false
 	again := w.sameKey(c)
 	brings := w.keys != nil && !again || w.grant != nil && !w.sentAgain(c)
@@ -396,10 +413,12 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
 		return nil, inputsChanged(w.key)
 	}
+	settings := w.settings
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
 		}
+		settings.Inputs = nil // they are placed, and what the grant reaches may add to them
 	}
 	if brings {
 		w.adopt(c)
@@ -407,7 +426,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if brings || again || w.imports { // the same credential may have been somebody else's
 		w.closed = w.who.adopts(w.key, c)
 	}
-	c.Set(w.settings, w.who.setterOf(w.key, w.now))
+	c.Set(settings, w.who.setterOf(w.key, w.now))
 	if w.companions != nil {
 		c.SetCompanions(*w.companions, w.who.setterOf(w.key, w.now))
 	}
@@ -545,10 +564,15 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, asBadRequest(w.provider.name, err)
 		}
 		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
-		pass.Leave(refresh.OutcomeOf(err))
+		pass.Tell(refresh.OutcomeOf(err))
 		if err != nil {
 			return nil, notIssued(w.provider.name, err)
 		}
+		if w.provider.app.Identifies(w.kind) {
+			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
+			w.warnOfIdentity(b, err)
+		}
+		pass.Leave(gate.NotSent, 0)
 		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
 		if err == nil && !saved {
 			w.warnings = append(w.warnings, unsavedWarning)

@@ -36,6 +36,7 @@ type record struct {
 	disabled   bool
 	barred     bool // its provider does not serve it
 	failing    bool // its last renewal failed
+	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 }
@@ -72,7 +73,7 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 	r.common = unique.Make(common{c.Provider, c.Pinned, app, f.Refused})
 	r.account, r.limit, r.end = c.Account.ID, unixOf(f.Limit), unixOf(f.End)
 	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
-	r.barred, r.invalid = t.Barred != "", f.Invalid != ""
+	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }
 
 // facts are the ones that the status depends on.
@@ -80,7 +81,7 @@ func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
 		Deleting: r.deleting, Disabled: r.disabled || r.barred, Pinned: shared.pinned, Refused: shared.refused,
-		Limit: timeOf(r.limit), End: timeOf(r.end),
+		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
 	if r.invalid {
 		f.Invalid = store.ReasonKeyRefused // or token_refused: for counting they are one

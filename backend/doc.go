@@ -14,7 +14,7 @@
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
 //	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go,
 //	                                                    key_check.go), imports (connection_import.go,
-//	                                                    import_*.go), deletion.go
+//	                                                    import_*.go), sites.go, deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow
@@ -50,6 +50,7 @@
 //	until when each code is remembered                       codes.go
 //	connections read last, and what storage refused          package connections
 //	checks made lately                                       checks.go
+//	when it was asked whose a credential is                  identify_again.go
 //	how providers fare                                       package gate
 //	what is under way                                        package tasks
 //

@@ -145,7 +145,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	}
 	err = w.provider.client.Identify(ctx, app, resolved, g)
 	w.warnOfIdentity(b, err)
-	if t.Identified = err == nil; rotates && t.Identified {
+	if t.Identified = err == nil && g.Sites == nil; rotates && t.Identified {
 		b.keepGiven(ctx, w.key, t)
 	}
 	return g, t, nil

@@ -222,7 +222,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		f.RequiredScopes = requiredOf(p, asked)
 	}
 	if known != nil {
-		f.Inputs = known.Inputs
+		f.Inputs = p.unpicked(known.Inputs) // what is picked by then counts
 	}
 	if v, ok := d.GetOk("inputs"); ok {
 		if f.Inputs, err = definition.CheckInputs("connection", v.(map[string]string)); err != nil {

@@ -113,6 +113,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
 			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
+			"picked": in.Name == def.Picks(),
 		}
 	}
 	fields := map[string]any{}
@@ -156,6 +157,9 @@ func definitionData(def *providers.Definition) map[string]any {
 	config := map[string]any{}
 	for _, c := range def.Connection {
 		config[c.Name] = map[string]any{"required": c.Required, "secret": c.Secret, "from": c.Sources()}
+	}
+	if pick := def.Picks(); pick != "" {
+		config[pick] = map[string]any{"required": true, "secret": false}
 	}
 	data["connection_config"] = config
 	companions := map[string]any{}

@@ -89,6 +89,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"token_type":        str("The provider's own word for the type of the token; creds tells how it is sent."),
 	"missing_scopes":    strs("Scopes required and not granted."),
 	"surplus_scopes":    strs("Scopes granted beyond the provider's allowed_scopes."),
+	"choices":           objects("Sites that the grant reaches, as id and name, where one of them is picked by an input."),
 	"connection_config": object("Further public values that came with the grant."),
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"refreshable":       boolean("Whether the engine can renew the credential."),
@@ -182,10 +183,13 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	if flow != nil && !flow.denied {
 		data["open_flow_until"] = rfc3339(flow.expires)
 	}
+	data["account"] = map[string]any{
+		"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email,
+	}
 	if g := conn.Grant; g != nil {
 		maps.Copy(data, map[string]any{
-			"account": map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
-			"scopes":  list(g.Scopes), "connection_config": orEmpty(g.Config), "expire_time": rfc3339(g.Expires),
+			"choices": choicesOf(conn),
+			"scopes":  list(g.Scopes), "connection_config": orEmpty(conn.Config()), "expire_time": rfc3339(g.Expires),
 			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh, "surplus_scopes": []string{},
 			"token_type": g.TokenType, "missing_scopes": list(missingScopes(p, conn, g.Scopes)),
 		})
@@ -261,6 +265,8 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 		conn, err = b.issue(ctx, w)
 	case w.imports:
 		conn, err = b.importTokens(ctx, w)
+	case w.pick != "":
+		conn, err = b.pick(ctx, w)
 	default:
 		if err = b.checkKey(ctx, w); err == nil {
 			conn, err = w.store(ctx, b, w.apply)
@@ -355,6 +361,8 @@ was refreshed. Nothing in it can be used at the provider.
 Writing stores a key (the definition names its fields, see catalog/), imports tokens
 obtained elsewhere (refresh_token, access_token, expires_in), or changes label, tags
 and the like. Accounts that a person consents to are connected with auth-code-url/.
+Where a grant reaches several sites, a write of the input that the definition names
+picks one of the choices: inputs=<input>=<id>.
 
 Deleting revokes the grant at the provider first, as far as the provider lets us and
 no other connection may rest on the same account; a warning tells when it was not done.

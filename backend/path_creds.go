@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"time"
 
@@ -149,9 +150,7 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 		}
 		data["expire_time"] = rfc3339(g.Expires)
 		data["scopes"] = list(g.Scopes)
-		for name, v := range g.Config {
-			config[name] = v
-		}
+		maps.Copy(config, conn.Config())
 		for name, v := range g.SecretConfig {
 			config[name] = v.Reveal()
 		}
@@ -204,7 +203,7 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 		inputs = merged
 	}
 	shown := conn.Grant
-	if shown == nil {
+	if shown == nil || conn.Sites != nil { // the site belongs to it
 		shown = presented(p, conn)
 	}
 	if base := p.app.APIBase(inputs, shown); base != "" && (!p.app.Definition.Runtime() || p.client.Allows(base)) {

@@ -488,7 +488,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if known != nil && !known.Private && conn.Private {
 		warnings = append(warnings, closedWarning(k))
 	}
-	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(conn, p)...)}, saved
+	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(k, conn, p)...)}, saved
 }
 
 // discard revokes a grant that nobody will use, and says if it may live on. Where revoking may end more than its token,
@@ -577,7 +577,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	if len(f.RequiredScopes) > 0 || !who.requires(k, c) { // what somebody else set up meanwhile goes
 		c.RequiredScopes, c.RequiredBy = f.RequiredScopes, who.setter()
 	}
-	c.Kind, c.Inputs, c.FlowID, c.SetBy = f.Kind, f.Inputs, f.ID, who.setter()
+	c.Inputs = p.keepPick(f.Inputs, c, who.inherits(k, c))
+	c.Kind, c.FlowID, c.SetBy = f.Kind, f.ID, who.setter()
 	c.AdoptConsent(g, spending, p.fingerprint, now)
 	who.adopts(k, c)
 	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
@@ -587,8 +588,11 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 func deletedMeanwhile(k store.Key) error { return conflict("connection %s was deleted meanwhile", k) }
 
 // aboutGrant warns of what will bite later.
-func aboutGrant(conn *store.Connection, p *configured) []string {
+func aboutGrant(k store.Key, conn *store.Connection, p *configured) []string {
 	var warnings []string
+	if conn.Choosing() {
+		warnings = append(warnings, "not served yet: "+refresh.ToPick(k, conn.Sites))
+	}
 	if missing := missingScopes(p, conn, conn.Grant.Scopes); len(missing) > 0 {
 		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if "+
 			"they are needed")

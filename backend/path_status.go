@@ -131,7 +131,7 @@ func (b *backend) countConnections(ctx context.Context, providers providerStates
 		if r.failing {
 			retrying++
 		}
-		if status == store.StatusActive && refresh.EndsSoon(facts.Limit, now) {
+		if status.Lives() && refresh.EndsSoon(facts.Limit, now) {
 			soon++
 		}
 	})

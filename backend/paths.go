@@ -170,6 +170,10 @@ func object(description string) *framework.FieldSchema {
 	return &framework.FieldSchema{Type: framework.TypeMap, Description: description}
 }
 
+func objects(description string) *framework.FieldSchema {
+	return &framework.FieldSchema{Type: framework.TypeSlice, Description: description}
+}
+
 // secret marks a field that is written and never read.
 func secret(f *framework.FieldSchema) *framework.FieldSchema {
 	f.DisplayAttrs = &framework.DisplayAttributes{Sensitive: true}

@@ -249,7 +249,8 @@ func TestChangedDefinitionReceivesNothing(t *testing.T) {
 			return strings.Replace(text, "endpoints:", "endpoints:\n  refresh: "+to+"/refresh", 1)
 		},
 		"resources": func(text, _, to string) string {
-			return strings.Replace(text, "endpoints:", "resources: {}\nendpoints:\n  resources: "+to+"/r", 1)
+			return strings.Replace(text, "endpoints:", "inputs: [{name: site, set_by: connection, pattern: '.+'}]\n"+
+				"resources: {id: id, pick: site}\nendpoints:\n  resources: "+to+"/r", 1)
 		},
 		"health": func(text, _, to string) string {
 			return strings.Replace(text, "endpoints:", "health: {}\nendpoints:\n  health: "+to+"/h", 1)

@@ -61,7 +61,7 @@ const (
 	ReasonSubjectMismatch   = "subject_mismatch" // userinfo and id_token name two people
 	ReasonCaptureMissing    = "capture_missing"
 	ReasonAccountMissing    = "account_missing"
-	ReasonResourceChoice    = "resource_not_unique"
+	ReasonResourcesUnread   = "resources_unreadable"
 )
 
 const maxRetryAfter = 24 * time.Hour // longer is a mistake, or a way to switch a provider off

@@ -14,6 +14,7 @@ name: Wide
 kinds: [authorization_code, client_credentials, login, key_pair]
 inputs:
   - {name: shop, set_by: connection, required: true, strip: .shop.example, pattern: '[a-z0-9-]+'}
+  - {name: area, set_by: connection, pattern: '[a-z]+'}
   - {name: site, set_by: connection, pattern: '[a-z]+'}
 endpoints:
   authorize: https://{shop}.shop.example/authorize
@@ -26,7 +27,7 @@ endpoints:
   revoke: https://shop.example.com/apps/{client_id}
 client: {auth: [basic], body: json, rename: {client_id: client_key}}
 scopes: {param: '', join: ',', returned: list, default: [read], allowed: [read, write]}
-authorize: {pkce: off, only: true, params: {client_key: '{client_id}', state: '{state}'}, optional_params: {site: '{site}'}}
+authorize: {pkce: off, only: true, params: {client_key: '{client_id}', state: '{state}'}, optional_params: {site: '{area}'}}
 callback: {code: auth_code, trim: '#_', decode: url, signed: hmac_query, match: {shop: '{shop}.shop.example'}}
 token:
   ok: {status: [200, 201], path: code, equals: '0', absent: error, present: data}
@@ -40,10 +41,10 @@ refresh:
   min_age: 24h
   hard: never
 lifetime: {when_zero: never}
-resources: {method: GET, list: values, where: {url: 'https://{site}.shop.example'}, else: only}
+resources: {method: GET, list: values, where: {url: 'https://{area}.shop.example'}, id: id, name: title, pick: site}
 api_base: 'https://{shop}.shop.example/{account}'
 health: {method: POST, body: raw, raw_body: '{"query": "{ viewer { id } }", "key": "{private_key}"}', ok: {absent: errors}}
-account: {id: ['resources:id', 'callback:user'], label: ['token:first', 'token:last'], join_label: true}
+account: {id: ['callback:user'], label: ['token:first', 'token:last'], join_label: true}
 connection_config:
   - {name: dc, from: token, path: [dc], pattern: '[a-z]{2}[0-9]+'}
   - {name: shop, from: input, path: [shop]}
@@ -96,12 +97,12 @@ func TestDecodeChecksRareSections(t *testing.T) {
 			"per_minute: 8", "per_minute: -1",
 			"refresh.call.per_minute: a limit is not negative",
 		},
-		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:27: refresh.call.per_minute: a whole number belongs here, not text"},
+		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:28: refresh.call.per_minute: a whole number belongs here, not text"},
 		"form_post where nothing is sent": {
 			"{pkce: off, only: true,", "{pkce: off, only: true, form_post: true,",
 			"authorize.form_post: nothing but params is sent here",
 		},
-		"truth is no text": {"only: true", "only: often", "wide.yaml:18: authorize.only: true or false belongs here, not text"},
+		"truth is no text": {"only: true", "only: often", "wide.yaml:19: authorize.only: true or false belongs here, not text"},
 		"default beyond the list": {
 			"default: [read]", "default: [fly]", `scopes.default[0]: "fly" is not known here, write one of: read, write`,
 		},
@@ -113,10 +114,10 @@ func TestDecodeChecksRareSections(t *testing.T) {
 		"answer path":         {"data.until", "data..until", `token.answer.expires_at[0]: path "data..until"`},
 		"where path":          {"where: {url:", "where: {'u]':", `resources.where[0]: path "u]"`},
 		"where placeholder": {
-			"https://{site}.shop", "https://{page}.shop", "resources.where.url: placeholder {page} is not declared",
+			"https://{area}.shop", "https://{page}.shop", "resources.where.url: placeholder {page} is not declared",
 		},
 		"optional parameter": {
-			"site: '{site}'}}", "site: '{private_key}'}}", "authorize.optional_params.site: {private_key} is secret",
+			"site: '{area}'}}", "site: '{private_key}'}}", "authorize.optional_params.site: {private_key} is secret",
 		},
 		"capture shadows a derived": {
 			"{name: dc, from", "{name: region, from", `connection_config[0].name: name "region" is taken by a value derived`,

@@ -222,7 +222,7 @@ type Lifetime struct {
 }
 
 // AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
-// begin with token:, id_token:, access_token_claims:, health:, resources: or callback:.
+// begin with token:, id_token:, access_token_claims:, health: or callback:.
 type AccountSpec struct {
 	ID    []string `yaml:"id,omitempty"`
 	Label []string `yaml:"label,omitempty"`

@@ -133,14 +133,16 @@ type Probe struct {
 	ExpiryHeader string `yaml:"expiry_header,omitempty"`
 }
 
-// Resources is the call that lists the sites, tenants or companies a grant reaches, and the rule that picks one.
+// Resources is the call that lists the sites, tenants or companies a grant reaches. A person picks one of several.
 type Resources struct {
 	Call `yaml:",inline"`
 	List string `yaml:"list,omitempty"` // path of the list; absent: $
-	// path -> wanted value; not applied while a placeholder is empty
+	ID   string `yaml:"id"`             // path of what tells one from the others
+	Name string `yaml:"name,omitempty"` // path of what people call it
+	// path -> wanted value, of those that count; not applied while a placeholder is empty
 	Where map[string]Template `yaml:"where,omitempty"`
-	// when where does not decide: the first, or none unless there is one only; absent: only
-	Else string `yaml:"else,omitempty" words:"first|only"`
+	// the connection's input that takes the id of the one to work with, for health, send and api_base alone
+	Pick string `yaml:"pick"`
 }
 
 // FailureRule gives a failed answer its class. All that is given must hold.

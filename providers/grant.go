@@ -48,6 +48,9 @@ type Grant struct {
 	SecretConfig map[string]Secret // the same, but handed out with the credential only
 	Account      Account
 
+	// what it reaches, as Identify found it; nil: there is nothing to pick. A connection keeps that beside its grant.
+	Sites *Sites
+
 	subject string         // sub of the id_token that came with it, for Identify; not kept
 	ranks   map[string]int // which of the sources of its entry each value of connection_config is from; not kept
 }

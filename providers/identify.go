@@ -8,42 +8,74 @@ import (
 
 const maxAccountText = 512 // bytes of an account's id, label or e-mail
 
-// Identify asks the provider whose account g is for, and keeps that and what the definition captures in g. When a call
-// fails, g holds what was learnt before it and stays usable; the [*Error]'s class says what the failure means. Where
-// that would make g larger than a grant may be, nothing of it is kept.
+// Identify asks the provider what g reaches and whose account it is for, and keeps that and what the definition
+// captures in g. Whose it is needs no choice of what is reached. When a call fails, g holds what was learnt before it
+// and stays usable; the [*Error]'s class says what the failure means. Where that would make g larger than a grant may
+// be, nothing of it is kept.
 func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
+	g.Sites = app.Definition.Unlisted()
 	before := g.clone()
-	err := c.identify(ctx, app, res, g)
-	if failure := g.tooLarge(StepIdentity); failure != nil && before.tooLarge(StepIdentity) == nil {
+	failure := c.identify(ctx, app, res, g)
+	if larger := g.tooLarge(StepIdentity); larger != nil && before.tooLarge(StepIdentity) == nil {
 		*g = *before
-		return failure
+		failure = larger
 	}
-	return err
+	if failure == nil {
+		return nil
+	}
+	return failure
 }
 
-func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
+func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) *Error {
 	def := app.Definition
-	docs := map[string]any{}
-	g.capture(def.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
-	if def.Resources != nil {
-		chosen, failure := c.resource(ctx, app, res, g)
-		if failure != nil {
-			return failure
-		}
-		docs["resources"] = chosen
+	docs, complete := map[string]any{}, true
+	learn := func(source string, doc any) { // later calls may need what earlier ones told
+		docs[source] = doc
+		complete = g.capture(def.Connection, source, doc) && complete
 	}
-	// A generic definition cannot know whether its service tells who people are: no endpoint, no question.
-	mayLack := def.Generic || def.Discovery != nil
-	if def.Identity != nil && (!mayLack || res.Endpoints[StepIdentity] != "") {
+	g.capture(def.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
+	var unlisted *Error
+	if def.Resources != nil && !g.AccessToken.IsZero() {
+		var found *Sites
+		if found, unlisted = c.sites(ctx, app, res, g); unlisted == nil {
+			g.Sites = found
+		} else if unlisted.endsAsking() {
+			return unlisted
+		}
+	}
+	failure := c.askAccount(ctx, app, res, g, docs, learn)
+	if failure != nil && failure.Reason == ReasonSubjectMismatch {
+		g.Account = Account{} // nobody knows now whose the token is
+		return failure
+	}
+	def.Account.read(&g.Account, docs)
+	switch {
+	case failure != nil:
+		return failure
+	case unlisted != nil:
+		return unlisted
+	case !complete:
+		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonCaptureMissing}
+	case g.Account.ID == "" && len(def.Account.ID) > 0 && (!app.mayLack() || docs["identity"] != nil):
+		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonAccountMissing}
+	}
+	return nil
+}
+
+// askAccount makes the calls that may tell whose the grant is.
+func (c *Client) askAccount(ctx context.Context, app *App, res Resolved, g *Grant, docs map[string]any,
+	learn func(source string, doc any),
+) *Error {
+	def := app.Definition
+	if app.asksIdentity(res) {
 		r, failure := c.probe(ctx, app, res, StepIdentity, def.Identity, g)
 		if failure != nil {
 			return failure
 		}
 		if !app.sameSubject(g.subject, r.doc) {
-			g.Account = Account{} // nobody knows now whose the token is
 			return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonSubjectMismatch}
 		}
-		docs["identity"] = r.doc
+		learn("identity", r.doc)
 		if scopes := def.Identity.scopes(r, def.Scopes); len(scopes) > 0 {
 			g.Scopes = scopes
 		}
@@ -53,22 +85,34 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 		if failure != nil {
 			return failure
 		}
-		docs["health"] = r.doc
-	}
-	complete := true
-	for _, source := range []string{"resources", "identity", "health"} {
-		if doc, asked := docs[source]; asked {
-			complete = g.capture(def.Connection, source, doc) && complete
-		}
-	}
-	def.Account.read(&g.Account, docs)
-	switch {
-	case !complete:
-		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonCaptureMissing}
-	case g.Account.ID == "" && len(def.Account.ID) > 0 && (!mayLack || docs["identity"] != nil):
-		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonAccountMissing}
+		learn("health", r.doc)
 	}
 	return nil
+}
+
+// endsAsking reports whether the next call would fare no better: the token is dead, or the service wants to rest.
+func (e *Error) endsAsking() bool {
+	return e.Class == Expired || e.Class == Rejected || e.Class == RateLimited
+}
+
+// mayLack reports whether the service need not tell whose an account is: of a generic definition nobody knows.
+func (a *App) mayLack() bool { return a.Definition.Generic || a.Definition.Discovery != nil }
+
+// asksIdentity reports whether there is a call that tells whose account it is: no endpoint, no question.
+func (a *App) asksIdentity(res Resolved) bool {
+	return a.Definition.Identity != nil && (!a.mayLack() || res.Endpoints[StepIdentity] != "")
+}
+
+// Identifies reports whether asking may tell more of a credential of that kind: whose it is, or what it reaches. An
+// issuer's userinfo knows people only (OpenID Connect Core section 5.3), and of a generic definition the operator names
+// the call.
+func (a *App) Identifies(kind Kind) bool {
+	def := a.Definition
+	asks := def.Identity != nil
+	if a.endpointTemplate(StepIdentity) == "" {
+		asks = asks && def.Discovery != nil && !kind.OfTheApp()
+	}
+	return asks || def.Resources != nil || def.Account.reads("health")
 }
 
 // sameSubject compares the identity answer with the sub of the id_token (OpenID Connect Core section 5.3.2): a token
@@ -130,41 +174,6 @@ func (d *Definition) refusesInBody(k call, r *reply) bool {
 		return f.Path == ""
 	}), k, r)
 	return rule != nil
-}
-
-// resource asks which site, tenant or company a grant reaches, and chooses one.
-func (c *Client) resource(ctx context.Context, app *App, res Resolved, g *Grant) (any, *Error) {
-	spec := app.Definition.Resources
-	r, failure := c.apiCall(ctx, app, res, StepResources, spec.Call, nil, g, nil)
-	if failure != nil {
-		return nil, failure
-	}
-	list := spec.List
-	if list == "" {
-		list = "$"
-	}
-	found, _ := lookup(r.doc, list)
-	choices, many := found.([]any)
-	if !many && found != nil {
-		choices = []any{found}
-	}
-	values := app.values(res, g)
-	for at, template := range spec.Where {
-		if !template.known(values) {
-			continue
-		}
-		want, err := template.Expand(values)
-		if err != nil {
-			return nil, &Error{Class: Misconfigured, Step: StepResources, Reason: ReasonIncompleteCall}
-		}
-		choices = slices.DeleteFunc(slices.Clone(choices), func(choice any) bool {
-			return lookupText(choice, at) != want
-		})
-	}
-	if len(choices) == 0 || len(choices) > 1 && spec.Else != "first" {
-		return nil, &Error{Class: Misconfigured, Step: StepResources, Reason: ReasonResourceChoice}
-	}
-	return choices[0], nil
 }
 
 // read takes the account from the answers at hand. A path without a prefix reads the identity answer. A path whose

@@ -22,7 +22,8 @@ func probed(server *providertest.Server, change func(*providers.Definition)) (*p
 
 func TestIdentify(t *testing.T) {
 	slackOK := &providers.Probe{Call: providers.Call{Method: "POST"}, OK: &providers.OK{Path: "ok"}}
-	site := &providers.Resources{List: "$", Where: map[string]providers.Template{"url": "https://{site}.test"}}
+	sites := &providers.Resources{ID: "id", Pick: "site"}
+	siteInput := []providers.Input{{Name: "site", SetBy: "connection", Pattern: "[0-9a-z-]+"}}
 	for _, test := range []struct {
 		name    string
 		change  func(*providers.Definition)
@@ -75,33 +76,14 @@ func TestIdentify(t *testing.T) {
 			account: providers.Account{ID: "a"}, scopes: []string{"repo", "user"},
 		},
 		{
-			name: "the resource asked for", inputs: map[string]string{"site": "two"},
-			change: func(d *providers.Definition) {
-				d.Resources = site
-				d.Connection = []providers.Capture{
-					{Name: "cloud_id", From: "resources", Path: []string{"id"}},
-					{Name: "who", From: "identity", Path: []string{"sub"}},
-				}
+			name: "resources are listed, and nothing needs a choice", change: func(d *providers.Definition) {
+				d.Resources, d.Inputs = sites, siteInput
+				d.Connection = []providers.Capture{{Name: "who", From: "identity", Path: []string{"sub"}}}
 			},
 			answers: []providertest.Behavior{
-				providertest.Respond(200, `[{"id":"1","url":"https://one.test"},{"id":"2","url":"https://two.test"}]`),
-				providertest.Respond(200, `{"sub":"a"}`),
+				providertest.Respond(200, `[{"id":"1"},{"id":"2"}]`), providertest.Respond(200, `{"sub":"a"}`),
 			},
-			account: providers.Account{ID: "a"}, config: map[string]string{"cloud_id": "2", "who": "a"},
-		},
-		{
-			name: "several resources and no word which", change: func(d *providers.Definition) { d.Resources = site },
-			answers: []providertest.Behavior{providertest.Respond(200, `[{"id":"1"},{"id":"2"}]`)},
-			class:   providers.Misconfigured, reason: providers.ReasonResourceChoice,
-		},
-		{
-			name: "the first resource", change: func(d *providers.Definition) {
-				d.Resources = &providers.Resources{List: "data", Else: "first"}
-				d.Account = providers.AccountSpec{ID: []string{"resources:id"}}
-				d.Identity = nil
-			},
-			answers: []providertest.Behavior{providertest.Respond(200, `{"data":[{"id":"1"},{"id":"2"}]}`)},
-			account: providers.Account{ID: "1"},
+			account: providers.Account{ID: "a"}, config: map[string]string{"who": "a"},
 		},
 		{
 			name: "from health", change: func(d *providers.Definition) {

@@ -398,7 +398,8 @@ identity: {}
 account:
   id: ['resources:id']
 `,
-			"x.yaml:10: account.id[0]: it is read from resources, and there is none: add the section resources",
+			`x.yaml:10: account.id[0]: "resources" is not known here, write one of: token, id_token, ` +
+				"access_token_claims, health, callback",
 		},
 		{
 			"captured from an absent section", `kinds: [authorization_code]

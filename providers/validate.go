@@ -187,6 +187,9 @@ func (c *checker) leaf(at string, value any) {
 			if c.byApplications(at) && (name == "client_secret" || name == "refresh_token") {
 				c.add(at, "{%s} never leaves the engine, and applications send this", name)
 			}
+			if slices.Contains(c.d.siteNames(), name) && !afterPick(at) {
+				c.add(at, "{%s} has no value before one of resources is picked: it is for health, send and api_base", name)
+			}
 			if c.inBrowser(at) && c.secret(name) {
 				c.add(at, "{%s} is secret and this goes through the person's browser", name)
 			}

@@ -159,6 +159,7 @@ func (c *checker) calls() {
 		c.reading("resources", &r.Call)
 		c.paths("resources.list", []string{r.List})
 		c.paths("resources.where", sortedKeys(r.Where))
+		c.picked()
 	}
 	if r := d.Revoke; r != nil {
 		c.endpoint("revoke", StepRevoke, "the section revoke")
@@ -173,7 +174,10 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				c.word(at, source, "token", "id_token", fromAccessTokenClaims, "health", "resources", "callback")
+				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback"}
+				if c.word(at, source, sources...); !slices.Contains(sources, source) {
+					continue
+				}
 				path = rest
 			} else {
 				source = "identity"

@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -22,6 +23,7 @@ const (
 	Paused                            // the operator paused refreshing
 	NotRefreshable                    // refreshing was asked of something that is not refreshed
 	StorageRefuses                    // it passes when storage takes writes
+	Choosing                          // a person must pick what of it is to be used
 )
 
 // Error is why a credential cannot be given, in terms of what the caller can do.
@@ -29,13 +31,14 @@ type Error struct {
 	Problem  Problem
 	Key      store.Key
 	Provider string
-	Reason   store.Reason    // with NeedsReconnect
-	Class    providers.Class // with AppRefused and Unavailable
-	Why      string          // one of the engine's own words
-	Code     string          // a known error code
-	Next     time.Time       // with Unavailable: the next try
-	HasKey   bool            // with NeedsReconnect: it holds a key, which nobody consents to
-	cause    error           // with StorageRefuses; not for callers
+	Reason   store.Reason     // with NeedsReconnect
+	Class    providers.Class  // with AppRefused and Unavailable
+	Why      string           // one of the engine's own words
+	Code     string           // a known error code
+	Next     time.Time        // with Unavailable: the next try
+	HasKey   bool             // with NeedsReconnect: it holds a key, which nobody consents to
+	Sites    *providers.Sites // with Choosing
+	cause    error            // with StorageRefuses; not for callers
 
 	MayBeTried bool // with NeedsReconnect: a person may have the refused grant tried once more
 }
@@ -117,11 +120,40 @@ func (e *Error) Error() string {
 	case StorageRefuses:
 		return fmt.Sprintf("storage refuses the intent to refresh connection %s, so provider %q was not asked: "+
 			"check Vault's storage and whether this node still leads, then ask again", e.Key, e.Provider)
+	case Choosing:
+		return fmt.Sprintf("connection %s is pending (choice): %s", e.Key, ToPick(e.Key, e.Sites))
 	case Paused:
 		return fmt.Sprintf("refreshing is paused, so connection %s gets no new token: set refresh_paused=false on "+
 			"config, or, if CONNECTORS_REFRESH_PAUSED=1 is set for Vault, restart Vault without it", e.Key)
 	}
 	return fmt.Sprintf("connection %s has nothing to refresh: %s", e.Key, e.Why)
+}
+
+// maxNamed is how many sites an error names.
+const maxNamed = 20
+
+// ToPick says what there is to pick from, and how.
+func ToPick(k store.Key, s *providers.Sites) string {
+	how := fmt.Sprintf("pick one with inputs=%s=<id> on connections/%s", s.Input, k)
+	switch {
+	case s.Unknown:
+		return "what its account reaches could not be listed yet; " + how + ", which lists it anew"
+	case len(s.Choices) == 0:
+		return "its account reaches nothing that could be worked with; give it access at the service, then " + how
+	}
+	var named []string
+	for _, c := range s.Choices[:min(len(s.Choices), maxNamed)] {
+		text := c.ID
+		if c.Name != "" {
+			text += fmt.Sprintf(" (%s)", c.Name)
+		}
+		named = append(named, text)
+	}
+	more := ""
+	if len(s.Choices) > maxNamed || s.More {
+		more = ", and others"
+	}
+	return "its account reaches " + strings.Join(named, ", ") + more + "; " + how
 }
 
 func explain(r store.Reason) string {

@@ -167,7 +167,11 @@ func (r *Refresher) Refresh(ctx context.Context, k store.Key, permit Permit) (An
 		done, err := r.await(ctx, k, a, renewal{seen: a.Connection.Generation, forced: true, class: gate.Person})
 		switch {
 		case done.of(a) && done.brought && (again == askAgain || !done.answer.diedWaiting(r.Now())):
-			return r.renewed(k, done.answer, permit)
+			renewed, err := r.renewed(k, done.answer, permit)
+			if problem := new(Error); errors.As(err, &problem) && problem.Problem == Choosing {
+				return done.answer, nil // it is not handed out yet, and is fresh
+			}
+			return renewed, err
 		// the backoff may have refused it
 		case again < askAgain && (done.asksAgain(a, err) || done.under && !done.forced):
 			continue

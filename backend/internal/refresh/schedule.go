@@ -139,7 +139,7 @@ func dueAt(k store.Key, c *store.Connection, t Terms, interrupted bool, now time
 	g, at := c.Grant, c.Attempt
 	// a person had a refused grant tried once more, and that was cut off
 	again := interrupted && Answer{Connection: c, Terms: t}.mayTryRefused(now)
-	if g == nil || status != store.StatusActive && !again || !t.CanRefresh {
+	if g == nil || !status.Lives() && !again || !t.CanRefresh {
 		return time.Time{}
 	}
 	due := renewAt(k, g, t)

@@ -47,6 +47,8 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 		return nothing, "", &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
 	case store.StatusExpired:
 		return nothing, "", &Error{Problem: Expired, Key: k, Provider: conn.Provider}
+	case store.StatusPending:
+		return nothing, "", &Error{Problem: Choosing, Key: k, Provider: conn.Provider, Sites: conn.Sites}
 	case store.StatusNeedsReconnect:
 		err := needsReconnect(k, conn, reason)
 		if at == dead || conn.Grant == nil {
@@ -110,7 +112,7 @@ func (a *Answer) warnOfFailures() {
 // warnOfLimit tells ahead of time that a person will be needed.
 func (a *Answer) warnOfLimit(now time.Time) {
 	status, _ := a.Status(now)
-	if g := a.Connection.Grant; g != nil && status == store.StatusActive && EndsSoon(g.HardLimit, now) {
+	if g := a.Connection.Grant; g != nil && status.Lives() && EndsSoon(g.HardLimit, now) {
 		a.warn("the consent runs out at " + g.HardLimit.UTC().Format(time.RFC3339) +
 			" whatever is refreshed: have the account reconnected before")
 	}

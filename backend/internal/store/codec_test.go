@@ -98,6 +98,9 @@ var (
 			Switched: Disabled{On: true, By: bob},
 			Pinned:   "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
 			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
+			Sites: &providers.Sites{Input: "shop", More: true, Unknown: true, Choices: []providers.Choice{
+				{ID: "one", Name: "One", Config: map[string]string{"address": "https://one.example.com"}},
+			}},
 			Grant: &providers.Grant{
 				AccessToken: providers.NewSecret("access token"), RefreshToken: providers.NewSecret("refresh token"),
 				TokenType: "Bearer", Scopes: []string{"a"}, Issued: noon, Expires: noon.Add(time.Hour),
@@ -234,7 +237,7 @@ func upgraded() map[string]struct {
 
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy = nil, ""
-	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy = "", "", "", ""
+	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid = false, Disabled{}, time.Time{}
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
@@ -366,10 +369,15 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Disabled),
 		reflect.ValueOf(storedConnection.Refused),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
-		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Grant),
+		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),
+		reflect.ValueOf(storedConnection.Sites.Choices[0]), reflect.ValueOf(*storedConnection.Grant),
 	} {
+		aside := "Key"
+		if v.Type() == reflect.TypeFor[providers.Grant]() {
+			aside = "Sites" // they stand beside the grant
+		}
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && f.Name != "Key" {
+			if f := v.Type().Field(i); f.IsExported() && f.Name != aside {
 				assert.False(t, v.Field(i).IsZero(), "%s.%s", v.Type().Name(), f.Name)
 			}
 		}

@@ -57,6 +57,8 @@ type Credential struct {
 	// where the grant comes from, if a refresh token was imported
 	Imported Import  `json:"imported,omitzero"`
 	Account  Account `json:"account,omitzero"`
+	// what the grant reaches, where one of that is to be picked; which one is, Inputs tell
+	Sites *providers.Sites `json:"sites,omitempty"`
 
 	Grant *providers.Grant            `json:"-"` // nil for keys
 	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants
@@ -139,8 +141,13 @@ func (c Credential) clone() Credential {
 // Adopt makes g the connection's grant after a consent or an issue. An account that g does not tell stays what it was
 // known to be.
 func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
+	c.adopt(g, c.Account, pinned, now)
+}
+
+func (c *Connection) adopt(g *providers.Grant, before Account, pinned string, now time.Time) {
 	c.replaced(pinned, now)
-	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy, c.Closed = g, nil, pinned, Import{}, "", false
+	c.reaches(g, before, pinned, now)
+	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy, c.Closed = withoutSites(g), nil, pinned, Import{}, "", false
 	c.Identified(g.Account)
 	c.credentialChanged(now)
 }
@@ -190,8 +197,9 @@ func overlaid[V any](base, more map[string]V) map[string]V {
 
 // AdoptImport is Adopt for tokens obtained elsewhere: they may be anybody's.
 func (c *Connection) AdoptImport(g *providers.Grant, pinned string, now time.Time) {
+	before := c.Account
 	c.Account = Account{}
-	c.Adopt(g, pinned, now)
+	c.adopt(g, before, pinned, now)
 	if !g.RefreshToken.IsZero() {
 		c.Imported = Import{Digest: digest(g.RefreshToken), Generation: c.Generation}
 	}
@@ -199,8 +207,10 @@ func (c *Connection) AdoptImport(g *providers.Grant, pinned string, now time.Tim
 
 // AdoptTried is AdoptImport for what became of brought when it was tried.
 func (c *Connection) AdoptTried(g, brought *providers.Grant, pinned string, now time.Time) {
-	c.AdoptImport(brought, pinned, now)
-	c.Grant = g
+	told := *brought
+	told.Sites, told.Account = g.Sites, g.Account
+	c.AdoptImport(&told, pinned, now)
+	c.Grant = withoutSites(g)
 	c.Identified(g.Account)
 	if !g.AccessToken.Equal(brought.AccessToken) { // it was refreshed already
 		c.LastRefresh = now
@@ -244,7 +254,7 @@ func digest(s providers.Secret) string {
 // AdoptKey makes values the connection's key. Whose account it opens is not known.
 func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string, now time.Time) {
 	c.replaced(pinned, now)
-	c.Grant, c.Key, c.Pinned, c.Imported, c.Account = nil, values, pinned, Import{}, Account{}
+	c.Grant, c.Key, c.Pinned, c.Imported, c.Account, c.Sites = nil, values, pinned, Import{}, Account{}, nil
 	c.AdoptedBy, c.Closed = "", false
 	c.credentialChanged(now)
 }

@@ -5,7 +5,7 @@ import "time"
 // Status says whether a connection can serve. It is never stored: [Standing] derives it from facts.
 type Status string
 
-// The states of a connection. StatusPending is how an open flow without a connection looks.
+// The states of a connection. StatusPending is also how an open flow without a connection looks.
 const (
 	StatusActive           Status = "active"
 	StatusNeedsReconnect   Status = "needs_reconnect"
@@ -34,6 +34,7 @@ const (
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 	ReasonKeyRefused       Reason = "key_refused"
 	ReasonTokenRefused     Reason = "token_refused"
+	ReasonChoice           Reason = "choice"
 	ReasonOwnerMissing     Reason = "owner_missing" // only Vault knows: it is told, and nothing is derived from it
 )
 
@@ -51,6 +52,7 @@ type Facts struct {
 	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
 	Pinned   string    // the provider that the credential belongs to
 	Refused  Reason    // the provider's refusal of the grant
+	Choosing bool      // a site is to be picked first
 	Invalid  Reason    // what a check found
 	Limit    time.Time // when the consent runs out whatever is refreshed; zero: never
 	End      time.Time // when what is handed out dies and nothing can renew it; zero: never
@@ -58,7 +60,10 @@ type Facts struct {
 
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
-	f := Facts{Deleting: !c.Deleting.IsZero(), Disabled: c.Disabled.On, Pinned: c.Pinned, Refused: c.Refused.Reason}
+	f := Facts{
+		Deleting: !c.Deleting.IsZero(), Disabled: c.Disabled.On, Pinned: c.Pinned, Refused: c.Refused.Reason,
+		Choosing: c.Choosing(),
+	}
 	switch {
 	case c.Invalid.IsZero():
 	case c.Grant == nil:
@@ -95,11 +100,16 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 		return StatusNeedsReconnect, ReasonHardLimit
 	case reached(f.End, now):
 		return StatusExpired, ""
+	case f.Choosing:
+		return StatusPending, ReasonChoice
 	case f.Invalid != "":
 		return StatusFailedValidation, f.Invalid
 	}
 	return StatusActive, ""
 }
+
+// Lives reports whether the grant is kept fresh: it serves, or will once a person has picked a site.
+func (s Status) Lives() bool { return s == StatusActive || s == StatusPending }
 
 func reached(limit, now time.Time) bool { return !limit.IsZero() && !now.Before(limit) }
 

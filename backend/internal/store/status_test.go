@@ -40,7 +40,10 @@ func TestStatus(t *testing.T) {
 		"the hard limit is reached at its moment": {Facts{Limit: noon}, &same, reconnect, ReasonHardLimit},
 		"the hard limit is past":                  {Facts{Limit: noon.Add(-time.Hour)}, &same, reconnect, ReasonHardLimit},
 		"it expires at its moment":                {Facts{End: noon}, &same, StatusExpired, ""},
-		"it expired":                              {Facts{End: noon.Add(-time.Hour)}, &same, StatusExpired, ""},
+		"a site is to be picked, whatever a check found": {
+			Facts{Choosing: true, Invalid: ReasonTokenRefused}, &same, StatusPending, ReasonChoice,
+		},
+		"it expired": {Facts{End: noon.Add(-time.Hour)}, &same, StatusExpired, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.facts.Pinned = same
@@ -50,7 +53,9 @@ func TestStatus(t *testing.T) {
 	}
 
 	t.Run("each fact hides those behind it, and wipes none", func(t *testing.T) {
-		f := Facts{Deleting: true, Disabled: true, Pinned: same, Refused: ReasonIdleLimit, Limit: noon, End: noon}
+		f := Facts{
+			Deleting: true, Disabled: true, Pinned: same, Refused: ReasonIdleLimit, Limit: noon, End: noon, Choosing: true,
+		}
 		var fingerprint *string
 		for _, step := range []struct {
 			status Status
@@ -64,6 +69,7 @@ func TestStatus(t *testing.T) {
 			{StatusNeedsReconnect, ReasonIdleLimit, func() { f.Refused = "" }},
 			{StatusNeedsReconnect, ReasonHardLimit, func() { f.Limit = time.Time{} }},
 			{StatusExpired, "", func() { f.End = time.Time{} }},
+			{StatusPending, ReasonChoice, func() { f.Choosing = false }},
 			{StatusActive, "", func() {}},
 		} {
 			status, reason := f.Status(fingerprint, noon)

@@ -312,6 +312,17 @@ func TestAttackHalfOfAKeyComesBack(t *testing.T) {
 	assert.Equal(t, "second", f.Read("creds/pair", nil).OK(t)["password"])
 }
 
+// Nor is a token that somebody brings and that the service limits.
+func TestAttackLimitOfAnImport(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.Write("providers/acme", map[string]any{"allow_import": "all"}).OK(t)
+	f.connect(t, "slack")
+	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "3600"))
+	f.Write("connections/self/x", map[string]any{"provider": "acme", "access_token": "bob's"}, bob).OK(t)
+	f.Advance(time.Minute)
+	f.Write("refresh/slack", nil).OK(t)
+}
+
 // A key that the service limits is no reason to leave others' tokens to die.
 func TestAttackLimitOfAWrittenKey(t *testing.T) {
 	f := newFixture(t, withKeys(t), testenv.InProcess)

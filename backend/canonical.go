@@ -123,7 +123,9 @@ func largeNumber(name string) error {
 }
 
 // scopeFields hold scopes, of which none has a blank in it (RFC 6749 section 3.3).
-var scopeFields = map[string]bool{"scopes": true, "allowed_scopes": true, "required_scopes": true}
+var scopeFields = map[string]bool{
+	"scopes": true, "allowed_scopes": true, "required_scopes": true, "optional_scopes": true,
+}
 
 // eachScope takes apart what lists scopes as the services themselves do: "read write".
 func eachScope(value any) any {

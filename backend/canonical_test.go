@@ -38,6 +38,8 @@ func TestCanonicalForms(t *testing.T) {
 			{"providers/idp", "ca_pem", strings.TrimSpace(pem), strings.TrimSpace(pem)},
 			{"providers/idp", "ca_pem", "\n", ""},
 			{"providers/idp", "assumed_ttl", "1h", 3600.0},
+			{"providers/idp", "refresh_ttl", "90d", 7776000.0},
+			{"providers/idp", "idle_ttl", 7200, 7200.0},
 			{"providers/idp", "confirm", "false", false},
 			{"providers/acme", "scopes", "read write", []any{"read", "write"}},
 			{"providers/acme", "scopes", "read  write,admin", []any{"read", "write", "admin"}},

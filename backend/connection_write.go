@@ -40,8 +40,10 @@ type write struct {
 	picksAll  bool             // the request names all inputs beside it
 	listed    *providers.Sites // those that the service lists now, if what is stored did not do
 	listedOf  uint64           // the generation of the credential that was shown for it
-	closed    bool             // it made private what others could use
-	answered  map[string]any   // fields that came with it and that only reads have
+	// what is to be its companions; nil: as they are
+	companions *map[string]providers.Secret
+	closed     bool           // it made private what others could use
+	answered   map[string]any // fields that came with it and that only reads have
 
 	warnings []string
 }
@@ -220,6 +222,11 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 			all[name] = v.Reveal()
 		}
 	}
+	for _, name := range definition.OtherGroups(keys) {
+		if _, named := keys[name]; !named {
+			delete(all, name)
+		}
+	}
 	maps.Copy(all, keys)
 	warnings, err := definition.CheckKey("connection", all)
 	if err != nil {
@@ -263,6 +270,9 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 	if v, ok := d.GetOk("disabled"); ok {
 		disabled := v.(bool)
 		w.settings.Disabled = &disabled
+	}
+	if err := w.readCompanions(d); err != nil {
+		return err
 	}
 	return w.readInputs(d)
 }
@@ -417,6 +427,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		w.closed = w.who.adopts(w.key, c)
 	}
 	c.Set(settings, w.who.setterOf(w.key, w.now))
+	if w.companions != nil {
+		c.SetCompanions(*w.companions, w.who.setterOf(w.key, w.now))
+	}
 	w.closed = w.closed && c.Private
 	return c, nil
 }

@@ -345,3 +345,44 @@ func TestConnectionOfANewerRelease(t *testing.T) {
 		assert.Zero(t, f.Storage.Writes())
 	})
 }
+
+// A key of another group takes the place of the one before: nobody has to empty that.
+func TestKeyOfAnotherGroup(t *testing.T) {
+	const doors = `id: doors
+name: Doors
+kinds: [api_key]
+key:
+  one_of: [[token], [key_id, key_secret]]
+  fields:
+    - {name: token, secret: true}
+    - {name: key_id}
+    - {name: key_secret, secret: true}
+    - {name: login, default_from: key_id}
+send:
+  optional_headers: {Authorization: 'Bearer {token}', X-Key: '{key_id}', X-Secret: '{key_secret}'}
+`
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{
+		"doors.yaml": {Data: []byte(doors)}, "oauth2.yaml": {Data: generic},
+	})
+	require.NoError(t, err)
+	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
+		f.Write("providers/doors", nil).OK(t)
+		told := f.Read("catalog/doors", nil).OK(t)
+		assert.Equal(t, []string{"token", "key_id,key_secret"}, texts(t, told["key_one_of"]))
+		assert.Equal(t, "key_id", members(t, members(t, told["key_fields"])["login"])["default_from"])
+
+		f.Write("connections/door", map[string]any{"provider": "doors", "token": "t-1"}).OK(t)
+		f.Write("connections/door", map[string]any{"key_id": "i-1"}).
+			Refused(t, http.StatusBadRequest, `field "key_secret" is missing`)
+		assert.Equal(t, "t-1", f.Read("creds/door", nil).OK(t)["token"])
+		f.Write("connections/door", map[string]any{"key_id": "i-1", "key_secret": "s-1"}).OK(t)
+		has := f.Read("creds/door", nil).OK(t)
+		assert.NotContains(t, has, "token")
+		assert.Equal(t, "s-1", has["key_secret"])
+		assert.Equal(t, "i-1", has["login"])
+		f.Write("connections/door", map[string]any{"key_id": "i-2"}).OK(t)
+		assert.Equal(t, "s-1", f.Read("creds/door", nil).OK(t)["key_secret"], "the rest of its group stays")
+	})
+}

@@ -18,7 +18,7 @@
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow
-//	creds/O/:name             path_creds.go             the credential
+//	creds/O/:name             path_creds.go             the credential; what goes along with it: companions.go
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
 //	                                                    itself: daily_check.go

@@ -52,7 +52,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	}
 	if t != nil && !t.Open() { // whose it is was not learned when it came
 		err := w.provider.client.Identify(ctx, w.provider.app, resolved, t.Given)
-		pass.Leave(aside(err))
+		pass.Leave(gate.NotSent, 0)
 		w.warnOfIdentity(b, err)
 		return t.Given, t, nil
 	}
@@ -66,7 +66,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		dead := isDead(err)
 		switch {
 		case !dead:
-			pass.Leave(aside(err)) // before storage is written
+			pass.Leave(gate.NotSent, 0) // before storage is written; a limit is this account's alone (see show)
 			w.warnOfIdentity(b, err)
 			return &copied, nil, nil
 		case g.RefreshToken.IsZero():

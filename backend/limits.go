@@ -43,6 +43,7 @@ var fieldLimits = map[string]limit{
 	"scopes":          {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 	"required_scopes": {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 	"allowed_scopes":  {items: 500, each: kB, total: 16 * kB, chars: oneLine},
+	"optional_scopes": {items: 500, each: kB, total: 16 * kB, chars: oneLine},
 
 	"access_token":  {each: 64 * kB, chars: visible}, // as much as a provider's answer may bring
 	"refresh_token": {each: 64 * kB, chars: visible},
@@ -50,6 +51,7 @@ var fieldLimits = map[string]limit{
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
 	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
+	"companions":       {items: 16, each: 4 * kB, total: 16 * kB, chars: oneLine},
 	"endpoints":        {items: 32, each: 2 * kB, total: 16 * kB},
 	"authorize_params": {items: 32, each: 2 * kB, total: 8 * kB},
 	"token_params":     {items: 32, each: 2 * kB, total: 8 * kB},

@@ -27,6 +27,8 @@ func (b *backend) pathAuthCodeURL() []*framework.Path {
 			"kind": str("How the credential is obtained; authorization_code."),
 			"scopes": strs("Scopes to ask for, out of the provider's allowed_scopes; by " +
 				"default the provider's scopes."),
+			"optional_scopes": strs("Scopes that the person may leave out, of services that have such; by default the " +
+				"provider's."),
 			"required_scopes": strs("Scopes whose absence is shown as missing_scopes; by default the scopes of this " +
 				"request. A reconnect keeps the connection's."),
 			"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain."),
@@ -87,9 +89,13 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
+	optional, err := optionalOf(p, d, f.Scopes)
+	if err != nil {
+		return nil, err
+	}
 	authURL, err := providers.AuthCodeURL(p.app, providers.AuthCodeURLRequest{
 		Resolved: f.Resolved, State: state, Nonce: f.Nonce, Verifier: f.Verifier, RedirectURI: f.RedirectURI,
-		Scopes: f.Scopes, LoginHint: d.Get("login_hint").(string), FormPost: !f.OwnRedirect,
+		Scopes: f.Scopes, Optional: optional, LoginHint: d.Get("login_hint").(string), FormPost: !f.OwnRedirect,
 	})
 	if err != nil {
 		return nil, badRequest("%s", err)
@@ -255,6 +261,22 @@ func mayAskFor(p *configured, asked []string) error {
 		}
 	}
 	return nil
+}
+
+// optionalOf are the scopes that the person may leave out, beside those that are asked for anyway.
+func optionalOf(p *configured, d *framework.FieldData, scopes []string) ([]string, error) {
+	var asked *[]string
+	if v, ok := d.GetOk("optional_scopes"); ok {
+		named := v.([]string)
+		asked = &named
+		if err := p.app.TakesOptional(named); err != nil {
+			return nil, badRequest("%s", err)
+		}
+		if err := mayAskFor(p, named); err != nil {
+			return nil, err
+		}
+	}
+	return p.app.RequestOptional(asked, scopes), nil
 }
 
 // requiredOf are those of the scopes asked for whose absence is to be told when nobody says which. What the engine adds

@@ -3,8 +3,10 @@ package backend
 import (
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
@@ -217,5 +219,35 @@ func TestIssuerIsDown(t *testing.T) {
 		assert.NotContains(t, r.Text, "secret words")
 		f.start(t, "me", map[string]any{"provider": "idp"})
 		assert.Zero(t, f.provider.Count(providers.StepToken))
+	})
+}
+
+func TestOptionalScopes(t *testing.T) {
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	definition := strings.Replace(string(generic), "\nscopes:\n", "\nscopes:\n  optional_param: optional_scope\n", 1)
+	catalog, err := providers.NewRegistry(fstest.MapFS{"oauth2.yaml": {Data: []byte(definition)}})
+	require.NoError(t, err)
+	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
+		asked := func(data map[string]any) string {
+			return query(t, f.start(t, "x", with(map[string]any{"provider": "acme"}, data))["url"].(string),
+				"optional_scope")
+		}
+		assert.Empty(t, asked(nil))
+		told := f.Write("providers/acme", map[string]any{"optional_scopes": "calendar contacts read"}).OK(t)
+		assert.Equal(t, []string{"calendar", "contacts", "read"}, texts(t, told["optional_scopes"]))
+		assert.Equal(t, "calendar contacts", asked(nil), "read is asked for anyway")
+		assert.Equal(t, "contacts", asked(map[string]any{"optional_scopes": "contacts"}))
+		assert.Empty(t, asked(map[string]any{"optional_scopes": ""}))
+		f.Write("auth-code-url/x", map[string]any{"provider": "acme", "optional_scopes": "admin"}).
+			Refused(t, http.StatusBadRequest, `"admin" is not among the provider's allowed_scopes`)
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write"}).
+			Refused(t, http.StatusBadRequest, `"calendar" is not among allowed_scopes`)
+		scopes := members(t, f.Read("catalog/oauth2", nil).OK(t)["scopes"])
+		assert.Equal(t, "optional_scope", scopes["optional_param"])
+	})
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("auth-code-url/x", map[string]any{"provider": "acme", "optional_scopes": "read"}).
+			Refused(t, http.StatusBadRequest, "knows no scopes that a person may leave out")
 	})
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -50,6 +51,7 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"setup":      object("Where to create the app or the key, and what to know."),
 	"inputs":     object("Values that a provider or a connection must or may give, by name."),
 	"key_fields": object("Fields of the key, by name."),
+	"key_one_of": strs("Groups of key fields, their names joined by commas, of which a key has exactly one, whole."),
 	"endpoints":  object("URLs by step."),
 	"scopes":     object("How scopes are asked for."),
 	"refresh":    object("What is known of the service's refresh tokens."),
@@ -57,6 +59,8 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"api_base":   str("Base URL of the service's API."),
 	"connection_config": object("What applications get beside the credential, by name: whether a connection needs it, " +
 		"and whether it is secret."),
+	"companions": object("Secrets that go along with a credential and are never sent, by name: whether the provider or " +
+		"the connection holds them."),
 	"lifetimes":         object("How long tokens and consents live, where that is known."),
 	"limits_per_minute": object("How many calls a minute the service bears, by step."),
 }
@@ -108,16 +112,20 @@ func definitionData(def *providers.Definition) map[string]any {
 	for _, in := range def.Inputs {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
-			"example": in.Example, "help": in.Help, "variants": variants(in), "picked": in.Name == def.Picks(),
+			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
+			"picked": in.Name == def.Picks(),
 		}
 	}
 	fields := map[string]any{}
-	send, also := def.Send, []any{}
+	send, also, groups := def.Send, []any{}, []string{}
 	if def.Key != nil {
+		for _, group := range def.Key.OneOf {
+			groups = append(groups, strings.Join(group, ","))
+		}
 		for _, f := range def.Key.Fields {
 			fields[f.Name] = map[string]any{
 				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
-				"set_by": orDefault(f.SetBy, "connection"),
+				"set_by": orDefault(f.SetBy, "connection"), "default": f.Default, "default_from": f.DefaultFrom,
 			}
 		}
 		for _, other := range def.Key.Others {
@@ -130,13 +138,14 @@ func definitionData(def *providers.Definition) map[string]any {
 	data := map[string]any{
 		"name": def.Name, "summary": def.Summary, "category": def.Category, "kinds": def.Kinds,
 		"sources":  list(def.Sources),
-		"api_base": def.APIBase, "inputs": inputs, "key_fields": fields, "endpoints": def.Endpoints,
+		"api_base": def.APIBase, "inputs": inputs, "key_fields": fields, "key_one_of": groups, "endpoints": def.Endpoints,
 		"setup": map[string]any{
 			"app_url": def.Setup.AppURL, "key_url": def.Setup.KeyURL, "redirect": def.Setup.Redirect,
 			"notes": list(def.Setup.Notes), "limits": list(def.Setup.Limits),
 		},
 		"scopes": map[string]any{
 			"default": list(def.Scopes.Default), "always": list(def.Scopes.Added()),
+			"optional_param": def.Scopes.OptionalParam, "by_kind": scopesByKind(def),
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 		"lifetimes": map[string]any{
@@ -153,6 +162,11 @@ func definitionData(def *providers.Definition) map[string]any {
 		config[pick] = map[string]any{"required": true, "secret": false}
 	}
 	data["connection_config"] = config
+	companions := map[string]any{}
+	for _, c := range def.Companions {
+		companions[c.Name] = map[string]any{"on": c.On, "pattern": c.Pattern, "help": c.Help}
+	}
+	data["companions"] = companions
 	if send == nil {
 		send = &providers.Send{Headers: map[string]providers.Template{"Authorization": "Bearer {access_token}"}}
 	}
@@ -160,6 +174,17 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// scopesByKind are those of the kinds that ask for the same in any case.
+func scopesByKind(def *providers.Definition) map[string]any {
+	all := map[string]any{}
+	for kind, by := range def.Token.ByKind {
+		if by.Scopes != nil {
+			all[string(kind)] = by.Scopes
+		}
+	}
+	return all
 }
 
 // variants are the names that an input takes, with what each sets.

@@ -48,7 +48,9 @@ func connectionFields() map[string]*framework.FieldSchema {
 		"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain. " +
 			"Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
-		"disabled":        boolean("Stop serving the credential; nothing is lost."),
+		"companions": secret(pairs("Secrets that go along with the credential and are never sent, as the definition " +
+			"names them. Replaced whole. Reads mask the values.")),
+		"disabled": boolean("Stop serving the credential; nothing is lost."),
 		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
 			"entity puts a credential in; only it can say false."),
 		"provision":     boolean("Create under the id of a live entity that is not the caller's own."),
@@ -78,6 +80,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"label":             str("A name for people."),
 	"tags":              object("Key-value pairs."),
 	"inputs":            object("Values the definition asks of a connection."),
+	"companions":        object("Secrets that go along with the credential and are never sent, masked."),
 	"private":           boolean("Whether only the owner's entity is served."),
 	"disabled":          boolean("Whether somebody switched it off."),
 	"account":           object("Whose account it is at the provider: id, label, email."),
@@ -166,8 +169,9 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 	status, reason := terms.Status(conn, b.now())
 	maps.Copy(data, map[string]any{
 		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags),
-		"inputs":  orEmpty(conn.Inputs),
-		"private": conn.Private, "disabled": conn.Disabled.On, "status": string(status), "status_reason": string(reason),
+		"inputs":     orEmpty(conn.Inputs),
+		"companions": maskedSecrets(conn.Companions),
+		"private":    conn.Private, "disabled": conn.Disabled.On, "status": string(status), "status_reason": string(reason),
 		"status_since":    rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),

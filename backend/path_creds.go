@@ -30,9 +30,10 @@ func (b *backend) pathCreds() []*framework.Path {
 				Description: "The provider that the caller expects: another one's credential is refused.",
 			},
 			"include": {
-				Type:        framework.TypeCommaStringSlice,
-				Query:       true,
-				Description: "What to answer beside the credential: send, the very headers and parameters to send it by.",
+				Type:  framework.TypeCommaStringSlice,
+				Query: true,
+				Description: "What to answer beside the credential: send, the very headers and parameters to send it " +
+					"by; companions, secrets that go along with it and are never sent.",
 			},
 		}),
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -54,6 +55,8 @@ var credsSchema = map[string]*framework.FieldSchema{
 	"api_base":          str("Base URL of the service's API for this credential, where its definition says."),
 	"send": secret(object("With include=send: headers, query and path, filled in as a request to the service has " +
 		"them.")),
+	"companions": secret(object("With include=companions: secrets that go along with the credential and are never " +
+		"sent, such as what a webhook is signed with.")),
 	"instance_url":        str("Where the account's API is, of services that tell; also in connection_config."),
 	"ttl":                 required(integer("Seconds until the engine hands out something newer; never below 5.")),
 	"rotation_period":     required(integer("Seconds between two rotations.")),
@@ -69,8 +72,9 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	}
 	include := d.Get("include").([]string)
 	for _, word := range include {
-		if word != includeSend {
-			return nil, badRequest("include=%q is not known here: there is %s", clipText(word), includeSend)
+		if word != includeSend && word != includeCompanions {
+			return nil, badRequest("include=%q is not known here: there are %s and %s", clipText(word), includeSend,
+				includeCompanions)
 		}
 	}
 	minTTL := time.Duration(d.Get("min_ttl").(int)) * time.Second
@@ -78,7 +82,14 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
 	}
-	return b.credential(ctx, a, include)
+	resp, err := b.credential(ctx, a, include)
+	if err == nil {
+		err = b.addCompanions(ctx, k, a.Connection, include, resp)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp, nil
 }
 
 // includeSend asks for the parts of a request that show the credential.

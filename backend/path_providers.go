@@ -66,6 +66,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"drop_former":    dropFormerField(),
 		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
 		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
+		"optional_scopes": strs("Scopes that a person may leave out, of services that have such (see the catalog " +
+			"entry)."),
 		"added_scopes": strs("Which of the scopes that the definition always adds are asked for (see its catalog " +
 			"entry); by default all. Empty: none."),
 		"inputs": pairs("Values the definition asks of the operator."),
@@ -98,11 +100,19 @@ func providerFields() map[string]*framework.FieldSchema {
 			"client_credentials, whose credential is the app's own and for organizations only."),
 		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, org/* or " +
 			"user/*; by default all."),
+		"companions": secret(pairs("Secrets of the app that go along with credentials and are never sent, as the " +
+			"definition names them. Replaced whole. Reads mask the values.")),
+		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user> or " +
+			"org/*; by default none. To add one, write companions in the same call."),
 		"allow_import": str("Whose connections may take tokens that were obtained elsewhere: none, org (default) " +
 			"or all."),
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
 			"imported: refuse, or warn; by default the definition's word."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
+		"refresh_ttl": seconds("Life of one refresh token, where the app is set otherwise than the definition says; " +
+			"0: as the definition says."),
+		"idle_ttl": seconds("How long a grant lives unused, where the app is set otherwise than the definition says; " +
+			"0: as the definition says."),
 		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
 			"the stored client_secret in the same call."),
 		"force": {
@@ -140,9 +150,14 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"kinds":                   strs("Kinds of connections that may be made."),
 	"allowed_owners":          strs("Owners whose connections may use this provider; empty: all."),
+	"companions":              object("Secrets that go along with credentials and are never sent, masked."),
+	"companions_for":          strs("Owners whose applications are answered the companions."),
 	"allow_import":            str("Whose connections may take tokens obtained elsewhere."),
 	"surplus_scopes":          str("What becomes of scopes beyond allowed_scopes; empty: the definition's word."),
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
+	"optional_scopes":         strs("Scopes that a person may leave out."),
+	"refresh_ttl":             integer("Seconds that one refresh token lives; 0: as the definition says."),
+	"idle_ttl":                integer("Seconds that a grant lives unused; 0: as the definition says."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
 	"circuit": object("Whether the provider is left alone now: its state (limited, open, refused), " +
@@ -222,9 +237,12 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"client_auth": p.ClientAuth, "pkce": pkce, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
+		"companions": maskedSecrets(p.Companions), "companions_for": list(p.CompanionsFor),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
-		"assumed_ttl": int(p.AssumedTTL.Seconds()), "ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
+		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),
+		"idle_ttl": int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
+		"ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}, Warnings: warnings}, nil
 }
@@ -398,6 +416,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := setKeys(d, definition, p); err != nil {
 		return nil, nil, err
 	}
+	if err := takeCompanions(d, stored, p, definition); err != nil {
+		return nil, nil, err
+	}
 	if stored == nil || !stored.Same(p) {
 		p.Updated = b.now()
 	}
@@ -464,6 +485,7 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	}
 	setStrings(d, "scopes", &p.Scopes)
 	setStrings(d, "allowed_scopes", &p.AllowedScopes)
+	setStrings(d, "optional_scopes", &p.OptionalScopes)
 	setStrings(d, "redirect_uris", &p.RedirectURIs)
 	setStrings(d, "return_urls", &p.ReturnURLs)
 	setStrings(d, "allowed_owners", &p.AllowedOwners)
@@ -494,8 +516,12 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	if v, ok := d.GetOk("require_iss"); ok {
 		p.RequireIss = v.(bool)
 	}
-	if v, ok := d.GetOk("assumed_ttl"); ok {
-		p.AssumedTTL = time.Duration(v.(int)) * time.Second
+	for field, ttl := range map[string]*time.Duration{
+		"assumed_ttl": &p.AssumedTTL, "refresh_ttl": &p.RefreshTTL, "idle_ttl": &p.IdleTTL,
+	} {
+		if v, ok := d.GetOk(field); ok {
+			*ttl = time.Duration(v.(int)) * time.Second
+		}
 	}
 }
 
@@ -521,7 +547,7 @@ func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *
 
 // movedWarnings says what it means that a provider points elsewhere now.
 func movedWarnings(p *store.Provider) (warnings []string) {
-	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 {
+	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 || len(p.Companions) > 0 {
 		warnings = append(warnings, "the provider now points elsewhere: its stored secrets were "+
 			"cleared, so that they are sent "+
 			"nowhere new; write them again")
@@ -606,7 +632,11 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 				"for loopback hosts only", uri)
 		}
 	}
-	for _, s := range p.App(definition).UsualScopes() {
+	app := p.App(definition)
+	if err := app.TakesOptional(p.OptionalScopes); err != nil {
+		return badRequest("%s", err)
+	}
+	for _, s := range slices.Concat(app.UsualScopes(), p.OptionalScopes) {
 		if len(p.AllowedScopes) > 0 && !slices.Contains(p.AllowedScopes, s) && !slices.Contains(p.AllowedScopes, "*") {
 			return badRequest("scopes: %q is not among allowed_scopes, and would be asked for when a flow names none",
 				s)
@@ -614,6 +644,11 @@ func checkProvider(p *store.Provider, definition *providers.Definition, config *
 	}
 	if p.AssumedTTL != 0 && (p.AssumedTTL < time.Minute || p.AssumedTTL > 10*365*24*time.Hour) {
 		return badRequest("assumed_ttl must lie between one minute and ten years, or be 0")
+	}
+	for field, ttl := range map[string]time.Duration{"refresh_ttl": p.RefreshTTL, "idle_ttl": p.IdleTTL} {
+		if ttl != 0 && (ttl < time.Hour || ttl > 10*365*24*time.Hour) {
+			return badRequest("%s must lie between one hour and ten years, or be 0", field)
+		}
 	}
 	return nil
 }

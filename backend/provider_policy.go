@@ -172,7 +172,7 @@ func checkPolicy(p *store.Provider, definition *providers.Definition) error {
 		}
 	}
 	for _, owner := range p.AllowedOwners {
-		if err := checkOwnerPattern(owner); err != nil {
+		if err := checkOwnerPattern("allowed_owners", owner); err != nil {
 			return err
 		}
 	}
@@ -185,12 +185,12 @@ func checkPolicy(p *store.Provider, definition *providers.Definition) error {
 	return nil
 }
 
-func checkOwnerPattern(pattern string) error {
+func checkOwnerPattern(field, pattern string) error {
 	kind, id, _ := strings.Cut(pattern, "/")
 	var err error
 	switch {
 	case kind != string(store.Org) && kind != string(store.User):
-		return badRequest("allowed_owners: %q is no owner: write org/<org>, user/<user>, org/* or user/*",
+		return badRequest("%s: %q is no owner: write org/<org>, user/<user>, org/* or user/*", field,
 			clipText(pattern))
 	case id == "*":
 	case kind == string(store.Org):
@@ -199,7 +199,7 @@ func checkOwnerPattern(pattern string) error {
 		err = store.CheckUser(id)
 	}
 	if err != nil {
-		return badRequest("allowed_owners: %s", err)
+		return badRequest("%s: %s", field, err)
 	}
 	return nil
 }

@@ -30,6 +30,8 @@ const (
 	plantedWords   = "planted words of the provider q8"
 	plantedParam   = "planted-token-parameter-q9"
 	plantedProxy   = "planted-password-of-the-proxy-q0"
+	plantedSigning = "planted-signing-secret-with-a-long-tail-q11"
+	plantedHook    = "planted-secret-of-a-webhook-with-a-long-tail-q12"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
 		plantedAccess + `"}`
 )
@@ -61,12 +63,13 @@ func TestSecretsStayInside(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		w := &witness{secrets: []string{
 			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedParked, plantedSession,
-			plantedWords, plantedParam, plantedProxy,
+			plantedWords, plantedParam, plantedProxy, plantedSigning, plantedHook,
 		}}
 		w.operators(t, f)
 		w.people(t, f)
 		w.applications(t, f)
 		w.checks(t, f)
+		w.companions(t, f)
 		w.failures(t, f)
 		w.end(t, f)
 		for _, secret := range w.secrets {
@@ -199,6 +202,31 @@ func (w *witness) checks(t *testing.T, f *fixture) {
 	w.see(t, f.List("providers/")).OK(t)
 }
 
+// companions are answered to who asks for them and to whom they are for.
+func (w *witness) companions(t *testing.T, f *fixture) {
+	signing := map[string]any{"signing": plantedSigning}
+	w.see(t, f.Write("providers/hooks", map[string]any{"definition_yaml": hooks, "companions": map[string]any{
+		"signing": plantedSigning + "Q",
+	}})).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("providers/hooks", map[string]any{
+		"definition_yaml": strings.Replace(hooks, ", pattern: '[a-z-]+'", "", 1), "companions": signing,
+	})).OK(t)
+	key := map[string]any{"provider": "hooks", "api_key": plantedKey, "companions": map[string]any{"hook": plantedHook}}
+	w.see(t, f.Write("connections/hooked", key)).OK(t)
+	w.see(t, f.Write("connections/hooked", map[string]any{"companions": map[string]any{"signing": plantedHook}})).
+		Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("connections/hooked", map[string]any{"companions": plantedHook})).Refused(t, http.StatusBadRequest)
+	w.see(t, f.Write("providers/hooks", map[string]any{"companions_for": "org/*"})).Refused(t, http.StatusForbidden)
+	w.see(t, f.Read("creds/hooked", withIt), plantedKey, plantedHook).OK(t)
+	w.see(t, f.Write("providers/hooks", map[string]any{"companions_for": "org/*", "companions": signing})).OK(t)
+	w.see(t, f.Read("creds/hooked", nil), plantedKey).OK(t)
+	w.see(t, f.Read("creds/hooked", withIt), plantedKey, plantedHook, plantedSigning).OK(t)
+	for _, path := range []string{"providers/hooks", "connections/hooked", "catalog/provider:hooks", "status"} {
+		w.see(t, f.Read(path, nil)).OK(t)
+	}
+	w.see(t, f.Delete("connections/hooked", nil)).OK(t)
+}
+
 func (w *witness) failures(t *testing.T, f *fixture) {
 	f.provider.Next(providers.StepRefresh,
 		providertest.Respond(http.StatusServiceUnavailable, plantedWords),
@@ -248,9 +276,9 @@ func TestSecretsOfTheWrongType(t *testing.T) {
 		f.key(t, "key")
 		const secret = "planted-in-the-wrong-type"
 		for path, fields := range map[string][]string{
-			"providers/acme":          {"client_secret", "client_id", "confirm", "assumed_ttl"},
+			"providers/acme":          {"client_secret", "client_id", "confirm", "assumed_ttl", "companions"},
 			"providers/new":           {"client_secret"},
-			"connections/key":         {"refresh_token", "access_token", "api_key", "label", "disabled", "expires_in"},
+			"connections/key":         {"refresh_token", "access_token", "api_key", "label", "disabled", "expires_in", "companions"},
 			"connections/new":         {"refresh_token", "access_token", "api_key"},
 			"connections/user/u1/new": {"refresh_token"},
 			"auth-code-url/x":         {"session_binding", "login_hint"},

@@ -132,7 +132,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 		terms.CheckEvery = config.CheckEvery()
 	}
 	rules := p.app.Definition.Refresh
-	terms.Idle, terms.MinAge, terms.OnDemand = rules.Idle.D, rules.MinAge.D, rules.OnDemand
+	terms.Idle, terms.MinAge, terms.OnDemand = p.app.IdleLimit(), rules.MinAge.D, rules.OnDemand
 	if rules.Margin.D > 0 {
 		terms.Margin = rules.Margin.D
 	}

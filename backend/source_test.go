@@ -6,7 +6,9 @@ import (
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -37,4 +39,23 @@ func TestProviderMovesWhileAGrantIsAboutToBeSpent(t *testing.T) {
 		f.Write("refresh/slack", nil).OK(t)
 		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh), "the grant was not spent")
 	})
+}
+
+// The operator knows for how long the service keeps a grant that nobody uses.
+func TestIdleLimitOfTheOperator(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.connect(t, "slack")
+	idle := func() time.Duration {
+		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: "slack"}
+		c, _, err := f.engine().connections.Get(t.Context(), k)
+		require.NoError(t, err)
+		terms, err := f.engine().Terms(t.Context(), k, c)
+		require.NoError(t, err)
+		return terms.Idle
+	}
+	assert.Zero(t, idle())
+	f.Write("providers/acme", map[string]any{"idle_ttl": "30d"}).OK(t)
+	assert.Equal(t, 30*24*time.Hour, idle())
+	f.Write("providers/acme", map[string]any{"idle_ttl": 0}).OK(t)
+	assert.Zero(t, idle())
 }

@@ -44,9 +44,12 @@ key:
     - {name: api_key, required: true, secret: true, derive: {data_center: '[a-z0-9]+-([a-z0-9]+)'}}
     - {name: region, default: eu}
   send: {basic_user: '{username}', basic_password: '{api_key}', optional_headers: {X-App: '{app_key}'}}
+companions: [{name: signing, on: provider}, {name: hook, on: connection}]
 `
 	oidc, err := os.ReadFile("../providers/catalog/oidc.yaml")
 	require.NoError(t, err)
+	const more = "\nscopes:\n  optional_param: optional_scope\n"
+	generic = []byte(strings.Replace(string(generic), "\nscopes:\n", more, 1))
 	catalog, err := providers.NewRegistry(fstest.MapFS{
 		"oauth2.yaml": {Data: generic}, "keys.yaml": {Data: []byte(keys)}, "oidc.yaml": {Data: oidc},
 	})
@@ -89,11 +92,12 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"flow_ttl": "9m", "check_interval": "11h", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
-		"allowed_scopes": "read,write,admin", "inputs": map[string]any{"realm": "main"}, "client_auth": "basic",
+		"allowed_scopes": "read,write,admin", "optional_scopes": "admin", "inputs": map[string]any{"realm": "main"},
+		"client_auth":      "basic",
 		"authorize_params": map[string]any{"prompt": "consent"}, "allow_import": "all", "surplus_scopes": "warn",
 		"token_params": map[string]any{"assertion": longParameter}, "require_session_binding": false,
 		"kinds": "authorization_code,client_credentials", "allowed_owners": "org/*,user/*", "shared_redirect": true,
-		"assumed_ttl": "1h", "confirm": false,
+		"assumed_ttl": "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "confirm": false,
 	})).OK(t)
 	f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
 	f.provider.SetClientSecret("another")
@@ -101,7 +105,10 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "require_iss": true,
 		"require_session_binding": true, "client_secret": providertest.ClientSecret,
 	}).OK(t)
-	f.Write("providers/keys", map[string]any{"app_key": longKey, "scopes_ignored": true}).OK(t)
+	f.Write("providers/keys", map[string]any{
+		"app_key": longKey, "scopes_ignored": true, "companions": map[string]any{"signing": longKey},
+		"companions_for": "org/acme,user/u-1",
+	}).OK(t)
 	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
 
 	named := map[string]any{
@@ -118,6 +125,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("connections/app", map[string]any{"provider": "acme", "kind": "client_credentials"}).OK(t)
 	f.Write("connections/key", with(named, map[string]any{
 		"provider": "keys", "username": "me", "api_key": longKey, "kind": "basic", "inputs": map[string]any{"host": "two"},
+		"companions": map[string]any{"hook": longKey},
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
 	f.Write("config", map[string]any{

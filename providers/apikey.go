@@ -51,11 +51,58 @@ func (d *Definition) CheckKey(by string, values map[string]string) (warnings []s
 			return nil, fmt.Errorf("field %q is missing%s", f.Name, f.hint())
 		}
 	}
-	return warnings, nil
+	if by == SetByConnection {
+		err = d.Key.checkGroups(values)
+	}
+	return warnings, err
+}
+
+// checkGroups refuses a key that has not exactly one of the groups that OneOf lists, whole.
+func (k *Key) checkGroups(values map[string]string) error {
+	var had, groups []string
+	for _, group := range k.OneOf {
+		name := strings.Join(group, " and ")
+		groups = append(groups, name)
+		i := slices.IndexFunc(group, func(field string) bool { return values[field] != "" })
+		if i < 0 {
+			continue
+		}
+		had = append(had, name)
+		if missing := slices.IndexFunc(group, func(field string) bool { return values[field] == "" }); missing >= 0 {
+			return fmt.Errorf("field %q is missing: it goes with %q", group[missing], group[i])
+		}
+	}
+	switch {
+	case len(had) == 1 || len(groups) == 0:
+		return nil
+	case len(had) == 0:
+		return fmt.Errorf("the key is missing: write %s", strings.Join(groups, ", or "))
+	}
+	return fmt.Errorf("a key has only one of these: %s", strings.Join(had, ", or "))
+}
+
+// OtherGroups are the fields that a key no longer has once these are written: of the groups of which it has one only,
+// those that the write does not touch.
+func (d *Definition) OtherGroups(written map[string]string) (gone []string) {
+	if d.Key == nil {
+		return nil
+	}
+	touched := false
+	for _, group := range d.Key.OneOf {
+		if slices.ContainsFunc(group, func(field string) bool { return written[field] != "" }) {
+			touched = true
+		} else {
+			gone = append(gone, group...)
+		}
+	}
+	if !touched {
+		return nil
+	}
+	return gone
 }
 
 // DeriveKey returns what follows from the fields of a key: the defaults of those left out, and what Derive cuts out of
-// the others. A pattern that does not match yields nothing.
+// all of them. A pattern that does not match yields nothing.
 func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 	derived := map[string]string{}
 	if d.Key == nil {
@@ -63,8 +110,8 @@ func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 	}
 	for _, f := range d.Key.Fields {
 		value := values[f.Name]
-		if value == "" && f.Default != "" {
-			value, derived[f.Name] = f.Default, f.Default
+		if other := d.defaultOf(f, values); value == "" && other != "" {
+			value, derived[f.Name] = other, other
 		}
 		for name, pattern := range f.Derive {
 			if re, err := compileWhole(pattern); err == nil {
@@ -75,6 +122,18 @@ func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 		}
 	}
 	return derived
+}
+
+// defaultOf is what a field holds that is left out.
+func (d *Definition) defaultOf(f KeyField, values map[string]string) string {
+	if f.DefaultFrom == "" {
+		return f.Default
+	}
+	if value := values[f.DefaultFrom]; value != "" {
+		return value
+	}
+	other, _ := d.KeyField(f.DefaultFrom)
+	return other.Default
 }
 
 // KeyField returns a field of the definition's key by its name.

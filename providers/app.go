@@ -159,6 +159,9 @@ func (a *App) protocolNames() []string {
 	if param := a.Definition.Scopes.Param; param != nil {
 		names = append(names, *param)
 	}
+	if param := a.Definition.Scopes.OptionalParam; param != "" {
+		names = append(names, param)
+	}
 	return names
 }
 

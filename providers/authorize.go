@@ -74,6 +74,9 @@ func (a *App) ownAuthorizeParams(r AuthCodeURLRequest) map[string]string {
 		a.stateParam():           r.State,
 	}
 	a.scopeParam(own, r.Scopes)
+	if param := a.Definition.Scopes.OptionalParam; param != "" && len(r.Optional) > 0 {
+		own[param] = a.joinScopes(r.Optional)
+	}
 	if a.Definition.pkce() != pkceOff && !r.Verifier.IsZero() {
 		own["code_challenge"] = oauth2.S256ChallengeFromVerifier(r.Verifier.Reveal())
 		own["code_challenge_method"] = "S256"
@@ -95,6 +98,7 @@ func (a *App) ownAuthorizeParams(r AuthCodeURLRequest) map[string]string {
 // challenge would weaken every flow of the provider.
 func (a *App) reservedParams() []string {
 	return []string{
+		a.Definition.Scopes.OptionalParam,
 		"response_type", "code_challenge", "code_challenge_method", "nonce", "scope", "state",
 		"client_id", "client_secret", "redirect_uri", "request", "request_uri",
 		a.rename("client_id"), a.rename("client_secret"), a.rename("redirect_uri"), a.stateParam(),

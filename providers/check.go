@@ -45,20 +45,26 @@ func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) (*
 	if failure != nil {
 		return nil, failure
 	}
-	told := &Checked{Scopes: spec.scopes(r), Expires: spec.expires(r)}
+	told := &Checked{Scopes: spec.scopes(r, app.Definition.Scopes), Expires: spec.expires(r)}
 	if step == StepIdentity && app.sameSubject(g.subject, r.doc) {
 		app.Definition.Account.read(&told.Account, map[string]any{"identity": r.doc})
 	}
 	return told, nil
 }
 
-// scopes are those that the answer's header names.
-func (p *Probe) scopes(r *reply) []string {
-	if p.ScopesHeader == "" {
+// scopes are those that the answer names, in its header or its body.
+func (p *Probe) scopes(r *reply, said Scopes) []string {
+	if p.ScopesHeader != "" {
+		inHeader := tokenAnswer{scopes: Scopes{Join: ","}}
+		if scopes := inHeader.splitScopes(r.header.Get(p.ScopesHeader)); len(scopes) > 0 {
+			return scopes
+		}
+	}
+	if len(p.ScopesPath) == 0 {
 		return nil
 	}
-	read := tokenAnswer{scopes: Scopes{Join: ","}}
-	return read.splitScopes(r.header.Get(p.ScopesHeader))
+	inBody := tokenAnswer{paths: Answer{Scope: p.ScopesPath}, scopes: said}
+	return inBody.scopeList(r.doc)
 }
 
 // expires is the end that the answer's header names; zero when there is none that can be read.

@@ -21,6 +21,9 @@ type App struct {
 	TokenParams     map[string]string
 	ClientAuth      string
 	AssumedTTL      time.Duration // for access tokens that tell no expiry; 0: the definition decides
+	RefreshTTL      time.Duration // life of one refresh token; 0: as the definition says
+	IdleTTL         time.Duration // unused for so long, a grant dies; 0: as the definition says
+	OptionalScopes  []string      // asked for beside the others, and not needed; see Scopes.OptionalParam
 	AddedScopes     *[]string     // which of Scopes.Added are asked for; nil: all
 	ScopesIgnored   bool          // no scopes are asked for: what the app may do is set at the service
 	PKCE            string        // see Definition.TakePKCE
@@ -84,6 +87,7 @@ type AuthCodeURLRequest struct {
 	Verifier    Secret // PKCE; its S256 challenge is sent, unless there is none or the definition switches PKCE off
 	RedirectURI string
 	Scopes      []string
+	Optional    []string // scopes that the person may leave out
 	LoginHint   string
 	FormPost    bool // ask for the answer in the body of a POST, where the service offers that
 }

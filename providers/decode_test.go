@@ -201,10 +201,6 @@ func TestDecodeSaysWhereAFileIsWrong(t *testing.T) {
 		},
 		"account path":           {"id: [id]", "id: ['a..b']", `acme.yaml:21: account.id[0]: path "a..b"`},
 		"account from elsewhere": {"id: [id]", "id: ['moon:id']", `acme.yaml:21: account.id[0]: "moon" is not known here`},
-		"basic without password": {
-			"headers: {X-Key: '{api_key}'}", "basic_user: '{api_key}'",
-			"acme.yaml:29: key.send: basic_user and basic_password go together",
-		},
 
 		"client auth": {
 			"auth: [post]", "auth: [post, probe]",

@@ -52,6 +52,8 @@ type Definition struct {
 	Connection []Capture   `yaml:"connection_config,omitempty"`
 	// tried in order, before the rules of RFC 6749 and HTTP
 	Failures []FailureRule `yaml:"failures,omitempty"`
+	// secrets that no call of ours sends, and applications ask for by name
+	Companions []Companion `yaml:"companions,omitempty"`
 }
 
 // Step names a call. The operator's `endpoints` map uses the same names.
@@ -80,6 +82,15 @@ func knownSteps() []Step {
 	}
 }
 
+// Companion is a secret that goes along with a credential and is never sent: what a webhook is signed with.
+type Companion struct {
+	Name string `yaml:"name"`
+	// provider: the app has one, and the operator says which owners get it; connection: each has its own
+	On      string `yaml:"on" words:"provider|connection"`
+	Help    string `yaml:"help,omitempty"`
+	Pattern string `yaml:"pattern,omitempty"` // RE2; must match the whole value
+}
+
 // Setup is what a person must do at the service, and what will bite.
 type Setup struct {
 	AppURL string `yaml:"app_url,omitempty"`             // where to register an OAuth app
@@ -103,6 +114,8 @@ type Input struct {
 	Variants map[string]map[string]string `yaml:"variants,omitempty"`
 	// a suffix people paste along, such as .myshopify.com; cut before matching
 	Strip string `yaml:"strip,omitempty"`
+	// capital letters mean the same, and become small ones before matching
+	Lower bool `yaml:"lower,omitempty"`
 	// inputs that must be set too when this one is set to anything but its default
 	Requires []string `yaml:"requires,omitempty"`
 	Example  string   `yaml:"example,omitempty"`
@@ -140,6 +153,8 @@ func clientAuthStyles() []string {
 // Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).
 type Scopes struct {
 	Param *string `yaml:"param,omitempty"` // absent: scope; "": the service takes none
+	// the parameter for scopes that a person may leave out; absent: the service takes none
+	OptionalParam string `yaml:"optional_param,omitempty"`
 	// between two scopes in a request; absent: a blank
 	Join     string `yaml:"join,omitempty" words:" |,"`
 	Returned string `yaml:"returned,omitempty" words:" |,|list"` // between two in an answer; absent: as join

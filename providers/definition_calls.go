@@ -53,8 +53,8 @@ type TokenCall struct {
 type KindCall struct {
 	Endpoint Step   `yaml:"endpoint,omitempty"` // any key of endpoints
 	Grant    string `yaml:"grant_type,omitempty"`
-	// the one scope to ask for, whatever the connection says
-	Scope    string              `yaml:"scope,omitempty"`
+	// all there is to ask for, whatever the provider says; []: nothing
+	Scopes   []Template          `yaml:"scopes,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }
@@ -81,6 +81,8 @@ type Refresh struct {
 // Key describes credentials that a person copies from the service.
 type Key struct {
 	Fields []KeyField `yaml:"fields"`
+	// groups of fields of which a key has exactly one, whole
+	OneOf [][]string `yaml:"one_of,omitempty"`
 	// absent: the definition's send, which a definition with tokens too keeps for those
 	Send *Send `yaml:"send,omitempty"`
 	// other ways the service accepts
@@ -98,7 +100,9 @@ type KeyField struct {
 	HandedOut bool   `yaml:"handed_out,omitempty"`
 	Multiline bool   `yaml:"multiline,omitempty"` // line breaks and tabs belong in it, as in PEM
 	Default   string `yaml:"default,omitempty"`
-	Pattern   string `yaml:"pattern,omitempty"` // RE2; must match the whole value
+	// the field whose value is taken when this one is left out
+	DefaultFrom string `yaml:"default_from,omitempty"`
+	Pattern     string `yaml:"pattern,omitempty"` // RE2; must match the whole value
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape   string            `yaml:"shape,omitempty" words:"sure|likely"`
 	Derive  map[string]string `yaml:"derive,omitempty"` // further value -> pattern whose one group cuts it out
@@ -114,8 +118,8 @@ type Send struct {
 	Query    map[string]Template `yaml:"query,omitempty"`
 	// where it stands in the path of a URL; calls of ours have it in their endpoint
 	Path     Template `yaml:"path,omitempty"`
-	User     Template `yaml:"basic_user,omitempty"` // RFC 7617
-	Password Template `yaml:"basic_password,omitempty"`
+	User     Template `yaml:"basic_user,omitempty"`     // RFC 7617; absent beside a password: empty
+	Password Template `yaml:"basic_password,omitempty"` // absent beside a user: empty
 }
 
 // Probe is a call that only reads: identity, health.
@@ -123,6 +127,8 @@ type Probe struct {
 	Call         `yaml:",inline"`
 	OK           *OK    `yaml:"ok,omitempty"`
 	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
+	// where they stand in the answer, as alternatives, when no header tells them
+	ScopesPath []string `yaml:"scopes_path,omitempty"`
 	// response header with the end of the credential
 	ExpiryHeader string `yaml:"expiry_header,omitempty"`
 }

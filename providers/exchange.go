@@ -4,6 +4,7 @@ import (
 	"context"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/coreos/go-oidc/v3/oidc"
 )
@@ -123,8 +124,15 @@ func (c *Client) Issue(ctx context.Context, app *App, kind Kind, res Resolved, s
 	complete := g.capture(def.Connection, fromInput, asDoc(res.Inputs))
 	values := app.values(res, g)
 	own := map[string]string{"grant_type": grantType(def.Token.ByKind[kind].Grant, "client_credentials")}
-	if fixed := def.Token.ByKind[kind].Scope; fixed != "" {
-		scopes = []string{fixed}
+	if fixed := def.Token.ByKind[kind].Scopes; fixed != nil {
+		scopes = []string{}
+		for _, template := range fixed {
+			scope, err := template.Expand(values)
+			if err != nil {
+				return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonIncompleteCall}
+			}
+			scopes = append(scopes, scope)
+		}
 	}
 	app.scopeParam(own, scopes)
 	issued, doc, failure := c.tokenCall(ctx, app, res, kind, StepToken, &def.Token, own, values)
@@ -200,7 +208,23 @@ func (a *App) limitFromConsent(g *Grant) {
 	if g.HardLimit.IsZero() && limits.Hard.D > 0 {
 		g.HardLimit = g.Issued.Add(limits.Hard.D)
 	}
-	if g.RefreshExpires.IsZero() && limits.Each.D > 0 && !g.RefreshToken.IsZero() {
-		g.RefreshExpires = g.Issued.Add(limits.Each.D)
+	if each := a.refreshTTL(); g.RefreshExpires.IsZero() && each > 0 && !g.RefreshToken.IsZero() {
+		g.RefreshExpires = g.Issued.Add(each)
 	}
+}
+
+// refreshTTL is how long one refresh token lives whose answer does not tell; 0: nobody knows.
+func (a *App) refreshTTL() time.Duration {
+	if a.RefreshTTL > 0 {
+		return a.RefreshTTL
+	}
+	return a.Definition.Refresh.Each.D
+}
+
+// IdleLimit is how long a grant lives unused; 0: nobody knows.
+func (a *App) IdleLimit() time.Duration {
+	if a.IdleTTL > 0 {
+		return a.IdleTTL
+	}
+	return a.Definition.Refresh.Idle.D
 }

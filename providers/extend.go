@@ -34,7 +34,7 @@ func readParent(id string, open func(id string) ([]byte, error)) (ast.Node, erro
 }
 
 // merge lays what a child says over what its parent says, before either is decoded. Maps merge key by key, and ~ in a
-// child takes a key away; inputs, connection_config and a key's fields are merged by their names; a child's failure
+// child takes a key away; inputs, connection_config, companions and a key's fields are merged by their names; a child's failure
 // rules come before its parent's; any other list, and any text, takes the place of the parent's.
 func (s *source) merge(at string, parent, over ast.Node) ast.Node {
 	_, parentIsMap := parent.(ast.MapNode)
@@ -48,7 +48,7 @@ func (s *source) merge(at string, parent, over ast.Node) ast.Node {
 		return over
 	}
 	switch at {
-	case "inputs", "connection_config", "key.fields":
+	case "inputs", "connection_config", "key.fields", "companions":
 		return s.mergeNamed(at, base, list)
 	case "failures":
 		return sequence(list, slices.Concat(list.Values, base.Values))

@@ -3,6 +3,7 @@ package providers
 import (
 	"errors"
 	"regexp/syntax"
+	"slices"
 	"strings"
 )
 
@@ -11,7 +12,8 @@ const maxHosts = 64
 
 // confined explains why the patterns of the placeholders in a host leave open whose host it is; nil when they do not.
 // They do not if each holds only characters of a host name, and the host ends in a domain of two labels that the
-// template or the last pattern fixes, or else the patterns together list at most maxHosts hosts.
+// template or the last pattern fixes, in each of its alternatives, or else the patterns together list at most maxHosts
+// hosts.
 //
 // patterns are in the order of the template; tail is the template's text after the last placeholder.
 func confined(patterns []string, tail string) error {
@@ -25,7 +27,9 @@ func confined(patterns []string, tail string) error {
 			return errors.New("its pattern takes more than the characters of a host name (letters, " +
 				"digits, dots, hyphens)")
 		}
-		if i == len(patterns)-1 && fixesDomain(trailingLiteral(re)+tail) {
+		if i == len(patterns)-1 && !slices.ContainsFunc(endings(re), func(e ending) bool {
+			return !fixesDomain(e.text+tail) && !(e.whole && len(patterns) == 1)
+		}) {
 			return nil
 		}
 		hosts = min(hosts*variants(re), maxHosts+1)
@@ -68,21 +72,53 @@ func onlyHostCharacters(re *syntax.Regexp) bool {
 	return true
 }
 
-// trailingLiteral is the text that everything matched by re ends in, as far as that is easily seen.
-func trailingLiteral(re *syntax.Regexp) string {
+// ending is a text that what is matched may end in; whole says that it is all of it.
+type ending struct {
+	text  string
+	whole bool
+}
+
+// endings are the texts of which everything matched by re ends in one; a single empty one where that is not easily seen.
+func endings(re *syntax.Regexp) []ending {
+	open := []ending{{}}
 	switch re.Op {
 	case syntax.OpLiteral:
-		return string(re.Rune)
+		return []ending{{string(re.Rune), true}}
+	case syntax.OpEmptyMatch, syntax.OpBeginText, syntax.OpBeginLine, syntax.OpEndText, syntax.OpEndLine:
+		return []ending{{"", true}}
 	case syntax.OpCapture:
-		return trailingLiteral(re.Sub[0])
-	case syntax.OpConcat:
-		last := len(re.Sub) - 1
-		if op := re.Sub[last].Op; last > 0 && (op == syntax.OpEndText || op == syntax.OpEndLine) {
-			last--
+		return endings(re.Sub[0])
+	case syntax.OpQuest:
+		return append(endings(re.Sub[0]), ending{"", true})
+	case syntax.OpAlternate:
+		var all []ending
+		for _, sub := range re.Sub {
+			all = append(all, endings(sub)...)
 		}
-		return trailingLiteral(re.Sub[last])
+		if len(all) > maxHosts {
+			return open
+		}
+		return all
+	case syntax.OpConcat:
+		all := []ending{{"", true}}
+		for _, sub := range slices.Backward(re.Sub) {
+			var longer []ending
+			for _, end := range all {
+				if !end.whole {
+					longer = append(longer, end)
+					continue
+				}
+				for _, before := range endings(sub) {
+					longer = append(longer, ending{before.text + end.text, before.whole})
+				}
+			}
+			if all = longer; len(all) > maxHosts {
+				return open
+			}
+		}
+		return all
 	}
-	return ""
+	return open
 }
 
 // variants counts the texts that re matches, at most maxHosts+1. One text may be counted more than once.

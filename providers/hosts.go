@@ -89,44 +89,62 @@ func (d *Definition) fixedHosts() []string {
 	var fixed []string
 	for _, t := range templates {
 		for _, t := range d.eachVariant(t) {
-			if host := d.fixedHost(t); host != "" {
-				fixed = append(fixed, host)
-			}
+			fixed = append(fixed, d.fixedHost(t)...)
 		}
 	}
 	slices.Sort(fixed)
-	return slices.Compact(fixed)
+	fixed = slices.Compact(fixed)
+	return slices.DeleteFunc(slices.Clone(fixed), func(name string) bool { // what lies below another goes without saying
+		return slices.ContainsFunc(fixed, func(other string) bool {
+			return other != name && other[0] == '.' && name[0] == '.' && strings.HasSuffix(name, other)
+		})
+	})
 }
 
-func (d *Definition) fixedHost(t Template) string {
+// fixedHost gives what one URL fixes, for each alternative of its last placeholder; nil where one of them fixes nothing.
+func (d *Definition) fixedHost(t Template) (fixed []string) {
 	parts, err := splitURL(t)
 	if err != nil {
-		return ""
+		return nil
 	}
-	names, tail := parts.host.Placeholders(), ""
+	names, tail := parts.hostNames(), ""
 	switch {
 	case parts.base != "":
-		names = []string{parts.base}
 	case len(names) == 0:
-		return hostname(string(parts.host))
+		return []string{hostname(string(parts.host))}
 	default:
 		tail = string(parts.host)[strings.LastIndexByte(string(parts.host), '}')+1:]
 	}
+	ends := []ending{{}}
 	if !fixesDomain(tail) { // else the pattern of the last value must fix it, which is matched again at each use
 		pattern, _, err := d.hostValue(names[len(names)-1])
 		if err != nil {
-			return ""
+			return nil
 		}
 		re, err := syntax.Parse(pattern, syntax.Perl)
 		if err != nil {
-			return ""
+			return nil
 		}
-		if tail = trailingLiteral(re) + tail; !fixesDomain(tail) {
-			return ""
+		ends = endings(re)
+	}
+	alone := parts.base == "" && string(parts.host) == "{"+names[0]+"}"+tail
+	for _, end := range ends {
+		text := end.text + tail
+		host, _, _ := strings.Cut(text, ":")
+		switch {
+		case fixesDomain(text):
+			_, domain, _ := strings.Cut(host, ".")
+			if parts.base != "" {
+				_, domain, _ = strings.Cut(text, ".")
+			}
+			fixed = append(fixed, "."+strings.ToLower(domain))
+		case end.whole && alone && checkHost(host) == nil:
+			fixed = append(fixed, strings.ToLower(host))
+		default:
+			return nil
 		}
 	}
-	_, domain, _ := strings.Cut(tail, ".")
-	return "." + hostname(domain)
+	return fixed
 }
 
 // hostname is a host in small letters, without its port.

@@ -25,6 +25,12 @@ func TestFixedHosts(t *testing.T) {
 		{"https://{in}api.example.com/token", "[a-z]+", []string{".example.com"}},
 		{"https://{in}/token", `api(\.eu)?\.sendgrid\.com`, []string{".sendgrid.com"}},
 		{"{in}/token", `https://[a-z.]+\.force\.com`, []string{".force.com"}},
+		{"https://{in}/token", `[a-z]+\.(atlassian\.net|jira\.com)`, []string{".atlassian.net", ".jira.com"}},
+		{"https://{in}/token", `[a-z]+\.atlassian\.net|jira\.com`, []string{".atlassian.net", "jira.com"}},
+		{"https://x{in}/token", `[a-z]+\.atlassian\.net|jira\.com`, nil},
+		{"https://{in}.com/token", `[a-z]+\.(my\.salesforce|force)`, []string{".force.com", ".my.salesforce.com"}},
+		{"{in}/token", `https://([a-z]+\.a\.com|[a-z]+\.b\.com)`, []string{".a.com", ".b.com"}},
+		{"https://{in}/token", `[a-z]+\.a\.com|[a-z]+\.b`, nil},
 
 		{"https://{in}/token", `[a-z.]+`, nil},
 		{"https://{in}.com/token", `[a-z.]+`, nil},

@@ -76,7 +76,7 @@ func (c *Client) askAccount(ctx context.Context, app *App, res Resolved, g *Gran
 			return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonSubjectMismatch}
 		}
 		learn("identity", r.doc)
-		if scopes := def.Identity.scopes(r); len(scopes) > 0 {
+		if scopes := def.Identity.scopes(r, def.Scopes); len(scopes) > 0 {
 			g.Scopes = scopes
 		}
 	}

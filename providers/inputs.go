@@ -2,6 +2,7 @@ package providers
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -19,7 +20,7 @@ func (d *Definition) CheckInputs(by string, values map[string]string) (map[strin
 		case in.SetBy != by && in.SetBy != SetByEither:
 			return nil, fmt.Errorf("input %q is set on the %s: allowed here are %s", name, in.SetBy, d.inputNames(by))
 		}
-		value := strings.TrimSuffix(values[name], in.Strip)
+		value := d.clean(in, values[name])
 		if err := in.check(value); err != nil {
 			return nil, fmt.Errorf("input %q %w%s", name, err, in.hint())
 		}
@@ -94,9 +95,9 @@ func (d *Definition) MergeInputs(provider, connection map[string]string) (map[st
 		value, set := in.of(provider, connection)
 		switch {
 		case set:
-			in.put(merged, strings.TrimSuffix(value, in.Strip))
+			in.put(merged, d.clean(in, value))
 		case in.Default != "":
-			in.put(merged, strings.TrimSuffix(in.Default, in.Strip))
+			in.put(merged, d.clean(in, in.Default))
 		case !in.Required && in.check("") == nil:
 			merged[in.Name] = "" // templates need a value, and this pattern has one for "none"
 		case in.Required && in.SetBy == SetByEither:
@@ -137,6 +138,32 @@ func (in Input) hint() string {
 		s += ", for example " + in.Example
 	}
 	return s
+}
+
+// clean takes off what people paste along: the suffix of Strip, and of what stands in a host, scheme and path.
+func (d *Definition) clean(in Input, value string) string {
+	if in.Lower {
+		value = strings.ToLower(value)
+	}
+	if strings.Contains(value, "/") && d.inHost(in.Name) && in.check(strings.TrimSuffix(value, in.Strip)) != nil {
+		if scheme, rest, found := strings.Cut(value, "://"); found && (scheme == "https" || scheme == "http") {
+			value = rest
+		}
+		value, _, _ = strings.Cut(value, "/")
+	}
+	return strings.TrimSuffix(value, in.Strip)
+}
+
+// inHost reports whether an input is a part of a host, and not a whole URL.
+func (d *Definition) inHost(name string) bool {
+	templates := append(slices.Collect(maps.Values(d.Endpoints)), d.APIBase)
+	if d.Discovery != nil {
+		templates = append(templates, d.Discovery.Issuer)
+	}
+	return slices.ContainsFunc(templates, func(t Template) bool {
+		parts, err := splitURL(t)
+		return err == nil && slices.Contains(parts.host.Placeholders(), name)
+	})
 }
 
 // check holds a value against what the input takes: the name of a variant, or what its pattern matches.

@@ -89,7 +89,7 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 	// A capture that is required and missing is no reason to lose a token that may have rotated; the old value stays.
 	_ = renewed.capture(app.Definition.Connection, "token", doc)
 	_ = renewed.capture(app.Definition.Connection, fromAccessTokenClaims, answer.accessTokenClaims())
-	if each := app.Definition.Refresh.Each.D; answer.RefreshExpires.IsZero() && each > 0 &&
+	if each := app.refreshTTL(); answer.RefreshExpires.IsZero() && each > 0 &&
 		!answer.RefreshToken.IsZero() && !answer.RefreshToken.Equal(g.RefreshToken) {
 		answer.RefreshExpires = answer.Issued.Add(each)
 	}

@@ -275,7 +275,7 @@ func (s *Send) apply(values map[string]string, target *url.URL, header http.Head
 	if len(query) > 0 {
 		addQuery(target, query)
 	}
-	if s.User == "" {
+	if !s.basic() {
 		return true
 	}
 	user, err := s.User.Expand(values)
@@ -291,6 +291,9 @@ func (s *Send) apply(values map[string]string, target *url.URL, header http.Head
 	setBasic(header, user, password)
 	return true
 }
+
+// basic reports whether the credential goes as user and password, of which one may be empty.
+func (s *Send) basic() bool { return s.User != "" || s.Password != "" }
 
 // usesSecret reports whether a client authentication style carries the secret, so that a former one could serve.
 func usesSecret(style string) bool {

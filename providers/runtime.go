@@ -97,15 +97,16 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 	add := func(at string, whole Template) {
 		for _, t := range d.eachVariant(whole) {
 			parts, err := splitURL(t)
-			host := d.fixedHost(t)
-			if t == "" || err != nil || host == "" { // a host that is the operator's is looked at when it is called
+			if t == "" || err != nil {
 				continue
 			}
-			u := NamedURL{At: at, Host: host}
-			if parts.base == "" && len(parts.host.Placeholders()) == 0 {
-				u.Origin = parts.scheme + "://" + string(parts.host)
+			for _, host := range d.fixedHost(t) { // a host that is the operator's is looked at when it is called
+				u := NamedURL{At: at, Host: host}
+				if parts.base == "" && len(parts.host.Placeholders()) == 0 {
+					u.Origin = parts.scheme + "://" + string(parts.host)
+				}
+				named = append(named, u)
 			}
-			named = append(named, u)
 		}
 	}
 	for _, step := range sortedKeys(d.Endpoints) {
@@ -119,13 +120,15 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 }
 
 // Pin stands for all by which a definition decides where a grant goes, and what is done with it. Texts for people,
-// the names of scopes, lifetimes and the meaning of failures are no part of it. It is a SHA-256 in hexadecimal; of two
+// the names of scopes, lifetimes, the meaning of failures and companions are no part of it. It is a SHA-256 in hexadecimal; of two
 // releases, each may have its own.
 func (d *Definition) Pin() string {
 	p := *d
 	p.Name, p.Summary, p.Category, p.Extends, p.Sources, p.Setup = "", "", "", "", nil, Setup{}
-	p.Scopes = Scopes{Param: d.Scopes.Param, Join: d.Scopes.Join, Returned: d.Scopes.Returned}
-	p.Lifetime, p.Failures = Lifetime{}, nil
+	p.Scopes = Scopes{
+		Param: d.Scopes.Param, OptionalParam: d.Scopes.OptionalParam, Join: d.Scopes.Join, Returned: d.Scopes.Returned,
+	}
+	p.Lifetime, p.Failures, p.Companions = Lifetime{}, nil, nil
 	p.Inputs = slices.Clone(d.Inputs)
 	for i := range p.Inputs {
 		p.Inputs[i].Example, p.Inputs[i].Help = "", ""

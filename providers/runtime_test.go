@@ -24,8 +24,19 @@ func TestDecodeRuntime(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, "provider:"+name, d.ID)
 	}
+	flow := `{name: F, kinds: [api_key], key: {fields: [{name: api_key, secret: true}]},
+send: {query: {k: '{api_key}'}}}`
+	d, err := r.DecodeRuntime("flow", []byte(flow))
+	require.NoError(t, err, "braces are YAML as well")
+	assert.Equal(t, "provider:flow", d.ID)
+	for text, want := range map[string]string{
+		"{}": "mine:1: ", "name: x": "mine:1: ", "": "mine:1: ", "id: ~\nname: x": "mine:1: id", "- a": "mine:1: ",
+	} {
+		_, err := r.DecodeRuntime("mine", []byte(text))
+		require.ErrorContains(t, err, want, text)
+	}
 	of := map[string]NamedURL{}
-	d, err := r.DecodeRuntime("mine", []byte(text))
+	d, err = r.DecodeRuntime("mine", []byte(text))
 	require.NoError(t, err)
 	for _, u := range d.NamedURLs() {
 		of[u.At] = u
@@ -49,7 +60,8 @@ func TestDecodeRuntime(t *testing.T) {
 // What is no part of the pin is written down here; a field that is added is part of it.
 func TestPin(t *testing.T) {
 	free := []string{
-		"Name", "Summary", "Category", "Extends", "Sources", "Setup.", "Lifetime.", "Failures", "Scopes.Default",
+		"Name", "Summary", "Category", "Extends", "Sources", "Setup.", "Lifetime.", "Failures", "Companions",
+		"Scopes.Default",
 		"Scopes.Identity", "Scopes.Offline", "Scopes.Allowed", "Scopes.Same", "Scopes.Surplus", "Scopes.Implies",
 		"Scopes.Silent", "Scopes.Accumulates", "Inputs[0].Example", "Inputs[0].Help", "Key.Fields[0].Example",
 		"Key.Fields[0].Help",

@@ -127,7 +127,7 @@ func (a *App) CheckScopes(asked, allowed []string) error {
 			"the service")
 	}
 	if len(allowed) == 0 {
-		allowed = a.RequestScopes(nil, nil)
+		allowed = slices.Concat(a.RequestScopes(nil, nil), a.OptionalScopes)
 	}
 	said := a.scopes()
 	may := said.all(slices.Concat(allowed, a.AddsScopes()))
@@ -146,7 +146,7 @@ func (a *App) CheckScopes(asked, allowed []string) error {
 // engine itself. nil when any scope is allowed.
 func (a *App) SurplusScopes(granted, allowed []string) []string {
 	if len(allowed) == 0 {
-		allowed = a.RequestScopes(nil, nil)
+		allowed = slices.Concat(a.RequestScopes(nil, nil), a.OptionalScopes)
 	}
 	if a.ScopesIgnored || slices.Contains(allowed, "*") {
 		return nil
@@ -213,4 +213,26 @@ func (s *Scopes) canonical(scope string) string {
 		}
 	}
 	return scope
+}
+
+// RequestOptional returns what to ask for beside scopes, which the person may leave out: asked, or else what the
+// operator set, without what is asked for anyway.
+func (a *App) RequestOptional(asked *[]string, scopes []string) []string {
+	if a.Definition.Scopes.OptionalParam == "" || a.ScopesIgnored {
+		return nil
+	}
+	optional := a.OptionalScopes
+	if asked != nil {
+		optional = *asked
+	}
+	return slices.DeleteFunc(slices.Clone(optional), func(s string) bool { return slices.Contains(scopes, s) })
+}
+
+// TakesOptional refuses optional scopes where the service has no parameter for them.
+func (a *App) TakesOptional(scopes []string) error {
+	if len(scopes) > 0 && a.Definition.Scopes.OptionalParam == "" {
+		return fmt.Errorf("optional_scopes: %s knows no scopes that a person may leave out, name them in scopes",
+			a.Definition.Name)
+	}
+	return nil
 }

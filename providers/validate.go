@@ -39,6 +39,7 @@ func (d *Definition) problems() []problem {
 	c.inputs()
 	c.key()
 	c.captures()
+	c.companions()
 	c.kinds()
 	c.client()
 	c.calls()
@@ -129,6 +130,7 @@ func (c *checker) client() {
 		}
 	}
 	c.renamed()
+	c.optionalScopes()
 	if d.Scopes.Accumulates && d.Scopes.Surplus == "refuse" {
 		c.add("scopes.surplus", "refuse does not go with accumulates: answers name what earlier consents granted")
 	}
@@ -202,9 +204,6 @@ func (c *checker) leaf(at string, value any) {
 	case Send:
 		for _, name := range sortedKeys(value.Headers) {
 			c.leaf(at+".headers."+name, Template(name))
-		}
-		if (value.User == "") != (value.Password == "") {
-			c.add(at, "basic_user and basic_password go together")
 		}
 	}
 }

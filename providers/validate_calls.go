@@ -27,8 +27,8 @@ func needsOf(kind Kind) kindNeeds {
 		}, what: "key, and send"}
 	case KindBasic:
 		return kindNeeds{has: func(d *Definition) bool {
-			return d.Key != nil && d.keySend() != nil && d.keySend().User != ""
-		}, what: "send, with basic_user"}
+			return d.Key != nil && d.keySend() != nil && d.keySend().basic()
+		}, what: "send, with basic_user or basic_password"}
 	}
 	return kindNeeds{has: func(d *Definition) bool { // the application does with the key what is to be done
 		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool { return f.HandedOut })
@@ -81,8 +81,8 @@ func (c *checker) kinds() {
 			c.add(at, "kind %q asks for no token", kind)
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Grant != "":
 			c.add(at+".grant_type", "write it as token.grant_type")
-		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scope != "":
-			c.add(at+".scope", "what a person consents to stands in the section scopes")
+		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scopes != nil:
+			c.add(at+".scopes", "what a person consents to stands in the section scopes")
 		}
 	}
 }
@@ -150,6 +150,7 @@ func (c *checker) calls() {
 			c.call(at, &probe.spec.Call)
 			c.reading(at, &probe.spec.Call)
 			c.ok(at+".ok", probe.spec.OK)
+			c.paths(at+".scopes_path", probe.spec.ScopesPath)
 		}
 	}
 	c.called(StepResources, d.Resources != nil)

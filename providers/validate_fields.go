@@ -52,10 +52,10 @@ func (c *checker) inputs() {
 		if re == nil {
 			continue
 		}
-		if in.Default != "" && !re.MatchString(strings.TrimSuffix(in.Default, in.Strip)) {
+		if in.Default != "" && !re.MatchString(c.d.clean(in, in.Default)) {
 			c.add(at+".default", "default of input %q does not match its pattern", in.Name)
 		}
-		if in.Example != "" && !re.MatchString(strings.TrimSuffix(in.Example, in.Strip)) {
+		if in.Example != "" && !re.MatchString(c.d.clean(in, in.Example)) {
 			c.add(at+".example", "example of input %q does not match its pattern", in.Name)
 		}
 	}
@@ -69,10 +69,12 @@ func (c *checker) key() {
 	if len(key.Fields) == 0 {
 		c.add("key", "a key without fields holds nothing: name at least one")
 	}
+	c.groups()
 	for i, f := range key.Fields {
 		at := fmt.Sprintf("key.fields[%d]", i)
 		c.keyName(at+".name", f.Name, "a key field")
 		c.leaves(at, f)
+		c.defaultFrom(at, f)
 		if f.Secret && f.Default != "" {
 			c.add(at+".default", "key field %q is secret, a secret has no default", f.Name)
 		}
@@ -99,6 +101,76 @@ func (c *checker) key() {
 	}
 }
 
+// defaultFrom checks what is taken for a field that is left out.
+func (c *checker) defaultFrom(at string, f KeyField) {
+	other, known := c.d.KeyField(f.DefaultFrom)
+	switch at := at + ".default_from"; {
+	case f.DefaultFrom == "":
+	case !known || other.Name == f.Name:
+		var names []string
+		for _, field := range c.d.Key.Fields {
+			if field.Name != f.Name {
+				names = append(names, field.Name)
+			}
+		}
+		c.add(at, "%q is no other field of the key%s", f.DefaultFrom, suggest(f.DefaultFrom, names))
+	case f.Default != "" || f.Required:
+		c.add(at, "key field %q takes what is left out from %q: drop default and required", f.Name, other.Name)
+	case other.DefaultFrom != "":
+		c.add(at, "%q takes its own from %q: name that", other.Name, other.DefaultFrom)
+	case other.setBy() != f.setBy():
+		c.add(at, "%q is set on the %s, and %q on the %s", other.Name, other.setBy(), f.Name, f.setBy())
+	case other.Secret && !f.Secret:
+		c.add(at, "%q is secret, so %q is too: say secret: true", other.Name, f.Name)
+	}
+}
+
+// groups checks the groups of fields of which a key has exactly one.
+func (c *checker) groups() {
+	key, seen := c.d.Key, map[string]bool{}
+	if len(key.OneOf) == 1 {
+		c.add("key.one_of", "one group is no choice: say required: true for its fields")
+	}
+	var names []string
+	for _, f := range key.Fields {
+		names = append(names, f.Name)
+	}
+	for i, group := range key.OneOf {
+		at := fmt.Sprintf("key.one_of[%d]", i)
+		if len(group) == 0 {
+			c.add(at, "a group without fields says nothing")
+		}
+		for j, name := range group {
+			where := fmt.Sprintf("%s[%d]", at, j)
+			f, known := c.d.KeyField(name)
+			switch {
+			case !known:
+				c.add(where, "%q is no field of the key%s", name, suggest(name, names))
+			case seen[name]:
+				c.add(where, "%q is named twice: a field is in one group only", name)
+			case f.setBy() != SetByConnection:
+				c.add(where, "%q is set on the provider, and a key is written on the connection", name)
+			case f.Required || f.Default != "" || f.DefaultFrom != "":
+				c.add(where, "%q may be left out with its group: drop required, default and default_from", name)
+			case c.alwaysSent(name):
+				c.add(where, "%q may be left out with its group, and send always names it: write it in optional_headers",
+					name)
+			}
+			seen[name] = true
+		}
+	}
+}
+
+// alwaysSent reports whether nothing can be sent without a value of that name.
+func (c *checker) alwaysSent(name string) bool {
+	send := c.d.keySend()
+	if send == nil {
+		return false
+	}
+	must := &Send{Headers: send.Headers, Query: send.Query, User: send.User, Password: send.Password}
+	return must.names(name)
+}
+
 // leaves holds a key field against how it gets to the service: creds hands out what send names, and else only what the
 // definition says is handed out.
 func (c *checker) leaves(at string, f KeyField) {
@@ -111,6 +183,27 @@ func (c *checker) leaves(at string, f KeyField) {
 	case f.Secret && !byOperator && !c.d.HandsOut(f.Name):
 		c.add(at, "key field %q is secret and no send names it: name it there, or say handed_out: true where the "+
 			"application itself signs or logs in with it", f.Name)
+	}
+}
+
+func (c *checker) companions() {
+	seen := map[string]bool{}
+	for i, companion := range c.d.Companions {
+		at := fmt.Sprintf("companions[%d]", i)
+		switch {
+		case !fieldPattern.MatchString(companion.Name):
+			c.add(at+".name", "name %q: write lower-case letters, digits and underscores, beginning with a letter",
+				companion.Name)
+		case seen[companion.Name]:
+			c.add(at+".name", "name %q is there twice", companion.Name)
+		}
+		seen[companion.Name] = true
+		if companion.On == "" {
+			c.add(at, "companion %q: on is missing, write provider or connection", companion.Name)
+		}
+		if companion.Pattern != "" {
+			c.pattern(at+".pattern", companion.Pattern)
+		}
 	}
 }
 

@@ -39,6 +39,9 @@ func (d *Definition) ownNames() []string {
 	}
 	scopes := map[string]string{}
 	app.scopeParam(scopes, []string{"any"})
+	if param := d.Scopes.OptionalParam; param != "" {
+		scopes[param] = "any"
+	}
 	return append(names, slices.Collect(maps.Keys(scopes))...)
 }
 
@@ -74,7 +77,7 @@ func (c *checker) authorize() {
 	c.shadows("token.params.", c.d.Token.Params, ours, "write grant_type as token.grant_type, and leave the others out")
 	for kind, by := range c.d.Token.ByKind {
 		c.shadows("token.by_kind."+string(kind)+".params.", by.Params, append(ours, "scope"),
-			"write grant_type and scope beside params, and leave the others out")
+			"write grant_type and scopes beside params, and leave the others out")
 	}
 	if call := c.d.Refresh.Call; call == nil || len(call.Params) == 0 {
 		c.shadows("refresh.params.", c.d.Refresh.Params, []string{"grant_type", "refresh_token"},
@@ -102,6 +105,9 @@ func (c *checker) only() {
 	}
 	if spec.FormPost {
 		c.add("authorize.form_post", "nothing but params is sent here: write response_mode into params")
+	}
+	if c.d.Scopes.OptionalParam != "" {
+		c.add("scopes.optional_param", "the section authorize says only: nothing but its params is sent, drop it")
 	}
 	if spec.LoginHint != "" {
 		c.add("authorize.login_hint", "nothing but params is sent here: drop it")

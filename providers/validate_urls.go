@@ -3,6 +3,7 @@ package providers
 import (
 	"errors"
 	"fmt"
+	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -166,6 +167,37 @@ func (d *Definition) hostValue(name string) (pattern string, trusted bool, err e
 			return capture.Pattern, false, nil
 		}
 	}
-	return "", false, errors.New("only an input, or a connection_config entry with a pattern, may say " +
-		"where a call goes")
+	if d.Key != nil {
+		for _, f := range d.Key.Fields {
+			if text, derived := f.Derive[name]; derived {
+				return groupOfPattern(text), f.SetBy == SetByProvider, nil
+			}
+		}
+	}
+	return "", false, errors.New("only an input, a value derived from a key field, or a connection_config entry with a " +
+		"pattern, may say where a call goes")
+}
+
+// groupOfPattern is the pattern of what a pattern cuts out: its one group.
+func groupOfPattern(pattern string) string {
+	re, err := syntax.Parse(pattern, syntax.Perl)
+	if err != nil {
+		return pattern
+	}
+	var find func(re *syntax.Regexp) string
+	find = func(re *syntax.Regexp) string {
+		if re.Op == syntax.OpCapture {
+			return re.Sub[0].String()
+		}
+		for _, sub := range re.Sub {
+			if group := find(sub); group != "" {
+				return group
+			}
+		}
+		return ""
+	}
+	if group := find(re); group != "" {
+		return group
+	}
+	return pattern
 }

@@ -92,6 +92,24 @@ func (c *checker) scopes() {
 	})
 }
 
+// optionalScopes checks the parameter for scopes that a person may leave out.
+func (c *checker) optionalScopes() {
+	param := c.d.Scopes.OptionalParam
+	if param == "" {
+		return
+	}
+	main := "scope"
+	if told := c.d.Scopes.Param; told != nil {
+		main = *told
+	}
+	switch {
+	case !slices.Contains(c.d.Kinds, KindAuthorizationCode):
+		c.add("scopes.optional_param", "no person is asked: add the kind authorization_code, or drop it")
+	case param == main, slices.Contains(protocolParams(), param):
+		c.add("scopes.optional_param", "%q is a parameter that is sent for itself", param)
+	}
+}
+
 // strangers refuses the host of one variant where every variant gets it: the secrets of all others would go there.
 func (c *checker) strangers() {
 	for _, in := range c.d.Inputs {

@@ -96,9 +96,9 @@ func (a *App) settled() map[string]string {
 	for _, in := range a.Definition.Inputs {
 		switch value, set := in.of(a.Inputs, nil); {
 		case set:
-			in.put(values, strings.TrimSuffix(value, in.Strip))
+			in.put(values, a.Definition.clean(in, value))
 		case in.SetBy == SetByProvider:
-			in.put(values, strings.TrimSuffix(in.Default, in.Strip))
+			in.put(values, a.Definition.clean(in, in.Default))
 		}
 	}
 	return values

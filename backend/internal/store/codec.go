@@ -62,13 +62,15 @@ type providerRecord struct {
 	ClientSecret string            `json:"client_secret,omitempty"`
 	FormerSecret string            `json:"former_secret,omitempty"`
 	Keys         map[string]string `json:"keys,omitempty"`
+	Companions   map[string]string `json:"companions,omitempty"`
 }
 
 type connectionRecord struct {
 	header
 	Connection
-	Grant *grantRecord      `json:"grant,omitempty"`
-	Key   map[string]string `json:"key,omitempty"`
+	Grant      *grantRecord      `json:"grant,omitempty"`
+	Key        map[string]string `json:"key,omitempty"`
+	Companions map[string]string `json:"companions,omitempty"`
 }
 
 type grantRecord struct {
@@ -126,7 +128,9 @@ func decodeConfig(b []byte) (*Config, error) {
 
 func encodeProvider(p *Provider) ([]byte, error) {
 	return encode(providerRecord{
-		header{providerVersion}, providerFields(*p), p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
+		header{providerVersion},
+		providerFields(*p), p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
+		reveal(p.Companions),
 	}, p.unknown)
 }
 
@@ -138,12 +142,12 @@ func decodeProvider(b []byte) (*Provider, error) {
 	}
 	p := Provider(r.providerFields)
 	p.ClientSecret, p.FormerSecret = providers.NewSecret(r.ClientSecret), providers.NewSecret(r.FormerSecret)
-	p.Keys, p.unknown = conceal(r.Keys), unknown
+	p.Keys, p.Companions, p.unknown = conceal(r.Keys), conceal(r.Companions), unknown
 	return &p, r.check("provider", providerVersion)
 }
 
 func encodeConnection(c *Connection) ([]byte, error) {
-	return encode(connectionRecord{header{connectionVersion}, *c, recordOf(c.Grant), reveal(c.Key)}, c.unknown)
+	return encode(connectionRecord{header{connectionVersion}, *c, recordOf(c.Grant), reveal(c.Key), reveal(c.Companions)}, c.unknown)
 }
 
 // recordOf reveals a grant. Whose account it is stands elsewhere.
@@ -189,7 +193,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 // connection takes the secrets out of the record.
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
-	c.Key = conceal(r.Key)
+	c.Key, c.Companions = conceal(r.Key), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
 	if c.Grant != nil && c.Account.Pinned == c.Pinned { // else a refresh would pass it on as learnt from this provider
 		c.Grant.Account = providers.Account{ID: c.Account.ID, Label: c.Account.Label, Email: c.Account.Email}

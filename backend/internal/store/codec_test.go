@@ -39,15 +39,16 @@ var (
 		ClientID: "client-1", ClientSecret: providers.NewSecret("client secret"),
 		FormerSecret: providers.NewSecret("former secret"),
 		Keys:         map[string]providers.Secret{"app_key": providers.NewSecret("app key")},
+		Companions:   map[string]providers.Secret{"signing_secret": providers.NewSecret("signing secret")},
 		Scopes:       []string{"a"}, AllowedScopes: []string{"a", "b"}, Inputs: map[string]string{"host": "example.com"},
 		Endpoints: map[string]string{"token": "https://id.example.com/token"}, Issuer: "https://id.example.com",
 		AuthorizeParams: map[string]string{"prompt": "consent"}, TokenParams: map[string]string{"audience": "x"},
 		ClientAuth: "post", RedirectURIs: []string{"https://app.example.com/cb"},
 		ReturnURLs: []string{"https://app.example.com/"}, Confirm: true, RequireSessionBinding: true,
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
-		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
+		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"}, CompanionsFor: []string{"org/*"},
 		AllowImport: "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
-		Unproven: true,
+		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, OptionalScopes: []string{"c"},
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
@@ -90,6 +91,7 @@ var (
 	storedConnection = Connection{
 		Serial: 4, Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true, Created: ann,
 		OpenedBy: "e-1", Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
+		Companions: map[string]providers.Secret{"hook": providers.NewSecret("hook secret")}, CompanionsBy: "e-1",
 		Credential: Credential{
 			Generation: 2, Kind: providers.KindAuthorizationCode, Inputs: map[string]string{"shop": "one"},
 			RequiredScopes: []string{"a"}, SetBy: "e-1", RequiredBy: "e-1", AdoptedBy: "e-1", Closed: true,
@@ -234,6 +236,7 @@ func upgraded() map[string]struct {
 	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
 
 	sales := storedConnection.Clone()
+	sales.Companions, sales.CompanionsBy = nil, ""
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid = false, Disabled{}, time.Time{}
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
@@ -347,8 +350,9 @@ func TestEntriesComeBackWhole(t *testing.T) {
 func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider, flow := storedProvider, storedFlow
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
-	provider.DefinitionYAML, provider.DefinitionPin = "", ""
+	provider.DefinitionYAML, provider.DefinitionPin, provider.Companions, provider.CompanionsFor = "", "", nil, nil
 	provider.CAPin, provider.SharedRedirect, provider.RequireIss, provider.Unproven = "", false, false, false
+	provider.RefreshTTL, provider.IdleTTL, provider.OptionalScopes = 0, 0, nil
 	flow.Private, flow.Reconnects = nil, false
 	p, err := decodeProvider(stored(t, "v1/provider"))
 	require.NoError(t, err)

@@ -25,6 +25,9 @@ type Connection struct {
 	OpenedBy string            `json:"opened_by,omitempty"` // the owner's entity, if it said that it is not private
 	Created  Actor             `json:"created"`
 
+	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
+	CompanionsBy string                      `json:"companions_by,omitempty"`
+
 	Disabled Disabled  `json:"disabled,omitzero"`
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
 
@@ -120,7 +123,7 @@ func (c *Connection) Clone() *Connection {
 		return nil
 	}
 	out := *c
-	out.Tags = maps.Clone(c.Tags)
+	out.Tags, out.Companions = maps.Clone(c.Tags), maps.Clone(c.Companions)
 	out.Credential = c.Credential.clone()
 	return &out
 }
@@ -395,6 +398,21 @@ func (c *Connection) Enable(by Actor) {
 	}
 }
 
+// SetCompanions replaces the companions. Who writes back what is there did not set it.
+func (c *Connection) SetCompanions(values map[string]providers.Secret, by Setter) {
+	if by.Owner || !maps.EqualFunc(c.Companions, values, providers.Secret.Equal) {
+		c.CompanionsBy = by.Name
+	}
+	if c.Companions = values; len(values) == 0 {
+		c.Companions, c.CompanionsBy = nil, ""
+	}
+}
+
+// Planted reports whether somebody else set the companions of a connection in which its owner put the credential.
+func (c *Connection) Planted(owner Owner) bool {
+	return owner.Kind == User && c.SetBy == owner.ID && c.CompanionsBy != owner.ID
+}
+
 // Delete marks the connection as being deleted, for good.
 func (c *Connection) Delete(now time.Time) {
 	if c.Deleting.IsZero() {
@@ -405,7 +423,7 @@ func (c *Connection) Delete(now time.Time) {
 // Over is the connection as it is once cred has become its credential.
 func (c *Connection) Over(cred Credential) *Connection {
 	out := *c
-	out.Tags, out.Credential = maps.Clone(c.Tags), cred.clone()
+	out.Tags, out.Companions, out.Credential = maps.Clone(c.Tags), maps.Clone(c.Companions), cred.clone()
 	if cred.Switched.By.Time.After(out.Disabled.By.Time) {
 		out.Disabled = cred.Switched
 	}

@@ -21,6 +21,7 @@ type Provider struct {
 	ClientSecret providers.Secret            `json:"-"`
 	FormerSecret providers.Secret            `json:"-"` // the one before, while the app's secret is being rotated
 	Keys         map[string]providers.Secret `json:"-"` // operator-held key fields
+	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
 
 	// ClientSecret is not known to have worked: whoever made it up would know it, too
 	Unproven bool `json:"unproven,omitempty"`
@@ -40,6 +41,9 @@ type Provider struct {
 	Confirm               bool              `json:"confirm"`
 	RequireSessionBinding bool              `json:"require_session_binding,omitempty"`
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
+	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"` // 0: as the definition says
+	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`    // 0: as the definition says
+	OptionalScopes        []string          `json:"optional_scopes,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`
 	CAPin                 string            `json:"ca_pin,omitempty"` // see PinCA; empty: no part of the pin
 	SharedRedirect        bool              `json:"shared_redirect,omitempty"`
@@ -47,6 +51,7 @@ type Provider struct {
 
 	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see kindsOf
 	AllowedOwners []string         `json:"allowed_owners,omitempty"` // such as org/acme and user/*; empty: all
+	CompanionsFor []string         `json:"companions_for,omitempty"` // owners that get Companions; empty: none
 	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
 	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
@@ -73,6 +78,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
 		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, DefinitionPin: p.DefinitionPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
 		ScopesIgnored: p.ScopesIgnored,
+		RefreshTTL:    p.RefreshTTL, IdleTTL: p.IdleTTL, OptionalScopes: p.OptionalScopes,
 	}
 }
 
@@ -110,8 +116,8 @@ func (p *Provider) Same(other *Provider) bool {
 
 // ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.
 func (p *Provider) ClearSecrets() {
-	p.SecretsCleared = p.SecretsCleared || !p.ClientSecret.IsZero() || len(p.Keys) > 0
-	p.ClientSecret, p.FormerSecret, p.Keys = providers.Secret{}, providers.Secret{}, nil
+	p.SecretsCleared = p.SecretsCleared || !p.ClientSecret.IsZero() || len(p.Keys) > 0 || len(p.Companions) > 0
+	p.ClientSecret, p.FormerSecret, p.Keys, p.Companions = providers.Secret{}, providers.Secret{}, nil, nil
 }
 
 // Actor is who did something, and when.

@@ -7,17 +7,19 @@
 //
 //	config                    path_config.go            settings of the mount
 //	catalog/[:definition]     path_catalog.go           what can be connected
-//	providers/[:provider]     path_providers.go         definitions as the operator configured them; where their
-//	                                                    secrets may go: ca_pem.go, redirects.go; definitions of
-//	                                                    their own: runtime_definitions.go
+//	providers/[:provider]     path_providers.go         definitions as the operator configured them; writes:
+//	                                                    provider_write.go; where their secrets may go: ca_pem.go,
+//	                                                    redirects.go; definitions of their own:
+//	                                                    runtime_definitions.go
 //	providers/:p/client-secret path_client_secret.go    the app's secret, apart from the rest
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
-//	connections/O/:name       path_connections.go       masked metadata; keys (connection_write.go,
-//	                                                    key_check.go), imports (connection_import.go,
+//	connections/O/:name       path_connections.go       masked metadata; writes (connection_write.go,
+//	                                                    connection_apply.go, key_check.go), imports (connection_import.go,
 //	                                                    import_*.go), sites.go, deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
-//	exchange                  path_exchange.go          finish a flow
+//	exchange                  path_exchange.go          finish a flow: claim it (flow_claim.go), spend
+//	                                                    its code and connect (flow_connect.go)
 //	creds/O/:name             path_creds.go             the credential; what goes along with it: companions.go
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by

@@ -1,0 +1,204 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// apply is the change itself. It runs under the connection's lock and gets what is stored then.
+func (w *write) apply(c *store.Connection) (*store.Connection, error) {
+	switch {
+	case c == nil && w.known != nil:
+		return nil, conflict("connection %s was deleted meanwhile: nothing was written", w.key)
+	case c != nil && w.known == nil:
+		return nil, conflict("connection %s was made by somebody else meanwhile: nothing was written; "+
+			"read it, then write again", w.key)
+	case c == nil:
+		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
+	case !c.Deleting.IsZero():
+		return nil, beingDeleted(w.key)
+	case w.known != nil && !c.Created.Time.Equal(w.known.Created.Time), w.provider != nil &&
+		c.Provider != w.provider.name:
+		return nil, conflict("connection %s was deleted and made anew meanwhile: nothing was written", w.key)
+	case w.who.may(w.use, w.key, c) != nil:
+		return nil, forbidden("connection %s became private meanwhile: nothing was written", w.key)
+	}
+	if w.pick != "" {
+		if err := w.applyPick(c); err != nil {
+			return nil, err
+		}
+	}
+	w.closed = false
+	again := w.sameKey(c)
+	brings := w.keys != nil && !again || w.grant != nil && !w.sentAgain(c)
+	if brings {
+		if why := w.refuses(c); why != "" {
+			return nil, conflict("%s: nothing was changed", why)
+		}
+	}
+	// inputs that came back must not move another credential than the one that they were read with
+	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
+		return nil, inputsChanged(w.key)
+	}
+	settings := w.settings
+	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
+		if err := w.place(c); err != nil {
+			return nil, err
+		}
+		settings.Inputs = nil // they are placed, and what the grant reaches may add to them
+	}
+	if brings {
+		w.adopt(c)
+	}
+	if brings || again || w.imports { // the same credential may have been somebody else's
+		w.closed = w.who.adopts(w.key, c)
+	}
+	c.Set(settings, w.who.setterOf(w.key, w.now))
+	if w.companions != nil {
+		c.SetCompanions(*w.companions, w.who.setterOf(w.key, w.now))
+	}
+	w.closed = w.closed && c.Private
+	return c, nil
+}
+
+// sameKey reports whether the write brings the key that c has: a configuration tool sends all fields when one changes.
+// Under other inputs the key belongs elsewhere.
+func (w *write) sameKey(c *store.Connection) bool {
+	return w.keys != nil && maps.Equal(w.inputs(c), c.Inputs) &&
+		c.HasKey(w.kind, w.keyValues(), w.provider.fingerprint)
+}
+
+// keyValues is the key that the write brings. An optional field that is emptied is none.
+func (w *write) keyValues() map[string]providers.Secret {
+	values := make(map[string]providers.Secret, len(w.keys))
+	for name, v := range w.keys {
+		if v != "" {
+			values[name] = providers.NewSecret(v)
+		}
+	}
+	return values
+}
+
+// place readies the connection for the credential that the write brings. What somebody else set up goes, and where it
+// belongs must be what it was planned and tried for.
+func (w *write) place(c *store.Connection) error {
+	inputs := w.inputs(c)
+	if !maps.Equal(inputs, w.inputs(w.known)) {
+		return inputsChanged(w.key)
+	}
+	for name := range w.keys {
+		if _, named := w.named[name]; !named && !c.Key[name].Equal(w.known.Key[name]) {
+			return conflict("the key of connection %s was changed meanwhile: nothing was written", w.key)
+		}
+	}
+	if !w.who.requires(w.key, c) {
+		c.RequiredScopes = nil
+	}
+	c.Kind, c.FlowID, c.Inputs = w.kind, "", inputs
+	c.SetBy, c.RequiredBy = w.who.setter(), w.who.setter()
+	return nil
+}
+
+// adopt makes what the write brings the connection's credential.
+func (w *write) adopt(c *store.Connection) {
+	pin := w.provider.fingerprint
+	switch {
+	case w.keys != nil:
+		c.AdoptKey(w.keyValues(), pin, w.now)
+		c.Identified(w.account)
+	case w.tried != nil:
+		c.AdoptTried(w.tried, w.grant, pin, w.now)
+	case w.imports:
+		c.AdoptImport(w.grant, pin, w.now)
+	default:
+		c.Adopt(w.grant, pin, w.now)
+	}
+}
+
+func inputsChanged(k store.Key) error {
+	return conflict("the inputs of connection %s were changed meanwhile: nothing was written", k)
+}
+
+// beingDeleted refuses to bring back what a person deletes:
+// the end of the deletion would take the new credential along.
+func beingDeleted(k store.Key) error {
+	return conflict("connection %s is being deleted: delete it again if that does not end, then make it anew", k)
+}
+
+// newConnection is a connection before it has a credential. One that its owner makes is private.
+func newConnection(k store.Key, provider string, kind providers.Kind, who caller, now time.Time) *store.Connection {
+	return &store.Connection{
+		Provider: provider, Private: who.owns(k), Created: who.actor(now),
+		Credential: store.Credential{
+			// What was left of a connection that had the name before must not fit this one.
+			Generation: uint64(now.UnixMilli()),
+			Kind:       kind,
+		},
+	}
+}
+
+// store writes what the request brings.
+func (w *write) store(ctx context.Context, b *backend,
+	apply func(*store.Connection) (*store.Connection, error),
+) (*store.Connection, error) {
+	act := w.who.act("write", w.now)
+	if w.replaces {
+		return b.connections.Replace(ctx, w.key, act, apply)
+	}
+	return b.connections.Update(ctx, w.key, act, apply)
+}
+
+// issue obtains a grant of the app's own (RFC 6749 section 4.4) and stores it.
+func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error) {
+	var inputs map[string]string
+	if w.settings.Inputs != nil {
+		inputs = *w.settings.Inputs
+	}
+	out, err := b.tasks.Once(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
+		defer b.connections.Pin(w.key)()
+		pass, err := b.enter(ctx, w.provider.name, w.key, w.known)
+		if err != nil {
+			return nil, err
+		}
+		defer pass.Leave(gate.NotSent, 0)
+		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
+		if err != nil {
+			return nil, asBadRequest(w.provider.name, err)
+		}
+		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
+		pass.Tell(refresh.OutcomeOf(err))
+		if err != nil {
+			return nil, notIssued(w.provider.name, err)
+		}
+		if w.provider.app.Identifies(w.kind) {
+			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
+			w.warnOfIdentity(b, err)
+		}
+		pass.Leave(gate.NotSent, 0)
+		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
+		if err == nil && !saved {
+			w.warnings = append(w.warnings, unsavedWarning)
+		}
+		return conn, err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out.(*store.Connection), nil
+}
+
+// notIssued says of an app that is refused what to look at.
+func notIssued(provider string, err error) error {
+	var call *providers.Error
+	if errors.As(err, &call) && call.Class == providers.Misconfigured && !call.NotSent() {
+		return conflict("%s: the provider refuses the app, an operator corrects %s", call, faultsOf(provider, call))
+	}
+	return err
+}

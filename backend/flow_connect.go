@@ -1,0 +1,210 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"strings"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// connect spends the code, learns whose account it is, and stores the connection.
+// saved is false when storage refused it.
+func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured, pass *gate.Pass,
+) (outcome *store.Outcome, saved bool) {
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return failure(f, "its connection has no valid name"), true
+	}
+	defer b.connections.Pin(k)()
+	known, _, err := b.connections.Get(ctx, k)
+	if err != nil {
+		return failure(f, "storage did not answer"), true
+	}
+	code, callback, issuer := providers.NewSecret(x.code), kept(p.app.Definition, x.callback), x.issuer
+	if !f.OwnRedirect {
+		code, issuer = f.Parked.Code, f.Parked.Issuer
+		maps.Copy(callback, f.Parked.Callback)
+	}
+	if issuer != "" {
+		callback["iss"] = issuer
+	}
+	grant, err := p.client.Exchange(ctx, p.app, providers.ExchangeRequest{
+		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI,
+		Scopes: f.Scopes, Callback: callback,
+	})
+	if err != nil {
+		came, after := refresh.OutcomeOf(err)
+		pass.Tell(came, after)
+		why := exchangeFailure(p.name, err)
+		switch {
+		case grant == nil:
+		case came == gate.Limited: // the provider asked to be left alone
+			why += livesOn
+		default:
+			why += b.discard(ctx, p, f.Inputs, grant)
+		}
+		pass.Leave(gate.NotSent, 0)
+		return failure(f, why), true
+	}
+	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
+	b.proven(p)
+	var warnings []string
+	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
+		if notTheirs(err) {
+			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
+				err.Error()+")"+b.discard(ctx, p, f.Inputs, grant)), true
+		}
+		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
+	}
+	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known,
+		func(c *store.Connection) (*store.Connection, error) {
+			if b.voided(ctx, f.ID) {
+				return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
+			}
+			if why := p.refuses(c, grant, x.otherAccount); why != "" {
+				return nil, conflict("%s", why)
+			}
+			c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.connections.Spending(k), b.now())
+			if err == nil && x.otherAccount && grant.Account.ID == "" {
+				c.Account = store.Account{} // it may be anybody's now
+			}
+			return c, err
+		})
+	if err != nil {
+		var status *statusError
+		if errors.As(err, &status) {
+			return failure(f, status.text+b.discard(ctx, p, f.Inputs, grant)), true
+		}
+		return failure(f, "the connection could not be stored"), true
+	}
+	if !saved {
+		warnings = append(warnings, unsavedWarning)
+	}
+	if known != nil && !known.Private && conn.Private {
+		warnings = append(warnings, closedWarning(k))
+	}
+	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(k, conn, p)...)}, saved
+}
+
+// discard revokes a grant that nobody will use, and says if it may live on. Where revoking may end more than its token,
+// a grant whose account is unknown or has a connection is left alone.
+func (b *backend) discard(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) string {
+	id := g.Account.ID
+	if p.app.Definition.RevokesOneToken() || id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
+		if revokeGrant(ctx, p, inputs, g) == nil {
+			return ""
+		}
+	}
+	return livesOn
+}
+
+const livesOn = "; what was granted may live on: end it in the account's settings at the service"
+
+// notTheirs reports whether the provider contradicts itself about whose a grant is.
+func notTheirs(err error) bool {
+	var call *providers.Error
+	return errors.As(err, &call) && call.Reason == providers.ReasonSubjectMismatch
+}
+
+const unsavedWarning = "storage refused the new connection; it is served from memory and would be lost with this " +
+	"process: check Vault's storage"
+
+func failure(f *store.Flow, why string) *store.Outcome {
+	return &store.Outcome{Failure: why + ": nothing was connected; start again with auth-code-url/" + f.Key}
+}
+
+// exchangeFailure says why the code brought nothing.
+func exchangeFailure(provider string, err error) string {
+	var call *providers.Error
+	if !errors.As(err, &call) {
+		return "the code could not be sent to provider " + provider
+	}
+	if call.NotSent() {
+		return call.Error()
+	}
+	switch call.Class {
+	case providers.Rejected:
+		return "provider " + provider + " refused the code (" + call.Error() + ")"
+	case providers.Misconfigured:
+		if call.Step == providers.StepDiscovery {
+			return call.Error() + ": an operator corrects " + faultsOf(provider, call)
+		}
+		return "provider " + provider + " refused the app itself (" + call.Error() + "): an operator corrects " +
+			faultsOf(provider, call)
+	}
+	return "provider " + provider + " gave no token (" + call.Error() + ")"
+}
+
+// otherAccount says why a reconnect may not go on, or nothing.
+func otherAccount(before store.Account, now providers.Account, pinned string) string {
+	switch {
+	case before.ID == "" || before.ID == now.ID:
+		return ""
+	case now.ID == "":
+		return "whose account it is could not be learned, so it may be another than before (set " +
+			"allow_account_change=true to accept that)"
+	case before.Pinned != pinned:
+		return "it is another account than before, or the provider, which was changed since, names the same one " +
+			"otherwise (set allow_account_change=true if that is meant)"
+	}
+	return "it is another account than before (set allow_account_change=true if that is meant)"
+}
+
+// adoptFlow is the change that a finished flow makes. A reconnect keeps path, label, tags and who may use it.
+func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who caller, p *configured, g *providers.Grant,
+	spending bool, now time.Time,
+) (*store.Connection, error) {
+	switch {
+	case c != nil && c.Provider != f.Provider:
+		return nil, conflict("connection %s was made for another provider meanwhile", k)
+	case c != nil && known == nil && c.FlowID != f.ID:
+		return nil, conflict("connection %s was made by somebody else meanwhile", k)
+	case c == nil && (known != nil || f.Reconnects):
+		return nil, deletedMeanwhile(k)
+	case c == nil:
+		c = newConnection(k, f.Provider, f.Kind, who, now)
+	case !c.Deleting.IsZero():
+		return nil, beingDeleted(k)
+	}
+	if err := who.may(using, k, c); err != nil {
+		return nil, err
+	}
+	if len(f.RequiredScopes) > 0 || !who.requires(k, c) { // what somebody else set up meanwhile goes
+		c.RequiredScopes, c.RequiredBy = f.RequiredScopes, who.setter()
+	}
+	c.Inputs = p.keepPick(f.Inputs, c, who.inherits(k, c))
+	c.Kind, c.FlowID, c.SetBy = f.Kind, f.ID, who.setter()
+	c.AdoptConsent(g, spending, p.fingerprint, now)
+	who.adopts(k, c)
+	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
+	return c, nil
+}
+
+func deletedMeanwhile(k store.Key) error { return conflict("connection %s was deleted meanwhile", k) }
+
+// aboutGrant warns of what will bite later.
+func aboutGrant(k store.Key, conn *store.Connection, p *configured) []string {
+	var warnings []string
+	if conn.Choosing() {
+		warnings = append(warnings, "not served yet: "+refresh.ToPick(k, conn.Sites))
+	}
+	if missing := missingScopes(p, conn, conn.Grant.Scopes); len(missing) > 0 {
+		warnings = append(warnings, "not granted: "+strings.Join(missing, ", ")+"; reconnect and consent to them if "+
+			"they are needed")
+	}
+	if warning := p.surplusWarning(conn.Grant.Scopes); warning != "" {
+		warnings = append(warnings, warning)
+	}
+	if g := conn.Grant; !g.Expires.IsZero() && !p.app.CanRefresh(conn.Kind, g) {
+		warnings = append(warnings, "the provider gave no refresh token: the connection ends with its "+
+			"access token at "+rfc3339(g.Expires)+"; many providers give one only for a certain "+
+			"scope or after a fresh consent")
+	}
+	return warnings
+}

@@ -47,7 +47,10 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
 		return nil, inputsChanged(w.key)
 	}
-	settings := w.settings
+	if w.restores && c.Generation != w.known.Generation {
+		return nil, conflict("the key of connection %s was changed meanwhile: nothing was written", w.key)
+	}
+	settings, former := w.settings, w.former(c)
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
@@ -56,6 +59,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	}
 	if brings {
 		w.adopt(c)
+		if former != nil {
+			c.KeepFormer(former, w.now.Add(formerKeyLife))
+		}
 	}
 	if brings || again || w.imports { // the same credential may have been somebody else's
 		w.closed = w.who.adopts(w.key, c)
@@ -73,6 +79,19 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 func (w *write) sameKey(c *store.Connection) bool {
 	return w.keys != nil && maps.Equal(w.inputs(c), c.Inputs) &&
 		c.HasKey(w.kind, w.keyValues(), w.provider.fingerprint)
+}
+
+// formerKeyLife is how long a key is kept that another one replaced: so long one write brings it back.
+const formerKeyLife = 7 * 24 * time.Hour
+
+// former is the key that the write replaces, if it is to be kept: one that worked as far as is known, and that the same
+// person put where the new one goes.
+func (w *write) former(c *store.Connection) map[string]providers.Secret {
+	if w.keys == nil || c.Key == nil || c.Kind != w.kind || c.Pinned != w.provider.fingerprint || !c.Invalid.IsZero() ||
+		c.Refused.Reason != "" || c.SetBy != w.who.setter() || !maps.Equal(c.Inputs, w.inputs(c)) {
+		return nil
+	}
+	return c.Key
 }
 
 // keyValues is the key that the write brings. An optional field that is emptied is none.

@@ -33,6 +33,7 @@ type write struct {
 	named     map[string]string // of them, those that the request names
 	account   providers.Account // of the key, where the service told it
 	unchecked bool              // the key is stored as it is
+	restores  bool              // the key is the one that was replaced last
 	grant     *providers.Grant  // imported, as it was brought, or issued
 	imported                    // with grant
 	settings  store.Settings
@@ -152,6 +153,8 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	case w.provider == nil && (w.imports || len(keys) > 0):
 		return conflict("provider %q is gone: configure it on providers/%s before writing a credential for it",
 			w.known.Provider, w.known.Provider)
+	case d.Get("restore_former").(bool):
+		return w.readFormer(len(keys) > 0 || w.imports)
 	case w.imports && len(keys) > 0:
 		return badRequest("name either key fields or tokens to import, not both")
 	case w.imports:
@@ -175,6 +178,32 @@ func (w *write) readCredential(d *framework.FieldData) error {
 			w.known.Kind)
 	}
 	w.kind = w.known.Kind
+	return nil
+}
+
+// readFormer takes the key that was replaced last, to put it back. It is not shown to the service: whoever needs it back
+// needs it at once, and check/ asks.
+func (w *write) readFormer(others bool) error {
+	switch {
+	case w.provider == nil:
+		return conflict("provider %q is gone: configure it on providers/%s before bringing back a key for it",
+			w.known.Provider, w.known.Provider)
+	case others:
+		return badRequest("restore_former brings back the former key: name no other credential with it")
+	case w.known == nil || w.known.FormerKey == nil || !w.now.Before(w.known.FormerUntil) || !w.inherits():
+		return conflict("connection %s has no former key: one that is replaced is kept for a week, for who wrote both",
+			w.key)
+	case w.known.Pinned != w.provider.fingerprint:
+		return conflict("provider %q was changed since the former key was written: write the key itself", w.provider.name)
+	}
+	if err := w.provider.admit(w.key, w.known.Kind, w.known); err != nil {
+		return err
+	}
+	w.kind, w.unchecked, w.restores, w.keys = w.known.Kind, true, true, map[string]string{}
+	for name, v := range w.known.FormerKey {
+		w.keys[name] = v.Reveal()
+	}
+	w.named = w.keys
 	return nil
 }
 

@@ -62,6 +62,7 @@ func connectionFields() map[string]*framework.FieldSchema {
 			Description: "Try a key or imported tokens before they replace anything. false stores them untried, for " +
 				"migrations and for services out of reach.",
 		},
+		"restore_former":       boolean("Put the key back that was replaced last, with nothing else of a credential."),
 		"allow_account_change": boolean("Import: take the tokens although they are of another account than before."),
 		"expires_in": seconds("Import: the remaining life of access_token; left out: the provider's " +
 			"assumed_ttl, or it does not expire."),
@@ -92,6 +93,8 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"choices":           objects("Sites that the grant reaches, as id and name, where one of them is picked by an input."),
 	"connection_config": object("Further public values that came with the grant."),
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
+	"former_key":        object("Fields of the key before this one, masked, while it can be brought back."),
+	"former_key_until":  str("Until when it can be (RFC 3339); empty when there is none."),
 	"refreshable":       boolean("Whether the engine can renew the credential."),
 	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
 	"reconnect_by":      str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
@@ -198,6 +201,9 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 		}
 	} else {
 		data["key"] = maskedKey(p, conn)
+		former := *conn
+		former.Key = conn.FormerKey
+		data["former_key"], data["former_key_until"] = maskedKey(p, &former), rfc3339(conn.FormerUntil)
 	}
 	return &logical.Response{Data: data}, nil
 }

@@ -19,14 +19,19 @@ func (b *backend) erasureDue(_ store.Key, c *store.Connection, t refresh.Terms) 
 	if c.Refused.Reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero() && !t.Paused {
 		due = c.Refused.Time.Add(refusedTokenLife)
 	}
-	return due
+	return earlier(due, c.FormerUntil)
 }
 
-// runErasure erases it, and leaves the access token and whose account it is.
+// runErasure erases it, and leaves the access token and whose account it is; and a former key, when its time is over.
 func (b *backend) runErasure(ctx context.Context, k store.Key) (next time.Time) {
 	_, err := b.connections.Update(ctx, k, connections.Act{Verb: "erase"},
 		func(c *store.Connection) (*store.Connection, error) {
-			if c == nil || c.Refused.Time.Add(refusedTokenLife).After(b.now()) || !c.EraseRefused() {
+			if c == nil {
+				return nil, nil
+			}
+			former := c.EraseFormer(b.now())
+			refused := !c.Refused.Time.Add(refusedTokenLife).After(b.now()) && c.EraseRefused()
+			if !former && !refused {
 				return nil, nil // it was connected or refreshed meanwhile
 			}
 			return c, nil

@@ -70,6 +70,7 @@ type connectionRecord struct {
 	Connection
 	Grant      *grantRecord      `json:"grant,omitempty"`
 	Key        map[string]string `json:"key,omitempty"`
+	FormerKey  map[string]string `json:"former_key,omitempty"`
 	Companions map[string]string `json:"companions,omitempty"`
 }
 
@@ -147,7 +148,9 @@ func decodeProvider(b []byte) (*Provider, error) {
 }
 
 func encodeConnection(c *Connection) ([]byte, error) {
-	return encode(connectionRecord{header{connectionVersion}, *c, recordOf(c.Grant), reveal(c.Key), reveal(c.Companions)}, c.unknown)
+	return encode(connectionRecord{
+		header{connectionVersion}, *c, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+	}, c.unknown)
 }
 
 // recordOf reveals a grant. Whose account it is stands elsewhere.
@@ -193,7 +196,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 // connection takes the secrets out of the record.
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
-	c.Key, c.Companions = conceal(r.Key), conceal(r.Companions)
+	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
 	if c.Grant != nil && c.Account.Pinned == c.Pinned { // else a refresh would pass it on as learnt from this provider
 		c.Grant.Account = providers.Account{ID: c.Account.ID, Label: c.Account.Label, Email: c.Account.Email}

@@ -63,6 +63,10 @@ type Credential struct {
 	Grant *providers.Grant            `json:"-"` // nil for keys
 	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants
 
+	// the key before this one, until it is erased: one write brings it back
+	FormerKey   map[string]providers.Secret `json:"-"`
+	FormerUntil time.Time                   `json:"former_until,omitzero"`
+
 	Rotated     time.Time `json:"rotated"`               // when what is handed out last changed
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
 	Serving     time.Time `json:"serving,omitzero"`      // since when the provider takes it, as far as is known
@@ -130,6 +134,7 @@ func (c *Connection) Clone() *Connection {
 
 func (c Credential) clone() Credential {
 	c.Inputs, c.Key, c.RequiredScopes = maps.Clone(c.Inputs), maps.Clone(c.Key), slices.Clone(c.RequiredScopes)
+	c.FormerKey = maps.Clone(c.FormerKey)
 	if c.Grant != nil {
 		g := *c.Grant
 		g.Scopes, g.Config, g.SecretConfig = slices.Clone(g.Scopes), maps.Clone(g.Config), maps.Clone(g.SecretConfig)
@@ -259,6 +264,20 @@ func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string,
 	c.credentialChanged(now)
 }
 
+// KeepFormer keeps the key that was replaced, until it is erased.
+func (c *Connection) KeepFormer(values map[string]providers.Secret, until time.Time) {
+	c.FormerKey, c.FormerUntil = values, until
+}
+
+// EraseFormer forgets the former key when its time is over, and reports whether there was one.
+func (c *Connection) EraseFormer(now time.Time) bool {
+	if c.FormerUntil.IsZero() || now.Before(c.FormerUntil) {
+		return false
+	}
+	c.FormerKey, c.FormerUntil = nil, time.Time{}
+	return true
+}
+
 // HasKey reports whether the connection has this key of this kind, and the provider did not refuse it: adopting it
 // again would pass for a rotation.
 func (c *Connection) HasKey(kind providers.Kind, values map[string]providers.Secret, pinned string) bool {
@@ -288,6 +307,7 @@ func (c *Connection) replaced(pinned string, now time.Time) {
 	if c.Pinned != pinned || ranOut {
 		c.Serving = now
 	}
+	c.FormerKey, c.FormerUntil = nil, time.Time{}
 }
 
 // credentialChanged marks what is handed out as new, and as taken by the provider.

@@ -72,7 +72,8 @@ type checks struct {
 const (
 	recentCheck = 10 * time.Second // answers further checks
 	maxChecks   = 10_000           // of each, before all are forgotten
-	// maxCheckRest bounds how long a limit of the service answers further checks of the credential that it was told for.
+	// maxCheckRest bounds how long a limit of the service answers further checks of the credential that it was told
+	// for.
 	maxCheckRest = 5 * time.Minute
 	checkAgain   = 2 // how often a caller whose check was of something else begins another
 )

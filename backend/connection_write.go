@@ -181,8 +181,8 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	return nil
 }
 
-// readFormer takes the key that was replaced last, to put it back. It is not shown to the service: whoever needs it back
-// needs it at once, and check/ asks.
+// readFormer takes the key that was replaced last, to put it back. It is not shown to the service: whoever needs it
+// back needs it at once, and check/ asks.
 func (w *write) readFormer(others bool) error {
 	switch {
 	case w.provider == nil:

@@ -14,8 +14,9 @@
 //	providers/:p/client-secret path_client_secret.go    the app's secret, apart from the rest
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
 //	connections/O/:name       path_connections.go       masked metadata; writes (connection_write.go,
-//	                                                    connection_apply.go, key_check.go), imports (connection_import.go,
-//	                                                    import_*.go), sites.go, deletion.go
+//	                                                    connection_apply.go, key_check.go), imports
+//	                                                    (connection_import.go, import_*.go), sites.go,
+//	                                                    deletion.go
 //	auth-code-url/O/:name     path_auth_code_url.go     start a flow
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow: claim it (flow_claim.go), spend

@@ -16,8 +16,8 @@ import (
 // What a read answers may be written back, whole, and changes nothing. So a write takes the fields that only reads
 // have, and changes nothing by them.
 
-// takeAnswered takes out of a request the fields that its path answers and that nobody writes. A key may have a field of
-// the name of one; then it is the key's. definition is nil where none could have a key.
+// takeAnswered takes out of a request the fields that its path answers and that nobody writes. A key may have a field
+// of the name of one; then it is the key's. definition is nil where none could have a key.
 func takeAnswered(d *framework.FieldData, answers map[string]*framework.FieldSchema,
 	definition *providers.Definition,
 ) map[string]any {

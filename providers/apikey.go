@@ -159,8 +159,9 @@ func (d *Definition) IsSecretField(name string) bool {
 	})
 }
 
-// HandsOut reports whether creds may answer a field of a key, or a value derived from one. A secret leaves only for what
-// the application is to do with it: send it as send says, or, where the field is handed_out, sign or log in by itself.
+// HandsOut reports whether creds may answer a field of a key, or a value derived from one. A secret leaves only for
+// what the application is to do with it: send it as send says, or, where the field is handed_out, sign or log in by
+// itself.
 func (d *Definition) HandsOut(name string) bool {
 	if d.Key == nil {
 		return false

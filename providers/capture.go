@@ -123,8 +123,8 @@ func (d *Definition) CallbackPaths() (paths []string) {
 	return paths
 }
 
-// MissingOfCallback are the parameters that a flow cannot be finished without and that the browser did not bring, beside
-// the code. They are looked for before the code is spent.
+// MissingOfCallback are the parameters that a flow cannot be finished without and that the browser did not bring,
+// beside the code. They are looked for before the code is spent.
 func (d *Definition) MissingOfCallback(brought map[string]string) (missing []string) {
 	if d.Callback.Signed == "hmac_query" && brought["hmac"] == "" {
 		missing = append(missing, "hmac")

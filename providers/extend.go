@@ -34,8 +34,8 @@ func readParent(id string, open func(id string) ([]byte, error)) (ast.Node, erro
 }
 
 // merge lays what a child says over what its parent says, before either is decoded. Maps merge key by key, and ~ in a
-// child takes a key away; inputs, connection_config, companions and a key's fields are merged by their names; a child's failure
-// rules come before its parent's; any other list, and any text, takes the place of the parent's.
+// child takes a key away; inputs, connection_config, companions and a key's fields are merged by their names; a
+// child's failure rules come before its parent's; any other list, and any text, takes the place of the parent's.
 func (s *source) merge(at string, parent, over ast.Node) ast.Node {
 	_, parentIsMap := parent.(ast.MapNode)
 	_, overIsMap := over.(ast.MapNode)

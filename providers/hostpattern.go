@@ -78,7 +78,8 @@ type ending struct {
 	whole bool
 }
 
-// endings are the texts of which everything matched by re ends in one; a single empty one where that is not easily seen.
+// endings are the texts of which everything matched by re ends in one; a single empty one where that is not easily
+// seen.
 func endings(re *syntax.Regexp) []ending {
 	open := []ending{{}}
 	switch re.Op {

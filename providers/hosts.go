@@ -101,7 +101,8 @@ func (d *Definition) fixedHosts() []string {
 	})
 }
 
-// fixedHost gives what one URL fixes, for each alternative of its last placeholder; nil where one of them fixes nothing.
+// fixedHost gives what one URL fixes, for each alternative of its last placeholder; nil where one of them fixes
+// nothing.
 func (d *Definition) fixedHost(t Template) (fixed []string) {
 	parts, err := splitURL(t)
 	if err != nil {

@@ -48,8 +48,8 @@ func shownURL(s string) string {
 	return s
 }
 
-// CheckIssuer reads what the operator's issuer publishes, its keys too, and says what would fail in a flow. The error is
-// an [*Error], or a plain one that names the endpoint to correct.
+// CheckIssuer reads what the operator's issuer publishes, its keys too, and says what would fail in a flow. The error
+// is an [*Error], or a plain one that names the endpoint to correct.
 func (c *Client) CheckIssuer(ctx context.Context, app *App) error {
 	values := app.values(Resolved{Issuer: app.Issuer, Inputs: app.settled()}, nil)
 	if app.Definition.Discovery == nil || app.Issuer == "" || !app.endpointTemplate(StepDiscovery).known(values) {

@@ -18,8 +18,8 @@ type Registry struct {
 	byID  map[string]*Definition
 }
 
-// Builtin returns the catalogue that is compiled in, read once for all mounts of a process. Its error says which file is
-// wrong; the tests of this package see to it that none is.
+// Builtin returns the catalogue that is compiled in, read once for all mounts of a process. Its error says which file
+// is wrong; the tests of this package see to it that none is.
 func Builtin() (*Registry, error) { return builtinOnce() }
 
 var builtinOnce = sync.OnceValues(func() (*Registry, error) {
@@ -58,10 +58,11 @@ func NewRegistry(files fs.FS) (*Registry, error) {
 	return r, nil
 }
 
-// Decode is [Decode] with `extends`: the file is merged over its parent, a definition of this registry that extends none
-// itself, and then decoded as one. Maps merge key by key, and ~ takes a key away; inputs, connection_config and a key's
-// fields merge by their names, and an entry `- name: ~` takes one away; failure rules come before those of the parent;
-// any other list is replaced. id, name and summary are not inherited. The registry itself does not change.
+// Decode is [Decode] with `extends`: the file is merged over its parent, a definition of this registry that extends
+// none itself, and then decoded as one. Maps merge key by key, and ~ takes a key away; inputs, connection_config and
+// a key's fields merge by their names, and an entry `- name: ~` takes one away; failure rules come before those of
+// the parent; any other list is replaced. id, name and summary are not inherited. The registry itself does not
+// change.
 func (r *Registry) Decode(file string, data []byte) (*Definition, error) {
 	return decode(file, data, r.open)
 }

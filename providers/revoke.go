@@ -6,8 +6,9 @@ import "context"
 // refresh token is named, since most servers let its access tokens die with it, and the access token where there is
 // none. A grant without tokens needs no call.
 //
-// A token that the service says is gone is a success. The error is an [*Error]; the reason [ReasonNoRevocationEndpoint] means that the service offers no way. When both
-// tokens are to be revoked, both are tried and the first failure is returned.
+// A token that the service says is gone is a success. The error is an [*Error]; the reason
+// [ReasonNoRevocationEndpoint] means that the service offers no way. When both tokens are to be revoked, both are
+// tried and the first failure is returned.
 func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, g *Grant) error {
 	if res.Endpoints[StepRevoke] == "" && app.endpointTemplate(StepRevoke) == "" {
 		return &Error{Class: Misconfigured, Step: StepRevoke, Reason: ReasonNoRevocationEndpoint}

@@ -120,8 +120,8 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 }
 
 // Pin stands for all by which a definition decides where a grant goes, and what is done with it. Texts for people,
-// the names of scopes, lifetimes, the meaning of failures and companions are no part of it. It is a SHA-256 in hexadecimal; of two
-// releases, each may have its own.
+// the names of scopes, lifetimes, the meaning of failures and companions are no part of it. It is a SHA-256 in
+// hexadecimal; of two releases, each may have its own.
 func (d *Definition) Pin() string {
 	p := *d
 	p.Name, p.Summary, p.Category, p.Extends, p.Sources, p.Setup = "", "", "", "", nil, Setup{}

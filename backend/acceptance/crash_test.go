@@ -80,8 +80,8 @@ func TestPluginKilledDuringRefreshes(t *testing.T) {
 			// No answer leaves before the plugin is dead.
 			held := stack.OIDCControl{TokenDelayMS: 3_600_000, ReuseWindow: c.reuseWindow}
 			require.NoError(t, server.Control(t.Context(), held))
-			// Of the callers that stay Vault sends the request again, and what they are told depends on when. Of the others
-			// nothing is left but the intent.
+			// Of the callers that stay Vault sends the request again, and what they are told depends on when. Of the
+			// others nothing is left but the intent.
 			leaving, hangUp := context.WithCancel(t.Context())
 			var callers sync.WaitGroup
 			for i := range crowd {

@@ -118,7 +118,8 @@ func TestChangedProviderLosesItsSecret(t *testing.T) {
 			provider := s.read(t, "providers/idp")
 			assert.Equal(t, false, provider["client_secret_set"])
 			assert.Equal(t, false, provider["former_secret_set"])
-			// Whether a new flow starts is not the matter here: a new issuer is asked for its metadata, with empty hands.
+			// Whether a new flow starts is not the matter here: a new issuer is asked for its metadata, with empty
+			// hands.
 			_, _ = once.vault.Client.Logical().WriteWithContext(t.Context(), s.path+"/auth-code-url/account", map[string]any{
 				"provider": "idp",
 			})

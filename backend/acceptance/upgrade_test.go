@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// formerCommit is the last release that stored the status of a connection instead of the facts it is derived from: it
-	// writes connections of format 1, and refuses format 2.
+	// formerCommit is the last release that stored the status of a connection instead of the facts it is derived
+	// from: it writes connections of format 1, and refuses format 2.
 	formerCommit = "14b99d0e35e1b5d6dbd3bb310078dfc0a689a491"
 	// formerRelease is what it calls itself here. No release to come has this name.
 	formerRelease = "v0.0.0-stored-status"

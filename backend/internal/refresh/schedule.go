@@ -14,8 +14,8 @@ const (
 	// MinTTL is the least ttl ever told, in seconds: consumers treat less as an error or poll in a loop.
 	MinTTL = 5 * time.Second
 
-	// lastRead is what a token must have left to be handed out without a try for a newer one. A reader rests for MinTTL,
-	// some for a second longer; requests take time, and servers count whole seconds of their own clocks.
+	// lastRead is what a token must have left to be handed out without a try for a newer one. A reader rests for
+	// MinTTL, some for a second longer; requests take time, and servers count whole seconds of their own clocks.
 	lastRead = MinTTL + 2*time.Second
 
 	// recentSuccess is how long a success answers further demands to refresh.

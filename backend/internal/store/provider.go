@@ -58,7 +58,8 @@ type Provider struct {
 	ScopesIgnored bool      `json:"scopes_ignored,omitempty"` // none are asked for, required, missed or too much
 	AddedScopes   *[]string `json:"added_scopes,omitempty"`   // that the engine adds by itself; nil: all
 	PKCE          string    `json:"pkce,omitempty"`           // off; empty: the definition's word
-	ToldCallback  string    `json:"told_callback,omitempty"`  // what the last write answered to be registered at the service
+	// what the last write answered to be registered at the service
+	ToldCallback string `json:"told_callback,omitempty"`
 
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`

@@ -40,13 +40,16 @@ func TestAttackLimitOfOneAccount(t *testing.T) {
 }
 
 // full lets every place of acme be taken, until release.
-func (f *fixture) full(t *testing.T) (release func()) {
+func (f *fixture) full(t *testing.T) (release func()) { return f.fullOf(t, "acme") }
+
+// fullOf is full for another provider.
+func (f *fixture) fullOf(t *testing.T, provider string) (release func()) {
 	t.Helper()
 	var passes []*gate.Pass
 	for i := 0; ; i++ {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		pass, err := f.engine().gate.Enter(ctx, gate.Visit{
-			Key: "acme", Connection: fmt.Sprint("other ", i), Account: fmt.Sprint("other ", i),
+			Key: provider, Connection: fmt.Sprint("other ", i), Account: fmt.Sprint("other ", i),
 		})
 		cancel()
 		if err != nil {

@@ -251,6 +251,7 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 			all[name] = v.Reveal()
 		}
 	}
+	former := maps.Clone(all)
 	for _, name := range definition.OtherGroups(keys) {
 		if _, named := keys[name]; !named {
 			delete(all, name)
@@ -262,8 +263,11 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 		return badRequest("%s", err)
 	}
 	w.keys, w.named, w.warnings = all, keys, append(w.warnings, warnings...)
-	if w.known != nil && w.known.Pinned != w.provider.fingerprint {
+	switch {
+	case w.known != nil && w.known.Pinned != w.provider.fingerprint:
 		return w.namesSecrets("provider " + w.provider.name + " was changed since this key was written")
+	case definition.MovesKey(former, all):
+		return w.namesSecrets("the key would be for another host")
 	}
 	return nil
 }

@@ -44,6 +44,9 @@ func slotAfter(k store.Key, last time.Time, every time.Duration) time.Time {
 	}
 }
 
+// anybody is the permit of what the engine does by itself and answers to nobody.
+func anybody(*store.Connection) error { return nil }
+
 // runDailyCheck makes one such check. Whatever comes of it, the next one is of the next period.
 func (b *backend) runDailyCheck(ctx context.Context, k store.Key) (next time.Time) {
 	next = b.now().Add(tasks.LookAgain)
@@ -51,7 +54,6 @@ func (b *backend) runDailyCheck(ctx context.Context, k store.Key) (next time.Tim
 	if err != nil || c == nil {
 		return next
 	}
-	anybody := func(*store.Connection) error { return nil }
 	if _, err := b.tasks.Once(ctx, checkName(k), func(ctx context.Context) (any, error) {
 		return b.runCheck(ctx, k, c, anybody, gate.Background)
 	}); err != nil {

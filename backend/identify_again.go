@@ -90,6 +90,9 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 		return err
 	}
 	defer pass.Leave(gate.NotSent, 0)
+	if stale, err := b.overtaken(ctx, k, conn, p, anybody); err != nil || stale {
+		return err
+	}
 	g := conn.Clone().Grant
 	if g == nil {
 		g = presented(p, conn)

@@ -62,6 +62,11 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	if err != nil {
 		return nil, nil, err
 	}
+	defer func() {
+		if err != nil && stored == nil {
+			b.decoded.Delete(name) // what is refused is not remembered
+		}
+	}()
 	if err := begin(stored); err != nil {
 		return nil, nil, err
 	}

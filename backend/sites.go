@@ -131,6 +131,13 @@ func (b *backend) listSites(ctx context.Context, w *write) (listing, error) {
 		return listing{}, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
+	switch stale, err := b.overtaken(ctx, w.key, conn, p, permit); {
+	case err != nil:
+		return listing{}, err
+	case stale:
+		return listing{}, conflict("connection %s or its provider was changed meanwhile, so its credential was shown to "+
+			"nobody: nothing was written; send this again", w.key)
+	}
 	sites, err := p.client.ListSites(ctx, p.app, resolved, conn.Grant)
 	pass.Leave(aside(err))
 	if err != nil {

@@ -3,6 +3,7 @@ package providers
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"unicode"
@@ -122,6 +123,15 @@ func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 		}
 	}
 	return derived
+}
+
+// MovesKey reports whether a key tells of another host than the former one that it is called at.
+func (d *Definition) MovesKey(former, key map[string]string) bool {
+	before, now := d.DeriveKey(former), d.DeriveKey(key)
+	templates := append(slices.Collect(maps.Values(d.Endpoints)), d.APIBase)
+	return slices.ContainsFunc(templates, func(t Template) bool {
+		return slices.ContainsFunc(hostNames(t), func(name string) bool { return before[name] != now[name] })
+	})
 }
 
 // defaultOf is what a field holds that is left out.

@@ -8,7 +8,6 @@ import (
 	"net"
 	"net/http"
 	"net/url"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -273,7 +272,7 @@ func (f *FailureRule) matches(k call, r *reply) (value string, ok bool) {
 
 // matchWhole reports whether pattern matches all of s. A pattern that does not compile matches nothing.
 func matchWhole(pattern, s string) bool {
-	re, err := regexp.Compile(`^(?:` + pattern + `)$`)
+	re, err := compileWhole(pattern)
 	return err == nil && re.MatchString(s)
 }
 

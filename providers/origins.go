@@ -6,7 +6,11 @@ import "strings"
 // as far as they are known before any call. What a connection's input decides stays a placeholder of the definition,
 // and what a discovery document tells counts as of the issuer's origin: the issuer alone writes that.
 func (a *App) Origins() [2]string {
-	return [2]string{a.origin(StepAuthorize), a.origin(StepToken)}
+	token := StepToken
+	if own := a.Definition.Token.ByKind[KindAuthorizationCode].Endpoint; own != "" {
+		token = own
+	}
+	return [2]string{a.origin(StepAuthorize), a.origin(token)}
 }
 
 func (a *App) origin(step Step) string {

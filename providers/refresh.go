@@ -86,14 +86,23 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 	if failure != nil {
 		return nil, failure
 	}
-	// A capture that is required and missing is no reason to lose a token that may have rotated; the old value stays.
-	_ = renewed.capture(app.Definition.Connection, "token", doc)
-	_ = renewed.capture(app.Definition.Connection, fromAccessTokenClaims, answer.accessTokenClaims())
 	if each := app.refreshTTL(); answer.RefreshExpires.IsZero() && each > 0 &&
 		!answer.RefreshToken.IsZero() && !answer.RefreshToken.Equal(g.RefreshToken) {
 		answer.RefreshExpires = answer.Issued.Add(each)
 	}
+	// A capture that is required and missing, or too much beside the token, is no reason to lose one that may have
+	// rotated; what was there stays.
+	bare := g.clone()
+	bare.overlay(answer)
+	_ = renewed.capture(app.Definition.Connection, "token", doc)
+	_ = renewed.capture(app.Definition.Connection, fromAccessTokenClaims, answer.accessTokenClaims())
 	renewed.overlay(answer)
+	if renewed.tooLarge(StepRefresh) != nil {
+		renewed = bare
+	}
+	if renewed.tooLarge(StepRefresh) != nil {
+		renewed.Scopes = g.Scopes
+	}
 	if failure := renewed.tooLarge(StepRefresh); failure != nil {
 		return nil, failure
 	}

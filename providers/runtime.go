@@ -43,46 +43,92 @@ func (r *Registry) DecodeRuntime(provider string, data []byte) (*Definition, err
 	})
 }
 
-// runtime checks what a file of the catalogue may say and a run-time definition may not.
+// runtime checks what a file of the catalogue may say and a run-time definition may not: nothing that is shown of a
+// connection to others may be read where a token stands, and no refresh token is handed out. Any answer may hold one,
+// since a definition says which call is which.
 func (c *checker) runtime() {
-	if !c.d.Runtime() {
+	d := c.d
+	if !d.Runtime() {
 		return
 	}
-	spec := c.d.Account
-	for at, paths := range map[string][]string{"id": spec.ID, "label": spec.Label, "email": spec.Email} {
+	shown := func(at string, paths []string, what string) {
 		for i, p := range paths {
-			if source, in := accountSource(p); source == "token" && c.d.holdsToken(in) {
-				c.add(fmt.Sprintf("account.%s[%d]", at, i), "%q is a token or a secret by its name, and accounts are "+
-					"shown", in)
+			if _, in := accountSource(p); d.holdsToken(in) {
+				c.add(fmt.Sprintf("%s[%d]", at, i), "%q is a token or a secret by its name, and %s are shown", in, what)
 			}
 		}
 	}
-	for i, capture := range c.d.Connection {
-		if !capture.Secret && slices.ContainsFunc(capture.sources(), func(s CaptureSource) bool {
-			return s.From == "token" && slices.ContainsFunc(s.Path, c.d.holdsToken)
-		}) {
-			c.add(fmt.Sprintf("connection_config[%d]", i), "entry %q holds a token or a secret by its name: say "+
-				"secret: true", capture.Name)
+	shown("account.id", d.Account.ID, "accounts")
+	shown("account.label", d.Account.Label, "accounts")
+	shown("account.email", d.Account.Email, "accounts")
+	for at, answer := range d.answers() {
+		shown(at+".scope", answer.Scope, "scopes")
+	}
+	for at, probe := range map[string]*Probe{"identity": d.Identity, "health": d.Health} {
+		if probe != nil {
+			shown(at+".scopes_path", probe.ScopesPath, "scopes")
+			shown(at+".scopes_header", []string{probe.ScopesHeader}, "scopes")
+		}
+	}
+	if d.Resources != nil {
+		shown("resources.id", []string{d.Resources.ID}, "choices")
+		shown("resources.name", []string{d.Resources.Name}, "choices")
+	}
+	for i, capture := range d.Connection {
+		at := fmt.Sprintf("connection_config[%d]", i)
+		for _, source := range capture.sources() {
+			switch {
+			case source.From == fromInput:
+			case slices.ContainsFunc(source.Path, d.holdsRefreshToken):
+				c.add(at, "entry %q holds a refresh token by its name, which is handed out to nobody", capture.Name)
+			case !capture.Secret && slices.ContainsFunc(source.Path, d.holdsToken):
+				c.add(at, "entry %q holds a token or a secret by its name: say secret: true", capture.Name)
+			}
 		}
 	}
 }
 
-// holdsToken reports whether a path into a token answer leads to what is no metadata, as far as names tell.
-func (d *Definition) holdsToken(path string) bool {
-	answers := []Answer{d.Token.Answer}
+// answers are where things stand in the answers of token calls, by their place in the definition.
+func (d *Definition) answers() map[string]Answer {
+	answers := map[string]Answer{"token.answer": d.Token.Answer}
 	if d.Upgrade != nil {
-		answers = append(answers, d.Upgrade.Answer)
+		answers["upgrade.answer"] = d.Upgrade.Answer
 	}
 	if d.Refresh.Answer != nil {
-		answers = append(answers, *d.Refresh.Answer)
+		answers["refresh.answer"] = *d.Refresh.Answer
 	}
-	for _, a := range answers {
-		if slices.Contains(slices.Concat(a.AccessToken, a.RefreshToken), path) {
+	return answers
+}
+
+// holdsToken reports whether a path into an answer leads to what is no metadata, as far as names tell.
+func (d *Definition) holdsToken(at string) bool {
+	for _, answer := range d.answers() {
+		if slices.ContainsFunc(answer.AccessToken, samePlace(at)) {
 			return true
 		}
 	}
-	name := strings.ToLower(path)
-	return strings.Contains(name, "secret") || strings.Contains(strings.ReplaceAll(name, "token_type", ""), "token")
+	name := strings.ToLower(at)
+	return d.holdsRefreshToken(at) || strings.Contains(name, "secret") ||
+		strings.Contains(strings.ReplaceAll(name, "token_type", ""), "token")
+}
+
+func (d *Definition) holdsRefreshToken(at string) bool {
+	for _, answer := range d.answers() {
+		if slices.ContainsFunc(answer.RefreshToken, samePlace(at)) {
+			return true
+		}
+	}
+	name := strings.ReplaceAll(strings.ToLower(at), "_", "")
+	return strings.Contains(name, "refreshtoken")
+}
+
+// samePlace tells the paths that lead where one does, however they are written.
+func samePlace(at string) func(other string) bool {
+	one, err := parsePath(at)
+	return func(other string) bool {
+		another, wrong := parsePath(other)
+		return err == nil && wrong == nil && slices.Equal(one, another)
+	}
 }
 
 // NamedURL is where a URL of a definition leads, as far as the definition says it.

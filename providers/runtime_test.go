@@ -174,6 +174,6 @@ connection_config:
 		hosts[u.Host] = true
 	}
 	assert.Equal(t, map[string]bool{"api.example.com": true, "sandbox.example.net": true}, hosts)
-	_, err = catalog.DecodeRuntime("own", []byte(strings.Replace(text, "%s", "refresh_token", 1)))
+	_, err = catalog.DecodeRuntime("own", []byte(strings.Replace(text, "%s", "access_token", 1)))
 	assert.ErrorContains(t, err, "holds a token or a secret by its name")
 }

@@ -176,13 +176,17 @@ func (s *Scopes) beyond(scopes, known []string) []string {
 	return beyond
 }
 
-// all are the scopes in their canonical spelling, with those that they include.
+// all are the scopes in their canonical spelling, with those that they include. A definition may let each include ever
+// longer ones, or all others: that ends somewhere.
 func (s *Scopes) all(scopes []string) map[string]bool {
-	all := map[string]bool{}
+	all, steps := map[string]bool{}, 0
 	var add func(string)
 	add = func(scope string) {
+		if steps++; all[scope] || steps > 40*maxScopes || len(scope) > maxScope {
+			return
+		}
 		scope = s.canonical(scope)
-		if all[scope] || len(all) > 10*maxScopes {
+		if all[scope] {
 			return
 		}
 		all[scope] = true

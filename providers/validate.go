@@ -6,6 +6,7 @@ import (
 	"net/url"
 	"reflect"
 	"regexp"
+	"regexp/syntax"
 	"slices"
 	"strings"
 )
@@ -85,17 +86,33 @@ func (c *checker) declare(at, name, what string) {
 	}
 }
 
-// pattern compiles a pattern that must match whole values. It returns nil after reporting one that does not compile.
+// pattern compiles a pattern that must match whole values. It returns nil after reporting one that does not compile, or
+// that would take long to match: time grows with the length of a value, and with that of the pattern once its
+// repetitions are written out.
 func (c *checker) pattern(at, pattern string) *regexp.Regexp {
 	re, err := compileWhole(pattern)
 	if err != nil {
 		c.add(at, "pattern does not compile: %v", err)
 		return nil
 	}
+	if tree, err := syntax.Parse(pattern, syntax.Perl); err == nil {
+		if program, err := syntax.Compile(tree.Simplify()); err == nil && len(program.Inst) > maxProgram {
+			c.add(at, "the pattern repeats too much: let it count less exactly, with + for {1,1000}")
+			return nil
+		}
+	}
 	return re
 }
 
+const (
+	maxPattern = 1000 // bytes
+	maxProgram = 3000 // steps
+)
+
 func compileWhole(pattern string) (*regexp.Regexp, error) {
+	if len(pattern) > maxPattern {
+		return nil, fmt.Errorf("it is longer than %d bytes", maxPattern)
+	}
 	return regexp.Compile(`^(?:` + pattern + `)$`)
 }
 
@@ -189,6 +206,9 @@ func (c *checker) leaf(at string, value any) {
 			}
 			if slices.Contains(c.d.siteNames(), name) && !afterPick(at) {
 				c.add(at, "{%s} has no value before one of resources is picked: it is for health, send and api_base", name)
+			}
+			if strings.HasPrefix(at, "token.by_kind.") && strings.Contains(at, ".scopes[") && c.secret(name) {
+				c.add(at, "{%s} is secret, and scopes are shown", name)
 			}
 			if c.inBrowser(at) && c.secret(name) {
 				c.add(at, "{%s} is secret and this goes through the person's browser", name)

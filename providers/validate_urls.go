@@ -62,6 +62,10 @@ func (c *checker) url(at string, t Template) {
 
 // checkURL holds a URL template against the rules that hold before any value is known, with the host of each variant.
 func (d *Definition) checkURL(t Template) error {
+	if d.tooManyVariants(t) {
+		return fmt.Errorf("URL template %q: the variants of its inputs make more than %d hosts of it: let one input "+
+			"decide the host", t, maxVariantHosts)
+	}
 	for _, name := range hostNames(t) {
 		in, _ := d.chosenBy(name)
 		for _, variant := range sortedKeys(in.Variants) {

@@ -112,37 +112,48 @@ func (c *checker) optionalScopes() {
 
 // strangers refuses the host of one variant where every variant gets it: the secrets of all others would go there.
 func (c *checker) strangers() {
+	var texts []problem // what may name a host, and where it stands
+	walk(reflect.ValueOf(c.d).Elem(), "", func(at string, value any) {
+		if text, is := value.(Template); is {
+			texts = append(texts, problem{at, string(text)})
+		}
+	})
+	c.d.Scopes.each(func(at, scope string) { texts = append(texts, problem{at, scope}) })
 	for _, in := range c.d.Inputs {
-		for _, variant := range sortedKeys(in.Variants) {
-			for _, name := range sortedKeys(in.Variants[variant]) {
-				host := hostOf(in.Variants[variant][name])
-				if host == "" || in.everywhere(host) {
+		variants := in.variantsOfHosts()
+		for _, host := range sortedKeys(variants) {
+			if len(variants[host]) == len(in.Variants) {
+				continue
+			}
+			for _, text := range texts {
+				if !mentions(text.text, host) {
 					continue
 				}
-				look := func(at string, text Template) {
-					if mentions(string(text), host) {
-						c.add(at, "%s is the host of the variant %q alone: write {%s} in its place", host, variant, name)
-					}
+				for _, variant := range sortedKeys(variants[host]) {
+					c.add(text.at, "%s is the host of the variant %q alone: write {%s} in its place", host, variant,
+						variants[host][variant])
 				}
-				walk(reflect.ValueOf(c.d).Elem(), "", func(at string, value any) {
-					if text, is := value.(Template); is {
-						look(at, text)
-					}
-				})
-				c.d.Scopes.each(func(at, scope string) { look(at, Template(scope)) })
 			}
 		}
 	}
 }
 
-// everywhere reports whether all variants have a host.
-func (in Input) everywhere(host string) bool {
-	for _, values := range in.Variants {
-		if !slices.ContainsFunc(sortedKeys(values), func(name string) bool { return hostOf(values[name]) == host }) {
-			return false
+// variantsOfHosts are the variants that have each host, with the name of a value that holds it.
+func (in Input) variantsOfHosts() map[string]map[string]string {
+	variants := map[string]map[string]string{}
+	for variant, values := range in.Variants {
+		for _, name := range sortedKeys(values) {
+			host := hostOf(values[name])
+			switch _, known := variants[host][variant]; {
+			case host == "" || known:
+				continue
+			case variants[host] == nil:
+				variants[host] = map[string]string{}
+			}
+			variants[host][variant] = name
 		}
 	}
-	return true
+	return variants
 }
 
 // hostOf is the host that a value names, by itself or in a URL; empty when it names none.

@@ -6,8 +6,10 @@ import (
 	"strings"
 )
 
-// maxVariants is how many variants of one input a reviewer can take in.
-const maxVariants = 64
+const (
+	maxVariants     = 64  // of one input: as many as a reviewer can take in
+	maxVariantHosts = 256 // that the variants of several inputs make of one URL
+)
 
 // sets are the names of the values that the variants of an input set.
 func (in Input) sets() []string {
@@ -43,6 +45,26 @@ func (d *Definition) asked(name string) bool {
 	return is || chosen
 }
 
+// choosers are the inputs whose variants decide the host of a URL template.
+func (d *Definition) choosers(t Template) (inputs []Input) {
+	for _, name := range hostNames(t) {
+		in, found := d.chosenBy(name)
+		if found && !slices.ContainsFunc(inputs, func(other Input) bool { return other.Name == in.Name }) {
+			inputs = append(inputs, in)
+		}
+	}
+	return inputs
+}
+
+// tooManyVariants reports whether variants make more hosts of a URL template than anybody looks at, one by one.
+func (d *Definition) tooManyVariants(t Template) bool {
+	hosts := 1
+	for _, in := range d.choosers(t) {
+		hosts = min(hosts*len(in.Variants), maxVariantHosts+1)
+	}
+	return hosts > maxVariantHosts
+}
+
 // eachVariant gives a URL template once for each variant that decides its host, with that host in it.
 func (d *Definition) eachVariant(t Template) []Template {
 	parts, err := splitURL(t)
@@ -50,11 +72,7 @@ func (d *Definition) eachVariant(t Template) []Template {
 		return []Template{t}
 	}
 	each := []map[string]string{{}}
-	for _, name := range parts.hostNames() {
-		in, found := d.chosenBy(name)
-		if _, known := each[0][name]; !found || known {
-			continue
-		}
+	for _, in := range d.choosers(t) {
 		var more []map[string]string
 		for _, values := range each {
 			for _, variant := range sortedKeys(in.Variants) {

@@ -164,13 +164,16 @@ const backendHelp = `
 The connectors engine keeps the credentials with which applications call other
 companies' services. It connects accounts by OAuth 2.0 or holds keys, keeps every
 token fresh, and hands out access tokens and keys to whom policy allows. Refresh
-tokens and client secrets never leave Vault.
+tokens and client secrets go to their provider and to nobody else.
 
   catalog/          what can be connected
   providers/        services as the operator registered them
   auth-code-url/    start to connect an account; exchange finishes it
   connections/      masked metadata; write keys and import tokens here
   creds/            the credential, fresh
+  check/            ask the service whether it works
+  refresh/          replace a token now
+  status            what is due, fails or needs somebody
 
 A connection belongs to the default organization (creds/slack), to another
 (creds/org/acme/slack), to a user (creds/user/u1/slack) or to the caller

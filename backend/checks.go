@@ -326,7 +326,7 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 		found.valid, found.words = refused, call.Code != ""
 		found.advice = "the service refuses the credential (" + call.Error() + ")"
 	case providers.RateLimited:
-		found.service, found.advice = serviceLimited, "the service asked to be left alone: ask again later"
+		found.service, found.advice = serviceLimited, "the service asked to be left alone: check again later"
 		found.rest = min(call.RetryAfter, maxCheckRest)
 	case providers.Misconfigured:
 		found.service = notAsked
@@ -337,7 +337,7 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 	default:
 		found.service = serviceDown
 		found.advice = "the service did not answer as it should (" + call.Error() + "): nothing follows for the " +
-			"credential; ask again later"
+			"credential; check again later"
 	}
 	return found, nil
 }

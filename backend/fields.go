@@ -28,7 +28,7 @@ func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*log
 		req = cutLineEnds(whole)
 	}
 	if field, want := b.wrongType(req); field != "" {
-		return b.toVault(req, badRequest("field %q has a value of the wrong type: give a %s", field, want))
+		return b.toVault(req, badRequest("field %q has a value of the wrong type: give %s", field, want))
 	}
 	if err := b.checkFields(req); err != nil {
 		return b.toVault(req, err)
@@ -105,11 +105,15 @@ func isFraction(want framework.FieldType, value any) bool {
 func wanted(t framework.FieldType) string {
 	switch t {
 	case framework.TypeInt:
-		return "whole number"
+		return "a whole number"
 	case framework.TypeDurationSecond:
-		return "duration in whole seconds"
+		return "a duration in whole seconds"
+	case framework.TypeBool:
+		return "true or false"
+	case framework.TypeKVPairs, framework.TypeMap:
+		return "a map: name=value for each entry on a command line, else an object of JSON"
 	}
-	return t.String()
+	return "a " + t.String()
 }
 
 // scalar refuses lists and maps without quoting them: they may hold a secret.

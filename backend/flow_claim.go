@@ -59,8 +59,8 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, unknownFlow
 	}
 	if x.who.id() == "" || x.who.id() != f.Caller {
-		return nil, nil, forbidden("this flow was started by somebody else: only who started it can finish it; "+
-			"start your own with auth-code-url/%s", f.Key)
+		return nil, nil, forbidden("this flow was started by somebody else: only who started it can finish it; " +
+			"start one of your own with auth-code-url/")
 	}
 	if x.ownRedirect != f.OwnRedirect {
 		if f.OwnRedirect {

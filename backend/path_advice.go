@@ -20,7 +20,7 @@ func (b *backend) orAdvice(req *logical.Request, resp *logical.Response, err err
 func advice(path string) error {
 	verb, rest, _ := strings.Cut(strings.TrimRight(path, "/"), "/")
 	switch verb {
-	case "creds", "refresh", "auth-code-url", "connections":
+	case "creds", "refresh", "check", "auth-code-url", "connections":
 		switch {
 		case rest == "" || rest == "self" || strings.HasPrefix(rest, "org") || strings.HasPrefix(rest, "user"):
 			return badRequest("%s needs a connection's name: %s/<name>, %s/org/<org>/<name>, "+
@@ -38,6 +38,6 @@ func advice(path string) error {
 	case "callback":
 		return badRequest("callback is followed by the provider's name: callback/<provider>")
 	}
-	return badRequest("no such path; there are catalog/, providers/, connections/, creds/, refresh/, " +
+	return badRequest("no such path; there are catalog/, providers/, connections/, creds/, refresh/, check/, " +
 		"auth-code-url/, exchange, config and status: see 'vault path-help' of this mount")
 }

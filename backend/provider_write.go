@@ -267,9 +267,8 @@ func takeAdditions(d *framework.FieldData, definition *providers.Definition, p *
 // movedWarnings says what it means that a provider points elsewhere now.
 func movedWarnings(p *store.Provider) (warnings []string) {
 	if !p.ClientSecret.IsZero() || len(p.Keys) > 0 || len(p.Companions) > 0 {
-		warnings = append(warnings, "the provider now points elsewhere: its stored secrets were "+
-			"cleared, so that they are sent "+
-			"nowhere new; write them again")
+		warnings = append(warnings, "the provider now points elsewhere: its former secrets were "+
+			"cleared, so that they are sent nowhere new; write again those that this write did not bring")
 	}
 	return append(warnings, "open flows are void, and connections made before need to be "+
 		"reconnected (provider_changed)")

@@ -86,8 +86,8 @@ func (b *backend) knownProvider(ctx context.Context, name string) (*configured, 
 	}
 	p, err := b.provider(ctx, name)
 	if err == nil && p == nil {
-		err = badRequest("no provider %q is configured, or this release lacks its definition: an operator writes it "+
-			"to providers/%s; 'vault list' on providers shows those there are", name, name)
+		err = badRequest("no provider %q is configured, or this release lacks its definition: name one with provider=, "+
+			"or have an operator write providers/%s; 'vault list' on providers shows those there are", name, name)
 	}
 	return p, err
 }

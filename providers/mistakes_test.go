@@ -87,6 +87,15 @@ scopes:
 			"x.yaml:8: scopes.join: text belongs here, not a list",
 		},
 		{
+			"colon in a text in braces", `kinds: [authorization_code]
+endpoints:
+  authorize: https://x.example.com/authorize
+  token: https://x.example.com/token
+scopes: {default: [read:user, repo]}
+`,
+			"x.yaml:7: scopes.default[0]: text belongs here, not a map: a text with a colon in it stands in quotes",
+		},
+		{
 			"number for a text", `kinds: [api_key]
 key:
   fields:

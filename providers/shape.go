@@ -127,10 +127,17 @@ var placeholderName = regexp.MustCompile(`^\+?[a-z][a-z0-9_]*$`)
 // unquoted recognizes {shop}, which without quotes is a map of one key.
 func unquoted(node ast.Node) string {
 	entries := entriesOf(node)
-	if len(entries) != 1 || entries[0].Value.GetToken().Type != token.ImplicitNullType {
+	if len(entries) != 1 {
 		return ""
 	}
-	name := entries[0].Key.GetToken().Value
+	key, value := entries[0].Key.GetToken(), entries[0].Value.GetToken()
+	if value.Position.Line == key.Position.Line && value.Position.Column == key.Position.Column+len(key.Value)+1 {
+		return ": a text with a colon in it stands in quotes" // in braces read:user is a map
+	}
+	if value.Type != token.ImplicitNullType {
+		return ""
+	}
+	name := key.Value
 	if !placeholderName.MatchString(name) {
 		return ""
 	}

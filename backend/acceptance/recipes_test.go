@@ -133,11 +133,15 @@ func TestPolicyRecipes(t *testing.T) {
 		"default-org": func(t *testing.T, policy string) {
 			u := root.logIn(t, "default-org", policy)
 			reads(t, u, "openai", "prod")
+			u.write(t, "check/openai", nil)
+			u.refusesWrite(t, http.StatusForbidden, denied, "check/org/acme/openai", nil)
 			refuses(t, u, "creds/org/acme/openai", "creds/user/42/openai", "connections/openai")
 		},
 		"one-org": func(t *testing.T, policy string) {
 			u := root.logIn(t, "one-org", policy)
 			reads(t, u, "org/acme/openai")
+			u.write(t, "check/org/acme/openai", nil)
+			u.refusesWrite(t, http.StatusForbidden, denied, "check/openai", nil)
 			refuses(t, u, "creds/openai", "creds/org/other/openai", "creds/user/42/openai")
 		},
 		"own": func(t *testing.T, policy string) {
@@ -148,6 +152,7 @@ func TestPolicyRecipes(t *testing.T) {
 			assert.Contains(t, u.list(t, "catalog"), "openai")
 			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
 			assert.Equal(t, "active", u.read(t, "connections/self/openai")["status"])
+			u.write(t, "check/self/openai", nil)
 			u.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/self/openai", nil)
 			u.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/self/new",
 				map[string]any{"provider": "openai"})
@@ -161,6 +166,7 @@ func TestPolicyRecipes(t *testing.T) {
 			shop.write(t, "connections/user/shop:42/openai", key(apiKey))
 			shop.write(t, "connections/user/shop:42/openai", key(otherAPIKey))
 			assert.Equal(t, "active", shop.read(t, "connections/user/shop:42/openai")["status"])
+			shop.write(t, "check/user/shop:42/openai", nil)
 			shop.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/user/shop:42/openai", nil)
 			shop.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
 			assert.Equal(t, otherAPIKey, shop.read(t, "creds/user/shop:42/openai")["api_key"])

@@ -75,6 +75,10 @@ func (e *Error) Error() string {
 		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key,
 			e.Reason, e.Key)
 	case NeedsReconnect:
+		if e.Reason == store.ReasonProviderMissing {
+			return fmt.Sprintf("connection %s has no provider (provider_missing): %q was deleted, or this release "+
+				"cannot read it; an operator writes providers/%s again as it was", e.Key, e.Provider, e.Provider)
+		}
 		if e.HasKey {
 			return fmt.Sprintf("connection %s needs its key again (%s): %s; write it to connections/%s", e.Key,
 				e.Reason, explain(e.Reason), e.Key)
@@ -166,8 +170,6 @@ func explain(r store.Reason) string {
 		return "the consent has run out"
 	case store.ReasonProviderChanged:
 		return "the provider was changed since this grant was made, so the grant is not sent there"
-	case store.ReasonProviderMissing:
-		return "its provider was deleted"
 	}
 	return "the provider refuses the grant; the person may have revoked it"
 }

@@ -11,4 +11,5 @@ path "connectors/connections/user/shop:*" {
 }
 path "connectors/exchange"            { capabilities = ["update"] }
 path "connectors/refresh/user/shop:*" { capabilities = ["update"] }
+path "connectors/check/user/shop:*"   { capabilities = ["update"] }
 path "connectors/creds/user/shop:*"   { capabilities = ["read"] }

@@ -1,2 +1,5 @@
 # An application reads the credentials of the organization acme.
 path "connectors/creds/org/acme/+" { capabilities = ["read"] }
+
+# It may have one checked, as after a 401 of its own.
+path "connectors/check/org/acme/+" { capabilities = ["update"] }

@@ -6,6 +6,7 @@ path "connectors/exchange"             { capabilities = ["update"] }
 path "connectors/connections/self/+"   { capabilities = ["read", "update", "delete"] }
 path "connectors/connections/self/"    { capabilities = ["list"] }
 path "connectors/refresh/self/+"       { capabilities = ["update"] }
+path "connectors/check/self/+"         { capabilities = ["update"] }
 path "connectors/creds/self/+"         { capabilities = ["read"] }
 
 path "connectors/creds/user/{{identity.entity.id}}/+" { capabilities = ["read"] }

@@ -57,6 +57,9 @@ func (b *backend) takeDefinition(name string, stored, p *store.Provider, d *fram
 		return nil, badRequest("the definition of provider %q is fixed (%s): definition_yaml can neither be given to a "+
 			"provider that has one of the catalogue, nor be taken away; write a provider of another name", name,
 			stored.Definition)
+	case strings.HasSuffix(text, ".yaml") && !strings.ContainsAny(text, "\n:"):
+		return nil, badRequest("definition_yaml takes the text of a definition: to read a file, write definition_yaml=@%s",
+			clipText(text))
 	case text != "" && named && id != providers.RuntimeID(name):
 		return nil, badRequest("definition: what definition_yaml holds is called %s, leave definition out",
 			providers.RuntimeID(name))

@@ -152,11 +152,10 @@ func (t *tokenAnswer) splitScopes(value any) []string {
 		if separator == "" || separator == "list" {
 			separator = t.scopes.Join
 		}
-		if strings.TrimSpace(separator) == "" {
-			raw = strings.Fields(v)
-		} else {
-			raw = strings.Split(v, separator)
+		if separator != "" {
+			v = strings.ReplaceAll(v, separator, " ")
 		}
+		raw = strings.Fields(v) // no scope has a blank (RFC 6749 section 3.3)
 	}
 	var scopes []string
 	for _, s := range raw {

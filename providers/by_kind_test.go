@@ -70,7 +70,7 @@ func TestScopesInTheIdentityAnswer(t *testing.T) {
 			providers.Probe{ScopesPath: []string{"scope"}},
 			providers.Scopes{Returned: ","},
 			`{"scope":"a,b c"}`,
-			[]string{"a", "b c"},
+			[]string{"a", "b", "c"},
 		},
 		"a list": {
 			providers.Probe{ScopesPath: []string{"app.scopes"}},

@@ -253,3 +253,22 @@ func TestAttackPickWaitsWhilePeopleSayNo(t *testing.T) {
 	(<-waits).Refused(t, http.StatusConflict, "shown to nobody")
 	assert.Equal(t, lists, s.lists())
 }
+
+// Who brings a former key back need not know it, so it goes nowhere but where it was.
+func TestAttackFormerKeyMoves(t *testing.T) {
+	f := newFixture(t, placed(t), testenv.InProcess)
+	f.Write("providers/pair", nil).OK(t)
+	f.Write("connections/pair", map[string]any{"username": "u", "password": "first"}).OK(t)
+	f.Write("connections/pair", map[string]any{"username": "u", "password": "second"}).OK(t)
+	f.Write("connections/pair", map[string]any{"restore_former": true, "inputs": mallorysShop}, bob).
+		Refused(t, http.StatusBadRequest, "where the credential belongs", `"password"`)
+	assert.Equal(t, "second", f.Read("creds/pair", nil).OK(t)["password"])
+	f.Write("connections/pair", map[string]any{"restore_former": true}).OK(t)
+	assert.Equal(t, "first", f.Read("creds/pair", nil).OK(t)["password"])
+
+	long := strings.Repeat("x", 40<<10)
+	f.Write("connections/pair", map[string]any{"username": "u", "password": long}).OK(t)
+	f.Write("connections/pair", map[string]any{"username": "u", "password": "third"}).OK(t)
+	f.Write("connections/pair", map[string]any{"restore_former": true}).
+		Refused(t, http.StatusConflict, "has no former key")
+}

@@ -84,11 +84,21 @@ func (w *write) sameKey(c *store.Connection) bool {
 // formerKeyLife is how long a key is kept that another one replaced: so long one write brings it back.
 const formerKeyLife = 7 * 24 * time.Hour
 
+// maxFormerKey is how many bytes a key may have that is kept beside the one in its place: an entry holds both.
+const maxFormerKey = 32 * kB
+
 // former is the key that the write replaces, if it is to be kept: one that worked as far as is known, and that the same
 // person put where the new one goes.
 func (w *write) former(c *store.Connection) map[string]providers.Secret {
 	if w.keys == nil || c.Key == nil || c.Kind != w.kind || c.Pinned != w.provider.fingerprint || !c.Invalid.IsZero() ||
 		c.Refused.Reason != "" || c.SetBy != w.who.setter() || !maps.Equal(c.Inputs, w.inputs(c)) {
+		return nil
+	}
+	size := 0
+	for name, v := range c.Key {
+		size += len(name) + len(v.Reveal())
+	}
+	if size > maxFormerKey {
 		return nil
 	}
 	return c.Key

@@ -201,9 +201,8 @@ func (w *write) readFormer(others bool) error {
 	}
 	w.kind, w.unchecked, w.restores, w.keys = w.known.Kind, true, true, map[string]string{}
 	for name, v := range w.known.FormerKey {
-		w.keys[name] = v.Reveal()
+		w.keys[name] = v.Reveal() // which nobody named: it goes nowhere but where it was
 	}
-	w.named = w.keys
 	return nil
 }
 

@@ -94,9 +94,11 @@ func (r *Refresher) ended(ctx context.Context, k store.Key, a Answer) bool {
 	if !open {
 		return true // somebody has taken it up
 	}
-	conn := a.Connection
-	if conn.Generation <= intent.Generation && conn.Grant != nil && !limitPassed(conn, r.Now()) &&
-		(conn.Refused.Reason == "" || intent.Time.After(conn.Attempt.Last) && a.Terms.CanRefresh) {
+	conn, last := a.Connection, a.Connection.Attempt
+	// of a grant that was refused, an attempt that came after the intent tells that its answer is known
+	unknown := conn.Refused.Reason == "" ||
+		a.Terms.CanRefresh && (intent.Time.After(last.Last) || last.Why == whyNotSent)
+	if conn.Generation <= intent.Generation && conn.Grant != nil && !limitPassed(conn, r.Now()) && unknown {
 		return false
 	}
 	if err := r.Connections.Settle(ctx, k, intent.Generation); err != nil {

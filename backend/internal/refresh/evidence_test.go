@@ -2,6 +2,7 @@ package refresh_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync/atomic"
@@ -357,6 +358,21 @@ func TestCrashWhileARefusedGrantIsTried(t *testing.T) {
 		synctest.Wait()
 		require.EqualValues(t, 1, b.source.calls.Load())
 		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "also after a try that could not be sent, and another start", func(t *testing.T) {
+		b := cut(t)
+		b.source.before = func(int) error { return errors.New("nothing was sent") }
+		require.NoError(t, b.Recover(context.Background()))
+		synctest.Wait()
+		require.NotNil(t, b.intent(t), "nothing came of it")
+		b.source.before = nil
+		time.Sleep(time.Minute)
+		next := b.successor(t)
+		t.Cleanup(func() { next.Close(context.Background()) })
+		require.NoError(t, next.Recover(context.Background()))
+		synctest.Wait()
+		require.Equal(t, store.StatusActive, statusOf(next.stored(t)))
+		require.Nil(t, next.intent(t))
 	})
 	bubble(t, "but an intent of before the refusal is of no use", func(t *testing.T) {
 		b := given(t, -time.Second)

@@ -90,7 +90,7 @@ func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs
 		time.Sleep(after)
 		v.mu.Lock()
 		defer v.mu.Unlock()
-		if v.p.gone || v.p.deposed {
+		if v.p.gone || v.p.deposed || v.p.standby {
 			return
 		}
 		v.note("%s: storage makes %s late", v.p, key)

@@ -26,7 +26,7 @@ var (
 // they found is staged beside.
 var foundBugs = []uint64{
 	400, 1002, 1025, 1030, 1039, 1044, 1059, 1593, 500802, 501235, 700093, 701912, 702760, 802798, 801898,
-	7001998,
+	7001998, 31003996, 31013663, 31014176,
 }
 
 // TestModel lets coordinators, services, storage and people do what comes to their minds, and checks what must hold

@@ -325,6 +325,9 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 	return fromAttempt(k, conn)
 }
 
+// whyNotSent is the reason of an attempt that did not reach the provider, so that nothing came of an earlier one by it.
+const whyNotSent = "not_sent"
+
 // notSent records that a request could not even be sent. Losing that record does no harm, so it is not held. The
 // intent ends, unless it tells of an earlier request: a later refusal must not be put down to this one.
 func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bool) {
@@ -334,7 +337,7 @@ func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bo
 	if ctx.Err() != nil {
 		return
 	}
-	failure := &providers.Error{Class: providers.Transient, Step: providers.StepRefresh, Reason: "not_sent"}
+	failure := &providers.Error{Class: providers.Transient, Step: providers.StepRefresh, Reason: whyNotSent}
 	next := nextTry(failure, a.Connection.Attempt.Failures, r.Now())
 	_, err := r.Connections.Update(ctx, k, actRefresh, unlessChanged(a, func(c *store.Connection) {
 		c.RefreshFailed(store.Failure{Error: failure, Next: next, ProviderSerial: a.Terms.Serial}, r.Now())

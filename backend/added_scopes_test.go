@@ -120,9 +120,11 @@ func TestAddedScopesAreNotMissing(t *testing.T) {
 		data  map[string]any
 		want  []string
 	}{
-		"nothing named":               {data: map[string]any{}},
-		"all named":                   {data: map[string]any{"scopes": "openid,profile,offline_access,Mail.Read"}},
-		"one not granted beside them": {data: map[string]any{"scopes": "offline_access,Mail.Send"}, want: []string{"Mail.Send"}},
+		"nothing named": {data: map[string]any{}},
+		"all named":     {data: map[string]any{"scopes": "openid,profile,offline_access,Mail.Read"}},
+		"one not granted beside them": {
+			data: map[string]any{"scopes": "offline_access,Mail.Send"}, want: []string{"Mail.Send"},
+		},
 		"required by name": {
 			data: map[string]any{"required_scopes": "Mail.Read,offline_access"}, want: []string{"offline_access"},
 		},

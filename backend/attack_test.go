@@ -117,13 +117,7 @@ func TestAttackPasswordMovesWithItsName(t *testing.T) {
 func TestAttackImportLandsOnAnotherProvider(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/openai", nil).OK(t)
-		f.connect(t, "x")
-		import_ := map[string]any{"refresh_token": f.elsewhere(t)}
-		asked, release := f.held(providers.StepRefresh)
-		answer := make(chan testenv.Result, 1)
-		go func() { answer <- f.Write("connections/x", import_) }()
-		<-asked
-		f.Delete("connections/x", nil).OK(t)
+		answer, release := f.deletedDuringAnImport(t)
 		f.Write("connections/x", map[string]any{"provider": "openai", "api_key": openaiKey}).OK(t)
 		release()
 		r := <-answer
@@ -217,16 +211,23 @@ func TestAttackDeletionLeavesAnImport(t *testing.T) {
 	})
 }
 
+// deletedDuringAnImport deletes the connection x while the provider is asked for tokens that are imported there.
+func (f *fixture) deletedDuringAnImport(t *testing.T) (answer chan testenv.Result, release func()) {
+	t.Helper()
+	f.connect(t, "x")
+	import_ := map[string]any{"refresh_token": f.elsewhere(t)}
+	asked, release := f.held(providers.StepRefresh)
+	answer = make(chan testenv.Result, 1)
+	go func() { answer <- f.Write("connections/x", import_) }()
+	<-asked
+	f.Delete("connections/x", nil).OK(t)
+	return answer, release
+}
+
 // An import in flight does not outlive the deletion of its connection.
 func TestAttackDeletionDuringAnImport(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.connect(t, "x")
-		import_ := map[string]any{"refresh_token": f.elsewhere(t)}
-		asked, release := f.held(providers.StepRefresh)
-		answer := make(chan testenv.Result, 1)
-		go func() { answer <- f.Write("connections/x", import_) }()
-		<-asked
-		f.Delete("connections/x", nil).OK(t)
+		answer, release := f.deletedDuringAnImport(t)
 		release()
 		(<-answer).Refused(t, http.StatusConflict, "deleted meanwhile")
 		assert.Empty(t, f.stored(t, "import/"), "a grant of a deleted connection rests in storage, and nobody revoked it")
@@ -473,13 +474,7 @@ func TestAttackCertificatesInTwoSteps(t *testing.T) {
 // What is kept of an import is forgotten after an hour, also where a deletion came between.
 func TestAttackParkedForEver(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.connect(t, "x")
-		import_ := map[string]any{"refresh_token": f.elsewhere(t)}
-		asked, release := f.held(providers.StepRefresh)
-		answer := make(chan testenv.Result, 1)
-		go func() { answer <- f.Write("connections/x", import_) }()
-		<-asked
-		f.Delete("connections/x", nil).OK(t)
+		answer, release := f.deletedDuringAnImport(t)
 		for range 3 {
 			f.periodic(t)
 			time.Sleep(20 * time.Millisecond)

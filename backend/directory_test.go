@@ -32,8 +32,10 @@ func TestRecordTellsTheStatus(t *testing.T) {
 		"active":                      {Credential: store.Credential{Pinned: "p", Grant: whole}},
 		"a key":                       {Credential: store.Credential{Pinned: "p"}},
 		"a key that failed its check": {Credential: store.Credential{Pinned: "p", Invalid: now}},
-		"disabled":                    {Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"deleting":                    {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"disabled": {
+			Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole},
+		},
+		"deleting": {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
 		"refused": {
 			Credential: store.Credential{Pinned: "p", Grant: whole, Refused: store.Refusal{Reason: store.ReasonIdleLimit}},
 		},

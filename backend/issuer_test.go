@@ -27,12 +27,14 @@ func (f *fixture) faults() map[string]struct {
 		says   string
 	}
 	return map[string]fault{
-		"a slash more":    {document(`{"issuer":"ISSUER/"}`), `asked was "` + f.provider.URL + `", and its document says "` + f.provider.URL + `/"`},
-		"of many tenants": {document(`{"issuer":"https://id.example.com/{tenantid}/v2.0"}`), `"https://id.example.com/{tenantid}/v2.0"`},
-		"no URL":          {document(`{"issuer":"words of the provider"}`), "no URL"},
-		"no token call":   {document(`{"issuer":"ISSUER"}`), "token_endpoint"},
-		"in the clear":    {document(`{"issuer":"ISSUER","token_endpoint":"http://id.example.com/words"}`), "not https"},
-		"not there":       {providertest.Respond(http.StatusNotFound, "words"), "status 404"},
+		"a slash more": {document(`{"issuer":"ISSUER/"}`), `asked was "` + f.provider.URL + `", and its document says "` + f.provider.URL + `/"`},
+		"of many tenants": {
+			document(`{"issuer":"https://id.example.com/{tenantid}/v2.0"}`), `"https://id.example.com/{tenantid}/v2.0"`,
+		},
+		"no URL":        {document(`{"issuer":"words of the provider"}`), "no URL"},
+		"no token call": {document(`{"issuer":"ISSUER"}`), "token_endpoint"},
+		"in the clear":  {document(`{"issuer":"ISSUER","token_endpoint":"http://id.example.com/words"}`), "not https"},
+		"not there":     {providertest.Respond(http.StatusNotFound, "words"), "status 404"},
 	}
 }
 

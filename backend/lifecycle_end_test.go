@@ -153,10 +153,12 @@ func TestRemovalOfAMount(t *testing.T) {
 		removed bool
 		takes   time.Duration
 	}{
-		"breaks off what is under way":     {told: func() bool { return true }, heeds: true, removed: true},
-		"abandons what does not notice":    {told: func() bool { return true }, removed: true, takes: breakTime},
-		"is what Vault says":               {told: func() bool { return false }, heeds: true, takes: landTime},
-		"is none as long as Vault is mute": {told: func() bool { time.Sleep(time.Hour); return true }, takes: breakTime + drainTime},
+		"breaks off what is under way":  {told: func() bool { return true }, heeds: true, removed: true},
+		"abandons what does not notice": {told: func() bool { return true }, removed: true, takes: breakTime},
+		"is what Vault says":            {told: func() bool { return false }, heeds: true, takes: landTime},
+		"is none as long as Vault is mute": {
+			told: func() bool { time.Sleep(time.Hour); return true }, takes: breakTime + drainTime,
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -276,9 +276,11 @@ func TestSecretsOfTheWrongType(t *testing.T) {
 		f.key(t, "key")
 		const secret = "planted-in-the-wrong-type"
 		for path, fields := range map[string][]string{
-			"providers/acme":          {"client_secret", "client_id", "confirm", "assumed_ttl", "companions"},
-			"providers/new":           {"client_secret"},
-			"connections/key":         {"refresh_token", "access_token", "api_key", "label", "disabled", "expires_in", "companions"},
+			"providers/acme": {"client_secret", "client_id", "confirm", "assumed_ttl", "companions"},
+			"providers/new":  {"client_secret"},
+			"connections/key": {
+				"refresh_token", "access_token", "api_key", "label", "disabled", "expires_in", "companions",
+			},
 			"connections/new":         {"refresh_token", "access_token", "api_key"},
 			"connections/user/u1/new": {"refresh_token"},
 			"auth-code-url/x":         {"session_binding", "login_hint"},

@@ -46,10 +46,16 @@ func TestAppValidate(t *testing.T) {
 		"discovered auth, told": {"oidc", func(a *App) { a.Issuer, a.ClientAuth = "https://id.example.com", "post" }, ""},
 		"harmless parameters":   {"slack", func(a *App) { a.AuthorizeParams = map[string]string{"team": "T1"} }, ""},
 
-		"issuer of many tenants":  {"oidc", func(a *App) { a.Issuer = "https://id.example.com/{tenantid}/v2.0" }, "placeholder"},
-		"the same, escaped":       {"oidc", func(a *App) { a.Issuer = "https://id.example.com/%7Btenantid%7D/" }, "placeholder"},
-		"the same, in brackets":   {"oidc", func(a *App) { a.Issuer = "https://id.example.com/<tenant>" }, "placeholder"},
-		"address of its document": {"oidc", func(a *App) { a.Issuer = "https://id.example.com/.well-known/openid-configuration" }, "address"},
+		"issuer of many tenants": {
+			"oidc", func(a *App) { a.Issuer = "https://id.example.com/{tenantid}/v2.0" }, "placeholder",
+		},
+		"the same, escaped": {
+			"oidc", func(a *App) { a.Issuer = "https://id.example.com/%7Btenantid%7D/" }, "placeholder",
+		},
+		"the same, in brackets": {"oidc", func(a *App) { a.Issuer = "https://id.example.com/<tenant>" }, "placeholder"},
+		"address of its document": {
+			"oidc", func(a *App) { a.Issuer = "https://id.example.com/.well-known/openid-configuration" }, "address",
+		},
 
 		"no client id": {"slack", func(a *App) {
 			a.ClientID = ""

@@ -274,19 +274,22 @@ func TestServiceSaysNo(t *testing.T) {
 		`{"error":{"code":190}}`:                                                          {400, Transient, true},
 		`{"code":"bad_token"}`:                                                            {403, Transient, true},
 		`error=bad_verification_code`:                                                     {200, Transient, true},
-		`{"error":"invalid_grant"}`:                                                       {400, Rejected, false}, // nothing to be found out
-		`{"error":"temporarily_unavailable"}`:                                             {400, Transient, false},
-		`{"error":"invalid_request"} `:                                                    {503, Transient, false},
-		`{"error":"slow_down"}`:                                                           {400, RateLimited, false},
-		`{"message":"Unauthorized"}`:                                                      {401, Transient, false}, // as gateways say
-		`{"status":401,"path":"/token"}`:                                                  {401, Transient, false},
-		`<html>{"error":"blocked"}</html>`:                                                {403, Transient, false},
-		`{"error":"request timed out"}`:                                                   {408, Transient, false},
-		`{"error":"lost"}`:                                                                {502, Unknown, false},
-		`{"errcode":0,"data":{"access_token":"t"}}`:                                       {200, Unknown, false}, // it may have been spent
-		`{"code":"ok","data":{"access_token":"t"}}`:                                       {200, Unknown, false},
-		`{"errors":[],"data":{"access_token":"t"}}`:                                       {200, Unknown, false},
-		`{"error":null,"result":{"access_token":"t"}}`:                                    {200, Unknown, false},
+		// nothing to be found out
+		`{"error":"invalid_grant"}`:           {400, Rejected, false},
+		`{"error":"temporarily_unavailable"}`: {400, Transient, false},
+		`{"error":"invalid_request"} `:        {503, Transient, false},
+		`{"error":"slow_down"}`:               {400, RateLimited, false},
+		// as gateways say
+		`{"message":"Unauthorized"}`:       {401, Transient, false},
+		`{"status":401,"path":"/token"}`:   {401, Transient, false},
+		`<html>{"error":"blocked"}</html>`: {403, Transient, false},
+		`{"error":"request timed out"}`:    {408, Transient, false},
+		`{"error":"lost"}`:                 {502, Unknown, false},
+		// it may have been spent
+		`{"errcode":0,"data":{"access_token":"t"}}`:    {200, Unknown, false},
+		`{"code":"ok","data":{"access_token":"t"}}`:    {200, Unknown, false},
+		`{"errors":[],"data":{"access_token":"t"}}`:    {200, Unknown, false},
+		`{"error":null,"result":{"access_token":"t"}}`: {200, Unknown, false},
 	} {
 		r := &reply{status: want.status, header: http.Header{}, body: []byte(body), doc: decodeBody("", []byte(body))}
 		e := classify(&Definition{}, call{step: StepRefresh, group: groupRefresh}, r, nil, time.Now())

@@ -60,13 +60,17 @@ func TestDecodeReadsEverything(t *testing.T) {
 
 func TestDecodeSaysWhereAFileIsWrong(t *testing.T) {
 	for name, test := range map[string]struct{ old, new, want string }{
-		"unknown key":           {"name: Acme", "nmae: Acme", `acme.yaml:2: nmae: unknown key, did you mean "name"?`},
-		"unknown key deep down": {"method: GET", "methd: GET", `acme.yaml:19: identity.methd: unknown key, did you mean "method"?`},
+		"unknown key": {"name: Acme", "nmae: Acme", `acme.yaml:2: nmae: unknown key, did you mean "name"?`},
+		"unknown key deep down": {
+			"method: GET", "methd: GET", `acme.yaml:19: identity.methd: unknown key, did you mean "method"?`,
+		},
 		"key twice": {
 			"name: Acme", "name: Acme\nname: Acme", `acme.yaml:3: mapping key "name" already defined at [2:1]`,
 		},
 		"a list for a text": {"name: Acme", "name: [Acme]", "acme.yaml:2: name: text belongs here, not a list"},
-		"a text for a list": {"auth: [post]", "auth: post", "acme.yaml:15: client.auth: a list belongs here, not text: write [post]"},
+		"a text for a list": {
+			"auth: [post]", "auth: post", "acme.yaml:15: client.auth: a list belongs here, not text: write [post]",
+		},
 		"a text for a map": {
 			"client:\n  auth: [post]", "client: post", "acme.yaml:14: client: a map belongs here, not text",
 		},

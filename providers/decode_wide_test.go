@@ -97,19 +97,25 @@ func TestDecodeChecksRareSections(t *testing.T) {
 			"per_minute: 8", "per_minute: -1",
 			"refresh.call.per_minute: a limit is not negative",
 		},
-		"limit is no number": {"per_minute: 8", "per_minute: few", "wide.yaml:28: refresh.call.per_minute: a whole number belongs here, not text"},
+		"limit is no number": {
+			"per_minute: 8", "per_minute: few", "wide.yaml:28: refresh.call.per_minute: a whole number belongs here, not text",
+		},
 		"form_post where nothing is sent": {
 			"{pkce: off, only: true,", "{pkce: off, only: true, form_post: true,",
 			"authorize.form_post: nothing but params is sent here",
 		},
-		"truth is no text": {"only: true", "only: often", "wide.yaml:19: authorize.only: true or false belongs here, not text"},
+		"truth is no text": {
+			"only: true", "only: often", "wide.yaml:19: authorize.only: true or false belongs here, not text",
+		},
 		"default beyond the list": {
 			"default: [read]", "default: [fly]", `scopes.default[0]: "fly" is not known here, write one of: read, write`,
 		},
 		"rename to nothing": {
 			"client_id: client_key}", "client_id: ''}", "client.rename.client_id: the service's own name",
 		},
-		"login with nothing":  {", handed_out: true", "", `kinds[2]: kind "login" needs the section key, with a field that is`},
+		"login with nothing": {
+			", handed_out: true", "", `kinds[2]: kind "login" needs the section key, with a field that is`,
+		},
 		"equals without path": {"path: code, equals", "equals", "token.ok.equals: equals looks at path"},
 		"answer path":         {"data.until", "data..until", `token.answer.expires_at[0]: path "data..until"`},
 		"where path":          {"where: {url:", "where: {'u]':", `resources.where[0]: path "u]"`},

@@ -78,12 +78,14 @@ func TestKeyOfOneGroup(t *testing.T) {
 		key  map[string]string
 		want string
 	}{
-		"one":          {map[string]string{"token": "t"}, ""},
-		"the other":    {map[string]string{"key_id": "i", "key_secret": "s", "token": ""}, ""},
-		"none":         {map[string]string{"token": ""}, "the key is missing: write token, or key_id and key_secret"},
-		"half of one":  {map[string]string{"key_secret": "s"}, `field "key_id" is missing: it goes with "key_secret"`},
-		"both":         {map[string]string{"token": "t", "key_id": "i", "key_secret": "s"}, "a key has only one of these: token, or key_id and key_secret"},
-		"one and half": {map[string]string{"token": "t", "key_id": "i"}, `field "key_secret" is missing: it goes with "key_id"`},
+		"one":         {map[string]string{"token": "t"}, ""},
+		"the other":   {map[string]string{"key_id": "i", "key_secret": "s", "token": ""}, ""},
+		"none":        {map[string]string{"token": ""}, "the key is missing: write token, or key_id and key_secret"},
+		"half of one": {map[string]string{"key_secret": "s"}, `field "key_id" is missing: it goes with "key_secret"`},
+		"both":        {map[string]string{"token": "t", "key_id": "i", "key_secret": "s"}, "a key has only one of these: token, or key_id and key_secret"},
+		"one and half": {
+			map[string]string{"token": "t", "key_id": "i"}, `field "key_secret" is missing: it goes with "key_id"`,
+		},
 	} {
 		_, err := d.CheckKey(SetByConnection, c.key)
 		if c.want == "" {

@@ -47,7 +47,9 @@ func TestAddedScopesCanBeTakenAway(t *testing.T) {
 		"unknown, and named": {
 			asked: []string{"offline"}, known: []string{"openid"}, want: []string{"offline", "openid"},
 		},
-		"off, though known": {added: &[]string{"openid"}, known: []string{"openid", "offline"}, want: []string{"read", "openid"}},
+		"off, though known": {
+			added: &[]string{"openid"}, known: []string{"openid", "offline"}, want: []string{"read", "openid"},
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			a := &App{Definition: &Definition{Scopes: spec}, AddedScopes: test.added}

@@ -99,7 +99,7 @@ func (l line) leaves(s *service, c *store.Connection, tok *token) {
 	}
 	delete(l.cut, k)
 	was, ok := l.p.resting[k]
-	if !ok || l.steps || l.p.deposed || was.generation != c.Generation || was.demands != l.demands[k] ||
+	if !ok || l.steps || l.p.deposed || l.asking[k] > 0 || was.generation != c.Generation || was.demands != l.demands[k] ||
 		was.answers != l.p.answers[s.name] || l.onDisk[k].denied {
 		return
 	}

@@ -154,9 +154,13 @@ func (w *world) refresh(p *process, k store.Key) {
 	defer cancel()
 	w.byHand(k)
 	w.mu.Lock()
+	w.asking[k]++
 	former := p.served[k]
 	w.mu.Unlock()
 	a, err := p.Refresh(ctx, k, anybody)
+	w.mu.Lock()
+	w.asking[k]--
+	w.mu.Unlock()
 	w.judge(p, k, former, a, err)
 }
 
@@ -274,7 +278,11 @@ func (w *world) reconnect(p *process, k store.Key) {
 				return nil, errNot
 			case c == nil:
 				c = &store.Connection{
-					Provider: s.name, Credential: store.Credential{Kind: providers.KindAuthorizationCode, FlowID: "flow"},
+					Provider: s.name, Credential: store.Credential{
+						Kind: providers.KindAuthorizationCode, FlowID: "flow",
+						// as the backend does: what was left of one that was deleted must not fit
+						Generation: uint64(time.Now().UnixMilli()),
+					},
 				}
 			}
 			c.Adopt(g, fingerprint, p.w.now())

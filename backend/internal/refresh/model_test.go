@@ -59,7 +59,8 @@ func newWorld(t *testing.T, seed uint64) *world {
 		t: t, seed: seed, start: time.Now(), rng: rand.New(rand.NewPCG(seed, 0)),
 		services: map[string]*service{}, tokens: map[string]*token{}, access: map[string]*access{}, calls: map[*call]bool{},
 		onDisk: map[store.Key]state{}, asked: map[store.Key]int{}, demands: map[store.Key]int{}, hasty: map[store.Key]int{},
-		wants: map[store.Key]*want{}, accounts: map[store.Key]string{}, hands: map[store.Key]int{},
+		asking: map[store.Key]int{},
+		wants:  map[store.Key]*want{}, accounts: map[store.Key]string{}, hands: map[store.Key]int{},
 		tried: map[store.Key]int{}, cut: map[store.Key]*call{},
 	}
 	w.steps = w.chance(0.3)

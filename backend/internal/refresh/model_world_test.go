@@ -45,6 +45,7 @@ type world struct {
 	asked    map[store.Key]int // calls to its service
 	hasty    map[store.Key]int // calls that follow a failure within a second
 	demands  map[store.Key]int // what may justify one, beside the time that passes
+	asking   map[store.Key]int // people who wait for a refresh that they asked for
 
 	accounts map[store.Key]string // whose a connection is, where services tell
 	hands    map[store.Key]int    // calls that people, and crashes, justify for a grant that is refused

@@ -36,8 +36,10 @@ func TestAlert(t *testing.T) {
 		line string
 		told string // a part of what is said; nothing if empty
 	}{
-		"an older name of an alias":        {done("update", "identity/persona/id/x", ""), "leads a login"},
-		"a group by its name":              {done("delete", "identity/group/name/x", ""), "done: delete identity/group/name/x"},
+		"an older name of an alias": {done("update", "identity/persona/id/x", ""), "leads a login"},
+		"a group by its name": {
+			done("delete", "identity/group/name/x", ""), "done: delete identity/group/name/x",
+		},
 		"a method deep down":               {done("update", "auth/a/b/c/users/x/password", ""), "sets or removes"},
 		"a token with an alias":            {done("update", "auth/token/create", `,"data":{"entity_alias":"h"}`), "alias"},
 		"a restore is told when asked for": {record("request", "update", snapshot, ""), "asked for: update sys/"},

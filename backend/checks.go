@@ -7,8 +7,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
@@ -124,9 +122,6 @@ func checkName(k store.Key) string { return "check " + k.String() }
 // check asks the service whether a connection's credential works, for whoever may use it, and records what is sure.
 // Once begun it goes on, whether or not the caller waits.
 func (b *backend) check(ctx context.Context, k store.Key, permit refresh.Permit) (checked, error) {
-	if !b.mayWrite() {
-		return checked{}, logical.ErrReadOnly
-	}
 	for again := 0; ; again++ {
 		a, err := b.refresher.Get(ctx, k, permit, 0)
 		var problem *refresh.Error

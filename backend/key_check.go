@@ -5,8 +5,6 @@ import (
 	"errors"
 	"maps"
 
-	"github.com/hashicorp/vault/sdk/logical"
-
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 )
 
@@ -15,9 +13,6 @@ import (
 func (b *backend) checkKey(ctx context.Context, w *write) error {
 	if w.keys == nil || w.unchecked || w.known != nil && w.sameKey(w.known) {
 		return nil
-	}
-	if !b.mayWrite() {
-		return logical.ErrReadOnly
 	}
 	resolved, err := b.resolve(ctx, w.provider, w.key, w.inputs(w.known))
 	if err == nil && !w.provider.app.CanCheck(resolved) {

@@ -88,7 +88,9 @@ func TestMissingAndSurplusScopes(t *testing.T) {
 				}
 			}
 
-			app.ScopesIgnored = true
+			app.ScopesIgnored, app.OptionalScopes = true, []string{"optional"}
+			app.Definition.Scopes.OptionalParam = "optional_scope"
+			assert.Empty(t, app.RequestOptional(nil, nil))
 			assert.Empty(t, app.MissingScopes(c.required, c.granted))
 			assert.Empty(t, app.SurplusScopes(c.granted, c.allowed))
 			assert.Empty(t, app.RequestScopes(c.required, nil))

@@ -80,8 +80,10 @@ func TestCheck(t *testing.T) {
 		for range 20 {
 			f.Write("check/slack", nil).OK(t)
 		}
+		f.Advance(9 * time.Second)
+		f.Write("check/slack", nil).OK(t)
 		assert.Equal(t, 1, f.asked()-before, "a recent answer is given again")
-		f.Advance(11 * time.Second)
+		f.Advance(2 * time.Second)
 		f.Write("check/slack", nil).OK(t)
 		assert.Equal(t, 2, f.asked()-before)
 		f.Write("check/nobody", nil).Refused(t, http.StatusBadRequest, "no connection org/default/nobody")
@@ -170,6 +172,23 @@ func TestCheckInDoubt(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What comes of checks says nothing of the endpoint that gives tokens: no provider is down for them.
+func TestChecksPutNoProviderDown(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	names := []string{"a", "b", "c", "d", "e"}
+	for _, name := range names {
+		f.account(name)
+		f.connect(t, name)
+	}
+	f.Advance(time.Minute)
+	for _, name := range names {
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusServiceUnavailable, ""))
+		assert.Equal(t, "down", f.Write("check/"+name, nil).OK(t)["service"])
+	}
+	assert.Empty(t, f.Read("providers/acme", nil).OK(t)["circuit"])
+	f.Write("refresh/a", nil).OK(t)
 }
 
 // What nothing can renew has failed validation, until a check passes or another credential comes.

@@ -2,7 +2,6 @@ package acceptance
 
 import (
 	"context"
-	"maps"
 	"net/http"
 	"os"
 	"os/exec"
@@ -79,19 +78,46 @@ func (s *switched) metadata(t *testing.T, names ...string) map[string]any {
 	return all
 }
 
-// sameMetadata asserts that connections read as they did under the former release. This one shows three
-// fields more: whether a person switched it off, one that holds nothing here, and the provider's word for the token.
+// sameMetadata asserts that connections read as they did under the former release. This one shows more: whether a
+// person switched it off, the service's word for the token, and fields that have nothing to show here.
 func sameMetadata(t *testing.T, was, now map[string]any) {
 	t.Helper()
 	for name, metadata := range was {
-		shown := maps.Clone(metadata.(map[string]any))
-		shown["disabled"] = shown["status"] == "disabled"
-		if _, kept := shown["scopes"]; kept {
-			shown["surplus_scopes"] = []any{}
-			shown["token_type"] = now[name].(map[string]any)["token_type"]
+		former, shown := metadata.(map[string]any), now[name].(map[string]any)
+		assert.Equal(t, former["status"] == "disabled", shown["disabled"], name)
+		for field, value := range former {
+			if field != "disabled" {
+				assert.Equal(t, value, shown[field], "%s of %s", field, name)
+			}
 		}
-		assert.Equal(t, shown, now[name], name)
+		for field, value := range shown {
+			if _, had := former[field]; !had && field != "token_type" && field != "disabled" {
+				assert.True(t, holdsNothing(value), "%s of %s: %v", field, name, value)
+			}
+		}
 	}
+}
+
+// holdsNothing tells whether a value of an answer is empty, or an object of empty values.
+func holdsNothing(value any) bool {
+	switch value := value.(type) {
+	case nil:
+		return true
+	case string:
+		return value == ""
+	case bool:
+		return !value
+	case []any:
+		return len(value) == 0
+	case map[string]any:
+		for _, member := range value {
+			if !holdsNothing(member) {
+				return false
+			}
+		}
+		return true
+	}
+	return false
 }
 
 // renews asserts that a connection can be given another token that lives, by one request.

@@ -55,6 +55,7 @@ type given struct {
 	Redirect  string                      `yaml:"redirect_uri"`
 	Scopes    []string                    `yaml:"scopes"`
 	Key       map[string]string           `yaml:"key"`
+	Secrets   []string                    `yaml:"secrets"` // of key
 	Pick      string                      `yaml:"pick"`
 	Issuer    string                      `yaml:"issuer"`
 	Endpoints map[providers.Step]string   `yaml:"endpoints"`

@@ -251,6 +251,19 @@ func (p *play) key() bool {
 			p.differ("given", "key: %s", warning)
 		}
 	}
+	if _, err := p.def.CheckKey(providers.SetByConnection, nil); err == nil && len(ofConnection) > 0 {
+		p.differ("given", "key: the definition takes a key without any field")
+	}
+	masked := false
+	for name := range p.f.given.Key {
+		masked = masked || p.def.IsSecretField(name)
+		if slices.Contains(p.f.given.Secrets, name) && !p.def.IsSecretField(name) {
+			p.differ("given", "secrets: %q is none for the definition", name)
+		}
+	}
+	if !masked {
+		p.differ("given", "key: none of its fields is a secret for the definition")
+	}
 	p.grant = &providers.Grant{SecretConfig: map[string]providers.Secret{}}
 	for _, values := range []map[string]string{ofConnection, p.def.DeriveKey(ofConnection)} {
 		for name, value := range values {

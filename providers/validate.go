@@ -233,6 +233,9 @@ func (c *checker) leaf(at string, value any) {
 		for _, name := range sortedKeys(value.Headers) {
 			c.leaf(at+".headers."+name, Template(name))
 		}
+		for _, name := range sortedKeys(value.Query) {
+			c.leaf(at+".query."+name, Template(name))
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"bytes"
 	"context"
 	"net/http"
 	"os"
@@ -22,7 +23,7 @@ func unproven(t *testing.T, more string) Options {
 	t.Helper()
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
-	definition := append(generic, "\nauthorize: {pkce: off}\n"+more...)
+	definition := append(bytes.Replace(generic, []byte("pkce: s256"), []byte("pkce: off"), 1), more...)
 	catalog, err := providers.NewRegistry(fstest.MapFS{"oauth2.yaml": {Data: definition}})
 	require.NoError(t, err)
 	return Options{Catalog: catalog}

@@ -48,6 +48,7 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"category":   str("Kind of service."),
 	"kinds":      strs("How a credential is obtained; the first is the default."),
 	"sources":    strs("Documentation the definition was made from."),
+	"checked":    str("Day on which the definition was last held against its sources, as 2026-11-29."),
 	"setup":      object("Where to create the app or the key, and what to know."),
 	"inputs":     object("Values that a provider or a connection must or may give, by name."),
 	"key_fields": object("Fields of the key, by name."),
@@ -137,15 +138,17 @@ func definitionData(def *providers.Definition) map[string]any {
 	}
 	data := map[string]any{
 		"name": def.Name, "summary": def.Summary, "category": def.Category, "kinds": def.Kinds,
-		"sources":  list(def.Sources),
+		"sources": list(def.Sources), "checked": def.Checked,
 		"api_base": def.APIBase, "inputs": inputs, "key_fields": fields, "key_one_of": groups, "endpoints": def.Endpoints,
 		"setup": map[string]any{
 			"app_url": def.Setup.AppURL, "key_url": def.Setup.KeyURL, "redirect": def.Setup.Redirect,
+			"manage_url": def.Setup.ManageURL, "steps": list(def.Setup.Steps), "needs": list(def.Setup.Needs),
 			"notes": list(def.Setup.Notes), "limits": list(def.Setup.Limits),
 		},
 		"scopes": map[string]any{
 			"default": list(def.Scopes.Default), "always": list(def.Scopes.Added()),
 			"optional_param": def.Scopes.OptionalParam, "by_kind": scopesByKind(def),
+			"about": about(def),
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 		"lifetimes": map[string]any{
@@ -183,6 +186,15 @@ func scopesByKind(def *providers.Definition) map[string]any {
 		if by.Scopes != nil {
 			all[string(kind)] = by.Scopes
 		}
+	}
+	return all
+}
+
+// about tells of each scope that a definition explains what it lets an application do.
+func about(def *providers.Definition) map[string]any {
+	all := map[string]any{}
+	for scope, sentence := range def.Scopes.About {
+		all[scope] = sentence
 	}
 	return all
 }

@@ -15,8 +15,12 @@ func TestCatalogue(t *testing.T) {
 	require.NoError(t, err)
 	ids := r.IDs()
 	for _, id := range []string{
-		"slack", "slackbot", "github", "github_enterprise", "google",
-		"oidc", "oauth2", "openai", "sendgrid", "http_basic", "http_header",
+		"slack", "slackbot", "github", "github_enterprise",
+		"google", "gmail", "google_analytics", "googlebigquery", "googlecalendar", "google_classroom", "googledocs",
+		"googledrive", "googlemeet", "google_search_console", "googlesheets", "googleslides", "googletasks",
+		"microsoft", "microsoft_teams", "one_drive", "outlook", "share_point",
+		"oidc", "oauth2", "openai", "anthropic", "stripe", "sendgrid", "aws", "s3", "smtp", "ftp",
+		"http_basic", "http_bearer", "http_header", "http_query",
 	} {
 		assert.Contains(t, ids, id)
 	}
@@ -117,6 +121,25 @@ func TestCatalogueDetails(t *testing.T) {
 	})
 	require.NoError(t, err)
 	assert.Empty(t, warnings)
+	aws := map[string]string{"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": strings.Repeat("a", 40)}
+	warnings, err = builtin(t, "aws").CheckKey(SetByConnection, aws)
+	require.NoError(t, err)
+	assert.Empty(t, warnings)
+	aws["access_key_id"] = "AIDAIOSFODNN7EXAMPLE" // a user's id, which people take for the key's
+	_, err = builtin(t, "aws").CheckKey(SetByConnection, aws)
+	assert.ErrorContains(t, err, "access_key_id")
+
+	// The token of the app itself has all that an administrator consented to.
+	teams := builtin(t, "microsoft_teams")
+	assert.Equal(t, []Template{"https://graph.microsoft.com/.default"}, teams.Token.ByKind[KindClientCredentials].Scopes)
+	values, err = teams.MergeInputs(nil, nil)
+	require.NoError(t, err)
+	u, err = ExpandURL(teams.Endpoints[StepToken], values)
+	require.NoError(t, err)
+	assert.Equal(t, "https://login.microsoftonline.com/organizations/oauth2/v2.0/token", u.String())
+	_, err = teams.CheckInputs(SetByProvider, map[string]string{"tenant": "consumers"})
+	require.Error(t, err, "personal accounts have no teams")
+
 	warnings, err = builtin(t, "openai").CheckKey(SetByConnection, map[string]string{"api_key": "hunter2"})
 	require.NoError(t, err)
 	assert.Len(t, warnings, 1)

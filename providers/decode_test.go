@@ -245,6 +245,10 @@ func TestDecodeSaysWhereAFileIsWrong(t *testing.T) {
 		"undeclared in a name": {
 			"{X-Key: ", "{'{x}': ", "acme.yaml:30: key.send.headers.{x}: placeholder {x} is not declared",
 		},
+		"undeclared in a parameter's name": {
+			"headers: {X-Key: '{api_key}'}", "query: {'{x}': '{api_key}'}",
+			"acme.yaml:30: key.send.query.{x}: placeholder {x} is not declared",
+		},
 		"plus outside a URL": {
 			"'{api_key}'}", "'{+api_key}'}", "acme.yaml:30: key.send.headers.X-Key: {+api_key} keeps slashes",
 		},

@@ -13,7 +13,8 @@ type Definition struct {
 	ID       string `yaml:"id"`                             // equals the file's name without .yaml
 	Name     string `yaml:"name"`                           // as the service spells itself
 	Summary  string `yaml:"summary,omitempty" use:"shown"`  // one sentence for people who choose from a list
-	Category string `yaml:"category,omitempty" use:"shown"` // for grouping only; free text
+	// for grouping only
+	Category string `yaml:"category,omitempty" use:"shown" words:"ai|analytics|cloud|communication|crm|ecommerce|education|engineering|finance|generic|hr|legal|mail|marketing|productivity|social|storage"`
 	// id of the definition to start from; see Registry.Decode
 	Extends string `yaml:"extends,omitempty"`
 	// no service of its own: the operator's `endpoints` name it
@@ -22,7 +23,9 @@ type Definition struct {
 	Kinds []Kind `yaml:"kinds"`
 	// the documentation that the facts below come from
 	Sources []string `yaml:"sources,omitempty" use:"shown"`
-	Setup   Setup    `yaml:"setup,omitempty"`
+	// the day on which they were last held against it, as 2026-11-29
+	Checked string `yaml:"checked,omitempty" use:"shown"`
+	Setup   Setup  `yaml:"setup,omitempty"`
 
 	Inputs []Input `yaml:"inputs,omitempty"`
 	// where applications call; no call of ours starts from it
@@ -50,6 +53,8 @@ type Definition struct {
 	Health     *Probe      `yaml:"health,omitempty"` // absent: the identity call serves
 	Account    AccountSpec `yaml:"account,omitempty"`
 	Connection []Capture   `yaml:"connection_config,omitempty"`
+	// none: no call of ours tells whether a key works
+	Check string `yaml:"check,omitempty" words:"none"`
 	// tried in order, before the rules of RFC 6749 and HTTP
 	Failures []FailureRule `yaml:"failures,omitempty"`
 	// secrets that no call of ours sends, and applications ask for by name
@@ -96,9 +101,15 @@ type Setup struct {
 	AppURL string `yaml:"app_url,omitempty"`             // where to register an OAuth app
 	KeyURL string `yaml:"key_url,omitempty" use:"shown"` // where to make a key
 	// how the service matches redirect URIs, when oddly
-	Redirect string   `yaml:"redirect,omitempty" use:"shown"`
-	Notes    []string `yaml:"notes,omitempty" use:"shown"`
-	Limits   []string `yaml:"limits,omitempty" use:"shown"`
+	Redirect string `yaml:"redirect,omitempty" use:"shown"`
+	// where a person ends the grant, or the key, by hand
+	ManageURL string `yaml:"manage_url,omitempty" use:"shown"`
+	// what to create and to click, in order
+	Steps []string `yaml:"steps,omitempty" use:"shown"`
+	// what is needed besides scopes: an invitation, an administrator's consent, a plan
+	Needs  []string `yaml:"needs,omitempty" use:"shown"`
+	Notes  []string `yaml:"notes,omitempty" use:"shown"`
+	Limits []string `yaml:"limits,omitempty" use:"shown"`
 }
 
 // Input is a value that URLs, headers or parameters need besides the credential: a shop, a region, a host.
@@ -176,6 +187,8 @@ type Scopes struct {
 	Silent []string `yaml:"silent,omitempty"`
 	// an answer names what earlier consents to the same app granted, too
 	Accumulates bool `yaml:"accumulates,omitempty"`
+	// a scope -> one sentence on what it lets an application do
+	About map[string]string `yaml:"about,omitempty" use:"shown"`
 }
 
 // Authorize adds to the authorization request (RFC 6749 section 4.1.1).

@@ -115,7 +115,7 @@ type Send struct {
 	Headers map[string]Template `yaml:"headers,omitempty"` // a header's name may hold placeholders too
 	// each is left out while a placeholder of it has no value
 	Optional map[string]Template `yaml:"optional_headers,omitempty"`
-	Query    map[string]Template `yaml:"query,omitempty"`
+	Query    map[string]Template `yaml:"query,omitempty"` // so may a parameter's
 	// where it stands in the path of a URL; calls of ours have it in their endpoint
 	Path     Template `yaml:"path,omitempty"`
 	User     Template `yaml:"basic_user,omitempty"`     // RFC 7617; absent beside a password: empty

@@ -20,6 +20,25 @@ authorise: {}
 			`x.yaml:7: authorise: unknown key, did you mean "authorize"?`,
 		},
 		{
+			"a check of a definition that has none", `check: none
+kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {fields: [{name: api_key, secret: true}]}
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:3: check: none is for a definition without the sections health and identity`,
+		},
+		{
+			"a day in words", `checked: today
+kinds: [api_key]
+check: none
+key: {fields: [{name: api_key, secret: true}]}
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+`,
+			`x.yaml:3: checked: write the day as 2026-11-29`,
+		},
+		{
 			"unknown key deep down", `kinds: [authorization_code]
 endpoints:
   authorize: https://x.example.com/authorize

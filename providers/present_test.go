@@ -40,6 +40,13 @@ func TestPresent(t *testing.T) {
 				Headers: map[string]string{"Authorization": "Basic azE6eA=="}, Query: map[string]string{"k": "k1"}, Path: "/botk1",
 			},
 		},
+		"a key in a parameter of its own name": {
+			def: Definition{Send: &Send{Query: map[string]Template{"{header}": "{api_key}"}}}, g: key,
+			want: &Presentation{Headers: map[string]string{}, Query: map[string]string{"X-Key": "k1"}},
+		},
+		"a parameter without a name": {
+			def: Definition{Send: &Send{Query: map[string]Template{"{shop}": "{api_key}"}}}, g: key, says: "is missing",
+		},
 		"a part that is missing": {
 			def: Definition{Send: &Send{Headers: map[string]Template{"X": "{shop}"}}}, g: token, says: "is missing",
 		},

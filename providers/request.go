@@ -194,6 +194,22 @@ func expandInto(dst map[string]string, templates map[string]Template, values map
 	return true
 }
 
+// expandNamed is expandInto where the names hold placeholders too.
+func expandNamed(dst map[string]string, templates map[string]Template, values map[string]string) bool {
+	named := map[string]string{}
+	if !expandInto(named, templates, values) {
+		return false
+	}
+	for template, value := range named {
+		name, err := Template(template).Expand(values)
+		if err != nil {
+			return false
+		}
+		dst[name] = value
+	}
+	return true
+}
+
 // authenticate puts the credentials of a call where the call wants them.
 func (a *App) authenticate(k call, values, params map[string]string, header http.Header) *Error {
 	switch k.spec.Auth {
@@ -257,14 +273,10 @@ func (d *Definition) sendRule(key bool) *Send {
 // the endpoint's own template, which names the same placeholder.
 func (s *Send) apply(values map[string]string, target *url.URL, header http.Header) bool {
 	headers, query := map[string]string{}, map[string]string{}
-	if !expandInto(headers, s.Headers, values) || !expandInto(query, s.Query, values) {
+	if !expandNamed(headers, s.Headers, values) || !expandNamed(query, s.Query, values) {
 		return false
 	}
-	for template, value := range headers {
-		name, err := Template(template).Expand(values)
-		if err != nil {
-			return false
-		}
+	for name, value := range headers {
 		header.Set(name, value)
 	}
 	for name, template := range s.Optional {

@@ -9,6 +9,7 @@ import (
 	"regexp/syntax"
 	"slices"
 	"strings"
+	"time"
 )
 
 // namePattern is the name rule of definitions, providers, orgs and connections;
@@ -131,6 +132,13 @@ func (c *checker) head() {
 	}
 	c.link("setup.app_url", d.Setup.AppURL)
 	c.link("setup.key_url", d.Setup.KeyURL)
+	c.link("setup.manage_url", d.Setup.ManageURL)
+	if _, err := time.Parse(time.DateOnly, d.Checked); err != nil && d.Checked != "" {
+		c.add("checked", "write the day as 2026-11-29")
+	}
+	if d.Check == checkNone && (d.Health != nil || d.Identity != nil) {
+		c.add("check", "none is for a definition without the sections health and identity")
+	}
 }
 
 func (c *checker) link(at, link string) {
@@ -224,6 +232,9 @@ func (c *checker) leaf(at string, value any) {
 	case Send:
 		for _, name := range sortedKeys(value.Headers) {
 			c.leaf(at+".headers."+name, Template(name))
+		}
+		for _, name := range sortedKeys(value.Query) {
+			c.leaf(at+".query."+name, Template(name))
 		}
 	}
 }

@@ -694,8 +694,8 @@ func (p *play) take() bool {
 	return true
 }
 
-// takesInput says why a value is refused; nothing where it is taken. One of which only a part is used, such as the host of
-// a URL that was pasted, is not taken as it stands.
+// takesInput says why a value is refused; nothing where it is taken. One of which only a part is used, such as the host
+// of a URL that was pasted, is not taken as it stands.
 func (p *play) takesInput(name, value string) string {
 	inputs := maps.Clone(p.f.given.Inputs)
 	if inputs == nil {

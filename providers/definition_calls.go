@@ -105,7 +105,8 @@ type KeyField struct {
 	Pattern     string `yaml:"pattern,omitempty"` // RE2; must match the whole value
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape   string            `yaml:"shape,omitempty" words:"sure|likely"`
-	Derive  map[string]string `yaml:"derive,omitempty"` // further value -> pattern whose one group cuts it out
+	// further value -> pattern whose one group cuts it out; not of a field that the operator sets
+	Derive  map[string]string `yaml:"derive,omitempty"`
 	Example string            `yaml:"example,omitempty" use:"shown"`
 	Help    string            `yaml:"help,omitempty"`
 }

@@ -91,6 +91,10 @@ func (c *checker) key() {
 				}
 			}
 		}
+		if len(f.Derive) > 0 && f.SetBy == SetByProvider {
+			c.add(at+".derive", "key field %q is the operator's, and values are derived from a connection's key alone: "+
+				"let the operator set an input or another field", f.Name)
+		}
 		for _, name := range sortedKeys(f.Derive) {
 			where := at + ".derive." + name
 			c.keyName(where, name, "a value derived from a key field")

@@ -174,7 +174,7 @@ func (d *Definition) hostValue(name string) (pattern string, trusted bool, err e
 	if d.Key != nil {
 		for _, f := range d.Key.Fields {
 			if text, derived := f.Derive[name]; derived {
-				return groupOfPattern(text), f.SetBy == SetByProvider, nil
+				return groupOfPattern(text), false, nil
 			}
 		}
 	}

@@ -1,0 +1,500 @@
+package providertest
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"maps"
+	"net/http"
+	"net/url"
+	"path"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/goccy/go-yaml"
+	"golang.org/x/oauth2"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// Fixture is what one kind of one service must do, written down by hand from the service's own documentation, as
+// testdata/README.md says. It is read once, and played as often as one likes.
+type Fixture struct {
+	Name string // google/authorization_code, as its file stands
+	ID   string
+	Kind providers.Kind
+
+	given     given
+	authorize *asked
+	callback  url.Values
+	calls     map[string]*exchange // by what stands before .request and .response
+	wrong     *answered            // health.wrong
+	forbidden *answered            // health.forbidden
+	grant     *granted
+	refreshed *granted
+	choices   []providers.Choice
+	idToken   map[string]any
+	terms     *terms
+	failures  []failing
+	accept    samples
+	refuse    samples
+	use       *use
+	people    *people
+}
+
+type given struct {
+	Inputs    map[string]string           `yaml:"inputs"`
+	Provider  map[string]string           `yaml:"provider_inputs"`
+	Client    struct{ ID, Secret string } `yaml:"client"`
+	Redirect  string                      `yaml:"redirect_uri"`
+	Scopes    []string                    `yaml:"scopes"`
+	Key       map[string]string           `yaml:"key"`
+	Secrets   []string                    `yaml:"secrets"` // of key
+	Pick      string                      `yaml:"pick"`
+	Issuer    string                      `yaml:"issuer"`
+	Endpoints map[providers.Step]string   `yaml:"endpoints"`
+}
+
+type granted struct {
+	Access         string   `yaml:"access_token"`
+	Refresh        string   `yaml:"refresh_token"`
+	Expires        string   `yaml:"expires_in"`
+	RefreshExpires string   `yaml:"refresh_expires_in"`
+	Scopes         []string `yaml:"scopes"`
+	Account        struct {
+		ID    string `yaml:"id"`
+		Label string `yaml:"label"`
+		Email string `yaml:"email"`
+	} `yaml:"account"`
+	Config map[string]string `yaml:"connection_config"`
+	Secret map[string]string `yaml:"secret_config"`
+	Key    map[string]string `yaml:"key"`
+	Inputs map[string]string `yaml:"inputs"`
+}
+
+type terms struct {
+	CanRefresh *bool  `yaml:"can_refresh"`
+	MayRotate  *bool  `yaml:"may_rotate"`
+	Idle       string `yaml:"idle"`
+	Each       string `yaml:"each"`
+	Hard       string `yaml:"hard"`
+	MinAge     string `yaml:"min_age"`
+}
+
+type failing struct {
+	Step    string            `yaml:"step"`
+	Status  int               `yaml:"status"`
+	Headers map[string]string `yaml:"headers"`
+	Body    string            `yaml:"body"`
+	Class   string            `yaml:"class"`
+	Source  string            `yaml:"source"`
+}
+
+type samples struct {
+	Inputs   map[string][]string `yaml:"inputs"`
+	Key      map[string][]string `yaml:"key"`
+	Callback map[string][]string `yaml:"callback"`
+}
+
+type people struct {
+	ScopesAbout []string `yaml:"scopes_about"`
+	ManageURL   string   `yaml:"manage_url"`
+	AppURL      string   `yaml:"app_url"`
+	KeyURL      string   `yaml:"key_url"`
+	Category    string   `yaml:"category"`
+}
+
+// use is what an application makes of the credential.
+type use struct {
+	base    string
+	path    string
+	query   map[string]string
+	headers map[string]string
+}
+
+// asked is one request.
+type asked struct {
+	method  string
+	address string // without its query
+	query   url.Values
+	header  http.Header
+	body    string
+}
+
+type answered struct {
+	status int
+	header http.Header
+	body   string
+}
+
+type exchange struct {
+	request  *asked
+	response *answered
+}
+
+// What the placeholders of fixtures stand for.
+const (
+	fixtureState    = "state-1"
+	fixtureNonce    = "nonce-1"
+	fixtureVerifier = "verifier-0123456789-0123456789-0123456789-01"
+)
+
+var fixtureWords = strings.NewReplacer(
+	"{state}", fixtureState, "{nonce}", fixtureNonce, "{code_verifier}", fixtureVerifier,
+	"{code_challenge}", oauth2.S256ChallengeFromVerifier(fixtureVerifier),
+)
+
+// callNames are the calls that have a request and a response in a fixture.
+func callNames() []string {
+	return []string{
+		"discovery", "jwks", "token", "upgrade", "resources", "identity", "health", "refresh", "revoke", "revoke2",
+	}
+}
+
+func sectionNames() []string {
+	names := []string{
+		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "choices",
+		"id_token", "terms", "failures", "accept", "refuse", "use", "people",
+	}
+	for _, call := range callNames() {
+		names = append(names, call+".request", call+".response")
+	}
+	return names
+}
+
+// ReadFixtures reads all <id>/<kind>.txtar of a directory.
+func ReadFixtures(files fs.FS) ([]*Fixture, error) {
+	names, err := fs.Glob(files, "*/*.txtar")
+	if err != nil {
+		return nil, err
+	}
+	var all []*Fixture
+	for _, name := range names {
+		f, err := ReadFixture(files, strings.TrimSuffix(name, ".txtar"))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
+	}
+	return all, nil
+}
+
+// ReadFixture reads one fixture, and what it takes over from its parent. Errors name the file and the section.
+func ReadFixture(files fs.FS, name string) (*Fixture, error) {
+	sections, err := readSections(files, name, true)
+	if err != nil {
+		return nil, err
+	}
+	f := &Fixture{
+		Name: name, ID: path.Dir(name), Kind: providers.Kind(path.Base(name)), calls: map[string]*exchange{},
+	}
+	if !slices.Contains(providers.Kinds(), f.Kind) {
+		return nil, fmt.Errorf("%s.txtar: %q is no kind: the file's name is one of %v", name, f.Kind, providers.Kinds())
+	}
+	for _, section := range slices.Sorted(maps.Keys(sections)) {
+		if err := f.read(section, sections[section]); err != nil {
+			return nil, fmt.Errorf("%s.txtar: %s: %w", name, section, err)
+		}
+	}
+	for call, x := range f.calls {
+		if x.request == nil || x.response == nil {
+			return nil, fmt.Errorf("%s.txtar: %s: a request and a response belong together", name, call)
+		}
+	}
+	if err := f.sign(); err != nil {
+		return nil, fmt.Errorf("%s.txtar: id_token: %w", name, err)
+	}
+	return f, nil
+}
+
+var sectionLine = regexp.MustCompile(`(?m)^-- (\S+) --[ \t]*\n`)
+
+// readSections gives the sections of a file, and those of its parent that it does not have itself. An empty section
+// takes the parent's away.
+func readSections(files fs.FS, name string, mayExtend bool) (map[string]string, error) {
+	data, err := fs.ReadFile(files, name+".txtar")
+	if err != nil {
+		return nil, err
+	}
+	text := strings.ReplaceAll(string(data), "\r\n", "\n")
+	if !strings.HasSuffix(text, "\n") {
+		text += "\n"
+	}
+	sections, known := map[string]string{}, sectionNames()
+	starts := sectionLine.FindAllStringSubmatchIndex(text, -1)
+	for i, at := range starts {
+		section, end := text[at[2]:at[3]], len(text)
+		if i+1 < len(starts) {
+			end = starts[i+1][0]
+		}
+		if !slices.Contains(known, section) {
+			return nil, fmt.Errorf("%s.txtar: %s: there is no such section, there are %s", name, section,
+				strings.Join(known, ", "))
+		}
+		if _, twice := sections[section]; twice {
+			return nil, fmt.Errorf("%s.txtar: %s: the section stands here twice", name, section)
+		}
+		sections[section] = text[at[1]:end]
+	}
+	if parent, extends := sections["parent"]; extends {
+		if !mayExtend {
+			return nil, fmt.Errorf("%s.txtar: parent: a parent has none itself", name)
+		}
+		inherited, err := readSections(files, strings.TrimSpace(parent), false)
+		if err != nil {
+			return nil, fmt.Errorf("%s.txtar: parent: %w", name, err)
+		}
+		delete(sections, "parent")
+		maps.Copy(inherited, sections)
+		sections = inherited
+	}
+	maps.DeleteFunc(sections, func(_, text string) bool { return strings.TrimSpace(text) == "" })
+	return sections, nil
+}
+
+func (f *Fixture) read(section, text string) (err error) {
+	strict := func(into any) error { return yaml.UnmarshalWithOptions([]byte(text), into, yaml.Strict()) }
+	text = fixtureWords.Replace(text)
+	if call, part, isCall := strings.Cut(section, "."); isCall && slices.Contains(callNames(), call) {
+		switch part {
+		case "request", "response":
+			if f.calls[call] == nil {
+				f.calls[call] = &exchange{}
+			}
+			if part == "request" {
+				f.calls[call].request, err = readRequest(text)
+				return err
+			}
+			f.calls[call].response, err = readResponse(text)
+			return err
+		case "wrong":
+			f.wrong, err = readResponse(text)
+			return err
+		case "forbidden":
+			f.forbidden, err = readResponse(text)
+			return err
+		}
+	}
+	switch section {
+	case "given":
+		err = strict(&f.given)
+	case "authorize":
+		f.authorize, err = readURL(text)
+	case "callback":
+		f.callback, err = readPairs(lines(text))
+	case "grant":
+		f.grant = &granted{}
+		err = strict(f.grant)
+	case "refreshed":
+		f.refreshed = &granted{}
+		err = strict(f.refreshed)
+	case "choices":
+		err = yaml.Unmarshal([]byte(text), &f.choices)
+	case "id_token":
+		err = json.Unmarshal([]byte(text), &f.idToken)
+	case "terms":
+		f.terms = &terms{}
+		err = strict(f.terms)
+	case "failures":
+		if err = strict(&f.failures); err == nil {
+			err = f.checkFailures()
+		}
+	case "accept":
+		err = strict(&f.accept)
+	case "refuse":
+		err = strict(&f.refuse)
+	case "use":
+		f.use, err = readUse(text)
+	case "people":
+		f.people = &people{}
+		err = strict(f.people)
+	}
+	return err
+}
+
+// checkFailures refuses words that could never be met.
+func (f *Fixture) checkFailures() error {
+	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key"}
+	classes := []string{
+		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",
+	}
+	for i, row := range f.failures {
+		switch {
+		case !slices.Contains(steps, row.Step):
+			return fmt.Errorf("row %d: step %q is none of %v", i+1, row.Step, steps)
+		case !slices.Contains(classes, row.Class):
+			return fmt.Errorf("row %d: class %q is none of %v", i+1, row.Class, classes)
+		case row.Status < 100:
+			return fmt.Errorf("row %d: it has no status", i+1)
+		}
+	}
+	return nil
+}
+
+// lines are those of a section that say something. Comments stand on lines of their own.
+func lines(text string) (said []string) {
+	for line := range strings.SplitSeq(text, "\n") {
+		if line = strings.TrimRight(line, " \t"); line != "" && !strings.HasPrefix(line, "#") {
+			said = append(said, line)
+		}
+	}
+	return said
+}
+
+// readPairs reads name=value, unescaped, one a line.
+func readPairs(pairs []string) (url.Values, error) {
+	values := url.Values{}
+	for _, pair := range pairs {
+		name, value, found := strings.Cut(pair, "=")
+		if !found {
+			return nil, fmt.Errorf("%q is no name=value", pair)
+		}
+		values.Add(name, value)
+	}
+	return values, nil
+}
+
+// readURL reads an address and its parameters, one a line.
+func readURL(text string) (*asked, error) {
+	said := lines(text)
+	a := &asked{address: said[0]}
+	var err error
+	a.query, err = readPairs(said[1:])
+	return a.splitQuery(err)
+}
+
+// splitQuery moves a query that is a part of the address to the other parameters.
+func (a *asked) splitQuery(err error) (*asked, error) {
+	if err != nil {
+		return nil, err
+	}
+	address, query, found := strings.Cut(a.address, "?")
+	if !found {
+		return a, nil
+	}
+	a.address = address
+	more, err := url.ParseQuery(query)
+	maps.Copy(a.query, more)
+	return a, err
+}
+
+func readRequest(text string) (*asked, error) {
+	head, body, _ := strings.Cut(strings.TrimLeft(text, "\n"), "\n\n")
+	said := lines(head)
+	if len(said) == 0 {
+		return nil, fmt.Errorf("it begins with METHOD URL")
+	}
+	method, address, found := strings.Cut(said[0], " ")
+	if !found || method != strings.ToUpper(method) {
+		return nil, fmt.Errorf("it begins with METHOD URL, not with %q", said[0])
+	}
+	a := &asked{method: method, address: strings.TrimSpace(address), query: url.Values{}, header: http.Header{},
+		body: strings.TrimSpace(body)}
+	for _, line := range said[1:] {
+		if pair, isQuery := strings.CutPrefix(line, "?"); isQuery {
+			name, value, _ := strings.Cut(pair, "=")
+			a.query.Add(name, value)
+			continue
+		}
+		name, value, found := strings.Cut(line, ":")
+		if !found {
+			return nil, fmt.Errorf("%q is no header: name: value; an empty line stands before the body", line)
+		}
+		a.header.Add(name, encodeBasic(strings.TrimSpace(value)))
+	}
+	return a.splitQuery(nil)
+}
+
+// encodeBasic makes what is sent of Basic user:password.
+func encodeBasic(value string) string {
+	if plain, basic := strings.CutPrefix(value, "Basic "); basic && strings.Contains(plain, ":") {
+		return "Basic " + base64.StdEncoding.EncodeToString([]byte(plain))
+	}
+	return value
+}
+
+func readResponse(text string) (*answered, error) {
+	text = strings.TrimLeft(text, "\n")
+	for strings.HasPrefix(text, "#") {
+		_, text, _ = strings.Cut(text, "\n")
+	}
+	head, body, _ := strings.Cut(text, "\n\n")
+	said := lines(head)
+	if len(said) == 0 || !strings.HasPrefix(said[0], "HTTP ") {
+		return nil, fmt.Errorf("it begins with HTTP and a status")
+	}
+	status, err := strconv.Atoi(strings.Fields(said[0])[1])
+	if err != nil {
+		return nil, fmt.Errorf("it begins with HTTP and a status: %w", err)
+	}
+	headers := map[string]string{}
+	for _, line := range said[1:] {
+		name, value, found := strings.Cut(line, ":")
+		if !found {
+			return nil, fmt.Errorf("%q is no header: name: value; an empty line stands before the body", line)
+		}
+		headers[name] = strings.TrimSpace(value)
+	}
+	return newAnswer(status, headers, strings.TrimSpace(body)), nil
+}
+
+// newAnswer says that a body is JSON, where it is and nobody says otherwise.
+func newAnswer(status int, headers map[string]string, body string) *answered {
+	a := &answered{status: status, header: http.Header{}, body: body}
+	for name, value := range headers {
+		a.header.Set(name, value)
+	}
+	if a.header.Get("Content-Type") == "" && json.Valid([]byte(body)) {
+		a.header.Set("Content-Type", "application/json")
+	}
+	return a
+}
+
+func readUse(text string) (*use, error) {
+	u := &use{query: map[string]string{}, headers: map[string]string{}}
+	for i, line := range lines(text) {
+		name, value, header := strings.Cut(line, ": ")
+		pair, query := strings.CutPrefix(line, "?")
+		switch {
+		case i == 0 && strings.Contains(line, "://"):
+			u.base = line
+		case query:
+			name, value, _ := strings.Cut(pair, "=")
+			u.query[name] = value
+		case strings.HasPrefix(line, "Basic "):
+			u.headers["Authorization"] = encodeBasic(line)
+		case strings.HasPrefix(line, "/"):
+			u.path = line
+		case header:
+			u.headers[http.CanonicalHeaderKey(name)] = encodeBasic(value)
+		default:
+			return nil, fmt.Errorf("%q is no address, header: value, ?name=value, /path nor Basic user:password", line)
+		}
+	}
+	return u, nil
+}
+
+// signed fills in {hmac}: HMAC-SHA256 over all other parameters, sorted and form-encoded.
+func signed(callback url.Values, secret string) map[string]string {
+	values, rest := map[string]string{}, url.Values{}
+	for name := range callback {
+		values[name] = callback.Get(name)
+		if name != "hmac" && name != "signature" {
+			rest.Set(name, values[name])
+		}
+	}
+	for name, value := range values {
+		if value == "{hmac}" {
+			mac := hmac.New(sha256.New, []byte(secret))
+			mac.Write([]byte(rest.Encode()))
+			values[name] = hex.EncodeToString(mac.Sum(nil))
+		}
+	}
+	return values
+}

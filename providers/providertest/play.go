@@ -1,0 +1,842 @@
+package providertest
+
+import (
+	"cmp"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+)
+
+// playedAt is the time of every play. Fixtures whose tokens tell times count from there.
+var playedAt = time.Date(2026, 11, 29, 12, 0, 0, 0, time.UTC)
+
+// Play does with a definition what a mount would do, against a service that knows nothing but the fixture. What
+// differs comes back, a line each: the section, and what is written there and what was done.
+func (f *Fixture) Play(def *providers.Definition) []string { return f.play(def, false) }
+
+// Differs reports whether Play would find anything. It stops at the first.
+func (f *Fixture) Differs(def *providers.Definition) bool { return len(f.play(def, true)) > 0 }
+
+// play is one go through all that a fixture tells.
+type play struct {
+	f      *Fixture
+	def    *providers.Definition
+	app    *providers.App
+	client *providers.Client
+	at     *service
+	inputs map[string]string // the connection's
+	res    providers.Resolved
+	scopes []string
+	grant  *providers.Grant
+	found  []string
+}
+
+func (f *Fixture) play(def *providers.Definition, first bool) []string {
+	if !slices.Contains(def.Kinds, f.Kind) {
+		return []string{fmt.Sprintf("kinds: the definition does not have %s", f.Kind)}
+	}
+	p := &play{f: f, def: def, at: &service{f: f, made: map[string]bool{}}}
+	p.client = providers.NewClient(p.at, func() time.Time { return playedAt }, "runner")
+	steps := []func() bool{p.set, p.resolve}
+	switch {
+	case f.Kind == providers.KindAuthorizationCode:
+		steps = append(steps, p.consent, p.exchange, p.identify)
+	case f.Kind == providers.KindClientCredentials:
+		steps = append(steps, p.issue, p.identify)
+	default:
+		steps = append(steps, p.key)
+	}
+	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take, p.unmade,
+		p.people)
+	for _, step := range steps {
+		goOn := step()
+		for _, wrong := range p.at.wrong {
+			if !slices.Contains(p.found, wrong) { // a call that fails is made several times
+				p.found = append(p.found, wrong)
+			}
+		}
+		p.at.wrong = nil
+		if !goOn || first && len(p.found) > 0 {
+			break
+		}
+	}
+	return p.found
+}
+
+func (p *play) differ(section, format string, args ...any) {
+	p.found = append(p.found, section+": "+fmt.Sprintf(format, args...))
+}
+
+// same compares two texts.
+func (p *play) same(section, name, want, got string) {
+	if want != got {
+		p.differ(section, "%s: the fixture has %q, the definition makes it %q", name, want, got)
+	}
+}
+
+// sides deals out what a fixture sets to those who may set it.
+func (p *play) sides(inputs map[string]string) (provider, connection map[string]string) {
+	provider, connection = maps.Clone(p.f.given.Provider), map[string]string{}
+	if provider == nil {
+		provider = map[string]string{}
+	}
+	for name, value := range inputs {
+		i := slices.IndexFunc(p.def.Inputs, func(in providers.Input) bool { return in.Name == name })
+		if i >= 0 && p.def.Inputs[i].SetBy == providers.SetByProvider {
+			provider[name] = value
+		} else {
+			connection[name] = value
+		}
+	}
+	return provider, connection
+}
+
+func (p *play) keySides(key map[string]string) (provider, connection map[string]string) {
+	provider, connection = map[string]string{}, map[string]string{}
+	for name, value := range key {
+		if field, ok := p.def.KeyField(name); ok && field.SetBy == providers.SetByProvider {
+			provider[name] = value
+		} else {
+			connection[name] = value
+		}
+	}
+	return provider, connection
+}
+
+// set configures the app and the connection.
+func (p *play) set() bool {
+	g := p.f.given
+	provider, connection := p.sides(g.Inputs)
+	checked, err := p.def.CheckInputs(providers.SetByProvider, provider)
+	if err != nil {
+		p.differ("given", "inputs of the provider: %s", err)
+		return false
+	}
+	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
+		p.differ("given", "inputs of the connection: %s", err)
+		return false
+	}
+	p.app = &providers.App{
+		Definition: p.def, ClientID: g.Client.ID, ClientSecret: providers.NewSecret(g.Client.Secret), Inputs: checked,
+		Issuer: g.Issuer, Endpoints: g.Endpoints, Keys: map[string]providers.Secret{},
+	}
+	keys, _ := p.keySides(g.Key)
+	for name, value := range keys {
+		p.app.Keys[name] = providers.NewSecret(value)
+	}
+	return true
+}
+
+func (p *play) resolve() bool {
+	p.at.begin(nil, "discovery")
+	res, err := p.client.Resolve(context.Background(), p.app, p.inputs)
+	if err != nil {
+		p.differ("given", "%s", err)
+		return false
+	}
+	p.res = res
+	return true
+}
+
+func (p *play) consent() bool {
+	f := p.f
+	p.scopes = p.app.RequestScopes(f.given.Scopes, p.res.Scopes)
+	request := providers.AuthCodeURLRequest{
+		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
+		RedirectURI: f.given.Redirect, Scopes: p.scopes,
+	}
+	address, err := providers.AuthCodeURL(p.app, request)
+	if err != nil {
+		p.differ("authorize", "%s", err)
+		return false
+	}
+	if f.authorize == nil {
+		p.differ("authorize", "the section is missing")
+		return false
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		p.differ("authorize", "%q is no URL", address)
+		return false
+	}
+	p.same("authorize", "URL", f.authorize.address, addressOf(u))
+	for _, d := range comparePairs("parameter", f.authorize.query, u.Query()) {
+		p.differ("authorize", "%s", d)
+	}
+	return true
+}
+
+func (p *play) callback() map[string]string {
+	if p.f.callback == nil {
+		p.differ("callback", "the section is missing")
+	}
+	return signed(p.f.callback, p.f.given.Client.Secret)
+}
+
+// spend exchanges what the browser brought.
+func (p *play) spend(brought map[string]string) (*providers.Grant, error) {
+	return p.client.Exchange(context.Background(), p.app, providers.ExchangeRequest{
+		Resolved: p.res, Code: providers.NewSecret(brought[cmp.Or(p.def.Callback.Code, "code")]),
+		Verifier: providers.NewSecret(fixtureVerifier), Nonce: fixtureNonce, RedirectURI: p.f.given.Redirect,
+		Scopes: p.scopes, Callback: brought,
+	})
+}
+
+func (p *play) exchange() bool {
+	brought := p.callback()
+	if state := cmp.Or(p.def.Callback.State, "state"); brought[state] != fixtureState {
+		p.differ("callback", "the definition reads the state from %q, and it is not there", state)
+	}
+	if missing := p.def.MissingOfCallback(brought); len(missing) > 0 {
+		p.differ("callback", "the definition needs %s beside it", strings.Join(missing, ", "))
+		return false
+	}
+	p.at.begin(nil, "jwks", "token", "upgrade")
+	g, err := p.spend(brought)
+	return p.got("token.response", g, err)
+}
+
+func (p *play) issue() bool {
+	p.scopes = p.app.RequestScopes(p.f.given.Scopes, nil)
+	p.at.begin(nil, "token")
+	g, err := p.client.Issue(context.Background(), p.app, p.f.Kind, p.res, p.scopes)
+	return p.got("token.response", g, err)
+}
+
+func (p *play) got(section string, g *providers.Grant, err error) bool {
+	if err != nil {
+		p.differ(section, "%s", told(err))
+		return false
+	}
+	p.grant = g
+	return true
+}
+
+// told is an error with its class.
+func told(err error) string {
+	if failure := (*providers.Error)(nil); errors.As(err, &failure) {
+		return fmt.Sprintf("%s (class %s)", failure, failure.Class)
+	}
+	return err.Error()
+}
+
+// key makes what a mount presents of a key.
+func (p *play) key() bool {
+	ofProvider, ofConnection := p.keySides(p.f.given.Key)
+	for side, values := range map[string]map[string]string{
+		providers.SetByProvider: ofProvider, providers.SetByConnection: ofConnection,
+	} {
+		warnings, err := p.def.CheckKey(side, values)
+		if err != nil {
+			p.differ("given", "key: %s", err)
+			return false
+		}
+		for _, warning := range warnings {
+			p.differ("given", "key: %s", warning)
+		}
+	}
+	if _, err := p.def.CheckKey(providers.SetByConnection, nil); err == nil && len(ofConnection) > 0 {
+		p.differ("given", "key: the definition takes a key without any field")
+	}
+	masked := false
+	for name := range p.f.given.Key {
+		masked = masked || p.def.IsSecretField(name)
+		if slices.Contains(p.f.given.Secrets, name) && !p.def.IsSecretField(name) {
+			p.differ("given", "secrets: %q is none for the definition", name)
+		}
+	}
+	if !masked {
+		p.differ("given", "key: none of its fields is a secret for the definition")
+	}
+	p.grant = &providers.Grant{SecretConfig: map[string]providers.Secret{}}
+	for _, values := range []map[string]string{ofConnection, p.def.DeriveKey(ofConnection)} {
+		for name, value := range values {
+			p.grant.SecretConfig[name] = providers.NewSecret(value)
+		}
+	}
+	return true
+}
+
+func (p *play) identify() bool {
+	if !p.app.Identifies(p.f.Kind) {
+		return true
+	}
+	p.at.begin(nil, "resources", "identity", "health")
+	if err := p.client.Identify(context.Background(), p.app, p.res, p.grant); err != nil {
+		p.differ("identity.response", "%s", told(err))
+	}
+	return true
+}
+
+// pick works with one of the sites that were found, as a person would.
+func (p *play) pick() bool {
+	g := p.f.given
+	switch sites := p.grant.Sites; {
+	case p.f.choices != nil && sites == nil:
+		p.differ("choices", "the definition finds none")
+	case p.f.choices != nil:
+		var got []providers.Choice
+		for _, c := range sites.Choices {
+			got = append(got, providers.Choice{ID: c.ID, Name: c.Name})
+		}
+		if !slices.EqualFunc(p.f.choices, got, func(a, b providers.Choice) bool { return a.ID == b.ID && a.Name == b.Name }) {
+			p.differ("choices", "the fixture has %+v, the definition finds %+v", p.f.choices, got)
+		}
+	}
+	if g.Pick == "" {
+		return true
+	}
+	choice, found := p.grant.Sites.Find(g.Pick)
+	if !found {
+		p.differ("given", "pick: %q is not among what the definition finds", g.Pick)
+		return false
+	}
+	p.inputs[p.def.Picks()] = g.Pick
+	checked, err := p.def.CheckInputs(providers.SetByConnection, p.inputs)
+	if err != nil {
+		p.differ("given", "pick: %s", err)
+		return false
+	}
+	p.inputs = checked
+	if p.grant.Config == nil {
+		p.grant.Config = map[string]string{}
+	}
+	maps.Copy(p.grant.Config, choice.Config)
+	return p.resolve()
+}
+
+func (p *play) granted() bool {
+	want := p.f.grant
+	if want == nil {
+		if p.grant.AccessToken.IsZero() {
+			return true
+		}
+		p.differ("grant", "the section is missing")
+		return true
+	}
+	g := p.grant
+	if !p.f.Kind.HasKey() {
+		p.tokens("grant", want, g)
+		p.scopesSame(want.Scopes, g.Scopes)
+		if missing := p.app.MissingScopes(p.scopes, g.Scopes); len(missing) > 0 {
+			p.differ("grant", "scopes: asked for, and not granted as far as the definition can tell: %v", missing)
+		}
+		if want.RefreshExpires != "" {
+			p.same("grant", "refresh_expires_in", want.RefreshExpires, seconds(g.Issued, g.RefreshExpires))
+		}
+		p.texts("grant", "secret_config", want.Secret, revealed(g.SecretConfig))
+		p.account(want, g.Account)
+	}
+	p.texts("grant", "connection_config", want.Config, g.Config)
+	if want.Key != nil {
+		p.texts("grant", "key", want.Key, revealed(g.SecretConfig))
+	}
+	if want.Inputs != nil {
+		merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+		if err != nil {
+			p.differ("grant", "inputs: %s", err)
+		}
+		p.texts("grant", "inputs", want.Inputs, merged)
+	}
+	return true
+}
+
+func (p *play) account(want *granted, got providers.Account) {
+	p.same("grant", "account.id", want.Account.ID, got.ID)
+	p.same("grant", "account.label", want.Account.Label, got.Label)
+	p.same("grant", "account.email", want.Account.Email, got.Email)
+}
+
+func (p *play) scopesSame(want, got []string) {
+	one, other := slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))
+	if !slices.Equal(one, other) {
+		p.differ("grant", "scopes: the fixture has %v, the definition reads %v", one, other)
+	}
+}
+
+func (p *play) tokens(section string, want *granted, g *providers.Grant) {
+	p.same(section, "access_token", want.Access, g.AccessToken.Reveal())
+	p.same(section, "refresh_token", want.Refresh, g.RefreshToken.Reveal())
+	p.same(section, "expires_in", want.Expires, seconds(g.Issued, g.Expires))
+}
+
+func seconds(from, to time.Time) string {
+	if to.IsZero() {
+		return "never"
+	}
+	return strconv.Itoa(int(to.Sub(from).Seconds()))
+}
+
+func revealed(secrets map[string]providers.Secret) map[string]string {
+	texts := map[string]string{}
+	for name, value := range secrets {
+		texts[name] = value.Reveal()
+	}
+	return texts
+}
+
+func (p *play) texts(section, name string, want, got map[string]string) {
+	one, other := url.Values{}, url.Values{}
+	for n, value := range want {
+		one.Set(n, value)
+	}
+	for n, value := range got {
+		other.Set(n, value)
+	}
+	for _, d := range comparePairs(name, one, other) {
+		d = strings.ReplaceAll(d, "is not sent", "the definition does not have")
+		d = strings.ReplaceAll(d, "is sent, and not in the fixture", "the fixture does not have")
+		p.differ(section, "%s", strings.ReplaceAll(d, "sent is", "the definition makes it"))
+	}
+}
+
+// ask checks the credential, with an answer in the place of the usual one.
+func (p *play) ask(instead *answered) (*providers.Checked, error) {
+	answers := map[string]*answered{}
+	if instead != nil {
+		answers = map[string]*answered{"health": instead, "identity": instead}
+	}
+	p.at.begin(answers, "health", "identity")
+	return p.client.Check(context.Background(), p.app, p.res, p.grant)
+}
+
+func (p *play) check() bool {
+	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
+	if !p.app.CanCheck(p.res) {
+		if knows {
+			p.differ("health.request", "the definition has no call that checks a credential")
+		}
+		return true
+	}
+	if !knows {
+		p.differ("health.request", "the section is missing: the definition checks credentials")
+		return true
+	}
+	told1, err := p.ask(nil)
+	if err != nil {
+		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
+	} else if p.f.grant != nil && told1.Account.ID != "" {
+		p.account(p.f.grant, told1.Account)
+	}
+	for section, row := range map[string]struct {
+		answer  *answered
+		classes []providers.Class
+	}{
+		"health.wrong":     {p.f.wrong, []providers.Class{providers.Expired, providers.Rejected}},
+		"health.forbidden": {p.f.forbidden, []providers.Class{providers.Forbidden}},
+	} {
+		if row.answer == nil {
+			continue
+		}
+		_, err := p.ask(row.answer)
+		failure := (*providers.Error)(nil)
+		switch {
+		case err == nil:
+			p.differ(section, "the credential is taken for good")
+		case !errors.As(err, &failure), !slices.Contains(row.classes, failure.Class):
+			p.differ(section, "%s, where %v is right", told(err), row.classes)
+		}
+	}
+	return true
+}
+
+func (p *play) refresh() bool {
+	f := p.f
+	if f.Kind != providers.KindAuthorizationCode {
+		return true
+	}
+	can := p.app.CanRefresh(f.Kind, p.grant)
+	switch wants := f.calls["refresh"] != nil; {
+	case can && !wants:
+		p.differ("refresh.request", "the section is missing: the definition refreshes this grant")
+		return true
+	case !can && wants:
+		p.differ("refresh.request", "the definition does not refresh this grant")
+		return true
+	case !can:
+		return true
+	case f.refreshed == nil:
+		p.differ("refreshed", "the section is missing")
+		return true
+	}
+	renewed := p.renew("refresh.response", p.grant, nil)
+	if renewed == nil {
+		return true
+	}
+	p.tokens("refreshed", f.refreshed, renewed)
+	p.texts("refreshed", "connection_config", p.grant.Config, renewed.Config)
+	var pairs []string
+	if before := p.grant.RefreshToken.Reveal(); before != "" {
+		pairs = append(pairs, before, f.refreshed.Refresh)
+	}
+	pairs = append(pairs, p.grant.AccessToken.Reveal(), f.refreshed.Access)
+	p.renew("refresh.request, for the second time", renewed, strings.NewReplacer(pairs...))
+	return true
+}
+
+func (p *play) renew(section string, g *providers.Grant, words *strings.Replacer) *providers.Grant {
+	p.at.begin(nil, "refresh")
+	p.at.words = words
+	renewed, err := p.client.Refresh(context.Background(), p.app, p.res, p.f.Kind, g)
+	if err != nil {
+		p.differ(section, "%s", told(err))
+		return nil
+	}
+	return renewed
+}
+
+func (p *play) revoke() bool {
+	if p.f.Kind.HasKey() {
+		return true
+	}
+	p.at.begin(nil, "revoke", "revoke2")
+	err := p.client.Revoke(context.Background(), p.app, p.res, p.grant)
+	failure := (*providers.Error)(nil)
+	none := errors.As(err, &failure) && failure.Reason == providers.ReasonNoRevocationEndpoint
+	switch wants := p.f.calls["revoke"] != nil; {
+	case none && wants:
+		p.differ("revoke.request", "the definition knows no way to revoke")
+	case none, err == nil:
+	default:
+		p.differ("revoke.response", "%s", told(err))
+	}
+	return true
+}
+
+// fail holds each error answer against its class.
+func (p *play) fail() bool {
+	for i, row := range p.f.failures {
+		answer := newAnswer(row.Status, row.Headers, row.Body)
+		section := fmt.Sprintf("failures[%d] (%s %d %s)", i, row.Step, row.Status, row.Body)
+		err, done := p.failAt(row.Step, answer)
+		if !done {
+			p.differ(section, "the definition makes no such call")
+			continue
+		}
+		got := "fine"
+		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
+			got = string(failure.Class)
+		} else if err != nil {
+			got = err.Error()
+		}
+		if got != row.Class {
+			p.differ(section, "the fixture says %s, the definition %s", row.Class, got)
+		}
+	}
+	return true
+}
+
+// failAt makes the calls of a step, of which that one is answered with an error.
+func (p *play) failAt(step string, answer *answered) (err error, made bool) {
+	ctx := context.Background()
+	instead := map[string]*answered{step: answer}
+	switch step {
+	case "token", "upgrade":
+		p.at.begin(instead, "jwks", "token", "upgrade")
+		if p.f.Kind == providers.KindClientCredentials {
+			_, err = p.client.Issue(ctx, p.app, p.f.Kind, p.res, p.scopes)
+		} else {
+			_, err = p.spend(p.callback())
+		}
+	case "refresh":
+		p.at.begin(instead, "refresh")
+		if p.f.Kind == providers.KindClientCredentials {
+			p.at.begin(map[string]*answered{"token": answer}, "token")
+		}
+		_, err = p.client.Refresh(ctx, p.app, p.res, p.f.Kind, p.grant)
+	case "revoke":
+		p.at.begin(instead, "revoke", "revoke2")
+		err = p.client.Revoke(ctx, p.app, p.res, p.grant)
+	case "resources":
+		p.at.begin(instead, "resources")
+		_, err = p.client.ListSites(ctx, p.app, p.res, p.grant)
+	case "identity":
+		if p.def.Identity == nil || p.grant.AccessToken.IsZero() {
+			_, err = p.ask(answer)
+			break
+		}
+		copied := *p.grant
+		p.at.begin(instead, "resources", "identity", "health")
+		err = p.client.Identify(ctx, p.app, p.res, &copied)
+	default: // health, api, key
+		_, err = p.ask(answer)
+	}
+	return err, len(p.at.now) > 0
+}
+
+func (p *play) use() bool {
+	want := p.f.use
+	if want == nil {
+		return true
+	}
+	merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+	if err != nil {
+		p.differ("use", "%s", err)
+		return true
+	}
+	p.same("use", "address", want.base, p.app.APIBase(merged, p.grant))
+	if len(want.headers)+len(want.query) == 0 && want.path == "" {
+		return true // signed by the application itself
+	}
+	shown, err := p.app.Present(merged, p.grant)
+	if err != nil {
+		p.differ("use", "%s", err)
+		return true
+	}
+	p.texts("use", "header", want.headers, shown.Headers)
+	p.texts("use", "query", want.query, shown.Query)
+	p.same("use", "path", want.path, shown.Path)
+	return true
+}
+
+func (p *play) terms() bool {
+	want := p.f.terms
+	if want == nil || p.grant == nil {
+		return true
+	}
+	truth := func(name string, want *bool, got bool) {
+		if want != nil && *want != got {
+			p.differ("terms", "%s: the fixture says %t, the definition %t", name, *want, got)
+		}
+	}
+	truth("can_refresh", want.CanRefresh, p.app.CanRefresh(p.f.Kind, p.grant))
+	truth("may_rotate", want.MayRotate, p.app.MayRotate(p.f.Kind))
+	said := p.def.Refresh
+	p.length("idle", want.Idle, said.Idle)
+	p.length("each", want.Each, said.Each)
+	p.length("hard", want.Hard, said.Hard)
+	p.length("min_age", want.MinAge, said.MinAge)
+	return true
+}
+
+func (p *play) length(name, want string, got providers.Duration) {
+	wanted := providers.Duration{}
+	_ = wanted.UnmarshalYAML(func(into any) error { // an empty text is no length, and means that none is documented
+		*into.(*string) = want
+		return nil
+	})
+	if wanted.D != got.D || wanted.Never != got.Never {
+		p.differ("terms", "%s: the fixture says %q, the definition %q", name, want, got.String())
+	}
+}
+
+// take holds sample values against what the definition accepts.
+func (p *play) take() bool {
+	for _, side := range []struct {
+		section string
+		all     samples
+		accept  bool
+	}{{"accept", p.f.accept, true}, {"refuse", p.f.refuse, false}} {
+		judge := func(name, value, wrong string) {
+			switch {
+			case side.accept && wrong != "":
+				p.differ(side.section, "%s: %q is refused: %s", name, value, wrong)
+			case !side.accept && wrong == "":
+				p.differ(side.section, "%s: %q is accepted", name, value)
+			}
+		}
+		for name, values := range side.all.Inputs {
+			for _, value := range values {
+				judge("inputs."+name, value, p.takesInput(name, value))
+			}
+		}
+		for name, values := range side.all.Key {
+			for _, value := range values {
+				judge("key."+name, value, p.takesField(name, value))
+			}
+		}
+		for name, values := range side.all.Callback {
+			for _, value := range values {
+				judge("callback."+name, value, p.takesCallback(name, value))
+			}
+		}
+	}
+	return true
+}
+
+// takesInput says why a value is refused; nothing where it is taken. One of which only a part is used, such as the host of
+// a URL that was pasted, is not taken as it stands.
+func (p *play) takesInput(name, value string) string {
+	inputs := maps.Clone(p.f.given.Inputs)
+	if inputs == nil {
+		inputs = map[string]string{}
+	}
+	inputs[name] = value
+	provider, connection := p.sides(inputs)
+	if _, given := p.f.given.Provider[name]; given {
+		provider[name] = value
+	}
+	app := *p.app
+	var err error
+	if app.Inputs, err = p.def.CheckInputs(providers.SetByProvider, provider); err != nil {
+		return err.Error()
+	}
+	if connection, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
+		return err.Error()
+	}
+	p.at.begin(nil, "discovery")
+	res, err := p.client.Resolve(context.Background(), &app, connection)
+	if err != nil {
+		return err.Error()
+	}
+	if used := res.Inputs[name]; strings.Contains(value, "/") && !strings.Contains(used, "/") {
+		return "only " + used + " is used of it"
+	}
+	return ""
+}
+
+func (p *play) takesField(name, value string) string {
+	key := maps.Clone(p.f.given.Key)
+	if key == nil {
+		key = map[string]string{}
+	}
+	key[name] = value
+	provider, connection := p.keySides(key)
+	for by, values := range map[string]map[string]string{
+		providers.SetByProvider: provider, providers.SetByConnection: connection,
+	} {
+		warnings, err := p.def.CheckKey(by, values)
+		switch {
+		case err != nil:
+			return err.Error()
+		case len(warnings) > 0:
+			return warnings[0]
+		}
+	}
+	return ""
+}
+
+// takesCallback tries a value in the place of what the browser brought: by the name that it has there, or that it gets
+// in connection_config.
+func (p *play) takesCallback(name, value string) string {
+	parameter := name
+	for _, c := range p.def.Connection {
+		if c.Name == name && c.From == "callback" && len(c.Path) > 0 {
+			parameter = c.Path[0]
+		}
+	}
+	brought := maps.Clone(p.f.callback)
+	if brought == nil {
+		brought = url.Values{}
+	}
+	brought.Set(parameter, value)
+	all := signed(brought, p.f.given.Client.Secret)
+	if missing := p.def.MissingOfCallback(all); len(missing) > 0 {
+		return strings.Join(missing, ", ") + " is missing"
+	}
+	p.at.begin(nil, "jwks", "token", "upgrade")
+	g, err := p.spend(all)
+	switch {
+	case err != nil:
+		return told(err)
+	case name != parameter && g.Config[name] != value && g.SecretConfig[name].Reveal() != value:
+		return "connection_config does not have it"
+	}
+	return ""
+}
+
+// unmade finds the calls that are written down and were never made.
+func (p *play) unmade() bool {
+	for _, call := range callNames() {
+		if p.f.calls[call] != nil && !p.at.made[call] {
+			p.differ(call+".request", "the definition never makes this call")
+		}
+	}
+	return true
+}
+
+// people compares what is told to people, as far as the fixture says anything.
+func (p *play) people() bool {
+	want := p.f.people
+	if want == nil {
+		return true
+	}
+	for _, fact := range []struct{ name, want, at string }{
+		{"category", want.Category, "category"}, {"app_url", want.AppURL, "setup.app_url"},
+		{"key_url", want.KeyURL, "setup.key_url"}, {"manage_url", want.ManageURL, "setup.manage_url"},
+	} {
+		got, known := shown(reflect.ValueOf(p.def).Elem(), strings.Split(fact.at, "."))
+		text, _ := got.(string)
+		text = strings.ReplaceAll(text, "{client_id}", p.f.given.Client.ID)
+		if known && fact.want != "" {
+			p.same("people", fact.name, fact.want, text)
+		}
+	}
+	about, known := shown(reflect.ValueOf(p.def).Elem(), []string{"scopes", "about"})
+	words, _ := about.(map[string]string)
+	for _, scope := range want.ScopesAbout {
+		if known && words[scope] == "" {
+			p.differ("people", "scopes_about: the definition says nothing about %q", scope)
+		}
+	}
+	return true
+}
+
+// shown is what stands at a place of a definition, by the names of its file.
+func shown(v reflect.Value, at []string) (any, bool) {
+	for i := range v.NumField() {
+		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
+		switch {
+		case name != at[0]:
+		case len(at) == 1:
+			return v.Field(i).Interface(), true
+		default:
+			return shown(v.Field(i), at[1:])
+		}
+	}
+	return nil, false
+}
+
+// issuer is who signs the id_tokens of fixtures.
+var issuer = sync.OnceValues(func() (*ecdsa.PrivateKey, error) { return ecdsa.GenerateKey(elliptic.P256(), rand.Reader) })
+
+// sign puts what an issuer would sign into the answers that ask for it: {id_token} in that of the token call, and
+// {jwks} in that of the key set.
+func (f *Fixture) sign() error {
+	key, err := issuer()
+	if err != nil {
+		return err
+	}
+	if x := f.calls["jwks"]; x != nil && x.response != nil {
+		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: key.Public(), Use: "sig", Algorithm: "ES256"}}})
+		if err != nil {
+			return err
+		}
+		x.response.fill("{jwks}", string(set))
+	}
+	x := f.calls["token"]
+	if f.idToken == nil || x == nil || x.response == nil {
+		return nil
+	}
+	payload, err := json.Marshal(f.idToken)
+	if err != nil {
+		return err
+	}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
+	if err != nil {
+		return err
+	}
+	object, err := signer.Sign(payload)
+	if err != nil {
+		return err
+	}
+	compact, err := object.CompactSerialize()
+	x.response.fill("{id_token}", compact)
+	return err
+}

@@ -117,7 +117,11 @@ func TestMutants(t *testing.T) {
 // surviving is how many changes of a definition wait for a line in a fixture. It only gets less.
 var surviving = map[string]int{
 	"anthropic":      1,
+	"atlassian":      8,
 	"aws":            8,
+	"bexio":          26,
+	"clio":           21,
+	"coinbase":       4,
 	"ftp":            9,
 	"github":         84,
 	"google":         18,
@@ -128,11 +132,22 @@ var surviving = map[string]int{
 	"microsoft":      48,
 	"openai":         3,
 	"outlook":        1,
+	"pipedream":      23,
+	"pipedrive":      11,
+	"quickbooks":     22,
 	"s3":             11,
+	"shopify":        14,
 	"slack":          102,
 	"slackbot":       30,
 	"smtp":           3,
+	"splitwise":      16,
 	"stripe":         15,
+	"supabase":       11,
+	"tiktok":         41,
+	"typeform":       17,
+	"wix":            17,
+	"woocommerce":    15,
+	"wrike":          6,
 }
 
 // played is a fixture, and what it finds in the definition as it is.

@@ -53,7 +53,6 @@ func TestFixtures(t *testing.T) {
 var unsettled = []string{
 	"atlassian/authorization_code",
 	"bexio/authorization_code",
-	"clio/authorization_code",
 	"coinbase/authorization_code",
 	"coinbase/key_pair",
 	"ftp/login",
@@ -96,9 +95,6 @@ var unsettled = []string{
 	"slackbot/authorization_code",
 	"smtp/login",
 	"stripe/api_key",
-	"supabase/authorization_code",
-	"tiktok/authorization_code",
-	"wix/client_credentials",
 	"woocommerce/basic",
 }
 
@@ -128,7 +124,6 @@ var early = []string{
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
-	"coinbase_oauth/authorization_code",
 	"oauth2/authorization_code",
 	"oauth2/client_credentials",
 	"oidc/authorization_code",

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -109,6 +110,8 @@ func providerFields() map[string]*framework.FieldSchema {
 			"0: as the definition says."),
 		"idle_ttl": seconds("How long a grant lives unused, where the app is set otherwise than the definition says; " +
 			"0: as the definition says."),
+		"check_interval": str("How often connections that no refresh proves are checked by themselves, such as 12h; 0: " +
+			"never; empty (default): as the definition says, else as config says."),
 		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
 			"the stored client_secret in the same call."),
 		"force": {
@@ -153,6 +156,7 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"optional_scopes":         strs("Scopes that a person may leave out."),
 	"refresh_ttl":             integer("Seconds that one refresh token lives; 0: as the definition says."),
+	"check_interval":          str("How often what no refresh proves is checked; empty: as elsewhere."),
 	"idle_ttl":                integer("Seconds that a grant lives unused; 0: as the definition says."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
@@ -237,10 +241,19 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),
-		"idle_ttl": int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
+		"check_interval": intervalWord(p.CheckInterval),
+		"idle_ttl":       int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
 		"ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"circuit": b.circuit(name),
 	}, Warnings: warnings}, nil
+}
+
+// intervalWord spells how often a provider's connections are checked, as a write takes it; empty: nobody said.
+func intervalWord(every *time.Duration) string {
+	if every == nil {
+		return ""
+	}
+	return every.String()
 }
 
 // callbackURL is where a provider sends the browser; empty while nobody knows where browsers reach this mount.

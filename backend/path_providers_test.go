@@ -127,6 +127,8 @@ func TestProviderRefusesAndChangesNothing(t *testing.T) {
 			"scopes":               {map[string]any{"allowed_scopes": "read"}, `"write" is not among allowed_scopes`},
 			"assumed_ttl":          {map[string]any{"assumed_ttl": "30s"}, "assumed_ttl"},
 			"refresh_ttl":          {map[string]any{"refresh_ttl": "59m"}, "refresh_ttl must lie between one hour"},
+			"check_interval":       {map[string]any{"check_interval": "30m"}, "check_interval must lie between one hour"},
+			"check_interval words": {map[string]any{"check_interval": "often"}, "check_interval must lie between one hour"},
 			"idle_ttl":             {map[string]any{"idle_ttl": "100000h"}, "idle_ttl must lie between one hour"},
 			"optional_scopes":      {map[string]any{"optional_scopes": "read"}, "knows no scopes that a person may leave out"},
 			"ca_pem":               {map[string]any{"ca_pem": "no certificate"}, "ca_pem"},

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/go-secure-stdlib/parseutil"
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
@@ -112,6 +113,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		if err := definition.CheckSteps(p.Endpoints); err != nil {
 			return nil, nil, badRequest("%s", err)
 		}
+	}
+	if err := takeCheckInterval(d, p); err != nil {
+		return nil, nil, err
 	}
 	if err := takeAdditions(d, definition, p); err != nil {
 		return nil, nil, err
@@ -242,6 +246,25 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 			*ttl = time.Duration(v.(int)) * time.Second
 		}
 	}
+}
+
+// takeCheckInterval takes how often connections are checked by themselves.
+func takeCheckInterval(d *framework.FieldData, p *store.Provider) error {
+	v, ok := d.GetOk("check_interval")
+	if !ok {
+		return nil
+	}
+	if v.(string) == "" {
+		p.CheckInterval = nil
+		return nil
+	}
+	every, err := parseutil.ParseDurationSecond(v)
+	if err != nil || every != 0 && (every < time.Hour || every > 30*24*time.Hour) {
+		return badRequest("check_interval must lie between one hour and 30 days, or be 0 for never, or be empty for " +
+			"what the definition or config says")
+	}
+	p.CheckInterval = &every
+	return nil
 }
 
 // takeAdditions takes what the operator says of what the engine adds to a flow by itself. What is as the definition has

@@ -129,7 +129,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
 	if p.app.CanCheck(providers.Resolved{}) {
-		terms.CheckEvery = config.CheckEvery()
+		terms.CheckEvery = p.entry.CheckEvery(p.app.Definition, config)
 	}
 	rules := p.app.Definition.Refresh
 	terms.Idle, terms.MinAge, terms.OnDemand = p.app.IdleLimit(), rules.MinAge.D, rules.OnDemand

@@ -42,6 +42,28 @@ func TestProviderMovesWhileAGrantIsAboutToBeSpent(t *testing.T) {
 }
 
 // The operator knows for how long the service keeps a grant that nobody uses.
+// The operator's word for a provider goes before the mount's, and can be taken back.
+func TestCheckIntervalOfTheOperator(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.connect(t, "slack")
+	every := func() time.Duration {
+		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: "slack"}
+		c, _, err := f.engine().connections.Get(t.Context(), k)
+		require.NoError(t, err)
+		terms, err := f.engine().Terms(t.Context(), k, c)
+		require.NoError(t, err)
+		return terms.CheckEvery
+	}
+	assert.Equal(t, 24*time.Hour, every())
+	for _, step := range []struct {
+		word string
+		want time.Duration
+	}{{"12h", 12 * time.Hour}, {"0", 0}, {"", 24 * time.Hour}} {
+		f.Write("providers/acme", map[string]any{"check_interval": step.word}).OK(t)
+		assert.Equal(t, step.want, every(), step.word)
+	}
+}
+
 func TestIdleLimitOfTheOperator(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.connect(t, "slack")

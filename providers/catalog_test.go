@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"maps"
 	"os"
 	"strings"
 	"testing"
@@ -21,6 +22,8 @@ func TestCatalogue(t *testing.T) {
 		"microsoft", "microsoft_teams", "one_drive", "outlook", "share_point",
 		"oidc", "oauth2", "openai", "anthropic", "stripe", "sendgrid", "aws", "s3", "smtp", "ftp",
 		"http_basic", "http_bearer", "http_header", "http_query",
+		"splitwise", "supabase", "tiktok", "typeform", "wix", "wrike", "shopify", "coinbase", "coinbase_oauth", "pipedream", "clio",
+		"quickbooks", "bexio", "atlassian", "jira", "pipedrive", "woocommerce",
 	} {
 		assert.Contains(t, ids, id)
 	}
@@ -54,7 +57,18 @@ func TestExampleOfTheREADME(t *testing.T) {
 	assert.NoError(t, err)
 }
 
-// With nothing but an app's credentials and the example of each required input, every address can be built.
+// toldByConsent is what stands in an address and comes with a consent, or is picked after it.
+func toldByConsent(id string) map[string]string {
+	return map[string]map[string]string{
+		"jira":       {"cloud_id": "11223344-a1b2-3b33-c444-def123456789"},
+		"pipedrive":  {"api_domain": "https://acme.pipedrive.com"},
+		"quickbooks": {"realm_id": "1234567890"},
+		"wrike":      {"host": "app-eu.wrike.com"},
+	}[id]
+}
+
+// With nothing but an app's credentials, the example of each required input and what a consent tells, every address can
+// be built.
 func TestCatalogueURLsExpand(t *testing.T) {
 	r, err := Builtin()
 	require.NoError(t, err)
@@ -78,6 +92,7 @@ func TestCatalogueURLsExpand(t *testing.T) {
 			values, err := d.MergeInputs(byProvider, byConnection)
 			require.NoError(t, err)
 			values["client_id"] = "id"
+			maps.Copy(values, toldByConsent(id))
 			for step, endpoint := range d.Endpoints {
 				u, err := ExpandURL(endpoint, values)
 				require.NoError(t, err, step)

@@ -55,6 +55,8 @@ type Definition struct {
 	Connection []Capture   `yaml:"connection_config,omitempty"`
 	// none: no call of ours tells whether a key works
 	Check string `yaml:"check,omitempty" words:"none"`
+	// how often what no refresh proves is checked by itself, never included; absent: as the mount is set
+	CheckInterval Duration `yaml:"check_interval,omitempty"`
 	// tried in order, before the rules of RFC 6749 and HTTP
 	Failures []FailureRule `yaml:"failures,omitempty"`
 	// secrets that no call of ours sends, and applications ask for by name

@@ -176,6 +176,81 @@ key: {api_key: [x]}
 ?key=k-1
 `
 
+const issuerYAML = `
+id: issuer
+name: Issuer
+kinds: [authorization_code]
+discovery: {issuer: 'https://id.acme.example'}
+client: {auth: [post]}
+authorize: {login_hint: login_hint}
+scopes: {default: [openid], implies: {all: [some]}}
+refresh: {token: none}
+account: {id: ['id_token:sub']}
+companions: [{name: signing, on: provider, pattern: '[a-f]+'}]
+`
+
+const issuerFixture = `Issuer, made up.
+-- given --
+client: {id: client-1, secret: secret-1}
+redirect_uri: https://vault.example/callback
+login_hint: ada
+-- discovery.request --
+GET https://id.acme.example/.well-known/openid-configuration
+-- discovery.response --
+HTTP 200
+
+{"issuer": "https://id.acme.example", "authorization_endpoint": "https://id.acme.example/a",
+ "token_endpoint": "https://id.acme.example/t", "jwks_uri": "https://id.acme.example/k",
+ "id_token_signing_alg_values_supported": ["ES256"]}
+-- authorize --
+https://id.acme.example/a
+response_type=code
+client_id=client-1
+redirect_uri=https://vault.example/callback
+state={state}
+nonce={nonce}
+code_challenge={code_challenge}
+code_challenge_method=S256
+scope=openid
+login_hint=ada
+-- callback --
+code=code-1
+state={state}
+-- jwks.request --
+GET https://id.acme.example/k
+-- jwks.response --
+HTTP 200
+
+{jwks}
+-- token.request --
+POST https://id.acme.example/t
+Content-Type: application/x-www-form-urlencoded
+
+grant_type=authorization_code
+code=code-1
+redirect_uri=https://vault.example/callback
+client_id=client-1
+client_secret=secret-1
+code_verifier={code_verifier}
+-- token.response --
+HTTP 200
+
+{"access_token": "access-1", "id_token": "{id_token}"}
+-- id_token --
+{"iss": "https://id.acme.example", "sub": "ada-1", "aud": "client-1", "nonce": "{nonce}", "exp": 4102444800, "iat": 1}
+-- grant --
+access_token: access-1
+expires_in: never
+scopes: [openid]
+account: {id: ada-1}
+-- scopes --
+- {granted: [all], covers: [some], lacks: [other]}
+-- accept --
+companions: {signing: [abc]}
+-- refuse --
+companions: {signing: [x]}
+`
+
 func playText(t *testing.T, name, fixture, definition string) []string {
 	t.Helper()
 	f, err := providertest.ReadFixture(fstest.MapFS{name + ".txtar": {Data: []byte(fixture)}}, name)
@@ -192,6 +267,14 @@ func TestFixtureRunner(t *testing.T) {
 	const acme, keyed = "acme/authorization_code", "keyed/api_key"
 	assert.Empty(t, playText(t, acme, acmeFixture, acmeYAML))
 	assert.Empty(t, playText(t, keyed, keyedFixture, keyedYAML))
+	assert.Empty(t, playText(t, "issuer/authorization_code", issuerFixture, issuerYAML))
+	for former, row := range map[string][2]string{
+		"[some]":   {"[other]", "scopes: row 1: [all] do not cover [some]\nscopes: row 1: [all] cover other"},
+		"'[a-f]+'": {"'[x]+'", `accept: companions.signing: "abc" is refused`},
+	} {
+		changed := strings.Replace(issuerYAML, former, row[0], 1)
+		assert.Contains(t, strings.Join(playText(t, "issuer/authorization_code", issuerFixture, changed), "\n"), row[1])
+	}
 	for _, row := range []struct{ former, instead, finds string }{ // in the definition
 		{"acme.example/authorize", "acme.example/begin", `authorize: URL`},
 		{"tasks.read", "tasks.write", `authorize: parameter: scope: the fixture has "tasks.read", sent is "tasks.write"`},
@@ -231,9 +314,8 @@ func TestFixtureRunner(t *testing.T) {
 	for former, finds := range map[string]string{
 		"secret: true, ":  `given: key: none of its fields is a secret`,
 		"required: true,": `given: key: the definition takes a key without any field`,
-		"shape: sure":     "",
 	} {
-		changed := strings.Replace(keyedYAML, former, map[bool]string{true: "shape: likely"}[finds == ""], 1)
+		changed := strings.Replace(keyedYAML, former, "", 1)
 		assert.Contains(t, strings.Join(playText(t, keyed, keyedFixture, changed), "\n"), finds, former)
 	}
 }
@@ -255,4 +337,42 @@ func TestFixtureMistakes(t *testing.T) {
 		_, err := providertest.ReadFixture(fstest.MapFS{"acme/api_key.txtar": {Data: []byte(text)}}, "acme/api_key")
 		assert.ErrorContains(t, err, says, text)
 	}
+}
+
+// A child has what its parent has, but for the sections of its own and those that it empties.
+func TestFixtureParent(t *testing.T) {
+	files := fstest.MapFS{
+		"acme/authorization_code.txtar": {Data: []byte(acmeFixture)},
+		"other/authorization_code.txtar": {Data: []byte("-- parent --\nacme/authorization_code\n-- choices --\n" +
+			"-- use --\nhttps://api.acme.example/other\nAuthorization: Bearer access-1\n")},
+	}
+	def, err := providers.Decode("acme.yaml", []byte(acmeYAML))
+	require.NoError(t, err)
+	f, err := providertest.ReadFixture(files, "other/authorization_code")
+	require.NoError(t, err)
+	assert.Equal(t, []string{`use: address: the fixture has "https://api.acme.example/other", the definition makes it ` +
+		`"https://api.acme.example/s2"`}, f.Play(def))
+}
+
+// Every value of a definition is changed in some way, and the file written anew is the same.
+func TestMutator(t *testing.T) {
+	all := mutantsOf(t, []byte(keyedYAML))
+	def, err := providers.Decode("keyed.yaml", []byte(keyedYAML))
+	require.NoError(t, err)
+	same, err := providers.Decode("keyed.yaml", all[0].text)
+	require.NoError(t, err)
+	assert.Equal(t, def, same)
+	changes := map[string]bool{}
+	for _, m := range all[1:] {
+		changes[m.path+": "+m.change] = true
+		assert.NotEqual(t, string(all[0].text), string(m.text), "%s: %s", m.path, m.change)
+	}
+	for _, change := range []string{
+		"name: text", "kinds[0]: delete", "endpoints.health: host", "endpoints.health: delete",
+		"key.fields[0].required: false", "key.fields[0].shape: sure > likely", "key.fields[0]: delete",
+		"send.query.key: text", "health.ok: delete", "health.ok.path: text",
+	} {
+		assert.True(t, changes[change], change)
+	}
+	assert.Equal(t, string(all[0].text), string(mutantsOf(t, []byte(keyedYAML))[0].text))
 }

@@ -22,8 +22,8 @@ import (
 // mutant is a definition with one mistake in it.
 type mutant struct {
 	path   string // where: token.answer.access_token[0]
-	change string // what: delete, text, host, swap, or the new value
-	text   []byte // nil: it cannot be written
+	change string // what: delete, text, host, length, number, swap, or the former word > the new one
+	text   []byte
 }
 
 // allowedMutant are mutants that may live, since no answer and no request of a service could tell.
@@ -74,15 +74,15 @@ func TestMutants(t *testing.T) {
 		}
 	})
 	for _, id := range catalog.IDs() {
-		var own []*providertest.Fixture
+		def, _ := catalog.Get(id)
+		var own []played
 		for _, f := range fixtures {
 			if f.ID == id {
-				own = append(own, f)
+				own = append(own, played{f, f.Play(def)})
 			}
 		}
-		def, _ := catalog.Get(id)
-		if len(own) == 0 || slices.ContainsFunc(own, func(f *providertest.Fixture) bool { return f.Differs(def) }) {
-			continue // TestEveryKindHasAFixture or TestFixtures says so
+		if len(own) == 0 {
+			continue // TestEveryKindHasAFixture says so
 		}
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
@@ -92,27 +92,80 @@ func TestMutants(t *testing.T) {
 			same, err := catalog.Decode(id+".yaml", all[0].text)
 			require.NoError(t, err)
 			require.Equal(t, def, same, "the file written anew is another one")
+			var survive []string
 			for _, m := range all[1:] {
-				if m.text == nil || !lives(catalog, id, m, own) {
+				if !lives(catalog, id, m, own) {
 					continue
 				}
 				i := slices.IndexFunc(allowed, func(a *allowedMutant) bool { return a.covers(id, m) })
 				if i < 0 {
-					t.Errorf("nothing finds %s: %s", m.path, m.change)
+					survive = append(survive, m.path+": "+m.change)
 					continue
 				}
 				mu.Lock()
 				allowed[i].used = true
 				mu.Unlock()
 			}
+			if len(survive) != surviving[id] {
+				t.Errorf("nothing finds %d changes, and %d are known: a line in a fixture would\n%s", len(survive),
+					surviving[id], strings.Join(survive, "\n"))
+			}
 		})
 	}
 }
 
+// surviving is how many changes of a definition wait for a line in a fixture. It only gets less.
+var surviving = map[string]int{
+	"anthropic": 1,
+	"atlassian": 8,
+	"aws": 8,
+	"bexio": 26,
+	"clio": 21,
+	"coinbase": 4,
+	"coinbase_oauth": 14,
+	"ftp": 9,
+	"github": 84,
+	"google": 18,
+	"googlecalendar": 2,
+	"http_bearer": 1,
+	"http_header": 2,
+	"http_query": 2,
+	"microsoft": 48,
+	"openai": 3,
+	"outlook": 1,
+	"pipedream": 23,
+	"pipedrive": 11,
+	"quickbooks": 22,
+	"s3": 11,
+	"shopify": 14,
+	"slack": 102,
+	"slackbot": 30,
+	"smtp": 3,
+	"splitwise": 16,
+	"stripe": 15,
+	"supabase": 11,
+	"tiktok": 41,
+	"typeform": 17,
+	"wix": 17,
+	"woocommerce": 15,
+	"wrike": 6,
+}
+
+// played is a fixture, and what it finds in the definition as it is.
+type played struct {
+	*providertest.Fixture
+	found []string
+}
+
 // lives reports whether a mutant can be read and no fixture finds it.
-func lives(catalog *providers.Registry, id string, m mutant, fixtures []*providertest.Fixture) bool {
+func lives(catalog *providers.Registry, id string, m mutant, fixtures []played) bool {
 	def, err := catalog.Decode(id+".yaml", m.text)
-	return err == nil && !slices.ContainsFunc(fixtures, func(f *providertest.Fixture) bool { return f.Differs(def) })
+	return err == nil && !slices.ContainsFunc(fixtures, func(f played) bool {
+		if len(f.found) == 0 {
+			return f.Differs(def)
+		}
+		return !slices.Equal(f.found, f.Play(def))
+	})
 }
 
 // mutantsOf makes all mutants of a file. The first is the file itself.
@@ -153,7 +206,7 @@ func (m *mutator) maps(path string, tree *any, whole yaml.MapSlice, typ reflect.
 		if at == "id" || at == "extends" { // another definition altogether
 			continue
 		}
-		m.try(at, "delete", tree, slices.Delete(slices.Clone(whole), i, i+1))
+		m.try(at, deletion(whole[i].Value), tree, slices.Delete(slices.Clone(whole), i, i+1))
 		if i+1 < len(whole) && scalar(whole[i].Value) && scalar(whole[i+1].Value) &&
 			whole[i].Value != whole[i+1].Value && kindOf(typ) == reflect.Map {
 			whole[i].Value, whole[i+1].Value = whole[i+1].Value, whole[i].Value
@@ -213,8 +266,12 @@ func (m *mutator) text(path string, at *any, text string, words []string) {
 	switch {
 	case len(words) > 0:
 		for _, word := range words {
-			if word != text {
-				m.try(path, word, at, word)
+			if word == text {
+				continue
+			}
+			m.try(path, text+" > "+word, at, word)
+			if strings.HasSuffix(path, "]") { // of a list: one tells whether it matters
+				return
 			}
 		}
 		return
@@ -226,6 +283,14 @@ func (m *mutator) text(path string, at *any, text string, words []string) {
 		m.try(path, "host", at, hostOfURL.ReplaceAllString(text, "https://other.example"))
 	}
 	m.try(path, "text", at, text+"x")
+}
+
+// deletion names what is gone, where that is one word.
+func deletion(v any) string {
+	if text, is := v.(string); is && len(text) < 12 && !strings.Contains(text, "\n") {
+		return "delete " + text
+	}
+	return "delete"
 }
 
 func scalar(v any) bool {

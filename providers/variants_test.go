@@ -156,6 +156,7 @@ func TestVariantsOfTheCatalogue(t *testing.T) {
 					}
 				}
 				in.put(values, variant)
+				maps.Copy(values, toldByConsent(id))
 				texts := []string{}
 				for step, endpoint := range d.Endpoints {
 					u, err := ExpandURL(endpoint, values)

@@ -39,6 +39,7 @@ type Fixture struct {
 	grant     *granted
 	refreshed *granted
 	choices   []providers.Choice
+	covers    []cover
 	idToken   map[string]any
 	terms     *terms
 	failures  []failing
@@ -57,6 +58,7 @@ type given struct {
 	Key       map[string]string           `yaml:"key"`
 	Secrets   []string                    `yaml:"secrets"` // of key
 	Pick      string                      `yaml:"pick"`
+	LoginHint string                      `yaml:"login_hint"`
 	Issuer    string                      `yaml:"issuer"`
 	Endpoints map[providers.Step]string   `yaml:"endpoints"`
 }
@@ -78,6 +80,13 @@ type granted struct {
 	Inputs map[string]string `yaml:"inputs"`
 }
 
+// cover says what scopes an answer may leave out when it names others.
+type cover struct {
+	Granted []string `yaml:"granted"`
+	Covers  []string `yaml:"covers"`
+	Lacks   []string `yaml:"lacks"`
+}
+
 type terms struct {
 	CanRefresh *bool  `yaml:"can_refresh"`
 	MayRotate  *bool  `yaml:"may_rotate"`
@@ -85,6 +94,7 @@ type terms struct {
 	Each       string `yaml:"each"`
 	Hard       string `yaml:"hard"`
 	MinAge     string `yaml:"min_age"`
+	Reach      string `yaml:"reach"`
 }
 
 type failing struct {
@@ -97,9 +107,10 @@ type failing struct {
 }
 
 type samples struct {
-	Inputs   map[string][]string `yaml:"inputs"`
-	Key      map[string][]string `yaml:"key"`
-	Callback map[string][]string `yaml:"callback"`
+	Inputs     map[string][]string `yaml:"inputs"`
+	Key        map[string][]string `yaml:"key"`
+	Callback   map[string][]string `yaml:"callback"`
+	Companions map[string][]string `yaml:"companions"`
 }
 
 type people struct {
@@ -160,6 +171,7 @@ func callNames() []string {
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "choices",
+		"scopes",
 		"id_token", "terms", "failures", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
@@ -296,6 +308,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = strict(f.refreshed)
 	case "choices":
 		err = yaml.Unmarshal([]byte(text), &f.choices)
+	case "scopes":
+		err = strict(&f.covers)
 	case "id_token":
 		err = json.Unmarshal([]byte(text), &f.idToken)
 	case "terms":

@@ -175,12 +175,27 @@ func comparePairs(where string, want, got url.Values) (differences []string) {
 			differences = append(differences, fmt.Sprintf("%s: %s=%q is not sent", where, name, wanted[0]))
 		case !is:
 			differences = append(differences, fmt.Sprintf("%s: %s=%q is sent, and not in the fixture", where, name, sent[0]))
+		case strings.Contains(name, "scope") && slices.Equal(sortScopes(wanted), sortScopes(sent)):
 		case !slices.Equal(wanted, sent):
 			differences = append(differences, fmt.Sprintf("%s: %s: the fixture has %q, sent is %q", where, name,
 				strings.Join(wanted, "\n"), strings.Join(sent, "\n")))
 		}
 	}
 	return differences
+}
+
+// sortScopes orders the scopes of a parameter, whose order means nothing (RFC 6749 section 3.3).
+func sortScopes(values []string) (sorted []string) {
+	for _, value := range values {
+		between := " "
+		if strings.Contains(value, ",") {
+			between = ","
+		}
+		scopes := strings.Split(value, between)
+		slices.Sort(scopes)
+		sorted = append(sorted, strings.Join(scopes, between))
+	}
+	return sorted
 }
 
 // fill puts words of the runner into an answer that is written down.

@@ -48,7 +48,7 @@ var (
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
 		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"}, CompanionsFor: []string{"org/*"},
 		AllowImport: "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
-		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, OptionalScopes: []string{"c"},
+		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, CheckInterval: new(4 * time.Hour), OptionalScopes: []string{"c"},
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",
@@ -354,6 +354,7 @@ func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider.DefinitionYAML, provider.DefinitionPin, provider.Companions, provider.CompanionsFor = "", "", nil, nil
 	provider.CAPin, provider.SharedRedirect, provider.RequireIss, provider.Unproven = "", false, false, false
 	provider.RefreshTTL, provider.IdleTTL, provider.OptionalScopes = 0, 0, nil
+	provider.CheckInterval = nil
 	flow.Private, flow.Reconnects = nil, false
 	p, err := decodeProvider(stored(t, "v1/provider"))
 	require.NoError(t, err)

@@ -43,6 +43,7 @@ type Provider struct {
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
 	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"` // 0: as the definition says
 	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`    // 0: as the definition says
+	CheckInterval         *time.Duration    `json:"check_interval,omitempty"` // 0: never; nil: see CheckEvery
 	OptionalScopes        []string          `json:"optional_scopes,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`
 	CAPin                 string            `json:"ca_pin,omitempty"` // see PinCA; empty: no part of the pin
@@ -65,6 +66,18 @@ type Provider struct {
 	Updated time.Time `json:"updated"`
 
 	unknown unknownFields
+}
+
+// CheckEvery is how often what no refresh proves is checked; 0: never. The provider's word goes before the definition's,
+// and that before the mount's.
+func (p *Provider) CheckEvery(d *providers.Definition, c *Config) time.Duration {
+	switch {
+	case p.CheckInterval != nil:
+		return *p.CheckInterval
+	case d.CheckInterval.Set:
+		return d.CheckInterval.D
+	}
+	return c.CheckEvery()
 }
 
 // App joins the definition with what the operator set.

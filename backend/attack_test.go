@@ -31,7 +31,7 @@ func placed(t *testing.T) Options {
 id: pair
 name: Pair
 summary: A name and a password, at a place.
-category: other
+category: generic
 kinds: [basic]
 sources: [https://example.com/docs]
 inputs:

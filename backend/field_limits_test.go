@@ -31,7 +31,7 @@ func withShops(t *testing.T) Options {
 id: keys
 name: Keys
 summary: Keys.
-category: other
+category: generic
 kinds: [api_key]
 sources: [https://example.com/docs]
 key:

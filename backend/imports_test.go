@@ -26,7 +26,7 @@ var layers = map[string][]string{
 	},
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",
-		"github.com/hashicorp/go-hclog",
+		"github.com/hashicorp/go-hclog", "github.com/hashicorp/go-secure-stdlib/parseutil",
 	},
 	"backend/pages":          {module + "providers"},
 	"backend/internal/store": {module + "providers", vaultSDK + "logical"},
@@ -48,7 +48,9 @@ var layers = map[string][]string{
 	"providers": {
 		"golang.org/x/", "github.com/coreos/go-oidc/v3/", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml/",
 	},
-	"providers/providertest": {module + "providers", "github.com/go-jose/go-jose/v4"},
+	"providers/providertest": {
+		module + "providers", "golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml",
+	},
 }
 
 // Imports point one way: cmd, backend, backend/internal, providers. Tests may reach further.

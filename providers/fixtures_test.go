@@ -51,9 +51,18 @@ func TestFixtures(t *testing.T) {
 // unsettled are the fixtures that say something else than the definition, until somebody has looked who is right. In go
 // test -v each says what.
 var unsettled = []string{
-	"ftp/login",
+	"airtable/authorization_code",
+	"bamboohr/authorization_code",
+	"box/authorization_code",
+	"box/client_credentials",
+	"calendly/authorization_code",
+	"clickup/authorization_code",
+	"contentful/authorization_code",
+	"dropbox/authorization_code",
 	"github/authorization_code",
 	"github_enterprise/authorization_code",
+	"gitlab/api_key",
+	"gitlab/authorization_code",
 	"gmail/authorization_code",
 	"google/authorization_code",
 	"google_analytics/authorization_code",
@@ -67,55 +76,41 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
-	"http_basic/basic",
-	"http_bearer/api_key",
-	"http_header/api_key",
-	"http_query/api_key",
-	"microsoft/authorization_code",
-	"microsoft/client_credentials",
-	"microsoft_teams/authorization_code",
-	"microsoft_teams/client_credentials",
-	"one_drive/authorization_code",
-	"one_drive/client_credentials",
-	"outlook/authorization_code",
-	"outlook/client_credentials",
-	"quickbooks/authorization_code",
-	"sendgrid/api_key",
-	"share_point/authorization_code",
-	"share_point/client_credentials",
-	"slack/authorization_code",
-	"slackbot/authorization_code",
-	"smtp/login",
-	"stripe/api_key",
-	"woocommerce/basic",
-}
-
-// early are the fixtures of services that have no definition yet.
-var early = []string{
-	"airtable/authorization_code",
-	"bamboohr/authorization_code",
-	"box/authorization_code",
-	"box/client_credentials",
-	"calendly/authorization_code",
-	"clickup/authorization_code",
-	"contentful/authorization_code",
-	"discord/authorization_code",
-	"dropbox/authorization_code",
-	"gitlab/api_key",
-	"gitlab/authorization_code",
-	"hubspot/authorization_code",
 	"hugging_face/authorization_code",
 	"instagram/authorization_code",
 	"linear/authorization_code",
 	"linear/client_credentials",
 	"linkedin/authorization_code",
+	"microsoft/authorization_code",
+	"microsoft/client_credentials",
+	"microsoft_teams/authorization_code",
+	"microsoft_teams/client_credentials",
 	"notion/authorization_code",
+	"one_drive/authorization_code",
+	"one_drive/client_credentials",
+	"outlook/authorization_code",
+	"outlook/client_credentials",
 	"salesforce/authorization_code",
 	"salesforce/client_credentials",
+	"share_point/authorization_code",
+	"share_point/client_credentials",
+	"stripe/api_key",
 }
+
+// early are the fixtures of services that have no definition yet.
+var early = []string{}
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
+	"airtable/api_key",
+	"bamboohr/basic",
+	"calendly/api_key",
+	"clickup/api_key",
+	"contentful/api_key",
+	"hubspot/api_key",
+	"hugging_face_token/api_key",
+	"linear/api_key",
+	"notion/api_key",
 	"oauth2/authorization_code",
 	"oauth2/client_credentials",
 	"oidc/authorization_code",
@@ -143,6 +138,9 @@ func TestEveryKindHasAFixture(t *testing.T) {
 		def, _ := catalog.Get(id)
 		for _, kind := range def.Kinds {
 			name := id + "/" + string(kind)
+			if slices.Contains(missing, name) || slices.Contains(unsettled, name) {
+				assert.Empty(t, def.Checked, "%s: the day stands there once its fixtures agree", name)
+			}
 			switch {
 			case !written[name]:
 				assert.Contains(t, missing, name, "write providertest/testdata/%s.txtar", name)

@@ -28,12 +28,12 @@ func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant)
 
 func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) *Error {
 	def := app.Definition
-	docs, complete := map[string]any{}, true
+	docs, complete := map[string]any{fromInput: asDoc(res.Inputs)}, true
 	learn := func(source string, doc any) { // later calls may need what earlier ones told
 		docs[source] = doc
 		complete = g.capture(def.Connection, source, doc) && complete
 	}
-	g.capture(def.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
+	g.capture(def.Connection, fromInput, docs[fromInput]) // of an import they may be all there is
 	var unlisted *Error
 	if def.Resources != nil && !g.AccessToken.IsZero() {
 		var found *Sites

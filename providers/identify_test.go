@@ -94,6 +94,14 @@ func TestIdentify(t *testing.T) {
 			account: providers.Account{ID: "7"},
 		},
 		{
+			name: "from an input, where no callback told", change: func(d *providers.Definition) {
+				d.Account = providers.AccountSpec{ID: []string{"callback:realm", "input:company"}, Label: []string{"name"}}
+			},
+			inputs:  map[string]string{"company": "46"},
+			answers: []providertest.Behavior{providertest.Respond(200, `{"name":"Ada","id":"1"}`)},
+			account: providers.Account{ID: "46", Label: "Ada"},
+		},
+		{
 			name: "a capture is missing", change: func(d *providers.Definition) {
 				d.Connection = []providers.Capture{{Name: "dc", From: "identity", Path: []string{"dc"}, Required: true}}
 			},

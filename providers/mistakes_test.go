@@ -427,7 +427,17 @@ account:
   id: ['resources:id']
 `,
 			`x.yaml:10: account.id[0]: "resources" is not known here, write one of: token, id_token, ` +
-				"access_token_claims, health, callback",
+				"access_token_claims, health, callback, input",
+		},
+		{
+			"account from an input that is not there", `kinds: [authorization_code]
+endpoints:
+  authorize: https://x.example.com/authorize
+  token: https://x.example.com/token
+account:
+  id: ['input:company']
+`,
+			`x.yaml:8: account.id[0]: no input "company" is declared: add it under inputs`,
 		},
 		{
 			"captured from an absent section", `kinds: [authorization_code]

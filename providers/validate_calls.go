@@ -174,7 +174,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback"}
+				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback", fromInput}
 				if c.word(at, source, sources...); !slices.Contains(sources, source) {
 					continue
 				}
@@ -184,6 +184,9 @@ func (c *checker) calls() {
 			}
 			c.answered(at, source)
 			c.path(at, path)
+			if _, declared := d.input(path); source == fromInput && !declared {
+				c.add(at, "no input %q is declared: add it under inputs", path)
+			}
 		}
 	}
 }

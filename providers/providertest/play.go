@@ -763,8 +763,11 @@ func (p *play) takesCompanion(name, value string) string {
 func (p *play) takesCallback(name, value string) string {
 	parameter := name
 	for _, c := range p.def.Connection {
-		if c.Name == name && c.From == "callback" && len(c.Path) > 0 {
-			parameter = c.Path[0]
+		sources := append([]providers.CaptureSource{{From: c.From, Path: c.Path}}, c.AnyOf...)
+		for _, s := range sources {
+			if c.Name == name && s.From == "callback" && len(s.Path) > 0 {
+				parameter = s.Path[0]
+			}
 		}
 	}
 	brought := maps.Clone(p.f.callback)
@@ -804,8 +807,10 @@ func (p *play) people() bool {
 		return true
 	}
 	for _, fact := range []struct{ name, want, at string }{
-		{"category", want.Category, "category"}, {"app_url", want.AppURL, "setup.app_url"},
-		{"key_url", want.KeyURL, "setup.key_url"}, {"manage_url", want.ManageURL, "setup.manage_url"},
+		{"category", want.Category, "category"},
+		{"app_url", want.AppURL, "setup.app_url"},
+		{"key_url", want.KeyURL, "setup.key_url"},
+		{"manage_url", want.ManageURL, "setup.manage_url"},
 	} {
 		got, known := shown(reflect.ValueOf(p.def).Elem(), strings.Split(fact.at, "."))
 		text, _ := got.(string)

@@ -10,9 +10,9 @@ package providers
 //
 // A Definition is shared by everybody who asks the [Registry] for it. Do not change one.
 type Definition struct {
-	ID       string `yaml:"id"`                             // equals the file's name without .yaml
-	Name     string `yaml:"name"`                           // as the service spells itself
-	Summary  string `yaml:"summary,omitempty" use:"shown"`  // one sentence for people who choose from a list
+	ID      string `yaml:"id"`                            // equals the file's name without .yaml
+	Name    string `yaml:"name"`                          // as the service spells itself
+	Summary string `yaml:"summary,omitempty" use:"shown"` // one sentence for people who choose from a list
 	// for grouping only
 	Category string `yaml:"category,omitempty" use:"shown" words:"ai|analytics|cloud|communication|crm|ecommerce|education|engineering|finance|generic|hr|legal|mail|marketing|productivity|social|storage"`
 	// id of the definition to start from; see Registry.Decode

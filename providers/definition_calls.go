@@ -104,7 +104,7 @@ type KeyField struct {
 	DefaultFrom string `yaml:"default_from,omitempty"`
 	Pattern     string `yaml:"pattern,omitempty"` // RE2; must match the whole value
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
-	Shape   string            `yaml:"shape,omitempty" words:"sure|likely"`
+	Shape string `yaml:"shape,omitempty" words:"sure|likely"`
 	// further value -> pattern whose one group cuts it out; not of a field that the operator sets
 	Derive  map[string]string `yaml:"derive,omitempty"`
 	Example string            `yaml:"example,omitempty" use:"shown"`

@@ -300,8 +300,10 @@ func TestFixtureRunner(t *testing.T) {
 		assert.Contains(t, strings.Join(playText(t, acme, acmeFixture, changed), "\n"), row.finds, row.instead)
 	}
 	for _, row := range []struct{ former, instead, finds string }{ // in the fixture
-		{"# made up\nHTTP 200\n\n{\"access_token\": \"access-1\"", "HTTP 200\n\n{\"access_token\": \"access-9\"",
-			`identity.request: header: Authorization`},
+		{
+			"# made up\nHTTP 200\n\n{\"access_token\": \"access-1\"", "HTTP 200\n\n{\"access_token\": \"access-9\"",
+			`identity.request: header: Authorization`,
+		},
 		{"-- revoke.response --\nHTTP 200", "-- revoke.response --\nHTTP 500", `revoke.response: revoke call failed`},
 		{"-- health.wrong --\nHTTP 401", "-- health.wrong --\nHTTP 200", `health.wrong: the credential is taken for good`},
 		{"pick: s2", "pick: s9", `given: pick: "s9" is not among what the definition finds`},

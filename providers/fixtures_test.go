@@ -62,7 +62,6 @@ var unsettled = []string{
 	"coinbase_oauth/authorization_code",
 	"contentful/authorization_code",
 	"dropbox/authorization_code",
-	"ftp/login",
 	"github/authorization_code",
 	"github_enterprise/authorization_code",
 	"gitlab/api_key",
@@ -80,10 +79,6 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
-	"http_basic/basic",
-	"http_bearer/api_key",
-	"http_header/api_key",
-	"http_query/api_key",
 	"instagram/authorization_code",
 	"jira/authorization_code",
 	"linear/authorization_code",
@@ -100,20 +95,19 @@ var unsettled = []string{
 	"pipedream/client_credentials",
 	"quickbooks/authorization_code",
 	"salesforce/client_credentials",
-	"sendgrid/api_key",
 	"share_point/authorization_code",
 	"share_point/client_credentials",
 	"shopify/authorization_code",
 	"shopify/client_credentials",
-	"slack/authorization_code",
-	"slackbot/authorization_code",
-	"smtp/login",
 	"stripe/api_key",
 	"supabase/authorization_code",
 	"tiktok/authorization_code",
 	"wix/client_credentials",
 	"woocommerce/basic",
 }
+
+// early are the fixtures of services that have no definition yet.
+var early = []string{}
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
@@ -143,6 +137,10 @@ func TestEveryKindHasAFixture(t *testing.T) {
 	for _, f := range fixtures {
 		written[f.Name] = true
 		def, known := catalog.Get(f.ID)
+		if slices.Contains(early, f.Name) {
+			assert.False(t, known, "%s: it has a definition: take it off the list", f.Name)
+			continue
+		}
 		assert.True(t, known && slices.Contains(def.Kinds, f.Kind), "%s: the catalogue has no such kind", f.Name)
 	}
 	for _, id := range catalog.IDs() {

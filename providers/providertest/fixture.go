@@ -408,8 +408,10 @@ func readRequest(text string) (*asked, error) {
 	if !found || method != strings.ToUpper(method) {
 		return nil, fmt.Errorf("it begins with METHOD URL, not with %q", said[0])
 	}
-	a := &asked{method: method, address: strings.TrimSpace(address), query: url.Values{}, header: http.Header{},
-		body: strings.TrimSpace(body)}
+	a := &asked{
+		method: method, address: strings.TrimSpace(address), query: url.Values{}, header: http.Header{},
+		body: strings.TrimSpace(body),
+	}
 	for _, line := range said[1:] {
 		if pair, isQuery := strings.CutPrefix(line, "?"); isQuery {
 			name, value, _ := strings.Cut(pair, "=")

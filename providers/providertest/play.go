@@ -804,8 +804,10 @@ func (p *play) people() bool {
 		return true
 	}
 	for _, fact := range []struct{ name, want, at string }{
-		{"category", want.Category, "category"}, {"app_url", want.AppURL, "setup.app_url"},
-		{"key_url", want.KeyURL, "setup.key_url"}, {"manage_url", want.ManageURL, "setup.manage_url"},
+		{"category", want.Category, "category"},
+		{"app_url", want.AppURL, "setup.app_url"},
+		{"key_url", want.KeyURL, "setup.key_url"},
+		{"manage_url", want.ManageURL, "setup.manage_url"},
 	} {
 		got, known := shown(reflect.ValueOf(p.def).Elem(), strings.Split(fact.at, "."))
 		text, _ := got.(string)

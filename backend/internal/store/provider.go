@@ -41,8 +41,8 @@ type Provider struct {
 	Confirm               bool              `json:"confirm"`
 	RequireSessionBinding bool              `json:"require_session_binding,omitempty"`
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
-	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"` // 0: as the definition says
-	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`    // 0: as the definition says
+	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"`    // 0: as the definition says
+	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`       // 0: as the definition says
 	CheckInterval         *time.Duration    `json:"check_interval,omitempty"` // 0: never; nil: see CheckEvery
 	OptionalScopes        []string          `json:"optional_scopes,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`

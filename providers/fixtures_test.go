@@ -147,6 +147,9 @@ func TestEveryKindHasAFixture(t *testing.T) {
 		def, _ := catalog.Get(id)
 		for _, kind := range def.Kinds {
 			name := id + "/" + string(kind)
+			if slices.Contains(missing, name) || slices.Contains(unsettled, name) {
+				assert.Empty(t, def.Checked, "%s: the day stands there once its fixtures agree", name)
+			}
 			switch {
 			case !written[name]:
 				assert.Contains(t, missing, name, "write providertest/testdata/%s.txtar", name)

@@ -16,6 +16,7 @@ require (
 	go.uber.org/goleak v1.3.0
 	golang.org/x/net v0.52.0
 	golang.org/x/oauth2 v0.37.0
+	golang.org/x/tools v0.42.0
 )
 
 require (

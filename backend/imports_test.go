@@ -49,7 +49,7 @@ var layers = map[string][]string{
 		"golang.org/x/", "github.com/coreos/go-oidc/v3/", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml/",
 	},
 	"providers/providertest": {
-		module + "providers", "golang.org/x/oauth2", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml",
+		module + "providers", "golang.org/x/oauth2", "golang.org/x/tools/txtar", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml",
 	},
 }
 

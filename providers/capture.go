@@ -12,6 +12,7 @@ const (
 	maxConfigValue = 4 << 10 // bytes of one
 
 	fromInput             = "input"
+	fromConfig            = "connection_config" // what is captured already
 	fromCallback          = "callback"
 	fromAccessTokenClaims = "access_token_claims"
 )

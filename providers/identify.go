@@ -28,12 +28,12 @@ func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant)
 
 func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) *Error {
 	def := app.Definition
-	docs, complete := map[string]any{fromInput: asDoc(res.Inputs)}, true
+	docs, complete := map[string]any{}, true
 	learn := func(source string, doc any) { // later calls may need what earlier ones told
 		docs[source] = doc
 		complete = g.capture(def.Connection, source, doc) && complete
 	}
-	g.capture(def.Connection, fromInput, docs[fromInput]) // of an import they may be all there is
+	g.capture(def.Connection, fromInput, asDoc(res.Inputs)) // of an import they may be all there is
 	var unlisted *Error
 	if def.Resources != nil && !g.AccessToken.IsZero() {
 		var found *Sites
@@ -47,6 +47,9 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 	if failure != nil && failure.Reason == ReasonSubjectMismatch {
 		g.Account = Account{} // nobody knows now whose the token is
 		return failure
+	}
+	if docs["identity"] != nil { // by what its address names; a callback or an input alone is anybody's to write
+		docs[fromConfig] = asDoc(g.Config)
 	}
 	def.Account.read(&g.Account, docs)
 	switch {

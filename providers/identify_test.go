@@ -24,6 +24,10 @@ func TestIdentify(t *testing.T) {
 	slackOK := &providers.Probe{Call: providers.Call{Method: "POST"}, OK: &providers.OK{Path: "ok"}}
 	sites := &providers.Resources{ID: "id", Pick: "site"}
 	siteInput := []providers.Input{{Name: "site", SetBy: "connection", Pattern: "[0-9a-z-]+"}}
+	byCompany := func(d *providers.Definition) {
+		d.Account = providers.AccountSpec{ID: []string{"connection_config:realm"}, Label: []string{"name"}}
+		d.Connection = []providers.Capture{{Name: "realm", From: "input", Path: []string{"company"}}}
+	}
 	for _, test := range []struct {
 		name    string
 		change  func(*providers.Definition)
@@ -94,18 +98,21 @@ func TestIdentify(t *testing.T) {
 			account: providers.Account{ID: "7"},
 		},
 		{
-			name: "from an input, where no callback told", change: func(d *providers.Definition) {
-				d.Account = providers.AccountSpec{ID: []string{"callback:realm", "input:company"}, Label: []string{"name"}}
-			},
-			inputs:  map[string]string{"company": "46"},
+			name: "an input that the answer proves", change: byCompany, inputs: map[string]string{"company": "46"},
 			answers: []providertest.Behavior{providertest.Respond(200, `{"name":"Ada","id":"1"}`)},
-			account: providers.Account{ID: "46", Label: "Ada"},
+			account: providers.Account{ID: "46", Label: "Ada"}, config: map[string]string{"realm": "46"},
+		},
+		{
+			name: "an input that the service refuses to prove", change: byCompany, inputs: map[string]string{"company": "46"},
+			answers: []providertest.Behavior{providertest.Respond(403, `{}`)},
+			class:   providers.Forbidden, reason: "refused",
 		},
 		{
 			name: "a capture is missing", change: func(d *providers.Definition) {
 				d.Connection = []providers.Capture{{Name: "dc", From: "identity", Path: []string{"dc"}, Required: true}}
 			},
 			answers: []providertest.Behavior{providertest.Respond(200, `{"sub":"a"}`)},
+			account: providers.Account{ID: "a"},
 			class:   providers.Misconfigured, reason: providers.ReasonCaptureMissing,
 		},
 	} {
@@ -124,6 +131,7 @@ func TestIdentify(t *testing.T) {
 				assert.Equal(t, test.class, e.Class)
 				assert.Equal(t, test.reason, e.Reason)
 				assert.Equal(t, "tok", g.AccessToken.Reveal(), "the grant stays usable")
+				assert.Equal(t, test.account, g.Account)
 				return
 			}
 			require.NoError(t, err)

@@ -30,6 +30,16 @@ health: {}
 			`x.yaml:3: check: none is for a definition without the sections health and identity`,
 		},
 		{
+			"checked too often", `check_interval: 1m
+kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {fields: [{name: api_key, secret: true}]}
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:3: check_interval: must lie between one hour and 30 days, or be never`,
+		},
+		{
 			"a day in words", `checked: today
 kinds: [api_key]
 check: none
@@ -427,17 +437,22 @@ account:
   id: ['resources:id']
 `,
 			`x.yaml:10: account.id[0]: "resources" is not known here, write one of: token, id_token, ` +
-				"access_token_claims, health, callback, input",
+				"access_token_claims, health, callback, connection_config",
 		},
 		{
-			"account from an input that is not there", `kinds: [authorization_code]
+			"account that anybody may write", `kinds: [authorization_code]
 endpoints:
   authorize: https://x.example.com/authorize
   token: https://x.example.com/token
+  identity: https://x.example.com/me
+identity: {}
 account:
-  id: ['input:company']
+  id: ['connection_config:realm']
+connection_config:
+  - {name: realm, from: callback, path: [realm], pattern: '[0-9]+'}
 `,
-			`x.yaml:8: account.id[0]: no input "company" is declared: add it under inputs`,
+			`x.yaml:10: account.id[0]: the answer of identity proves only what its address names: ` +
+				"let endpoints.identity hold {realm}, or read the account from an answer",
 		},
 		{
 			"captured from an absent section", `kinds: [authorization_code]

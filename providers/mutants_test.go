@@ -150,7 +150,7 @@ var surviving = map[string]int{
 	"outlook":        1,
 	"pipedream":      17,
 	"pipedrive":      11,
-	"quickbooks":     17,
+	"quickbooks":     15,
 	"s3":             11,
 	"salesforce":     24,
 	"shopify":        11,

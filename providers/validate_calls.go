@@ -174,7 +174,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback", fromInput}
+				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback", fromConfig}
 				if c.word(at, source, sources...); !slices.Contains(sources, source) {
 					continue
 				}
@@ -184,8 +184,9 @@ func (c *checker) calls() {
 			}
 			c.answered(at, source)
 			c.path(at, path)
-			if _, declared := d.input(path); source == fromInput && !declared {
-				c.add(at, "no input %q is declared: add it under inputs", path)
+			if source == fromConfig && !slices.Contains(d.Endpoints[StepIdentity].Placeholders(), path) {
+				c.add(at, "the answer of identity proves only what its address names: "+
+					"let endpoints.identity hold {%s}, or read the account from an answer", path)
 			}
 		}
 	}

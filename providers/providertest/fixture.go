@@ -12,13 +12,13 @@ import (
 	"net/http"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/goccy/go-yaml"
 	"golang.org/x/oauth2"
+	"golang.org/x/tools/txtar"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -225,8 +225,6 @@ func ReadFixture(files fs.FS, name string) (*Fixture, error) {
 	return f, nil
 }
 
-var sectionLine = regexp.MustCompile(`(?m)^-- (\S+) --[ \t]*\n`)
-
 // readSections gives the sections of a file, and those of its parent that it does not have itself. An empty section
 // takes the parent's away.
 func readSections(files fs.FS, name string, mayExtend bool) (map[string]string, error) {
@@ -234,25 +232,16 @@ func readSections(files fs.FS, name string, mayExtend bool) (map[string]string, 
 	if err != nil {
 		return nil, err
 	}
-	text := strings.ReplaceAll(string(data), "\r\n", "\n")
-	if !strings.HasSuffix(text, "\n") {
-		text += "\n"
-	}
 	sections, known := map[string]string{}, sectionNames()
-	starts := sectionLine.FindAllStringSubmatchIndex(text, -1)
-	for i, at := range starts {
-		section, end := text[at[2]:at[3]], len(text)
-		if i+1 < len(starts) {
-			end = starts[i+1][0]
-		}
-		if !slices.Contains(known, section) {
-			return nil, fmt.Errorf("%s.txtar: %s: there is no such section, there are %s", name, section,
+	for _, section := range txtar.Parse(data).Files {
+		if !slices.Contains(known, section.Name) {
+			return nil, fmt.Errorf("%s.txtar: %s: there is no such section, there are %s", name, section.Name,
 				strings.Join(known, ", "))
 		}
-		if _, twice := sections[section]; twice {
-			return nil, fmt.Errorf("%s.txtar: %s: the section stands here twice", name, section)
+		if _, twice := sections[section.Name]; twice {
+			return nil, fmt.Errorf("%s.txtar: %s: the section stands here twice", name, section.Name)
 		}
-		sections[section] = text[at[1]:end]
+		sections[section.Name] = string(section.Data)
 	}
 	if parent, extends := sections["parent"]; extends {
 		if !mayExtend {

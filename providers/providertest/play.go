@@ -3,10 +3,6 @@ package providertest
 import (
 	"cmp"
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,10 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
-
-	"github.com/go-jose/go-jose/v4"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -649,145 +642,17 @@ func (p *play) terms() bool {
 
 func (p *play) length(name, want string, got providers.Duration) {
 	wanted := providers.Duration{}
-	_ = wanted.UnmarshalYAML(func(into any) error { // an empty text is no length, and means that none is documented
+	err := wanted.UnmarshalYAML(func(into any) error { // an empty text means that none is documented
 		*into.(*string) = want
 		return nil
 	})
+	if err != nil || want != "" && wanted.String() == "" {
+		p.differ("terms", "%s: %q is no length: write 90d", name, want)
+		return
+	}
 	if wanted.D != got.D || wanted.Never != got.Never {
 		p.differ("terms", "%s: the fixture says %q, the definition %q", name, want, got.String())
 	}
-}
-
-// take holds sample values against what the definition accepts.
-func (p *play) take() bool {
-	for _, side := range []struct {
-		section string
-		all     samples
-		accept  bool
-	}{{"accept", p.f.accept, true}, {"refuse", p.f.refuse, false}} {
-		judge := func(name, value, wrong string) {
-			switch {
-			case side.accept && wrong != "":
-				p.differ(side.section, "%s: %q is refused: %s", name, value, wrong)
-			case !side.accept && wrong == "":
-				p.differ(side.section, "%s: %q is accepted", name, value)
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(side.all.Inputs)) {
-			for _, value := range side.all.Inputs[name] {
-				judge("inputs."+name, value, p.takesInput(name, value))
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(side.all.Key)) {
-			for _, value := range side.all.Key[name] {
-				judge("key."+name, value, p.takesField(name, value))
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(side.all.Companions)) {
-			for _, value := range side.all.Companions[name] {
-				judge("companions."+name, value, p.takesCompanion(name, value))
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(side.all.Callback)) {
-			for _, value := range side.all.Callback[name] {
-				judge("callback."+name, value, p.takesCallback(name, value))
-			}
-		}
-	}
-	return true
-}
-
-// takesInput says why a value is refused; nothing where it is taken. One of which only a part is used, such as the host
-// of a URL that was pasted, is not taken as it stands.
-func (p *play) takesInput(name, value string) string {
-	inputs := maps.Clone(p.f.given.Inputs)
-	if inputs == nil {
-		inputs = map[string]string{}
-	}
-	inputs[name] = value
-	provider, connection := p.sides(inputs)
-	if _, given := p.f.given.Provider[name]; given {
-		provider[name] = value
-	}
-	app := *p.app
-	var err error
-	if app.Inputs, err = p.def.CheckInputs(providers.SetByProvider, provider); err != nil {
-		return err.Error()
-	}
-	if connection, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
-		return err.Error()
-	}
-	p.at.begin(nil, "discovery")
-	res, err := p.client.Resolve(context.Background(), &app, connection)
-	if err != nil {
-		return err.Error()
-	}
-	if used := res.Inputs[name]; strings.Contains(value, "/") && !strings.Contains(used, "/") {
-		return "only " + used + " is used of it"
-	}
-	return ""
-}
-
-func (p *play) takesField(name, value string) string {
-	key := maps.Clone(p.f.given.Key)
-	if key == nil {
-		key = map[string]string{}
-	}
-	key[name] = value
-	provider, connection := p.keySides(key)
-	for i, values := range []map[string]string{provider, connection} {
-		warnings, err := p.def.CheckKey([]string{providers.SetByProvider, providers.SetByConnection}[i], values)
-		switch {
-		case err != nil:
-			return err.Error()
-		case len(warnings) > 0:
-			return warnings[0]
-		}
-	}
-	return ""
-}
-
-func (p *play) takesCompanion(name, value string) string {
-	i := slices.IndexFunc(p.def.Companions, func(c providers.Companion) bool { return c.Name == name })
-	if i < 0 {
-		return "the definition has no such companion"
-	}
-	if err := p.def.CheckCompanion(p.def.Companions[i].On, name, value); err != nil {
-		return err.Error()
-	}
-	return ""
-}
-
-// takesCallback tries a value in the place of what the browser brought: by the name that it has there, or that it gets
-// in connection_config.
-func (p *play) takesCallback(name, value string) string {
-	parameter := name
-	for _, c := range p.def.Connection {
-		sources := append([]providers.CaptureSource{{From: c.From, Path: c.Path}}, c.AnyOf...)
-		for _, s := range sources {
-			if c.Name == name && s.From == "callback" && len(s.Path) > 0 {
-				parameter = s.Path[0]
-			}
-		}
-	}
-	brought := maps.Clone(p.f.callback)
-	if brought == nil {
-		brought = url.Values{}
-	}
-	brought.Set(parameter, value)
-	all := signed(brought, p.f.given.Client.Secret)
-	if missing := p.def.MissingOfCallback(all); len(missing) > 0 {
-		return strings.Join(missing, ", ") + " is missing"
-	}
-	p.at.begin(nil, "jwks", "token", "upgrade")
-	g, err := p.spend(all)
-	switch {
-	case err != nil:
-		return told(err)
-	case name != parameter && g.Config[name] != value && g.SecretConfig[name].Reveal() != value:
-		return "connection_config does not have it"
-	}
-	return ""
 }
 
 // unmade finds the calls that are written down and were never made.
@@ -806,81 +671,20 @@ func (p *play) people() bool {
 	if want == nil {
 		return true
 	}
-	for _, fact := range []struct{ name, want, at string }{
-		{"category", want.Category, "category"},
-		{"app_url", want.AppURL, "setup.app_url"},
-		{"key_url", want.KeyURL, "setup.key_url"},
-		{"manage_url", want.ManageURL, "setup.manage_url"},
+	for _, fact := range []struct{ name, want, got string }{
+		{"category", want.Category, p.def.Category},
+		{"app_url", want.AppURL, p.def.Setup.AppURL},
+		{"key_url", want.KeyURL, p.def.Setup.KeyURL},
+		{"manage_url", want.ManageURL, p.def.Setup.ManageURL},
 	} {
-		got, known := shown(reflect.ValueOf(p.def).Elem(), strings.Split(fact.at, "."))
-		text, _ := got.(string)
-		text = strings.ReplaceAll(text, "{client_id}", p.f.given.Client.ID)
-		if known && fact.want != "" {
-			p.same("people", fact.name, fact.want, text)
+		if fact.want != "" {
+			p.same("people", fact.name, fact.want, strings.ReplaceAll(fact.got, "{client_id}", p.f.given.Client.ID))
 		}
 	}
-	about, known := shown(reflect.ValueOf(p.def).Elem(), []string{"scopes", "about"})
-	words, _ := about.(map[string]string)
 	for _, scope := range want.ScopesAbout {
-		if known && words[scope] == "" {
+		if p.def.Scopes.About[scope] == "" {
 			p.differ("people", "scopes_about: the definition says nothing about %q", scope)
 		}
 	}
 	return true
-}
-
-// shown is what stands at a place of a definition, by the names of its file.
-func shown(v reflect.Value, at []string) (any, bool) {
-	for i := range v.NumField() {
-		name, _, _ := strings.Cut(v.Type().Field(i).Tag.Get("yaml"), ",")
-		switch {
-		case name != at[0]:
-		case len(at) == 1:
-			return v.Field(i).Interface(), true
-		default:
-			return shown(v.Field(i), at[1:])
-		}
-	}
-	return nil, false
-}
-
-// issuer is who signs the id_tokens of fixtures.
-var issuer = sync.OnceValues(func() (*ecdsa.PrivateKey, error) {
-	return ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-})
-
-// sign puts what an issuer would sign into the answers that ask for it: {id_token} in that of the token call, and
-// {jwks} in that of the key set.
-func (f *Fixture) sign() error {
-	key, err := issuer()
-	if err != nil {
-		return err
-	}
-	if x := f.calls["jwks"]; x != nil && x.response != nil {
-		public := jose.JSONWebKey{Key: key.Public(), Use: "sig", Algorithm: "ES256"}
-		set, err := json.Marshal(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{public}})
-		if err != nil {
-			return err
-		}
-		x.response.fill("{jwks}", string(set))
-	}
-	x := f.calls["token"]
-	if f.idToken == nil || x == nil || x.response == nil {
-		return nil
-	}
-	payload, err := json.Marshal(f.idToken)
-	if err != nil {
-		return err
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
-	if err != nil {
-		return err
-	}
-	object, err := signer.Sign(payload)
-	if err != nil {
-		return err
-	}
-	compact, err := object.CompactSerialize()
-	x.response.fill("{id_token}", compact)
-	return err
 }

@@ -69,15 +69,16 @@ type Provider struct {
 }
 
 // CheckEvery is how often what no refresh proves is checked; 0: never. The provider's word goes before the definition's,
-// and that before the mount's.
+// and that before the mount's, but for a mount where nothing is to be checked.
 func (p *Provider) CheckEvery(d *providers.Definition, c *Config) time.Duration {
-	switch {
+	switch mount := c.CheckEvery(); {
 	case p.CheckInterval != nil:
 		return *p.CheckInterval
-	case d.CheckInterval.Set:
+	case d.CheckInterval.Set && mount != 0:
 		return d.CheckInterval.D
+	default:
+		return mount
 	}
-	return c.CheckEvery()
 }
 
 // App joins the definition with what the operator set.

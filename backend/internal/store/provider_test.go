@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
@@ -13,6 +14,28 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
+
+func TestCheckEvery(t *testing.T) {
+	const hour = time.Hour
+	for name, test := range map[string]struct {
+		provider   *time.Duration
+		definition providers.Duration
+		config     time.Duration
+		want       time.Duration
+	}{
+		"nobody said":                     {want: 24 * hour},
+		"the mount":                       {config: 2 * hour, want: 2 * hour},
+		"the definition before the mount": {definition: providers.Duration{D: 3 * hour, Set: true}, config: 2 * hour, want: 3 * hour},
+		"never, says the definition":      {definition: providers.Duration{Never: true, Set: true}},
+		"never, says the mount":           {definition: providers.Duration{D: 3 * hour, Set: true}, config: -1},
+		"the provider before all":         {provider: new(4 * hour), definition: providers.Duration{D: 3 * hour, Set: true}, config: -1, want: 4 * hour},
+		"never, says the provider":        {provider: new(0 * hour), definition: providers.Duration{D: 3 * hour, Set: true}},
+	} {
+		p := &Provider{CheckInterval: test.provider}
+		got := p.CheckEvery(&providers.Definition{CheckInterval: test.definition}, &Config{CheckInterval: test.config})
+		assert.Equal(t, test.want, got, name)
+	}
+}
 
 func TestSetClientSecret(t *testing.T) {
 	p := &Provider{}

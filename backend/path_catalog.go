@@ -49,6 +49,7 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"kinds":      strs("How a credential is obtained; the first is the default."),
 	"sources":    strs("Documentation the definition was made from."),
 	"checked":    str("Day on which the definition was last held against its sources, as 2026-11-29."),
+	"check":      str("none where no call of the engine tells whether a key works, else empty."),
 	"setup":      object("Where to create the app or the key, and what to know."),
 	"inputs":     object("Values that a provider or a connection must or may give, by name."),
 	"key_fields": object("Fields of the key, by name."),
@@ -138,7 +139,7 @@ func definitionData(def *providers.Definition) map[string]any {
 	}
 	data := map[string]any{
 		"name": def.Name, "summary": def.Summary, "category": def.Category, "kinds": def.Kinds,
-		"sources": list(def.Sources), "checked": def.Checked,
+		"sources": list(def.Sources), "checked": def.Checked, "check": def.Check,
 		"api_base": def.APIBase, "inputs": inputs, "key_fields": fields, "key_one_of": groups, "endpoints": def.Endpoints,
 		"setup": map[string]any{
 			"app_url": def.Setup.AppURL, "key_url": def.Setup.KeyURL, "redirect": def.Setup.Redirect,

@@ -48,8 +48,18 @@ func TestCatalogRead(t *testing.T) {
 func TestCatalogShows(t *testing.T) {
 	const telling = `id: telling
 name: Telling
-kinds: [api_key]
-endpoints: {health: 'https://api.example.com/{api_key}/me'}
+kinds: [api_key, authorization_code]
+checked: '2026-11-29'
+setup:
+  app_url: https://example.com/apps
+  manage_url: https://example.com/grants
+  steps: [Make an app.]
+  needs: [An administrator.]
+scopes: {default: [mail], about: {mail: Read mail.}}
+endpoints:
+  authorize: https://example.com/authorize
+  token: https://example.com/token
+  health: 'https://api.example.com/{api_key}/me'
 key:
   fields: [{name: api_key, secret: true}]
   send: {path: '/{api_key}'}
@@ -58,10 +68,24 @@ health: {per_minute: 30}
 `
 	eachWith(t, withDefinition(t, "telling", telling), func(t *testing.T, f *fixture) {
 		read := members(t, f.Read("catalog/telling", nil).OK(t))
+		assert.Equal(t, "2026-11-29", read["checked"])
+		setup := read["setup"].(map[string]any)
+		assert.Equal(t, "https://example.com/grants", setup["manage_url"])
+		assert.Equal(t, []any{"Make an app."}, setup["steps"])
+		assert.Equal(t, []any{"An administrator."}, setup["needs"])
+		assert.Equal(t, map[string]any{"mail": "Read mail."}, read["scopes"].(map[string]any)["about"])
+		assert.Empty(t, read["check"])
 		send := read["send"].(map[string]any)
 		assert.Equal(t, "/{api_key}", send["path"])
 		assert.Equal(t, "{api_key}", send["also"].([]any)[0].(map[string]any)["query"].(map[string]any)["key"])
 		assert.InDelta(t, 30, number(read["limits_per_minute"].(map[string]any)["health"]), 0)
+	})
+}
+
+// Where nothing can tell whether a key works, that is told.
+func TestCatalogTellsOfKeysWithoutACheck(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		assert.Equal(t, "none", members(t, f.Read("catalog/aws", nil).OK(t))["check"])
 	})
 }
 

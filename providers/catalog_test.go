@@ -22,8 +22,8 @@ func TestCatalogue(t *testing.T) {
 		"microsoft", "microsoft_teams", "one_drive", "outlook", "share_point",
 		"oidc", "oauth2", "openai", "anthropic", "stripe", "sendgrid", "aws", "s3", "smtp", "ftp",
 		"http_basic", "http_bearer", "http_header", "http_query",
-		"splitwise", "supabase", "tiktok", "typeform", "wix", "wrike", "shopify", "coinbase", "coinbase_oauth", "pipedream", "clio",
-		"quickbooks", "bexio", "atlassian", "jira", "pipedrive", "woocommerce",
+		"splitwise", "supabase", "tiktok", "typeform", "wix", "wrike", "shopify", "coinbase", "coinbase_oauth",
+		"pipedream", "clio", "quickbooks", "bexio", "atlassian", "jira", "pipedrive", "woocommerce",
 	} {
 		assert.Contains(t, ids, id)
 	}

@@ -5,9 +5,6 @@ import (
 	"time"
 )
 
-// checkNone is the word of Definition.Check.
-const checkNone = "none"
-
 // Checked is what the service told of a credential that it takes.
 type Checked struct {
 	Account Account   // whose it is; empty when the call does not tell
@@ -25,8 +22,6 @@ func (a *App) CanCheck(res Resolved) bool {
 // checkCall is the call that shows whether a credential works; nil: there is none.
 func (a *App) checkCall() (Step, *Probe) {
 	switch def := a.Definition; {
-	case def.Check == checkNone:
-		return "", nil
 	case def.Health != nil:
 		return StepHealth, def.Health
 	case def.Identity != nil && a.Endpoints[StepHealth] == "":

@@ -54,7 +54,7 @@ type Definition struct {
 	Account    AccountSpec `yaml:"account,omitempty"`
 	Connection []Capture   `yaml:"connection_config,omitempty"`
 	// none: no call of ours tells whether a key works
-	Check string `yaml:"check,omitempty" words:"none"`
+	Check string `yaml:"check,omitempty" use:"shown" words:"none"`
 	// how often what no refresh proves is checked by itself, never included; absent: as the mount is set
 	CheckInterval Duration `yaml:"check_interval,omitempty"`
 	// tried in order, before the rules of RFC 6749 and HTTP

@@ -285,6 +285,7 @@ func TestFixtureRunner(t *testing.T) {
 		{"label: [name]", "label: [id]", `grant: account.label: the fixture has "Ada"`},
 		{"path: [url]", "path: [name]", `grant: connection_config: site_url`},
 		{"{site}/ping", "{site}/pong", `health.request: URL`},
+		{"health: {}", "health: {method: POST}", `health.request: method: the fixture has "GET", sent is "POST"`},
 		{"health: {}", "health: {ok: {status: [200]}}", `health.response: a credential that works is taken for bad`},
 		{"token: rotating", "token: none", `refresh.request: the definition does not refresh this grant`},
 		{"token: rotating", "token: reusable", `terms: may_rotate: the fixture says true, the definition false`},
@@ -306,6 +307,7 @@ func TestFixtureRunner(t *testing.T) {
 		},
 		{"-- revoke.response --\nHTTP 200", "-- revoke.response --\nHTTP 500", `revoke.response: revoke call failed`},
 		{"-- health.wrong --\nHTTP 401", "-- health.wrong --\nHTTP 200", `health.wrong: the credential is taken for good`},
+		{"idle: 90d", "idle: 90 days", `terms: idle: "90 days" is no length`},
 		{"pick: s2", "pick: s9", `given: pick: "s9" is not among what the definition finds`},
 		{`"refresh_token": "refresh-2", `, "", `refreshed: refresh_token: the fixture has "refresh-2"`},
 	} {

@@ -30,6 +30,16 @@ health: {}
 			`x.yaml:3: check: none is for a definition without the sections health and identity`,
 		},
 		{
+			"checked too seldom", `check_interval: 31d
+kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {fields: [{name: api_key, secret: true}]}
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:3: check_interval: must lie between one hour and 30 days, or be never`,
+		},
+		{
 			"checked too often", `check_interval: 1m
 kinds: [api_key]
 endpoints: {health: 'https://x.example.com/me'}

@@ -171,7 +171,7 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 func (d *Definition) Pin() string {
 	p := *d
 	p.Name, p.Summary, p.Category, p.Extends, p.Sources, p.Setup = "", "", "", "", nil, Setup{}
-	p.Checked, p.CheckInterval = "", Duration{}
+	p.Checked, p.Check, p.CheckInterval = "", "", Duration{}
 	p.Scopes = Scopes{
 		Param: d.Scopes.Param, OptionalParam: d.Scopes.OptionalParam, Join: d.Scopes.Join, Returned: d.Scopes.Returned,
 	}

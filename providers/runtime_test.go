@@ -61,7 +61,7 @@ send: {query: {k: '{api_key}'}}}`
 func TestPin(t *testing.T) {
 	free := []string{
 		"Name", "Summary", "Category", "Extends", "Sources", "Setup.", "Lifetime.", "Failures", "Companions",
-		"Checked", "CheckInterval.", "Scopes.About", "Scopes.Default",
+		"Checked", "Check", "CheckInterval.", "Scopes.About", "Scopes.Default",
 		"Scopes.Identity", "Scopes.Offline", "Scopes.Allowed", "Scopes.Same", "Scopes.Surplus", "Scopes.Implies",
 		"Scopes.Silent", "Scopes.Accumulates", "Inputs[0].Example", "Inputs[0].Help", "Key.Fields[0].Example",
 		"Key.Fields[0].Help",

@@ -28,7 +28,8 @@ func table(t *testing.T) string {
 	r, err := Builtin()
 	require.NoError(t, err)
 	var b strings.Builder
-	b.WriteString("| service | kinds | refresh token | revocation | whose account | check | unused, consent | fixtures |\n")
+	b.WriteString("| service | kinds | refresh token | revocation | whose account | check | unused, consent | ")
+	b.WriteString("fixtures |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
 	for _, id := range r.IDs() {
 		d, _ := r.Get(id)

@@ -139,7 +139,7 @@ func (c *checker) head() {
 	if every := d.CheckInterval.D; every != 0 && (every < time.Hour || every > 30*24*time.Hour) {
 		c.add("check_interval", "must lie between one hour and 30 days, or be never")
 	}
-	if d.Check == checkNone && (d.Health != nil || d.Identity != nil) {
+	if d.Check == "none" && (d.Health != nil || d.Identity != nil) {
 		c.add("check", "none is for a definition without the sections health and identity")
 	}
 }

@@ -46,9 +46,11 @@ var (
 		ClientAuth: "post", RedirectURIs: []string{"https://app.example.com/cb"},
 		ReturnURLs: []string{"https://app.example.com/"}, Confirm: true, RequireSessionBinding: true,
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
-		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"}, CompanionsFor: []string{"org/*"},
-		AllowImport: "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
-		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, CheckInterval: new(4 * time.Hour), OptionalScopes: []string{"c"},
+		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
+		CompanionsFor: []string{"org/*"},
+		AllowImport:   "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
+		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, CheckInterval: new(4 * time.Hour),
+		OptionalScopes: []string{"c"},
 	}
 	storedFlow = Flow{
 		ID: "id", Key: "org/acme/slack", Provider: "acme", Kind: providers.KindAuthorizationCode, Pinned: "pin",

@@ -51,6 +51,7 @@ func TestFixtures(t *testing.T) {
 // unsettled are the fixtures that say something else than the definition, until somebody has looked who is right. In go
 // test -v each says what.
 var unsettled = []string{
+	"airtable/api_key",
 	"airtable/authorization_code",
 	"box/authorization_code",
 	"box/client_credentials",
@@ -94,7 +95,6 @@ var unsettled = []string{
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
-	"airtable/api_key",
 	"bamboohr/basic",
 	"calendly/api_key",
 	"clickup/api_key",

@@ -56,6 +56,7 @@ var unsettled = []string{
 	"box/authorization_code",
 	"box/client_credentials",
 	"calendly/authorization_code",
+	"clickup/api_key",
 	"contentful/authorization_code",
 	"dropbox/authorization_code",
 	"github/authorization_code",
@@ -97,7 +98,6 @@ var unsettled = []string{
 var missing = []string{
 	"bamboohr/basic",
 	"calendly/api_key",
-	"clickup/api_key",
 	"contentful/api_key",
 	"hubspot/api_key",
 	"hugging_face_token/api_key",

@@ -55,6 +55,7 @@ var unsettled = []string{
 	"airtable/authorization_code",
 	"box/authorization_code",
 	"box/client_credentials",
+	"calendly/api_key",
 	"calendly/authorization_code",
 	"clickup/api_key",
 	"contentful/authorization_code",
@@ -97,7 +98,6 @@ var unsettled = []string{
 // missing are the kinds that have no fixture yet.
 var missing = []string{
 	"bamboohr/basic",
-	"calendly/api_key",
 	"contentful/api_key",
 	"hubspot/api_key",
 	"hugging_face_token/api_key",

@@ -77,6 +77,7 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
+	"hubspot/api_key",
 	"instagram/authorization_code",
 	"linear/authorization_code",
 	"linear/client_credentials",
@@ -99,7 +100,6 @@ var unsettled = []string{
 var missing = []string{
 	"bamboohr/basic",
 	"contentful/api_key",
-	"hubspot/api_key",
 	"hugging_face_token/api_key",
 	"linear/api_key",
 	"notion/api_key",

@@ -58,6 +58,7 @@ var unsettled = []string{
 	"calendly/api_key",
 	"calendly/authorization_code",
 	"clickup/api_key",
+	"contentful/api_key",
 	"contentful/authorization_code",
 	"dropbox/authorization_code",
 	"github/authorization_code",
@@ -101,7 +102,6 @@ var unsettled = []string{
 // missing are the kinds that have no fixture yet.
 var missing = []string{
 	"bamboohr/basic",
-	"contentful/api_key",
 	"hugging_face_token/api_key",
 	"linear/api_key",
 	"oauth2/authorization_code",

@@ -80,6 +80,7 @@ var unsettled = []string{
 	"googletasks/authorization_code",
 	"hubspot/api_key",
 	"instagram/authorization_code",
+	"linear/api_key",
 	"linear/authorization_code",
 	"linear/client_credentials",
 	"microsoft/authorization_code",
@@ -103,7 +104,6 @@ var unsettled = []string{
 var missing = []string{
 	"bamboohr/basic",
 	"hugging_face_token/api_key",
-	"linear/api_key",
 	"oauth2/authorization_code",
 	"oauth2/client_credentials",
 	"oidc/authorization_code",

@@ -79,6 +79,7 @@ var unsettled = []string{
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
 	"hubspot/api_key",
+	"hugging_face_token/api_key",
 	"instagram/authorization_code",
 	"linear/api_key",
 	"linear/authorization_code",
@@ -103,7 +104,6 @@ var unsettled = []string{
 // missing are the kinds that have no fixture yet.
 var missing = []string{
 	"bamboohr/basic",
-	"hugging_face_token/api_key",
 	"oauth2/authorization_code",
 	"oauth2/client_credentials",
 	"oidc/authorization_code",

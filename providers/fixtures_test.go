@@ -92,6 +92,7 @@ var unsettled = []string{
 	"notion/api_key",
 	"notion/authorization_code",
 	"oauth2/authorization_code",
+	"oidc/authorization_code",
 	"one_drive/authorization_code",
 	"one_drive/client_credentials",
 	"outlook/authorization_code",
@@ -105,7 +106,6 @@ var unsettled = []string{
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
-	"oidc/authorization_code",
 	"oidc/client_credentials",
 }
 

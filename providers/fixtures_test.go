@@ -106,8 +106,7 @@ var unsettled = []string{
 }
 
 // missing are the kinds that have no fixture yet.
-var missing = []string{
-}
+var missing = []string{}
 
 // Each kind of each definition has a fixture, and no fixture stands for what does not exist.
 func TestEveryKindHasAFixture(t *testing.T) {

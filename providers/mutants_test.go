@@ -200,7 +200,7 @@ func mutantsOf(t *testing.T, data []byte) []mutant {
 	var tree any = root
 	m := &mutator{t: t}
 	m.write = func(path, change string) {
-		text, err := yaml.MarshalWithOptions(tree, yaml.UseSingleQuote(true))
+		text, err := yaml.MarshalWithOptions(tree, yaml.UseSingleQuote(true), yaml.UseLiteralStyleIfMultiline(true))
 		require.NoError(t, err)
 		m.all = append(m.all, mutant{path, change, text})
 	}

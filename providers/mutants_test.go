@@ -139,8 +139,6 @@ var surviving = map[string]int{
 	"ftp":                10,
 	"github":             84,
 	"gitlab":             21,
-	"google":             20,
-	"googlecalendar":     2,
 	"http_bearer":        1,
 	"http_header":        2,
 	"http_query":         2,

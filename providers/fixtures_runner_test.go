@@ -143,6 +143,7 @@ idle: 90d
 - {answer: identity, without: [id], fails: true}
 - {answer: identity, with: {name: Eve}, without: [email], grant: {account: {label: Eve}}}
 - {answer: refresh, without: [refresh_token], grant: {refresh_token: refresh-1}}
+- {inputs: {site: s1/}, fails: true}
 -- accept --
 inputs: {site: [s1]}
 callback: {org: ['1']}
@@ -306,6 +307,7 @@ func TestFixtureRunner(t *testing.T) {
 		{"scopes: {", "scopes: {join: ',', ", `otherwise[1]: authorize: scope: the fixture has "a b"`},
 		{"auth: [basic]}", "auth: [basic]}\nlifetime: {when_absent: 1h}", `otherwise[2]: grant: expires_in`},
 		{"id: [id], ", "", `otherwise[3]: identity.response: it is taken`},
+		{"pattern: '[a-z0-9]{2}'", "pattern: '[a-z0-9/]{2,3}'", `otherwise[6]: inputs: they are taken`},
 		{"label: [name]", "label: [email]", `otherwise[4]: grant: account.label`},
 	} {
 		changed := strings.Replace(acmeYAML, row.former, row.instead, 1)

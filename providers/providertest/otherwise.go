@@ -17,7 +17,7 @@ import (
 // variation is what the documentation tells beside the usual course: other inputs, other scopes, or an answer that
 // holds something else. Of what comes of it only that is compared which is written here.
 type variation struct {
-	Inputs  map[string]string `yaml:"inputs"`  // in the place of those given
+	Inputs  map[string]string `yaml:"inputs"`  // in the place of those given; '' leaves one out
 	Scopes  []string          `yaml:"scopes"`  // asked for
 	Answer  string            `yaml:"answer"`  // the call whose answer differs: token, identity, refresh
 	With    map[string]any    `yaml:"with"`    // what stands there: a path and its value
@@ -26,7 +26,7 @@ type variation struct {
 	Authorize map[string]string `yaml:"authorize"` // parameters of the URL; '' is for one that is not sent
 	Base      string            `yaml:"base"`      // what use begins with
 	Grant     *granted          `yaml:"grant"`
-	Fails     bool              `yaml:"fails"` // the grant, or the key, is not taken
+	Fails     bool              `yaml:"fails"` // the inputs, or what the answer gives, are not taken
 }
 
 // otherwise plays each variation.
@@ -38,8 +38,11 @@ func (p *play) otherwise() bool {
 			p.differ(section, "%s", err)
 			continue
 		}
-		if q.set() && q.resolve() {
+		switch set := q.set() && q.resolve(); {
+		case set:
 			q.differently(row)
+		case row.Fails && row.Answer == "":
+			continue
 		}
 		for _, found := range slices.Concat(q.found, q.at.wrong) {
 			p.differ(section, "%s", found)
@@ -56,6 +59,7 @@ func (p *play) vary(row variation) (*play, error) {
 		f.given.Inputs = map[string]string{}
 	}
 	maps.Copy(f.given.Inputs, row.Inputs)
+	maps.DeleteFunc(f.given.Inputs, func(_, value string) bool { return value == "" })
 	if row.Scopes != nil {
 		f.given.Scopes = row.Scopes
 	}
@@ -82,6 +86,9 @@ func (p *play) differently(row variation) {
 	}
 	if row.Authorize != nil {
 		p.asked(row.Authorize)
+	}
+	if row.Answer == "" && row.Fails {
+		p.differ("inputs", "they are taken")
 	}
 	if row.Answer != "" {
 		err := p.again(row.Answer)

@@ -178,7 +178,7 @@ func (p *play) partly(want *granted) {
 		}
 	}
 	if want.Scopes != nil {
-		p.scopesSame(want.Scopes, g.Scopes)
+		p.scopesSame("grant", want.Scopes, g.Scopes)
 	}
 	for name, value := range want.Config {
 		p.same("grant", "connection_config."+name, value, g.Config[name])

@@ -207,7 +207,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, notIssued(w.provider.name, err)
 		}
 		if w.provider.app.Identifies(w.kind) {
-			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
+			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
 			w.warnOfIdentity(b, err)
 		}
 		pass.Leave(gate.NotSent, 0)

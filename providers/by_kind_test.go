@@ -93,10 +93,10 @@ func TestScopesInTheIdentityAnswer(t *testing.T) {
 			app.Definition.Identity, app.Definition.Scopes = &test.probe, test.said
 			app.Definition.Account = providers.AccountSpec{}
 			server.Next(providers.StepIdentity, providertest.Respond(200, test.body, "X-Scopes", "c, d"))
-			require.NoError(t, f.client.Identify(t.Context(), app, f.res, g))
+			require.NoError(t, f.client.Identify(t.Context(), app, f.res, ofPerson, g))
 			assert.Equal(t, test.want, g.Scopes)
 			server.Next(providers.StepIdentity, providertest.Respond(200, test.body, "X-Scopes", "c, d"))
-			told, err := f.client.Check(t.Context(), app, f.res, g)
+			told, err := f.client.Check(t.Context(), app, f.res, ofPerson, g)
 			require.NoError(t, err)
 			if name != "not told" {
 				assert.Equal(t, test.want, told.Scopes)

@@ -125,7 +125,9 @@ type Send struct {
 
 // Probe is a call that only reads: identity, health.
 type Probe struct {
-	Call         `yaml:",inline"`
+	Call `yaml:",inline"`
+	// those whose credentials it is made with, where the service answers only them; absent: all
+	Kinds        []Kind `yaml:"kinds,omitempty"`
 	OK           *OK    `yaml:"ok,omitempty"`
 	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
 	// where they stand in the answer, as alternatives, when no header tells them

@@ -51,3 +51,30 @@ func TestMistakesInCaptures(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 }
+
+const ofSomeKinds = `id: some
+name: Some
+kinds: [authorization_code, client_credentials]
+endpoints:
+  authorize: https://x.example.com/authorize
+  token: https://x.example.com/token
+  identity: https://x.example.com/me
+identity:
+  kinds: [authorization_code]
+`
+
+func TestMistakesInKindsOfCalls(t *testing.T) {
+	_, err := Decode("some.yaml", []byte(ofSomeKinds))
+	require.NoError(t, err)
+	for _, c := range []struct{ new, want string }{
+		{"[authorization_code, client_credentials]", "some.yaml:9: identity.kinds: these are all that there are: leave it out"},
+		{"[api_key]", `some.yaml:9: identity.kinds[0]: kind "api_key" is not among kinds`},
+		{"[client_credentials, client_credentials]", `identity.kinds[1]: kind "client_credentials" is named twice`},
+		{"authorization_code", "some.yaml:9: identity.kinds: a list belongs here"},
+	} {
+		text := strings.Replace(ofSomeKinds, "  kinds: [authorization_code]", "  kinds: "+c.new, 1)
+		require.NotEqual(t, ofSomeKinds, text)
+		_, err := Decode("some.yaml", []byte(text))
+		require.ErrorContains(t, err, c.want)
+	}
+}

@@ -151,6 +151,7 @@ func (c *checker) calls() {
 			c.reading(at, &probe.spec.Call)
 			c.ok(at+".ok", probe.spec.OK)
 			c.paths(at+".scopes_path", probe.spec.ScopesPath)
+			c.madeFor(at+".kinds", probe.spec.Kinds)
 		}
 	}
 	c.called(StepResources, d.Resources != nil)
@@ -189,6 +190,21 @@ func (c *checker) calls() {
 					"let endpoints.identity hold {%s}, or read the account from an answer", path)
 			}
 		}
+	}
+}
+
+// madeFor holds the kinds that a call is made for against those of the definition.
+func (c *checker) madeFor(at string, kinds []Kind) {
+	for i, kind := range kinds {
+		switch {
+		case !slices.Contains(c.d.Kinds, kind):
+			c.add(fmt.Sprintf("%s[%d]", at, i), "kind %q is not among kinds", kind)
+		case slices.Contains(kinds[:i], kind):
+			c.add(fmt.Sprintf("%s[%d]", at, i), "kind %q is named twice", kind)
+		}
+	}
+	if len(kinds) > 0 && len(kinds) == len(c.d.Kinds) {
+		c.add(at, "these are all that there are: leave it out")
 	}
 }
 

@@ -272,7 +272,7 @@ func (p *play) identify() bool {
 		return true
 	}
 	p.at.begin(nil, "resources", "identity", "health")
-	if err := p.client.Identify(context.Background(), p.app, p.res, p.grant); err != nil {
+	if err := p.client.Identify(context.Background(), p.app, p.res, p.f.Kind, p.grant); err != nil {
 		p.differ("identity.response", "%s", told(err))
 	}
 	return true
@@ -417,12 +417,12 @@ func (p *play) ask(instead *answered) (*providers.Checked, error) {
 		answers = map[string]*answered{"health": instead, "identity": instead}
 	}
 	p.at.begin(answers, "health", "identity")
-	return p.client.Check(context.Background(), p.app, p.res, p.grant)
+	return p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
 }
 
 func (p *play) check() bool {
 	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
-	if !p.app.CanCheck(p.res) {
+	if !p.app.CanCheck(p.res, p.f.Kind) {
 		if knows {
 			p.differ("health.request", "the definition has no call that checks a credential")
 		}
@@ -581,7 +581,7 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 		}
 		copied := *p.grant
 		p.at.begin(instead, "resources", "identity", "health")
-		err = p.client.Identify(ctx, p.app, p.res, &copied)
+		err = p.client.Identify(ctx, p.app, p.res, p.f.Kind, &copied)
 	default: // health, api, key
 		_, err = p.ask(answer)
 	}

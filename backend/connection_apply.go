@@ -198,6 +198,9 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		}
 		defer pass.Leave(gate.NotSent, 0)
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
+		if err == nil {
+			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
+		}
 		if err != nil {
 			return nil, asBadRequest(w.provider.name, err)
 		}

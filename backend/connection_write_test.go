@@ -346,6 +346,40 @@ func TestConnectionOfANewerRelease(t *testing.T) {
 	})
 }
 
+// What the app's own token needs of an input that people do without is said before anything is asked for.
+func TestClientCredentialsWithoutAnInput(t *testing.T) {
+	const tenants = `id: tenants
+name: Tenants
+kinds: [authorization_code, client_credentials]
+inputs:
+  - {name: tenant, set_by: provider, default: common, pattern: '[a-z]+', help: a directory}
+endpoints:
+  authorize: https://tenants.example.com/{tenant}/authorize
+  token: https://tenants.example.com/{tenant}/token
+token: {by_kind: {client_credentials: {inputs: {tenant: 't[a-z]+'}}}}
+`
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{
+		"tenants.yaml": {Data: []byte(tenants)}, "oauth2.yaml": {Data: generic},
+	})
+	require.NoError(t, err)
+	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
+		provider := map[string]any{
+			"client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+			"kinds": "client_credentials", "endpoints": map[string]any{"token": f.provider.URL + "/token"},
+		}
+		f.Write("providers/tenants", provider).OK(t)
+		app := map[string]any{"provider": "tenants", "kind": "client_credentials"}
+		f.Write("connections/app", app).
+			Refused(t, http.StatusBadRequest, `input "tenant" of the kind client_credentials must match`, "a directory")
+		assert.Empty(t, f.provider.Requests("token"), "nothing is asked for")
+		provider["inputs"] = map[string]any{"tenant": "tom"}
+		f.Write("providers/tenants", provider).OK(t)
+		f.Write("connections/app", app).OK(t)
+	})
+}
+
 // A key of another group takes the place of the one before: nobody has to empty that.
 func TestKeyOfAnotherGroup(t *testing.T) {
 	const doors = `id: doors

@@ -161,3 +161,33 @@ func TestOptionalScopes(t *testing.T) {
 	app.AuthorizeParams = map[string]string{"optional_scope": "admin"}
 	require.ErrorContains(t, app.Validate(), "optional_scope")
 }
+
+// A kind may take less of an input than others do, and want one that they do without.
+func TestInputsOfAKind(t *testing.T) {
+	def := &providers.Definition{Inputs: []providers.Input{
+		{Name: "tenant", SetBy: "provider", Default: "any", Pattern: "[a-z]+", Help: "a directory"},
+		{Name: "subject", SetBy: "provider", Pattern: "[0-9]*"},
+	}}
+	def.Token.ByKind = map[providers.Kind]providers.KindCall{
+		providers.KindClientCredentials: {Inputs: map[string]string{"tenant": "t[a-z]*", "subject": "[0-9]+"}},
+	}
+	for name, test := range map[string]struct {
+		set  map[string]string
+		want string // a part of the error
+	}{
+		"taken":         {map[string]string{"tenant": "tom", "subject": "1"}, ""},
+		"the default":   {map[string]string{"subject": "1"}, `"tenant" of the kind client_credentials must match t[a-z]* (a directory)`},
+		"what is unset": {map[string]string{"tenant": "tom"}, `"subject" of the kind client_credentials must match [0-9]+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			merged, err := def.MergeInputs(test.set, nil)
+			require.NoError(t, err)
+			require.NoError(t, def.TakesInputs(providers.KindAuthorizationCode, merged))
+			if err = def.TakesInputs(providers.KindClientCredentials, merged); test.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, test.want)
+		})
+	}
+}

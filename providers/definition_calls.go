@@ -54,7 +54,9 @@ type KindCall struct {
 	Endpoint Step   `yaml:"endpoint,omitempty"` // any key of endpoints
 	Grant    string `yaml:"grant_type,omitempty"`
 	// all there is to ask for, whatever the provider says; []: nothing
-	Scopes   []Template          `yaml:"scopes,omitempty"`
+	Scopes []Template `yaml:"scopes,omitempty"`
+	// an input -> the pattern, RE2, that the whole value must match for this kind; one that takes no empty text wants it set
+	Inputs   map[string]string   `yaml:"inputs,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }

@@ -83,6 +83,8 @@ func (c *checker) kinds() {
 			c.add(at+".grant_type", "write it as token.grant_type")
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scopes != nil:
 			c.add(at+".scopes", "what a person consents to stands in the section scopes")
+		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Inputs != nil:
+			c.add(at+".inputs", "what a consent takes is the input's own pattern")
 		}
 	}
 }
@@ -283,6 +285,12 @@ func (c *checker) tokenCall(at string, call *TokenCall) {
 		where, by := at+".by_kind."+string(kind), call.ByKind[kind]
 		if by.Endpoint != "" && c.d.Endpoints[by.Endpoint] == "" {
 			c.add(where+".endpoint", "endpoints.%s is missing", by.Endpoint)
+		}
+		for _, name := range sortedKeys(by.Inputs) {
+			c.pattern(where+".inputs."+name, by.Inputs[name])
+			if _, known := c.d.input(name); !known {
+				c.add(where+".inputs."+name, "%q is no input%s", name, suggest(name, c.d.names()))
+			}
 		}
 		c.access(where+".lifetime", by.Lifetime)
 	}

@@ -139,6 +139,9 @@ func (p *play) set() bool {
 func (p *play) resolve() bool {
 	p.at.begin(nil, "discovery")
 	res, err := p.client.Resolve(context.Background(), p.app, p.inputs)
+	if err == nil {
+		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
+	}
 	if err != nil {
 		p.differ("given", "%s", err)
 		return false

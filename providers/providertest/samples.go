@@ -67,6 +67,9 @@ func (p *play) takesInput(name, value string) string {
 	}
 	p.at.begin(nil, "discovery")
 	res, err := p.client.Resolve(context.Background(), &app, connection)
+	if err == nil {
+		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
+	}
 	if err != nil {
 		return err.Error()
 	}

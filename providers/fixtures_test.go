@@ -77,18 +77,8 @@ var unsettled = []string{
 	"instagram/authorization_code",
 	"linear/authorization_code",
 	"linear/client_credentials",
-	"microsoft/authorization_code",
-	"microsoft/client_credentials",
-	"microsoft_teams/authorization_code",
-	"microsoft_teams/client_credentials",
 	"notion/authorization_code",
-	"one_drive/authorization_code",
-	"one_drive/client_credentials",
-	"outlook/authorization_code",
-	"outlook/client_credentials",
 	"salesforce/client_credentials",
-	"share_point/authorization_code",
-	"share_point/client_credentials",
 	"stripe/api_key",
 }
 

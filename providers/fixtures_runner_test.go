@@ -310,6 +310,8 @@ func TestFixtureRunner(t *testing.T) {
 		{"idle: 90d", "idle: 90 days", `terms: idle: "90 days" is no length`},
 		{"pick: s2", "pick: s9", `given: pick: "s9" is not among what the definition finds`},
 		{`"refresh_token": "refresh-2", `, "", `refreshed: refresh_token: the fixture has "refresh-2"`},
+		{"-- terms --", "scopes: [other]\n-- terms --", `refreshed: scopes: the fixture has [other]`},
+		{"-- terms --", "-- checked --\nscopes: [other]\n-- terms --", `checked: scopes: the fixture has [other]`},
 	} {
 		changed := strings.Replace(acmeFixture, row.former, row.instead, 1)
 		require.NotEqual(t, acmeFixture, changed, row.former)
@@ -356,6 +358,24 @@ func TestFixtureParent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{`use: address: the fixture has "https://api.acme.example/other", the definition makes it ` +
 		`"https://api.acme.example/s2"`}, f.Play(def))
+}
+
+// A further case of a kind takes over what its first fixture says, the parent's part with it, and no more than that.
+func TestFixtureCase(t *testing.T) {
+	files := fstest.MapFS{
+		"acme/authorization_code.txtar":       {Data: []byte(acmeFixture)},
+		"other/authorization_code.txtar":      {Data: []byte("-- parent --\nacme/authorization_code\n")},
+		"other/authorization_code.case.txtar": {Data: []byte("-- parent --\nother/authorization_code\n")},
+		"other/authorization_code.deep.txtar": {Data: []byte("-- parent --\nother/authorization_code.case\n")},
+	}
+	def, err := providers.Decode("acme.yaml", []byte(acmeYAML))
+	require.NoError(t, err)
+	f, err := providertest.ReadFixture(files, "other/authorization_code.case")
+	require.NoError(t, err)
+	assert.Equal(t, providers.KindAuthorizationCode, f.Kind)
+	assert.Empty(t, f.Play(def))
+	_, err = providertest.ReadFixture(files, "other/authorization_code.deep")
+	assert.ErrorContains(t, err, "a parent's parent has none itself")
 }
 
 // Every value of a definition is changed in some way, and the file written anew is the same.

@@ -330,7 +330,7 @@ func (p *play) granted() bool {
 	g := p.grant
 	if !p.f.Kind.HasKey() {
 		p.tokens("grant", want, g)
-		p.scopesSame(want.Scopes, g.Scopes)
+		p.scopesSame("grant", want.Scopes, g.Scopes)
 		if missing := p.app.MissingScopes(p.scopes, g.Scopes); len(missing) > 0 {
 			p.differ("grant", "scopes: asked for, and not granted as far as the definition can tell: %v", missing)
 		}
@@ -370,10 +370,10 @@ func (p *play) account(want *granted, got providers.Account) {
 	p.same("grant", "account.email", want.Account.Email, got.Email)
 }
 
-func (p *play) scopesSame(want, got []string) {
+func (p *play) scopesSame(section string, want, got []string) {
 	one, other := slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))
 	if !slices.Equal(one, other) {
-		p.differ("grant", "scopes: the fixture has %v, the definition reads %v", one, other)
+		p.differ(section, "scopes: the fixture has %v, the definition reads %v", one, other)
 	}
 }
 
@@ -438,8 +438,13 @@ func (p *play) check() bool {
 	checked, err := p.ask(nil)
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
-	} else if p.f.grant != nil && checked.Account.ID != "" {
-		p.account(p.f.grant, checked.Account)
+	} else {
+		if p.f.grant != nil && checked.Account.ID != "" {
+			p.account(p.f.grant, checked.Account)
+		}
+		if p.f.checked != nil {
+			p.scopesSame("checked", p.f.checked.Scopes, checked.Scopes)
+		}
 	}
 	for _, row := range []struct {
 		section string
@@ -488,6 +493,9 @@ func (p *play) refresh() bool {
 		return true
 	}
 	p.tokens("refreshed", f.refreshed, renewed)
+	if f.refreshed.Scopes != nil {
+		p.scopesSame("refreshed", f.refreshed.Scopes, renewed.Scopes)
+	}
 	p.texts("refreshed", "connection_config", p.grant.Config, renewed.Config)
 	var pairs []string
 	if before := p.grant.RefreshToken.Reveal(); before != "" {

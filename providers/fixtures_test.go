@@ -51,10 +51,14 @@ func TestFixtures(t *testing.T) {
 // unsettled are the fixtures that say something else than the definition, until somebody has looked who is right. In go
 // test -v each says what.
 var unsettled = []string{
+	"airtable/api_key",
 	"airtable/authorization_code",
 	"box/authorization_code",
 	"box/client_credentials",
+	"calendly/api_key",
 	"calendly/authorization_code",
+	"clickup/api_key",
+	"contentful/api_key",
 	"contentful/authorization_code",
 	"dropbox/authorization_code",
 	"github/authorization_code",
@@ -74,30 +78,26 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
+	"hubspot/api_key",
 	"instagram/authorization_code",
+	"linear/api_key",
 	"linear/authorization_code",
 	"linear/client_credentials",
+	"notion/api_key",
 	"notion/authorization_code",
 	"salesforce/client_credentials",
+	"splitwise/api_key",
 	"stripe/api_key",
 }
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
-	"airtable/api_key",
 	"bamboohr/basic",
-	"calendly/api_key",
-	"clickup/api_key",
-	"contentful/api_key",
-	"hubspot/api_key",
 	"hugging_face_token/api_key",
-	"linear/api_key",
-	"notion/api_key",
 	"oauth2/authorization_code",
 	"oauth2/client_credentials",
 	"oidc/authorization_code",
 	"oidc/client_credentials",
-	"splitwise/api_key",
 }
 
 // Each kind of each definition has a fixture, and no fixture stands for what does not exist.

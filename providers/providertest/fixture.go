@@ -60,6 +60,7 @@ type given struct {
 	Secrets   []string                    `yaml:"secrets"` // of key
 	Pick      string                      `yaml:"pick"`
 	LoginHint string                      `yaml:"login_hint"`
+	FormPost  bool                        `yaml:"form_post"`
 	Issuer    string                      `yaml:"issuer"`
 	Endpoints map[providers.Step]string   `yaml:"endpoints"`
 }

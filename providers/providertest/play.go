@@ -155,7 +155,7 @@ func (p *play) consent() bool {
 	p.scopes = p.app.RequestScopes(f.given.Scopes, p.res.Scopes)
 	request := providers.AuthCodeURLRequest{
 		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
-		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint,
+		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint, FormPost: f.given.FormPost,
 	}
 	address, err := providers.AuthCodeURL(p.app, request)
 	if err != nil {

@@ -113,6 +113,7 @@ type samples struct {
 	Key        map[string][]string `yaml:"key"`
 	Callback   map[string][]string `yaml:"callback"`
 	Companions map[string][]string `yaml:"companions"`
+	Without    []string            `yaml:"without"` // inputs that nobody sets
 }
 
 type people struct {

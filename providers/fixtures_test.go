@@ -82,7 +82,6 @@ var unsettled = []string{
 	"linear/client_credentials",
 	"notion/api_key",
 	"notion/authorization_code",
-	"salesforce/client_credentials",
 	"splitwise/api_key",
 	"stripe/api_key",
 }

@@ -49,13 +49,13 @@ func (b *backend) pathCatalog() []*framework.Path {
 }
 
 var catalogSchema = map[string]*framework.FieldSchema{
-	"name":       str("Display name."),
-	"summary":    str("What the service is."),
-	"category":   str("Kind of service."),
-	"kinds":      strs("How a credential is obtained; the first is the default."),
-	"sources":    strs("Documentation the definition was made from."),
-	"checked":    str("Day on which the definition was last held against its sources, as 2026-11-29."),
-	"check":      str("none where no call of the engine tells whether a key works, else empty."),
+	"name":     str("Display name."),
+	"summary":  str("What the service is."),
+	"category": str("Kind of service."),
+	"kinds":    strs("How a credential is obtained; the first is the default."),
+	"sources":  strs("Documentation the definition was made from."),
+	"checked":  str("Day on which the definition was last held against its sources, as 2026-11-29."),
+	"check":    str("none where no call of the engine tells whether a key works, else empty."),
 	"manifest": str("What creates the app at the service: a document to paste, or the address of a form that is filled " +
 		"in. Empty where the service takes none, or public_url is not set."),
 	"setup":      object("Where to create the app or the key, and what to know."),

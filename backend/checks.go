@@ -235,7 +235,8 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	resolved, err := b.resolve(ctx, p, k, conn.Inputs)
 	if err == nil && !p.app.CanCheck(resolved, conn.Kind) {
 		found.advice = "definition " + p.app.Definition.ID + " has no call that shows whether a credential of the kind " +
-			string(conn.Kind) + " works; for a generic one an operator names it with endpoints health=<URL> on providers/" + p.name
+			string(conn.Kind) + " works; for a generic one an operator names it with endpoints health=<URL> on providers/" +
+			p.name
 		return found, nil
 	}
 	var pass *gate.Pass

@@ -346,8 +346,9 @@ func TestConnectionOfANewerRelease(t *testing.T) {
 	})
 }
 
-// What the app's own token needs of an input that people do without is said before anything is asked for.
-func TestClientCredentialsWithoutAnInput(t *testing.T) {
+// What the app's own token needs of an input that people do without is said before anything is asked for, and a call
+// that only people's tokens can make is not made with it.
+func TestClientCredentialsDifferFromPeople(t *testing.T) {
 	const tenants = `id: tenants
 name: Tenants
 kinds: [authorization_code, client_credentials]
@@ -356,7 +357,10 @@ inputs:
 endpoints:
   authorize: https://tenants.example.com/{tenant}/authorize
   token: https://tenants.example.com/{tenant}/token
+  identity: https://tenants.example.com/me
 token: {by_kind: {client_credentials: {inputs: {tenant: 't[a-z]+'}}}}
+identity: {kinds: [authorization_code]}
+account: {id: [sub]}
 `
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
@@ -367,7 +371,9 @@ token: {by_kind: {client_credentials: {inputs: {tenant: 't[a-z]+'}}}}
 	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
 		provider := map[string]any{
 			"client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
-			"kinds": "client_credentials", "endpoints": map[string]any{"token": f.provider.URL + "/token"},
+			"kinds": "client_credentials", "endpoints": map[string]any{
+				"token": f.provider.URL + "/token", "identity": f.provider.URL + "/userinfo",
+			},
 		}
 		f.Write("providers/tenants", provider).OK(t)
 		app := map[string]any{"provider": "tenants", "kind": "client_credentials"}
@@ -376,7 +382,12 @@ token: {by_kind: {client_credentials: {inputs: {tenant: 't[a-z]+'}}}}
 		assert.Empty(t, f.provider.Requests("token"), "nothing is asked for")
 		provider["inputs"] = map[string]any{"tenant": "tom"}
 		f.Write("providers/tenants", provider).OK(t)
-		f.Write("connections/app", app).OK(t)
+		made := f.Write("connections/app", app)
+		made.OK(t)
+		assert.Empty(t, made.Warnings, "nobody must tell whose it is")
+		told := f.Write("check/app", nil).OK(t)
+		assert.Contains(t, told["advice"], "of the kind client_credentials works")
+		assert.Empty(t, f.provider.Requests("identity"))
 	})
 }
 

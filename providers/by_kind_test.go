@@ -175,8 +175,11 @@ func TestInputsOfAKind(t *testing.T) {
 		set  map[string]string
 		want string // a part of the error
 	}{
-		"taken":         {map[string]string{"tenant": "tom", "subject": "1"}, ""},
-		"the default":   {map[string]string{"subject": "1"}, `"tenant" of the kind client_credentials must match t[a-z]* (a directory)`},
+		"taken": {map[string]string{"tenant": "tom", "subject": "1"}, ""},
+		"the default": {
+			map[string]string{"subject": "1"},
+			`"tenant" of the kind client_credentials must match t[a-z]* (a directory)`,
+		},
 		"what is unset": {map[string]string{"tenant": "tom"}, `"subject" of the kind client_credentials must match [0-9]+`},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -153,8 +153,6 @@ var surviving = map[string]int{
 	"s3":             11,
 	"salesforce":     24,
 	"shopify":        11,
-	"slack":          107,
-	"slackbot":       30,
 	"smtp":           4,
 	"splitwise":      16,
 	"stripe":         15,

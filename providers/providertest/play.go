@@ -542,9 +542,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got := "fine"
+		got, code := "fine", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got = string(failure.Class)
+			got, code = string(failure.Class), failure.Code
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -553,6 +553,9 @@ func (p *play) fail() bool {
 		}
 		if got != row.Class {
 			p.differ(section, "the fixture says %s, the definition %s", row.Class, got)
+		}
+		if row.Code != "" {
+			p.same(section, "code", row.Code, code)
 		}
 	}
 	return true
@@ -633,6 +636,7 @@ func (p *play) terms() bool {
 	}
 	truth("can_refresh", want.CanRefresh, p.app.CanRefresh(p.f.Kind, p.grant))
 	truth("may_rotate", want.MayRotate, p.app.MayRotate(p.f.Kind))
+	truth("accumulates", want.Adds, p.def.Scopes.Accumulates)
 	said := p.def.Refresh
 	p.length("idle", want.Idle, said.Idle)
 	p.length("each", want.Each, said.Each)
@@ -688,6 +692,13 @@ func (p *play) people() bool {
 		if fact.want != "" {
 			p.same("people", fact.name, fact.want, strings.ReplaceAll(fact.got, "{client_id}", p.f.given.Client.ID))
 		}
+	}
+	if want.Companions != nil {
+		said := map[string]string{}
+		for _, c := range p.def.Companions {
+			said[c.Name] = c.On
+		}
+		p.texts("people", "companions", want.Companions, said)
 	}
 	for _, scope := range want.ScopesAbout {
 		if p.def.Scopes.About[scope] == "" {

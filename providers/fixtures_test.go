@@ -57,8 +57,6 @@ var unsettled = []string{
 	"calendly/authorization_code",
 	"contentful/authorization_code",
 	"dropbox/authorization_code",
-	"gitlab/api_key",
-	"gitlab/authorization_code",
 	"gmail/authorization_code",
 	"google/authorization_code",
 	"google_analytics/authorization_code",

@@ -132,7 +132,6 @@ var surviving = map[string]int{
 	"discord":        50,
 	"dropbox":        17,
 	"ftp":            10,
-	"gitlab":         21,
 	"google":         20,
 	"googlecalendar": 2,
 	"http_bearer":    1,

@@ -134,6 +134,7 @@ can_refresh: true
 may_rotate: true
 idle: 90d
 accumulates: false
+on_demand: false
 -- people --
 companions: {}
 -- failures --
@@ -293,6 +294,7 @@ func TestFixtureRunner(t *testing.T) {
 		{"token: rotating", "token: none", `refresh.request: the definition does not refresh this grant`},
 		{"token: rotating", "token: reusable", `terms: may_rotate: the fixture says true, the definition false`},
 		{"idle: 90d", "idle: 91d", `terms: idle`},
+		{"idle: 90d", "idle: 90d, on_demand: true", `terms: on_demand: the fixture says false`},
 		{"{default: [tasks.read]}", "{default: [tasks.read], accumulates: true}", `terms: accumulates: the fixture says false`},
 		{"failures:", "companions: [{name: sign, on: provider}]\nfailures:", `people: companions: sign="provider" the fixture does not`},
 		{"is: [gone]", "match: gone", `code: the fixture has "gone", the definition makes it ""`},

@@ -143,7 +143,6 @@ var surviving = map[string]int{
 	"linear":         31,
 	"linkedin":       9,
 	"microsoft":      48,
-	"notion":         47,
 	"openai":         3,
 	"outlook":        1,
 	"pipedream":      17,

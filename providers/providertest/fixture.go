@@ -97,6 +97,7 @@ type terms struct {
 	MinAge     string `yaml:"min_age"`
 	Reach      string `yaml:"reach"`
 	Adds       *bool  `yaml:"accumulates"`
+	OnDemand   *bool  `yaml:"on_demand"`
 }
 
 type failing struct {

@@ -638,6 +638,7 @@ func (p *play) terms() bool {
 	truth("may_rotate", want.MayRotate, p.app.MayRotate(p.f.Kind))
 	truth("accumulates", want.Adds, p.def.Scopes.Accumulates)
 	said := p.def.Refresh
+	truth("on_demand", want.OnDemand, said.OnDemand)
 	p.length("idle", want.Idle, said.Idle)
 	p.length("each", want.Each, said.Each)
 	p.length("hard", want.Hard, said.Hard)

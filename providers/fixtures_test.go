@@ -84,7 +84,6 @@ var unsettled = []string{
 	"salesforce/client_credentials",
 	"share_point/authorization_code",
 	"share_point/client_credentials",
-	"stripe/api_key",
 }
 
 // missing are the kinds that have no fixture yet.

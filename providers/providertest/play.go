@@ -436,7 +436,8 @@ func (p *play) check() bool {
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
 	} else {
-		if p.f.grant != nil && checked.Account.ID != "" {
+		// of a key nothing but the check tells whose it is
+		if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
 			p.account(p.f.grant, checked.Account)
 		}
 		if p.f.checked != nil {

@@ -111,7 +111,7 @@ func TestEveryKindHasAFixture(t *testing.T) {
 	require.NoError(t, err)
 	written := map[string]bool{}
 	for _, f := range fixtures {
-		written[f.ID+"/"+string(f.Kind)] = written[f.ID+"/"+string(f.Kind)] || !strings.Contains(f.Name, ".")
+		written[f.Name] = true // that of a further case stands for itself alone
 		def, known := catalog.Get(f.ID)
 		assert.True(t, known && slices.Contains(def.Kinds, f.Kind), "%s: the catalogue has no such kind", f.Name)
 	}

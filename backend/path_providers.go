@@ -95,12 +95,12 @@ func providerFields() map[string]*framework.FieldSchema {
 			"a return_url, must be bound to a browser session."),
 		"kinds": strs("Kinds of connections that may be made; by default the definition's, without " +
 			"client_credentials, whose credential is the app's own and for organizations only."),
-		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, org/* or " +
-			"user/*; by default all."),
+		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, " +
+			"org/<org>/user/<user>, with * for any id; by default all. org/* are organizations without their members."),
 		"companions": secret(pairs("Secrets of the app that go along with credentials and are never sent, as the " +
 			"definition names them. Replaced whole. Reads mask the values.")),
-		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user> or " +
-			"org/*; by default none. To add one, write companions in the same call."),
+		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user>, " +
+			"org/<org>/user/<user> or org/*; by default none. To add one, write companions in the same call."),
 		"allow_import": str("Whose connections may take tokens that were obtained elsewhere: none, org (default) " +
 			"or all."),
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +

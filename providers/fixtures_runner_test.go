@@ -140,6 +140,14 @@ companions: {}
 -- failures --
 - {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected, code: gone}
 - {step: health, status: 403, body: '', class: forbidden}
+-- otherwise --
+- {inputs: {site: s1}, base: 'https://api.acme.example/s1'}
+- {scopes: [a, b], authorize: {scope: a b, login_hint: ''}}
+- {answer: token, without: [expires_in], grant: {expires_in: never}}
+- {answer: identity, without: [id], fails: true}
+- {answer: identity, with: {name: Eve}, without: [email], grant: {account: {label: Eve}}}
+- {answer: refresh, without: [refresh_token], grant: {refresh_token: refresh-1}}
+- {inputs: {site: s1/}, fails: true}
 -- accept --
 inputs: {site: [s1]}
 callback: {org: ['1']}
@@ -303,6 +311,12 @@ func TestFixtureRunner(t *testing.T) {
 		{"[a-z0-9]{2}", "[a-z0-9/]{2,4}", `refuse: inputs.site: "s1/x" is accepted`},
 		{"pattern: '[0-9]+'", "pattern: '[0-9x]+'", `refuse: callback.org: "x" is accepted`},
 		{"api.acme.example/{site}\n", "api.acme.example/v1/{site}\n", `use: address`},
+		{"api.acme.example/{site}\n", "api.acme.example/{site}x\n", `otherwise[0]: base: address: the fixture has`},
+		{"scopes: {", "scopes: {join: ',', ", `otherwise[1]: authorize: scope: the fixture has "a b"`},
+		{"auth: [basic]}", "auth: [basic]}\nlifetime: {when_absent: 1h}", `otherwise[2]: grant: expires_in`},
+		{"id: [id], ", "", `otherwise[3]: identity.response: it is taken`},
+		{"pattern: '[a-z0-9]{2}'", "pattern: '[a-z0-9/]{2,3}'", `otherwise[6]: inputs: they are taken`},
+		{"label: [name]", "label: [email]", `otherwise[4]: grant: account.label`},
 	} {
 		changed := strings.Replace(acmeYAML, row.former, row.instead, 1)
 		require.NotEqual(t, acmeYAML, changed, row.former)
@@ -318,6 +332,8 @@ func TestFixtureRunner(t *testing.T) {
 		{"idle: 90d", "idle: 90 days", `terms: idle: "90 days" is no length`},
 		{"pick: s2", "pick: s9", `given: pick: "s9" is not among what the definition finds`},
 		{`"refresh_token": "refresh-2", `, "", `refreshed: refresh_token: the fixture has "refresh-2"`},
+		{"without: [id], fails: true", "without: [id]", `otherwise[3]: identity.response: identity call`},
+		{"without: [email]", "without: [mail]", `otherwise[4]: without: the answer has no mail`},
 		{"-- terms --", "scopes: [other]\n-- terms --", `refreshed: scopes: the fixture has [other]`},
 		{"-- terms --", "-- checked --\nscopes: [other]\n-- terms --", `checked: scopes: the fixture has [other]`},
 	} {

@@ -44,6 +44,7 @@ type Fixture struct {
 	idToken   map[string]any
 	terms     *terms
 	failures  []failing
+	otherwise []variation
 	accept    samples
 	refuse    samples
 	use       *use
@@ -69,6 +70,7 @@ type granted struct {
 	Refresh        string   `yaml:"refresh_token"`
 	Expires        string   `yaml:"expires_in"`
 	RefreshExpires string   `yaml:"refresh_expires_in"`
+	HardExpires    string   `yaml:"hard_expires_in"`
 	Scopes         []string `yaml:"scopes"`
 	Account        struct {
 		ID    string `yaml:"id"`
@@ -177,7 +179,7 @@ func callNames() []string {
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "scopes", "id_token", "terms", "failures", "accept", "refuse", "use", "people",
+		"choices", "scopes", "id_token", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -319,6 +321,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		if err = strict(&f.failures); err == nil {
 			err = f.checkFailures()
 		}
+	case "otherwise":
+		err = strict(&f.otherwise)
 	case "accept":
 		err = strict(&f.accept)
 	case "refuse":

@@ -55,8 +55,8 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	default:
 		steps = append(steps, p.key)
 	}
-	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take, p.unmade,
-		p.people)
+	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.otherwise, p.use, p.terms, p.take,
+		p.unmade, p.people)
 	for _, step := range steps {
 		goOn := step()
 		for _, wrong := range p.at.wrong {
@@ -150,11 +150,7 @@ func (p *play) resolve() bool {
 func (p *play) consent() bool {
 	f := p.f
 	p.scopes = p.app.RequestScopes(f.given.Scopes, p.res.Scopes)
-	request := providers.AuthCodeURLRequest{
-		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
-		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint,
-	}
-	address, err := providers.AuthCodeURL(p.app, request)
+	address, err := providers.AuthCodeURL(p.app, p.authCodeRequest())
 	if err != nil {
 		p.differ("authorize", "%s", err)
 		return false
@@ -333,6 +329,9 @@ func (p *play) granted() bool {
 		}
 		if want.RefreshExpires != "" {
 			p.same("grant", "refresh_expires_in", want.RefreshExpires, seconds(g.Issued, g.RefreshExpires))
+		}
+		if want.HardExpires != "" {
+			p.same("grant", "hard_expires_in", want.HardExpires, seconds(g.Issued, g.HardLimit))
 		}
 		p.texts("grant", "secret_config", want.Secret, revealed(g.SecretConfig))
 		p.account(want, g.Account)
@@ -520,6 +519,7 @@ func (p *play) revoke() bool {
 		return true
 	}
 	p.at.begin(nil, "revoke", "revoke2")
+	p.at.once = true
 	err := p.client.Revoke(context.Background(), p.app, p.res, p.grant)
 	failure := (*providers.Error)(nil)
 	none := errors.As(err, &failure) && failure.Reason == providers.ReasonNoRevocationEndpoint

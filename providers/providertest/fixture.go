@@ -40,6 +40,7 @@ type Fixture struct {
 	refreshed *granted
 	choices   []providers.Choice
 	covers    []cover
+	also      []shape
 	idToken   map[string]any
 	terms     *terms
 	failures  []failing
@@ -85,6 +86,18 @@ type cover struct {
 	Granted []string `yaml:"granted"`
 	Covers  []string `yaml:"covers"`
 	Lacks   []string `yaml:"lacks"`
+}
+
+// shape is another form in which the service's pages show an answer.
+type shape struct {
+	Step    string `yaml:"step"` // token or identity
+	Body    string `yaml:"body"`
+	Account *struct {
+		ID    string `yaml:"id"`
+		Label string `yaml:"label"`
+		Email string `yaml:"email"`
+	} `yaml:"account"` // absent: that of the grant
+	Source string `yaml:"source"`
 }
 
 type terms struct {
@@ -171,7 +184,7 @@ func callNames() []string {
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "choices",
-		"scopes",
+		"scopes", "also",
 		"id_token", "terms", "failures", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
@@ -299,6 +312,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = yaml.Unmarshal([]byte(text), &f.choices)
 	case "scopes":
 		err = strict(&f.covers)
+	case "also":
+		err = strict(&f.also)
 	case "id_token":
 		err = json.Unmarshal([]byte(text), &f.idToken)
 	case "terms":

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
@@ -55,8 +56,8 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	default:
 		steps = append(steps, p.key)
 	}
-	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take, p.unmade,
-		p.people)
+	steps = append(steps, p.pick, p.granted, p.also, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take,
+		p.unmade, p.people)
 	for _, step := range steps {
 		goOn := step()
 		for _, wrong := range p.at.wrong {
@@ -357,6 +358,44 @@ func (p *play) granted() bool {
 			p.differ("grant", "inputs: %s", err)
 		}
 		p.texts("grant", "inputs", want.Inputs, merged)
+	}
+	return true
+}
+
+// also connects again for each other form of an answer: the same has to come of it.
+func (p *play) also() bool {
+	usual, want := p.grant, p.f.grant
+	for i, row := range p.f.also {
+		expected := *want
+		if row.Account != nil {
+			expected.Account = *row.Account
+		}
+		section := fmt.Sprintf("also[%d]", i)
+		answer := newAnswer(http.StatusOK, nil, row.Body)
+		if p.f.Kind.HasKey() {
+			if checked, err := p.ask(answer); err != nil {
+				p.differ(section, "%s", told(err))
+			} else {
+				p.account(&expected, checked.Account)
+			}
+			continue
+		}
+		p.at.begin(map[string]*answered{row.Step: answer}, "jwks", "token", "upgrade", "resources", "identity", "health")
+		g, err := p.spend(p.callback())
+		if err == nil {
+			err = p.client.Identify(context.Background(), p.app, p.res, g)
+		}
+		if err != nil {
+			p.differ(section, "%s", told(err))
+			continue
+		}
+		before := len(p.found)
+		p.f.grant, p.grant = &expected, g
+		p.granted()
+		p.f.grant, p.grant = want, usual
+		for j := before; j < len(p.found); j++ {
+			p.found[j] = section + ": " + p.found[j]
+		}
 	}
 	return true
 }

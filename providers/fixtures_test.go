@@ -74,7 +74,6 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
-	"instagram/authorization_code",
 	"linear/authorization_code",
 	"linear/client_credentials",
 	"microsoft/authorization_code",

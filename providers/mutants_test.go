@@ -141,7 +141,6 @@ var surviving = map[string]int{
 	"http_query":     2,
 	"hubspot":        74,
 	"hugging_face":   9,
-	"instagram":      100,
 	"linear":         31,
 	"linkedin":       9,
 	"microsoft":      48,

@@ -159,7 +159,6 @@ var surviving = map[string]int{
 	"splitwise":      16,
 	"stripe":         15,
 	"supabase":       15,
-	"tiktok":         41,
 	"typeform":       17,
 	"wix":            17,
 	"woocommerce":    8,

@@ -51,10 +51,15 @@ func TestFixtures(t *testing.T) {
 // unsettled are the fixtures that say something else than the definition, until somebody has looked who is right. In go
 // test -v each says what.
 var unsettled = []string{
+	"airtable/api_key",
 	"airtable/authorization_code",
+	"bamboohr/basic",
 	"box/authorization_code",
 	"box/client_credentials",
+	"calendly/api_key",
 	"calendly/authorization_code",
+	"clickup/api_key",
+	"contentful/api_key",
 	"contentful/authorization_code",
 	"dropbox/authorization_code",
 	"github/authorization_code",
@@ -74,12 +79,16 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
+	"hubspot/api_key",
+	"hugging_face_token/api_key",
+	"linear/api_key",
 	"linear/authorization_code",
 	"linear/client_credentials",
 	"microsoft/authorization_code",
 	"microsoft/client_credentials",
 	"microsoft_teams/authorization_code",
 	"microsoft_teams/client_credentials",
+	"notion/api_key",
 	"notion/authorization_code",
 	"one_drive/authorization_code",
 	"one_drive/client_credentials",
@@ -88,25 +97,16 @@ var unsettled = []string{
 	"salesforce/client_credentials",
 	"share_point/authorization_code",
 	"share_point/client_credentials",
+	"splitwise/api_key",
 	"stripe/api_key",
 }
 
 // missing are the kinds that have no fixture yet.
 var missing = []string{
-	"airtable/api_key",
-	"bamboohr/basic",
-	"calendly/api_key",
-	"clickup/api_key",
-	"contentful/api_key",
-	"hubspot/api_key",
-	"hugging_face_token/api_key",
-	"linear/api_key",
-	"notion/api_key",
 	"oauth2/authorization_code",
 	"oauth2/client_credentials",
 	"oidc/authorization_code",
 	"oidc/client_credentials",
-	"splitwise/api_key",
 }
 
 // Each kind of each definition has a fixture, and no fixture stands for what does not exist.

@@ -154,6 +154,7 @@ func (p *play) consent() bool {
 	request := providers.AuthCodeURLRequest{
 		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
 		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint,
+		Optional: p.app.RequestOptional(&f.given.Optional, p.scopes),
 	}
 	address, err := providers.AuthCodeURL(p.app, request)
 	if err != nil {

@@ -79,7 +79,6 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
-	"hubspot/api_key",
 	"hugging_face_token/api_key",
 	"linear/api_key",
 	"linear/authorization_code",

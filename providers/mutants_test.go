@@ -139,7 +139,6 @@ var surviving = map[string]int{
 	"http_bearer":    1,
 	"http_header":    2,
 	"http_query":     2,
-	"hubspot":        74,
 	"hugging_face":   9,
 	"linear":         31,
 	"linkedin":       9,

@@ -98,7 +98,8 @@ type shape struct {
 		Label string `yaml:"label"`
 		Email string `yaml:"email"`
 	} `yaml:"account"` // absent: that of the grant
-	Source string `yaml:"source"`
+	Scopes []string `yaml:"scopes"` // absent: those of the grant
+	Source string   `yaml:"source"`
 }
 
 type terms struct {

@@ -371,6 +371,9 @@ func (p *play) also() bool {
 		if row.Account != nil {
 			expected.Account = *row.Account
 		}
+		if row.Scopes != nil {
+			expected.Scopes = row.Scopes
+		}
 		section := fmt.Sprintf("also[%d]", i)
 		answer := newAnswer(http.StatusOK, nil, row.Body)
 		if p.f.Kind.HasKey() {

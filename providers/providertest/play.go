@@ -478,7 +478,7 @@ func (p *play) check() bool {
 	checked, err := p.ask(nil)
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
-	} else if p.f.grant != nil && checked.Account.ID != "" {
+	} else if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
 		p.account(p.f.grant, checked.Account)
 	}
 	for _, row := range []struct {

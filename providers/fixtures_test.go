@@ -55,8 +55,6 @@ var unsettled = []string{
 	"box/authorization_code",
 	"box/client_credentials",
 	"clickup/api_key",
-	"contentful/api_key",
-	"contentful/authorization_code",
 	"dropbox/authorization_code",
 	"github/authorization_code",
 	"github_enterprise/authorization_code",

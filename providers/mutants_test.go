@@ -126,7 +126,6 @@ var surviving = map[string]int{
 	"clio":           17,
 	"coinbase":       4,
 	"coinbase_oauth": 11,
-	"contentful":     10,
 	"discord":        50,
 	"dropbox":        17,
 	"ftp":            10,

@@ -54,7 +54,6 @@ var unsettled = []string{
 	"bamboohr/basic",
 	"box/authorization_code",
 	"box/client_credentials",
-	"clickup/api_key",
 	"dropbox/authorization_code",
 	"github/authorization_code",
 	"github_enterprise/authorization_code",
@@ -73,7 +72,6 @@ var unsettled = []string{
 	"googlesheets/authorization_code",
 	"googleslides/authorization_code",
 	"googletasks/authorization_code",
-	"hugging_face_token/api_key",
 	"linear/api_key",
 	"linear/authorization_code",
 	"linear/client_credentials",
@@ -90,7 +88,6 @@ var unsettled = []string{
 	"salesforce/client_credentials",
 	"share_point/authorization_code",
 	"share_point/client_credentials",
-	"splitwise/api_key",
 	"stripe/api_key",
 }
 

@@ -119,7 +119,6 @@ var surviving = map[string]int{
 	"anthropic":      1,
 	"atlassian":      8,
 	"aws":            8,
-	"bamboohr":       18,
 	"bexio":          10,
 	"box":            8,
 	"clio":           17,

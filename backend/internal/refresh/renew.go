@@ -382,7 +382,7 @@ func AccountOf(k store.Key, c *store.Connection) string {
 	switch {
 	case c != nil && c.Account.ID != "":
 		return c.Account.ID
-	case k.Owner.Kind == store.User:
+	case k.Owner.Personal():
 		return k.Owner.String()
 	}
 	return k.String()

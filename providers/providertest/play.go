@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net/http"
 	"net/url"
 	"reflect"
 	"slices"
@@ -56,7 +55,7 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	default:
 		steps = append(steps, p.key)
 	}
-	steps = append(steps, p.pick, p.granted, p.also, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take,
+	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.otherwise, p.use, p.terms, p.take,
 		p.unmade, p.people)
 	for _, step := range steps {
 		goOn := step()
@@ -151,12 +150,7 @@ func (p *play) resolve() bool {
 func (p *play) consent() bool {
 	f := p.f
 	p.scopes = p.app.RequestScopes(f.given.Scopes, p.res.Scopes)
-	request := providers.AuthCodeURLRequest{
-		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
-		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint,
-		Optional: p.app.RequestOptional(&f.given.Optional, p.scopes),
-	}
-	address, err := providers.AuthCodeURL(p.app, request)
+	address, err := providers.AuthCodeURL(p.app, p.authCodeRequest())
 	if err != nil {
 		p.differ("authorize", "%s", err)
 		return false
@@ -329,12 +323,15 @@ func (p *play) granted() bool {
 	g := p.grant
 	if !p.f.Kind.HasKey() {
 		p.tokens("grant", want, g)
-		p.scopesSame(want.Scopes, g.Scopes)
+		p.scopesSame("grant", want.Scopes, g.Scopes)
 		if missing := p.app.MissingScopes(p.scopes, g.Scopes); len(missing) > 0 {
 			p.differ("grant", "scopes: asked for, and not granted as far as the definition can tell: %v", missing)
 		}
 		if want.RefreshExpires != "" {
 			p.same("grant", "refresh_expires_in", want.RefreshExpires, seconds(g.Issued, g.RefreshExpires))
+		}
+		if want.HardExpires != "" {
+			p.same("grant", "hard_expires_in", want.HardExpires, seconds(g.Issued, g.HardLimit))
 		}
 		p.texts("grant", "secret_config", want.Secret, revealed(g.SecretConfig))
 		p.account(want, g.Account)
@@ -363,57 +360,16 @@ func (p *play) granted() bool {
 	return true
 }
 
-// also connects again for each other form of an answer: the same has to come of it.
-func (p *play) also() bool {
-	usual, want := p.grant, p.f.grant
-	for i, row := range p.f.also {
-		expected := *want
-		if row.Account != nil {
-			expected.Account = *row.Account
-		}
-		if row.Scopes != nil {
-			expected.Scopes = row.Scopes
-		}
-		section := fmt.Sprintf("also[%d]", i)
-		answer := newAnswer(http.StatusOK, nil, row.Body)
-		if p.f.Kind.HasKey() {
-			if checked, err := p.ask(answer); err != nil {
-				p.differ(section, "%s", told(err))
-			} else {
-				p.account(&expected, checked.Account)
-			}
-			continue
-		}
-		p.at.begin(map[string]*answered{row.Step: answer}, "jwks", "token", "upgrade", "resources", "identity", "health")
-		g, err := p.spend(p.callback())
-		if err == nil {
-			err = p.client.Identify(context.Background(), p.app, p.res, g)
-		}
-		if err != nil {
-			p.differ(section, "%s", told(err))
-			continue
-		}
-		before := len(p.found)
-		p.f.grant, p.grant = &expected, g
-		p.granted()
-		p.f.grant, p.grant = want, usual
-		for j := before; j < len(p.found); j++ {
-			p.found[j] = section + ": " + p.found[j]
-		}
-	}
-	return true
-}
-
 func (p *play) account(want *granted, got providers.Account) {
 	p.same("grant", "account.id", want.Account.ID, got.ID)
 	p.same("grant", "account.label", want.Account.Label, got.Label)
 	p.same("grant", "account.email", want.Account.Email, got.Email)
 }
 
-func (p *play) scopesSame(want, got []string) {
+func (p *play) scopesSame(section string, want, got []string) {
 	one, other := slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))
 	if !slices.Equal(one, other) {
-		p.differ("grant", "scopes: the fixture has %v, the definition reads %v", one, other)
+		p.differ(section, "scopes: the fixture has %v, the definition reads %v", one, other)
 	}
 }
 
@@ -478,8 +434,13 @@ func (p *play) check() bool {
 	checked, err := p.ask(nil)
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
-	} else if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
-		p.account(p.f.grant, checked.Account)
+	} else {
+		if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
+			p.account(p.f.grant, checked.Account)
+		}
+		if p.f.checked != nil {
+			p.scopesSame("checked", p.f.checked.Scopes, checked.Scopes)
+		}
 	}
 	for _, row := range []struct {
 		section string
@@ -528,6 +489,9 @@ func (p *play) refresh() bool {
 		return true
 	}
 	p.tokens("refreshed", f.refreshed, renewed)
+	if f.refreshed.Scopes != nil {
+		p.scopesSame("refreshed", f.refreshed.Scopes, renewed.Scopes)
+	}
 	p.texts("refreshed", "connection_config", p.grant.Config, renewed.Config)
 	var pairs []string
 	if before := p.grant.RefreshToken.Reveal(); before != "" {
@@ -554,6 +518,7 @@ func (p *play) revoke() bool {
 		return true
 	}
 	p.at.begin(nil, "revoke", "revoke2")
+	p.at.once = true
 	err := p.client.Revoke(context.Background(), p.app, p.res, p.grant)
 	failure := (*providers.Error)(nil)
 	none := errors.As(err, &failure) && failure.Reason == providers.ReasonNoRevocationEndpoint

@@ -115,7 +115,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
 			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
-			"picked": in.Name == def.Picks(),
+			"picked": in.Name == def.Picks(), "by_kind": setByKind(in),
 		}
 	}
 	fields := map[string]any{}
@@ -178,6 +178,15 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// setByKind tells of the kinds whose connections may set an input that is the provider's else.
+func setByKind(in providers.Input) map[string]any {
+	all := map[string]any{}
+	for kind, by := range in.ByKind {
+		all[string(kind)] = map[string]any{"set_by": by.SetBy}
+	}
+	return all
 }
 
 // scopesByKind are those of the kinds that ask for the same in any case.

@@ -32,7 +32,7 @@ func TestScopesOfAKind(t *testing.T) {
 				providers.KindClientCredentials: {Scopes: test.said},
 			}
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			res.Inputs = map[string]string{"graph": "graph.test"}
 			g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, []string{"read"})

@@ -40,6 +40,7 @@ func (c *checker) inputs() {
 		if in.Required && in.Default != "" {
 			c.add(at+".required", "input %q has a default and can never be missing, drop one of the two", in.Name)
 		}
+		c.byKind(at, in)
 		if len(in.Variants) > 0 {
 			c.variants(at, in)
 			continue

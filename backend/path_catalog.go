@@ -128,6 +128,7 @@ func definitionData(def *providers.Definition) map[string]any {
 			fields[f.Name] = map[string]any{
 				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
 				"set_by": orDefault(f.SetBy, "connection"), "default": f.Default, "default_from": f.DefaultFrom,
+				"handed_out": f.HandedOut,
 			}
 		}
 		for _, other := range def.Key.Others {

@@ -102,14 +102,17 @@ func (d *Definition) OtherGroups(written map[string]string) (gone []string) {
 	return gone
 }
 
-// DeriveKey returns what follows from the fields of a key: the defaults of those left out, and what Derive cuts out of
-// all of them. A pattern that does not match yields nothing.
+// DeriveKey returns what follows from a connection's fields of a key: the defaults of those left out, and what Derive
+// cuts out of all of them. A pattern that does not match yields nothing.
 func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 	derived := map[string]string{}
 	if d.Key == nil {
 		return derived
 	}
 	for _, f := range d.Key.Fields {
+		if f.SetBy == SetByProvider {
+			continue
+		}
 		value := values[f.Name]
 		if other := d.defaultOf(f, values); value == "" && other != "" {
 			value, derived[f.Name] = other, other
@@ -184,7 +187,12 @@ func (d *Definition) HandsOut(name string) bool {
 		return false
 	}
 	f := d.Key.Fields[i]
-	if !f.Secret || f.HandedOut {
+	switch {
+	case !f.Secret:
+		return true
+	case f.SetBy == SetByProvider: // only with all else that is sent, by Present
+		return false
+	case f.HandedOut:
 		return true
 	}
 	names := []string{f.Name}
@@ -192,6 +200,25 @@ func (d *Definition) HandsOut(name string) bool {
 		names = append(names, sortedKeys(f.Derive)...)
 	}
 	return slices.ContainsFunc(names, func(n string) bool { return d.keySend().names(n) })
+}
+
+// heldFields are those that the operator writes to the provider.
+func (d *Definition) heldFields() (held []KeyField) {
+	if d.Key == nil {
+		return nil
+	}
+	for _, f := range d.Key.Fields {
+		if f.SetBy == SetByProvider {
+			held = append(held, f)
+		}
+	}
+	return held
+}
+
+// always reports whether nothing can be sent without a value of that name.
+func (s *Send) always(placeholder string) bool {
+	must := &Send{Headers: s.Headers, Query: s.Query, Path: s.Path, User: s.User, Password: s.Password}
+	return must.names(placeholder)
 }
 
 // names reports whether a placeholder is part of what is sent.

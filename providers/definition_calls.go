@@ -78,7 +78,8 @@ type Refresh struct {
 	OnDemand bool `yaml:"on_demand,omitempty"`
 }
 
-// Key describes credentials that a person copies from the service.
+// Key describes credentials that a person copies from the service, and what an operator copies for all connections, of
+// whatever kind.
 type Key struct {
 	Fields []KeyField `yaml:"fields"`
 	// groups of fields of which a key has exactly one, whole
@@ -96,7 +97,8 @@ type KeyField struct {
 	SetBy    string `yaml:"set_by,omitempty" words:"connection|provider"`
 	Required bool   `yaml:"required,omitempty"`
 	Secret   bool   `yaml:"secret,omitempty"` // masked wherever it is not handed out
-	// a secret that no send names leaves only so: the application itself signs, or logs in, with it
+	// a secret that no send names leaves only so: the application itself signs, or logs in, with it; and so does one of
+	// the operator's that send names, which every reader of a credential gets then
 	HandedOut bool   `yaml:"handed_out,omitempty"`
 	Multiline bool   `yaml:"multiline,omitempty"` // line breaks and tabs belong in it, as in PEM
 	Default   string `yaml:"default,omitempty"`

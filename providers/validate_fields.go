@@ -169,22 +169,23 @@ func (c *checker) groups() {
 // alwaysSent reports whether nothing can be sent without a value of that name.
 func (c *checker) alwaysSent(name string) bool {
 	send := c.d.keySend()
-	if send == nil {
-		return false
-	}
-	must := &Send{Headers: send.Headers, Query: send.Query, User: send.User, Password: send.Password}
-	return must.names(name)
+	return send != nil && send.always(name)
 }
 
 // leaves holds a key field against how it gets to the service: creds hands out what send names, and else only what the
 // definition says is handed out.
 func (c *checker) leaves(at string, f KeyField) {
 	byOperator := f.SetBy == SetByProvider
+	sent := c.d.Send.names(f.Name) || c.d.keySend().names(f.Name)
 	switch {
 	case f.HandedOut && !f.Secret:
 		c.add(at+".handed_out", "key field %q is not secret and is handed out anyway", f.Name)
-	case f.HandedOut && byOperator:
-		c.add(at+".handed_out", "key field %q is the operator's, which is not handed out", f.Name)
+	case f.HandedOut && byOperator && !sent:
+		c.add(at+".handed_out", "key field %q is the operator's and no send names it: name it there, or drop handed_out",
+			f.Name)
+	case f.Secret && byOperator && sent && !f.HandedOut:
+		c.add(at, "key field %q is the operator's secret and applications would send it: say handed_out: true where "+
+			"every reader of a credential may have it, or name it in our own calls alone", f.Name)
 	case f.Secret && !byOperator && !c.d.HandsOut(f.Name):
 		c.add(at, "key field %q is secret and no send names it: name it there, or say handed_out: true where the "+
 			"application itself signs or logs in with it", f.Name)

@@ -312,7 +312,7 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 }
 
 func mayBePrivate(k store.Key, private bool) error {
-	if private && k.Owner.Kind != store.User {
+	if private && !k.Owner.Personal() {
 		return badRequest("private goes with connections of a user: an organization has no entity that could read it")
 	}
 	return nil

@@ -97,7 +97,7 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	if g == nil {
 		g = presented(p, conn)
 	}
-	failed := p.client.Identify(ctx, p.app, resolved, g)
+	failed := p.client.Identify(ctx, p.app, resolved, conn.Kind, g)
 	if conn.Grant != nil {
 		pass.Leave(aside(failed))
 	} // else as with a check: what is said of one key holds for that one

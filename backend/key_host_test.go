@@ -309,7 +309,7 @@ func TestHostsOfKeysAreNotTheService(t *testing.T) {
 	}
 	for i := range 12 {
 		f.Write(fmt.Sprintf("check/user/%d/k", i), nil).OK(t)
-		k := store.Key{Owner: store.Owner{Kind: store.User, ID: fmt.Sprint(i)}, Name: "k"}
+		k := store.Key{Owner: store.Owner{User: fmt.Sprint(i)}, Name: "k"}
 		_ = f.engine().identifyAgain(t.Context(), k) // it fails
 	}
 	assert.GreaterOrEqual(t, len(asked()), 8, "written, and whose it is")

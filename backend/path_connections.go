@@ -71,7 +71,7 @@ func connectionFields() map[string]*framework.FieldSchema {
 
 // connectionSchema is what everybody with a policy sees of a connection: nothing that could be used.
 var connectionSchema = map[string]*framework.FieldSchema{
-	"owner":             required(str("Owner, as org/<org> or user/<user>.")),
+	"owner":             required(str("Owner, as org/<org>, user/<user> or org/<org>/user/<user>.")),
 	"name":              required(str("Name of the connection.")),
 	"provider":          required(str("Provider of the connection.")),
 	"kind":              str("How the credential is obtained."),

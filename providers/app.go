@@ -42,6 +42,9 @@ func (a *App) checkClient() error {
 		if d.Setup.AppURL != "" {
 			where = " at " + d.Setup.AppURL
 		}
+		if d.Setup.Manifest != "" {
+			where += " (the manifest of catalog/" + d.ID + " does it in one step)"
+		}
 		return fmt.Errorf("client_id is missing: register an app%s and give its client id", where)
 	}
 	allowed := d.Client.Auth

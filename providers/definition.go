@@ -106,6 +106,10 @@ type Setup struct {
 	Redirect string `yaml:"redirect,omitempty" use:"shown"`
 	// where a person ends the grant, or the key, by hand
 	ManageURL string `yaml:"manage_url,omitempty" use:"shown"`
+	// what creates the app at once: a JSON document to paste, or the https address of a form that is filled in.
+	// {redirect_uri} and {scopes} stand for lists there: in JSON without quotes, in an address as a parameter that is
+	// repeated. Besides them only inputs that the operator may set can stand in it
+	Manifest Template `yaml:"manifest,omitempty"`
 	// what to create and to click, in order
 	Steps []string `yaml:"steps,omitempty" use:"shown"`
 	// what is needed besides scopes: an invitation, an administrator's consent, a plan

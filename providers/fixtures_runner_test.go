@@ -136,6 +136,14 @@ idle: 90d
 -- failures --
 - {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected}
 - {step: health, status: 403, body: '', class: forbidden}
+-- otherwise --
+- {inputs: {site: s1}, base: 'https://api.acme.example/s1'}
+- {scopes: [a, b], authorize: {scope: a b, login_hint: ''}}
+- {answer: token, without: [expires_in], grant: {expires_in: never}}
+- {answer: identity, without: [id], fails: true}
+- {answer: identity, with: {name: Eve}, without: [email], grant: {account: {label: Eve}}}
+- {answer: refresh, without: [refresh_token], grant: {refresh_token: refresh-1}}
+- {inputs: {site: s1/}, fails: true}
 -- accept --
 inputs: {site: [s1]}
 callback: {org: ['1']}
@@ -295,6 +303,12 @@ func TestFixtureRunner(t *testing.T) {
 		{"[a-z0-9]{2}", "[a-z0-9/]{2,4}", `refuse: inputs.site: "s1/x" is accepted`},
 		{"pattern: '[0-9]+'", "pattern: '[0-9x]+'", `refuse: callback.org: "x" is accepted`},
 		{"api.acme.example/{site}\n", "api.acme.example/v1/{site}\n", `use: address`},
+		{"api.acme.example/{site}\n", "api.acme.example/{site}x\n", `otherwise[0]: base: address: the fixture has`},
+		{"scopes: {", "scopes: {join: ',', ", `otherwise[1]: authorize: scope: the fixture has "a b"`},
+		{"auth: [basic]}", "auth: [basic]}\nlifetime: {when_absent: 1h}", `otherwise[2]: grant: expires_in`},
+		{"id: [id], ", "", `otherwise[3]: identity.response: it is taken`},
+		{"pattern: '[a-z0-9]{2}'", "pattern: '[a-z0-9/]{2,3}'", `otherwise[6]: inputs: they are taken`},
+		{"label: [name]", "label: [email]", `otherwise[4]: grant: account.label`},
 	} {
 		changed := strings.Replace(acmeYAML, row.former, row.instead, 1)
 		require.NotEqual(t, acmeYAML, changed, row.former)
@@ -310,6 +324,10 @@ func TestFixtureRunner(t *testing.T) {
 		{"idle: 90d", "idle: 90 days", `terms: idle: "90 days" is no length`},
 		{"pick: s2", "pick: s9", `given: pick: "s9" is not among what the definition finds`},
 		{`"refresh_token": "refresh-2", `, "", `refreshed: refresh_token: the fixture has "refresh-2"`},
+		{"without: [id], fails: true", "without: [id]", `otherwise[3]: identity.response: identity call`},
+		{"without: [email]", "without: [mail]", `otherwise[4]: without: the answer has no mail`},
+		{"-- terms --", "scopes: [other]\n-- terms --", `refreshed: scopes: the fixture has [other]`},
+		{"-- terms --", "-- checked --\nscopes: [other]\n-- terms --", `checked: scopes: the fixture has [other]`},
 	} {
 		changed := strings.Replace(acmeFixture, row.former, row.instead, 1)
 		require.NotEqual(t, acmeFixture, changed, row.former)
@@ -356,6 +374,24 @@ func TestFixtureParent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{`use: address: the fixture has "https://api.acme.example/other", the definition makes it ` +
 		`"https://api.acme.example/s2"`}, f.Play(def))
+}
+
+// A further case of a kind takes over what its first fixture says, the parent's part with it, and no more than that.
+func TestFixtureCase(t *testing.T) {
+	files := fstest.MapFS{
+		"acme/authorization_code.txtar":       {Data: []byte(acmeFixture)},
+		"other/authorization_code.txtar":      {Data: []byte("-- parent --\nacme/authorization_code\n")},
+		"other/authorization_code.case.txtar": {Data: []byte("-- parent --\nother/authorization_code\n")},
+		"other/authorization_code.deep.txtar": {Data: []byte("-- parent --\nother/authorization_code.case\n")},
+	}
+	def, err := providers.Decode("acme.yaml", []byte(acmeYAML))
+	require.NoError(t, err)
+	f, err := providertest.ReadFixture(files, "other/authorization_code.case")
+	require.NoError(t, err)
+	assert.Equal(t, providers.KindAuthorizationCode, f.Kind)
+	assert.Empty(t, f.Play(def))
+	_, err = providertest.ReadFixture(files, "other/authorization_code.deep")
+	assert.ErrorContains(t, err, "a parent's parent has none itself")
 }
 
 // Every value of a definition is changed in some way, and the file written anew is the same.

@@ -180,6 +180,9 @@ func TestMistakesInHostsOfKeys(t *testing.T) {
 		_, err := Decode("git.yaml", []byte(changed))
 		require.ErrorContains(t, err, c.want)
 	}
-	_, err := Decode("git.yaml", []byte(strings.Replace(gitText, "    by_kind: {api_key: {set_by: connection}}\n", "", 1)))
+	_, err := Decode("git.yaml", []byte(strings.Replace(gitText, "health: {}",
+		"health: {kinds: [authorization_code], auth: client}", 1)))
+	require.NoError(t, err, "no key goes with that")
+	_, err = Decode("git.yaml", []byte(strings.Replace(gitText, "    by_kind: {api_key: {set_by: connection}}\n", "", 1)))
 	require.NoError(t, err)
 }

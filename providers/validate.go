@@ -47,6 +47,7 @@ func (d *Definition) problems() []problem {
 	c.calls()
 	c.failures()
 	c.urls()
+	c.manifest()
 	c.scopes()
 	c.strangers()
 	c.runtime()

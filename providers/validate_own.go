@@ -37,7 +37,7 @@ func (c *checker) byKind(at string, in Input) {
 		at    string
 		probe *Probe
 	}{{"identity", c.d.Identity}, {"health", c.d.Health}} {
-		if call.probe != nil && call.probe.bringsSecret() {
+		if slices.ContainsFunc(sortedKeys(in.ByKind), call.probe.serves) && call.probe.bringsSecret() {
 			c.add(call.at, "the call brings the client secret, and would go where a connection says: by_kind of "+
 				"input %q is for calls with the key alone", in.Name)
 		}

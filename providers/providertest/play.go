@@ -55,8 +55,8 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	default:
 		steps = append(steps, p.key)
 	}
-	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take, p.unmade,
-		p.people)
+	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.otherwise, p.use, p.terms, p.take,
+		p.unmade, p.people)
 	for _, step := range steps {
 		goOn := step()
 		for _, wrong := range p.at.wrong {
@@ -140,6 +140,9 @@ func (p *play) set() bool {
 func (p *play) resolve() bool {
 	p.at.begin(nil, "discovery")
 	res, err := p.client.Resolve(context.Background(), p.app, p.f.Kind, p.inputs)
+	if err == nil {
+		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
+	}
 	if err != nil {
 		p.differ("given", "%s", err)
 		return false
@@ -151,11 +154,7 @@ func (p *play) resolve() bool {
 func (p *play) consent() bool {
 	f := p.f
 	p.scopes = p.app.RequestScopes(f.given.Scopes, p.res.Scopes)
-	request := providers.AuthCodeURLRequest{
-		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
-		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint,
-	}
-	address, err := providers.AuthCodeURL(p.app, request)
+	address, err := providers.AuthCodeURL(p.app, p.authCodeRequest())
 	if err != nil {
 		p.differ("authorize", "%s", err)
 		return false
@@ -273,7 +272,7 @@ func (p *play) identify() bool {
 		return true
 	}
 	p.at.begin(nil, "resources", "identity", "health")
-	if err := p.client.Identify(context.Background(), p.app, p.res, p.grant); err != nil {
+	if err := p.client.Identify(context.Background(), p.app, p.res, p.f.Kind, p.grant); err != nil {
 		p.differ("identity.response", "%s", told(err))
 	}
 	return true
@@ -328,12 +327,19 @@ func (p *play) granted() bool {
 	g := p.grant
 	if !p.f.Kind.HasKey() {
 		p.tokens("grant", want, g)
-		p.scopesSame(want.Scopes, g.Scopes)
-		if missing := p.app.MissingScopes(p.scopes, g.Scopes); len(missing) > 0 {
+		p.scopesSame("grant", want.Scopes, g.Scopes)
+		asked := p.scopes
+		if p.def.Token.ByKind[p.f.Kind].Scopes != nil {
+			asked = nil // the kind asks for its own, whatever is wanted
+		}
+		if missing := p.app.MissingScopes(asked, g.Scopes); len(missing) > 0 {
 			p.differ("grant", "scopes: asked for, and not granted as far as the definition can tell: %v", missing)
 		}
 		if want.RefreshExpires != "" {
 			p.same("grant", "refresh_expires_in", want.RefreshExpires, seconds(g.Issued, g.RefreshExpires))
+		}
+		if want.HardExpires != "" {
+			p.same("grant", "hard_expires_in", want.HardExpires, seconds(g.Issued, g.HardLimit))
 		}
 		p.texts("grant", "secret_config", want.Secret, revealed(g.SecretConfig))
 		p.account(want, g.Account)
@@ -368,10 +374,10 @@ func (p *play) account(want *granted, got providers.Account) {
 	p.same("grant", "account.email", want.Account.Email, got.Email)
 }
 
-func (p *play) scopesSame(want, got []string) {
+func (p *play) scopesSame(section string, want, got []string) {
 	one, other := slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))
 	if !slices.Equal(one, other) {
-		p.differ("grant", "scopes: the fixture has %v, the definition reads %v", one, other)
+		p.differ(section, "scopes: the fixture has %v, the definition reads %v", one, other)
 	}
 }
 
@@ -418,12 +424,12 @@ func (p *play) ask(instead *answered) (*providers.Checked, error) {
 		answers = map[string]*answered{"health": instead, "identity": instead}
 	}
 	p.at.begin(answers, "health", "identity")
-	return p.client.Check(context.Background(), p.app, p.res, p.grant)
+	return p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
 }
 
 func (p *play) check() bool {
 	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
-	if !p.app.CanCheck(p.res) {
+	if !p.app.CanCheck(p.res, p.f.Kind) {
 		if knows {
 			p.differ("health.request", "the definition has no call that checks a credential")
 		}
@@ -436,8 +442,13 @@ func (p *play) check() bool {
 	checked, err := p.ask(nil)
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
-	} else if p.f.grant != nil && checked.Account.ID != "" {
-		p.account(p.f.grant, checked.Account)
+	} else {
+		if p.f.grant != nil && checked.Account.ID != "" {
+			p.account(p.f.grant, checked.Account)
+		}
+		if p.f.checked != nil {
+			p.scopesSame("checked", p.f.checked.Scopes, checked.Scopes)
+		}
 	}
 	for _, row := range []struct {
 		section string
@@ -486,6 +497,9 @@ func (p *play) refresh() bool {
 		return true
 	}
 	p.tokens("refreshed", f.refreshed, renewed)
+	if f.refreshed.Scopes != nil {
+		p.scopesSame("refreshed", f.refreshed.Scopes, renewed.Scopes)
+	}
 	p.texts("refreshed", "connection_config", p.grant.Config, renewed.Config)
 	var pairs []string
 	if before := p.grant.RefreshToken.Reveal(); before != "" {
@@ -512,6 +526,7 @@ func (p *play) revoke() bool {
 		return true
 	}
 	p.at.begin(nil, "revoke", "revoke2")
+	p.at.once = true
 	err := p.client.Revoke(context.Background(), p.app, p.res, p.grant)
 	failure := (*providers.Error)(nil)
 	none := errors.As(err, &failure) && failure.Reason == providers.ReasonNoRevocationEndpoint
@@ -582,7 +597,7 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 		}
 		copied := *p.grant
 		p.at.begin(instead, "resources", "identity", "health")
-		err = p.client.Identify(ctx, p.app, p.res, &copied)
+		err = p.client.Identify(ctx, p.app, p.res, p.f.Kind, &copied)
 	default: // health, api, key
 		_, err = p.ask(answer)
 	}

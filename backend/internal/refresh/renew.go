@@ -383,7 +383,7 @@ func AccountOf(k store.Key, c *store.Connection) string {
 	switch {
 	case c != nil && c.Account.ID != "" && c.Key == nil:
 		return c.Account.ID
-	case k.Owner.Kind == store.User:
+	case k.Owner.Personal():
 		return k.Owner.String()
 	}
 	return k.String()

@@ -191,7 +191,7 @@ func definitionData(def *providers.Definition) map[string]any {
 			fields[f.Name] = map[string]any{
 				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
 				"set_by": orDefault(f.SetBy, "connection"), "default": f.Default, "default_from": f.DefaultFrom,
-				"handed_out": f.HandedOut,
+				"handed_out": f.HandedOut, "json": jsonMembers(f),
 			}
 		}
 		for _, other := range def.Key.Others {
@@ -242,6 +242,15 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// jsonMembers are the further values in a key field that is a JSON file.
+func jsonMembers(f providers.KeyField) map[string]any {
+	all := map[string]any{}
+	for name, member := range f.JSON {
+		all[name] = map[string]any{"required": member.Required, "secret": member.Secret}
+	}
+	return all
 }
 
 // setByKind tells of the kinds whose connections may set an input that is the provider's else.

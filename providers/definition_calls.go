@@ -111,9 +111,19 @@ type KeyField struct {
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape string `yaml:"shape,omitempty" words:"sure|likely"`
 	// further value -> pattern whose one group cuts it out; not of a field that the operator sets
-	Derive  map[string]string `yaml:"derive,omitempty"`
-	Example string            `yaml:"example,omitempty" use:"shown"`
-	Help    string            `yaml:"help,omitempty"`
+	Derive map[string]string `yaml:"derive,omitempty"`
+	// it is a JSON file, of which these members are further values; not of a field that the operator sets
+	JSON    map[string]KeyMember `yaml:"json,omitempty"`
+	Example string               `yaml:"example,omitempty" use:"shown"`
+	Help    string               `yaml:"help,omitempty"`
+}
+
+// KeyMember is a text in a key field that is a JSON file.
+type KeyMember struct {
+	Required bool `yaml:"required,omitempty"`
+	// masked wherever it is not handed out, as the file is; what is not secret is shown although the file is
+	Secret  bool   `yaml:"secret,omitempty"`
+	Pattern string `yaml:"pattern,omitempty"` // RE2; must match the whole value, or the file is refused
 }
 
 // Send is where a credential goes in a request to the service.

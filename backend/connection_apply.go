@@ -197,6 +197,12 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, err
 		}
 		defer pass.Leave(gate.NotSent, 0)
+		if err := b.stillThere(ctx, w); err != nil { // the wait may have been long
+			return nil, err
+		}
+		if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
+			return nil, err
+		}
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
 		if err != nil {
 			return nil, asBadRequest(w.provider.name, err)

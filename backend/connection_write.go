@@ -370,6 +370,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		if _, err := definition.MergeInputs(w.provider.entry.Inputs, inputs); err != nil {
 			return badRequest("%s", err)
 		}
+		return w.provider.admitInputs(w.key.Owner, w.kind, inputs)
 	}
 	return nil
 }

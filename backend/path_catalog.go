@@ -115,7 +115,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
 			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
-			"picked": in.Name == def.Picks(),
+			"picked": in.Name == def.Picks(), "bound": def.Binds(in),
 		}
 	}
 	fields := map[string]any{}

@@ -216,6 +216,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
 			w.warnOfIdentity(b, err)
 		}
+		w.date(ctx, b, resolved, w.grant)
 		pass.Leave(gate.NotSent, 0)
 		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
 		if err == nil && !saved {

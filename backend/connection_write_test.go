@@ -411,7 +411,7 @@ scopes: {default: [read], offline: [offline_access]}
 			"kinds": "client_credentials", "endpoints": map[string]any{"token": f.provider.URL + "/token"},
 		}).OK(t)
 		for _, want := range []string{"read", "write"} {
-			f.Write("connections/app", map[string]any{"provider": "tasks", "kind": "client_credentials"}).OK(t)
+			f.Write("connections/"+want, map[string]any{"provider": "tasks", "kind": "client_credentials"}).OK(t)
 			asked := f.provider.Requests(providers.StepToken)
 			assert.Equal(t, want, asked[len(asked)-1].Form.Get("scope"))
 			f.Write("providers/tasks", map[string]any{"scopes": "write"}).OK(t)

@@ -68,9 +68,6 @@ var unsettled = []string{
 	"instagram/authorization_code",
 	"notion/api_key",
 	"notion/authorization_code",
-	"oauth2/authorization_code",
-	"oidc/authorization_code",
-	"oidc/client_credentials",
 	"splitwise/api_key",
 	"stripe/api_key",
 }

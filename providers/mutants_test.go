@@ -134,8 +134,6 @@ var surviving = map[string]int{
 	"hugging_face_token": 4,
 	"instagram":          99,
 	"notion":             31,
-	"oauth2":             42,
-	"oidc":               36,
 	"slack":              99,
 	"slackbot":           29,
 	"splitwise":          9,

@@ -120,26 +120,7 @@ func TestMutants(t *testing.T) {
 }
 
 // surviving is how many changes of a definition wait for a line in a fixture. It only gets less.
-var surviving = map[string]int{
-	"airtable":           7,
-	"bamboohr":           7,
-	"calendly":           34,
-	"clickup":            35,
-	"contentful":         5,
-	"discord":            44,
-	"github":             81,
-	"gitlab":             16,
-	"hubspot":            64,
-	"hugging_face":       4,
-	"hugging_face_token": 4,
-	"instagram":          99,
-	"notion":             31,
-	"slack":              99,
-	"slackbot":           29,
-	"splitwise":          9,
-	"stripe":             15,
-	"tiktok":             38,
-}
+var surviving = map[string]int{}
 
 // played is a fixture, and what it finds in the definition as it is.
 type played struct {

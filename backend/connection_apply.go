@@ -210,7 +210,8 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		if err != nil {
 			return nil, asBadRequest(w.provider.name, err)
 		}
-		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
+		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved,
+			w.provider.app.ScopesOfTheApp())
 		pass.Tell(refresh.OutcomeOf(err))
 		if err != nil {
 			return nil, notIssued(w.provider.name, err)

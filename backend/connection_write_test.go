@@ -391,6 +391,34 @@ account: {id: [sub]}
 	})
 }
 
+// An app that asks for itself is granted what the definition asks for by default, as people are.
+func TestClientCredentialsHaveDefaultScopes(t *testing.T) {
+	const tasks = `id: tasks
+name: Tasks
+kinds: [client_credentials]
+endpoints: {token: https://tasks.example.com/token}
+scopes: {default: [read], offline: [offline_access]}
+`
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{
+		"tasks.yaml": {Data: []byte(tasks)}, "oauth2.yaml": {Data: generic},
+	})
+	require.NoError(t, err)
+	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
+		f.Write("providers/tasks", map[string]any{
+			"client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+			"kinds": "client_credentials", "endpoints": map[string]any{"token": f.provider.URL + "/token"},
+		}).OK(t)
+		for _, want := range []string{"read", "write"} {
+			f.Write("connections/"+want, map[string]any{"provider": "tasks", "kind": "client_credentials"}).OK(t)
+			asked := f.provider.Requests(providers.StepToken)
+			assert.Equal(t, want, asked[len(asked)-1].Form.Get("scope"))
+			f.Write("providers/tasks", map[string]any{"scopes": "write"}).OK(t)
+		}
+	})
+}
+
 // A key of another group takes the place of the one before: nobody has to empty that.
 func TestKeyOfAnotherGroup(t *testing.T) {
 	const doors = `id: doors

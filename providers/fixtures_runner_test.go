@@ -148,6 +148,7 @@ companions: {}
 - {answer: identity, with: {name: Eve}, without: [email], grant: {account: {label: Eve}}}
 - {answer: refresh, without: [refresh_token], grant: {refresh_token: refresh-1}}
 - {inputs: {site: s1/}, fails: true}
+- {answer: identity, imported: true, with: {name: Zoe}, grant: {account: {label: Zoe}}}
 -- accept --
 inputs: {site: [s1]}
 callback: {org: ['1']}
@@ -334,6 +335,8 @@ func TestFixtureRunner(t *testing.T) {
 		{`"refresh_token": "refresh-2", `, "", `refreshed: refresh_token: the fixture has "refresh-2"`},
 		{"without: [id], fails: true", "without: [id]", `otherwise[3]: identity.response: identity call`},
 		{"without: [email]", "without: [mail]", `otherwise[4]: without: the answer has no mail`},
+		{"{label: Zoe}", "{label: Ada}", `otherwise[7]: grant: account.label: the fixture has "Ada"`},
+		{"{answer: token, without", "{answer: id_token, without", `otherwise[2]: answer: the fixture has no id_token`},
 		{"-- terms --", "scopes: [other]\n-- terms --", `refreshed: scopes: the fixture has [other]`},
 		{"-- terms --", "-- checked --\nscopes: [other]\n-- terms --", `checked: scopes: the fixture has [other]`},
 	} {

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -19,10 +20,11 @@ import (
 type variation struct {
 	Inputs  map[string]string `yaml:"inputs"`  // in the place of those given; '' leaves one out
 	Scopes  []string          `yaml:"scopes"`  // asked for
-	Answer  string            `yaml:"answer"`  // the call whose answer differs: token, identity, refresh
+	Answer  string            `yaml:"answer"`  // the call whose answer differs: token, identity, refresh; or id_token
 	With    map[string]any    `yaml:"with"`    // what stands there: a path and its value
 	Without []string          `yaml:"without"` // paths at which nothing stands there
 
+	Imported  bool              `yaml:"imported"`  // the tokens come from elsewhere, without a consent here
 	Authorize map[string]string `yaml:"authorize"` // parameters of the URL; '' is for one that is not sent
 	Base      string            `yaml:"base"`      // what use begins with
 	Grant     *granted          `yaml:"grant"`
@@ -63,7 +65,16 @@ func (p *play) vary(row variation) (*play, error) {
 	if row.Scopes != nil {
 		f.given.Scopes = row.Scopes
 	}
-	if row.Answer != "" {
+	switch row.Answer {
+	case "":
+	case "id_token":
+		x, err := f.otherClaims(row.With, row.Without)
+		if err != nil {
+			return nil, err
+		}
+		f.calls = maps.Clone(f.calls)
+		f.calls["token"] = x
+	default:
 		x := f.calls[row.Answer]
 		if x == nil {
 			return nil, fmt.Errorf("answer: the fixture has no call %q", row.Answer)
@@ -90,13 +101,13 @@ func (p *play) differently(row variation) {
 	if row.Answer == "" && row.Fails {
 		p.differ("inputs", "they are taken")
 	}
-	if row.Answer != "" {
-		err := p.again(row.Answer)
+	if row.Answer != "" || row.Imported {
+		err := p.again(row)
 		switch {
 		case err == nil && row.Fails:
-			p.differ(row.Answer+".response", "it is taken")
+			p.differ(cmp.Or(row.Answer, "identity")+".response", "it is taken")
 		case err != nil && !row.Fails:
-			p.differ(row.Answer+".response", "%s", told(err))
+			p.differ(cmp.Or(row.Answer, "identity")+".response", "%s", told(err))
 		}
 		if err != nil {
 			return
@@ -132,10 +143,15 @@ func (p *play) asked(want map[string]string) {
 }
 
 // again makes the calls that lead to an answer, and those that follow from it.
-func (p *play) again(answer string) (err error) {
+func (p *play) again(row variation) (err error) {
 	ctx := context.Background()
 	switch {
-	case answer == "refresh":
+	case row.Imported:
+		g := p.grant
+		p.grant = &providers.Grant{
+			AccessToken: g.AccessToken, RefreshToken: g.RefreshToken, Issued: g.Issued, Expires: g.Expires,
+		}
+	case row.Answer == "refresh":
 		p.at.begin(nil, "refresh")
 		p.grant, err = p.client.Refresh(ctx, p.app, p.res, p.f.Kind, p.grant)
 		return err
@@ -153,7 +169,7 @@ func (p *play) again(answer string) (err error) {
 		p.at.begin(nil, "jwks", "token", "upgrade")
 		p.grant, err = p.spend(p.callback())
 	}
-	if err != nil || answer == "token" || !p.app.Identifies(p.f.Kind) {
+	if err != nil || row.Answer == "token" || !p.app.Identifies(p.f.Kind) {
 		return err
 	}
 	p.at.begin(nil, "resources", "identity", "health")

@@ -206,7 +206,8 @@ func (p *play) exchange() bool {
 }
 
 func (p *play) issue() bool {
-	p.scopes = p.app.RequestScopes(p.f.given.Scopes, nil)
+	p.app.Scopes = p.f.given.Scopes
+	p.scopes = p.app.ScopesOfTheApp()
 	p.at.begin(nil, "token")
 	g, err := p.client.Issue(context.Background(), p.app, p.f.Kind, p.res, p.scopes)
 	if p.def.Token.ByKind[p.f.Kind].Scopes != nil { // they are asked for in the place of those

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,7 +32,10 @@ func table(t *testing.T) string {
 	b.WriteString("| service | kinds | refresh token | revocation | whose account | check | unused, consent | ")
 	b.WriteString("fixtures |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
+	front, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
 	for _, id := range r.IDs() {
+		assert.Contains(t, string(front), "`"+id+"`", "the table of providers in the front README lacks it")
 		d, _ := r.Get(id)
 		kinds := make([]string, len(d.Kinds))
 		for i, kind := range d.Kinds {

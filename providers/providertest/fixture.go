@@ -99,6 +99,8 @@ type terms struct {
 	Hard       string `yaml:"hard"`
 	MinAge     string `yaml:"min_age"`
 	Reach      string `yaml:"reach"`
+	Adds       *bool  `yaml:"accumulates"`
+	OnDemand   *bool  `yaml:"on_demand"`
 }
 
 type failing struct {
@@ -107,6 +109,7 @@ type failing struct {
 	Headers map[string]string `yaml:"headers"`
 	Body    string            `yaml:"body"`
 	Class   string            `yaml:"class"`
+	Code    string            `yaml:"code"` // what of it may be repeated to people
 	Source  string            `yaml:"source"`
 }
 
@@ -124,6 +127,8 @@ type people struct {
 	AppURL      string   `yaml:"app_url"`
 	KeyURL      string   `yaml:"key_url"`
 	Category    string   `yaml:"category"`
+	// each secret that is never sent, and who has one
+	Companions map[string]string `yaml:"companions"`
 }
 
 // use is what an application makes of the credential.

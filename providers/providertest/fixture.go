@@ -57,6 +57,7 @@ type given struct {
 	Client    struct{ ID, Secret string } `yaml:"client"`
 	Redirect  string                      `yaml:"redirect_uri"`
 	Scopes    []string                    `yaml:"scopes"`
+	Optional  []string                    `yaml:"optional_scopes"`
 	Key       map[string]string           `yaml:"key"`
 	Secrets   []string                    `yaml:"secrets"` // of key
 	Pick      string                      `yaml:"pick"`

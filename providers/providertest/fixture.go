@@ -52,19 +52,20 @@ type Fixture struct {
 }
 
 type given struct {
-	Inputs    map[string]string           `yaml:"inputs"`
-	Provider  map[string]string           `yaml:"provider_inputs"`
-	Client    struct{ ID, Secret string } `yaml:"client"`
-	Redirect  string                      `yaml:"redirect_uri"`
-	Scopes    []string                    `yaml:"scopes"`
-	Optional  []string                    `yaml:"optional_scopes"`
-	Key       map[string]string           `yaml:"key"`
-	Secrets   []string                    `yaml:"secrets"` // of key
-	Pick      string                      `yaml:"pick"`
-	LoginHint string                      `yaml:"login_hint"`
-	FormPost  bool                        `yaml:"form_post"`
-	Issuer    string                      `yaml:"issuer"`
-	Endpoints map[providers.Step]string   `yaml:"endpoints"`
+	Inputs     map[string]string           `yaml:"inputs"`
+	Provider   map[string]string           `yaml:"provider_inputs"`
+	Connection map[string]string           `yaml:"connection_inputs"`
+	Client     struct{ ID, Secret string } `yaml:"client"`
+	Redirect   string                      `yaml:"redirect_uri"`
+	Scopes     []string                    `yaml:"scopes"`
+	Optional   []string                    `yaml:"optional_scopes"`
+	Key        map[string]string           `yaml:"key"`
+	Secrets    []string                    `yaml:"secrets"` // of key
+	Pick       string                      `yaml:"pick"`
+	LoginHint  string                      `yaml:"login_hint"`
+	FormPost   bool                        `yaml:"form_post"`
+	Issuer     string                      `yaml:"issuer"`
+	Endpoints  map[providers.Step]string   `yaml:"endpoints"`
 }
 
 type granted struct {

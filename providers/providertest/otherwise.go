@@ -103,7 +103,7 @@ func (p *play) differently(row variation) {
 		}
 	}
 	if row.Base != "" {
-		merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+		merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 		if err != nil {
 			p.differ("base", "%s", err)
 			return

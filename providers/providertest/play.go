@@ -97,6 +97,7 @@ func (p *play) sides(inputs map[string]string) (provider, connection map[string]
 			connection[name] = value
 		}
 	}
+	maps.Copy(connection, p.f.given.Connection)
 	return provider, connection
 }
 
@@ -116,12 +117,12 @@ func (p *play) keySides(key map[string]string) (provider, connection map[string]
 func (p *play) set() bool {
 	g := p.f.given
 	provider, connection := p.sides(g.Inputs)
-	checked, err := p.def.CheckInputs(providers.SetByProvider, provider)
+	checked, err := p.def.CheckInputs(providers.SetByProvider, "", provider)
 	if err != nil {
 		p.differ("given", "inputs of the provider: %s", err)
 		return false
 	}
-	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
+	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, p.f.Kind, connection); err != nil {
 		p.differ("given", "inputs of the connection: %s", err)
 		return false
 	}
@@ -138,7 +139,7 @@ func (p *play) set() bool {
 
 func (p *play) resolve() bool {
 	p.at.begin(nil, "discovery")
-	res, err := p.client.Resolve(context.Background(), p.app, p.inputs)
+	res, err := p.client.Resolve(context.Background(), p.app, p.f.Kind, p.inputs)
 	if err == nil {
 		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
 	}
@@ -301,7 +302,7 @@ func (p *play) pick() bool {
 		return false
 	}
 	p.inputs[p.def.Picks()] = g.Pick
-	checked, err := p.def.CheckInputs(providers.SetByConnection, p.inputs)
+	checked, err := p.def.CheckInputs(providers.SetByConnection, p.f.Kind, p.inputs)
 	if err != nil {
 		p.differ("given", "pick: %s", err)
 		return false
@@ -358,7 +359,7 @@ func (p *play) granted() bool {
 		p.texts("grant", "key", want.Key, revealed(g.SecretConfig))
 	}
 	if want.Inputs != nil {
-		merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+		merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 		if err != nil {
 			p.differ("grant", "inputs: %s", err)
 		}
@@ -612,7 +613,7 @@ func (p *play) use() bool {
 	if want == nil {
 		return true
 	}
-	merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+	merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 	if err != nil {
 		p.differ("use", "%s", err)
 		return true

@@ -177,7 +177,8 @@ type FailureRule struct {
 	Reason string `yaml:"reason,omitempty"` // a word of ours for the operator
 }
 
-// Revoke is how a grant is given back (RFC 7009, where nothing else is said).
+// Revoke is how a grant is given back (RFC 7009, where nothing else is said). Where params are absent the token goes
+// along with its token_type_hint.
 type Revoke struct {
 	Call `yaml:",inline"`
 	OK   *OK `yaml:"ok,omitempty"`

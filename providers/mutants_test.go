@@ -121,26 +121,8 @@ func TestMutants(t *testing.T) {
 
 // surviving is how many changes of a definition wait for a line in a fixture. It only gets less.
 var surviving = map[string]int{
-	"airtable":           7,
-	"bamboohr":           7,
-	"calendly":           34,
-	"clickup":            35,
-	"contentful":         5,
-	"discord":            44,
-	"github":             81,
-	"gitlab":             16,
-	"hubspot":            64,
-	"hugging_face":       4,
-	"hugging_face_token": 4,
-	"instagram":          99,
-	"notion":             31,
-	"oauth2":             42,
-	"oidc":               36,
-	"slack":              99,
-	"slackbot":           29,
-	"splitwise":          9,
-	"stripe":             15,
-	"tiktok":             38,
+	"oauth2": 42,
+	"oidc": 33,
 }
 
 // played is a fixture, and what it finds in the definition as it is.

@@ -247,6 +247,7 @@ func (p *play) authCodeRequest() providers.AuthCodeURLRequest {
 	return providers.AuthCodeURLRequest{
 		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
 		RedirectURI: p.f.given.Redirect, Scopes: p.scopes, LoginHint: p.f.given.LoginHint,
+		Optional: p.app.RequestOptional(&p.f.given.Optional, p.scopes),
 		FormPost: p.f.given.FormPost,
 	}
 }

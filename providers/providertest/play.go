@@ -443,7 +443,8 @@ func (p *play) check() bool {
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
 	} else {
-		if p.f.grant != nil && checked.Account.ID != "" {
+		// of a key nothing but the check tells whose it is
+		if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
 			p.account(p.f.grant, checked.Account)
 		}
 		if p.f.checked != nil {
@@ -550,9 +551,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got := "fine"
+		got, code := "fine", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got = string(failure.Class)
+			got, code = string(failure.Class), failure.Code
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -561,6 +562,9 @@ func (p *play) fail() bool {
 		}
 		if got != row.Class {
 			p.differ(section, "the fixture says %s, the definition %s", row.Class, got)
+		}
+		if row.Code != "" {
+			p.same(section, "code", row.Code, code)
 		}
 	}
 	return true
@@ -641,7 +645,9 @@ func (p *play) terms() bool {
 	}
 	truth("can_refresh", want.CanRefresh, p.app.CanRefresh(p.f.Kind, p.grant))
 	truth("may_rotate", want.MayRotate, p.app.MayRotate(p.f.Kind))
+	truth("accumulates", want.Adds, p.def.Scopes.Accumulates)
 	said := p.def.Refresh
+	truth("on_demand", want.OnDemand, said.OnDemand)
 	p.length("idle", want.Idle, said.Idle)
 	p.length("each", want.Each, said.Each)
 	p.length("hard", want.Hard, said.Hard)
@@ -696,6 +702,13 @@ func (p *play) people() bool {
 		if fact.want != "" {
 			p.same("people", fact.name, fact.want, strings.ReplaceAll(fact.got, "{client_id}", p.f.given.Client.ID))
 		}
+	}
+	if want.Companions != nil {
+		said := map[string]string{}
+		for _, c := range p.def.Companions {
+			said[c.Name] = c.On
+		}
+		p.texts("people", "companions", want.Companions, said)
 	}
 	for _, scope := range want.ScopesAbout {
 		if p.def.Scopes.About[scope] == "" {

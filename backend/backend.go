@@ -59,6 +59,7 @@ type backend struct {
 	codes       *codeIndex
 	checks      checks
 	identities  identities
+	lifetimes   identities
 	saving      saving
 
 	connectionTasks []connectionTask // what may fall due for a connection

@@ -56,6 +56,8 @@ func (b *backend) canonical(req *logical.Request) (*logical.Request, error) {
 			continue
 		}
 		switch schema.Type {
+		case framework.TypeMap:
+			out.Data[name] = mapInText(req.Data[name])
 		case framework.TypeString, framework.TypeCommaStringSlice, framework.TypeKVPairs:
 			var whole bool
 			if out.Data[name], whole = inTexts(req.Data[name]); !whole {
@@ -67,6 +69,22 @@ func (b *backend) canonical(req *logical.Request) (*logical.Request, error) {
 		}
 	}
 	return &out, nil
+}
+
+// mapInText is the map that a text holds as JSON, as a command line has it: bound_inputs=@file.json.
+func mapInText(value any) any {
+	text, is := value.(string)
+	if !is {
+		return value
+	}
+	members := map[string]any{}
+	if strings.TrimSpace(text) == "" {
+		return members
+	}
+	if json.Unmarshal([]byte(text), &members) != nil || members == nil || hasNull(members) {
+		return value
+	}
+	return members
 }
 
 // inTexts makes texts of the numbers and booleans in a value. What no text can be made of is left as it is, for others

@@ -259,6 +259,9 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	found.latency = time.Since(from)
 	if told != nil {
 		found.told = *told
+		if conn.Grant != nil {
+			b.dateSoon(k, p, conn.Grant)
+		}
 		if told.Account.ID == "" && conn.Account.ID == "" && p.app.Definition.Health != nil {
 			b.identifySoon(k) // the call that was made tells nothing of it
 		}

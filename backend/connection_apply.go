@@ -197,6 +197,12 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, err
 		}
 		defer pass.Leave(gate.NotSent, 0)
+		if err := b.stillThere(ctx, w); err != nil { // the wait may have been long
+			return nil, err
+		}
+		if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
+			return nil, err
+		}
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, w.kind, inputs)
 		if err == nil {
 			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
@@ -213,6 +219,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
 			w.warnOfIdentity(b, err)
 		}
+		w.date(ctx, b, resolved, w.grant)
 		pass.Leave(gate.NotSent, 0)
 		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
 		if err == nil && !saved {

@@ -380,6 +380,9 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	if err != nil {
 		return badRequest("%s", err)
 	}
+	if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
+		return err
+	}
 	return w.provider.client.CheckKeyHost(w.provider.app, w.kind, merged)
 }
 

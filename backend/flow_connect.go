@@ -62,6 +62,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
+	warnings = append(warnings, b.undated(p.client.Introspect(ctx, p.app, f.Resolved, grant))...)
 	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known,
 		func(c *store.Connection) (*store.Connection, error) {
 			if b.voided(ctx, f.ID) {

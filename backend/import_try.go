@@ -52,6 +52,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	}
 	if t != nil && !t.Open() { // whose it is was not learned when it came
 		err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, t.Given)
+		w.date(ctx, b, resolved, t.Given)
 		pass.Leave(gate.NotSent, 0)
 		w.warnOfIdentity(b, err)
 		return t.Given, t, nil
@@ -66,6 +67,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		dead := isDead(err)
 		switch {
 		case !dead:
+			w.date(ctx, b, resolved, &copied)
 			pass.Leave(gate.NotSent, 0) // before storage is written; a limit is this account's alone (see show)
 			w.warnOfIdentity(b, err)
 			return &copied, nil, nil
@@ -90,6 +92,11 @@ func (w *write) warnOfIdentity(b *backend, err error) {
 	if err != nil {
 		w.warnings = append(w.warnings, "whose account it is could not be learned: "+b.warningText(err))
 	}
+}
+
+// date learns until when the tokens live, where the service is to be asked.
+func (w *write) date(ctx context.Context, b *backend, resolved providers.Resolved, g *providers.Grant) {
+	w.warnings = append(w.warnings, b.undated(w.provider.client.Introspect(ctx, w.provider.app, resolved, g))...)
 }
 
 // inputs are those that the credential will have.
@@ -145,6 +152,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	}
 	err = w.provider.client.Identify(ctx, app, resolved, w.kind, g)
 	w.warnOfIdentity(b, err)
+	w.date(ctx, b, resolved, g)
 	if t.Identified = err == nil && g.Sites == nil; rotates && t.Identified {
 		b.keepGiven(ctx, w.key, t)
 	}

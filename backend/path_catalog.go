@@ -178,7 +178,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
 			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
-			"picked": in.Name == def.Picks(), "by_kind": setByKind(in),
+			"picked": in.Name == def.Picks(), "by_kind": setByKind(in), "bound": def.Binds(in),
 		}
 	}
 	fields := map[string]any{}
@@ -217,7 +217,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 		"lifetimes": map[string]any{
-			"access_token": def.Lifetime.Access.String(), "refresh_token": def.Refresh.Each.String(),
+			"from": def.Lifetime.From, "access_token": def.Lifetime.Access.String(), "refresh_token": def.Refresh.Each.String(),
 			"unused": def.Refresh.Idle.String(), "consent": def.Refresh.Hard.String(),
 		},
 		"limits_per_minute": perMinute(def),

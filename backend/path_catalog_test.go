@@ -36,7 +36,7 @@ func TestCatalogRead(t *testing.T) {
 		assert.NotEmpty(t, github["endpoints"].(map[string]any)["token"])
 		assert.Equal(t, "rotating", github["refresh"].(map[string]any)["token"])
 		assert.Equal(t, map[string]any{
-			"access_token": "8h", "refresh_token": "184d", "unused": "", "consent": "",
+			"from": "", "access_token": "8h", "refresh_token": "184d", "unused": "", "consent": "",
 		}, github["lifetimes"])
 		assert.Equal(t, map[string]any{"required": false, "secret": false, "from": []any{"identity"}},
 			github["connection_config"].(map[string]any)["login"])

@@ -97,6 +97,8 @@ func providerFields() map[string]*framework.FieldSchema {
 			"client_credentials, whose credential is the app's own and for organizations only."),
 		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, " +
 			"org/<org>/user/<user>, with * for any id; by default all. org/* are organizations without their members."),
+		"bound_inputs": object("Accounts that connections of the app's own kind may name, by owner, input and values: " +
+			`{"org/acme": {"shop": ["one"]}}. Replaced whole. By default none.`),
 		"companions": secret(pairs("Secrets of the app that go along with credentials and are never sent, as the " +
 			"definition names them. Replaced whole. Reads mask the values.")),
 		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user>, " +
@@ -151,6 +153,7 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"require_session_binding": boolean("Whether flows must be bound to a browser session."),
 	"kinds":                   strs("Kinds of connections that may be made."),
 	"allowed_owners":          strs("Owners whose connections may use this provider; empty: all."),
+	"bound_inputs":            object("Values of inputs that owners may name, of kinds that are the app's own."),
 	"companions":              object("Secrets that go along with credentials and are never sent, masked."),
 	"companions_for":          strs("Owners whose applications are answered the companions."),
 	"allow_import":            str("Whose connections may take tokens obtained elsewhere."),
@@ -229,6 +232,10 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		warnings = append(warnings, "this release does not take definition_yaml, so the provider serves nothing:\n"+
 			clipLines(err.Error()))
 	}
+	bound := p.BoundInputs
+	if bound == nil {
+		bound = map[string]map[string][]string{}
+	}
 	return &logical.Response{Data: map[string]any{
 		"definition": p.Definition, "definition_yaml": p.DefinitionYAML, "client_id": p.ClientID,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
@@ -240,7 +247,8 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"client_auth": p.ClientAuth, "pkce": pkce, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),
 		"confirm": p.Confirm, "require_session_binding": p.RequireSessionBinding,
 		"kinds": kinds, "allowed_owners": list(p.AllowedOwners),
-		"companions": maskedSecrets(p.Companions), "companions_for": list(p.CompanionsFor),
+		"bound_inputs": bound,
+		"companions":   maskedSecrets(p.Companions), "companions_for": list(p.CompanionsFor),
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),

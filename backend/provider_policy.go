@@ -19,14 +19,17 @@ const (
 	surplusWarn   = "warn"
 )
 
-// bars says why the provider serves no connection of this owner and kind; empty when it does. It holds for those that
-// there are as for new ones.
-func (p *configured) bars(owner store.Owner, kind providers.Kind) store.Reason {
+// bars says why the provider serves no connection of this owner and kind, with these inputs; empty when it does. It
+// holds for those that there are as for new ones.
+func (p *configured) bars(owner store.Owner, kind providers.Kind, inputs map[string]string) store.Reason {
 	switch {
 	case !ownerAllowed(p.entry.AllowedOwners, owner):
 		return store.ReasonOwnerNotAllowed
 	case owner.Personal() && kind.OfTheApp(): // or whoever may connect had what is the operator's
 		return store.ReasonKindNotAllowed
+	}
+	if _, found := p.unbound(owner, kind, inputs); found {
+		return store.ReasonInputNotBound
 	}
 	return ""
 }
@@ -58,7 +61,7 @@ func kindsOf(p *store.Provider, definition *providers.Definition) []providers.Ki
 // admit refuses what the operator does not let the provider be used for. known is the connection as it is; of one that
 // has its kind already, the list of kinds says nothing.
 func (p *configured) admit(k store.Key, kind providers.Kind, known *store.Connection) error {
-	switch p.bars(k.Owner, kind) {
+	switch p.bars(k.Owner, kind, nil) { // of inputs admitInputs knows
 	case store.ReasonOwnerNotAllowed:
 		return forbidden("provider %q serves no connections of %s: an operator adds the owner to allowed_owners on "+
 			"providers/%s", p.name, k.Owner, p.name)

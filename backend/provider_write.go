@@ -120,6 +120,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := takeAdditions(d, definition, p); err != nil {
 		return nil, nil, err
 	}
+	if err := takeBoundInputs(d, definition, p); err != nil {
+		return nil, nil, err
+	}
 	if err := takeCA(d, stored, p); err != nil {
 		return nil, nil, err
 	}

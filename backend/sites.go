@@ -71,6 +71,9 @@ func (w *write) readPick(named map[string]string) (done bool, err error) {
 	if err != nil {
 		return false, badRequest("%s", err)
 	}
+	if err := w.provider.admitInputs(w.key.Owner, w.kind, checked); err != nil {
+		return false, err
+	}
 	if checked[pick] != w.known.Inputs[pick] || w.known.Choosing() {
 		w.pick, w.picksAll = checked[pick], maps.Equal(others, w.provider.unpicked(w.known.Inputs))
 	}

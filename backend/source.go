@@ -125,7 +125,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	if err != nil || p == nil {
 		return terms, err
 	}
-	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind)
+	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind, c.Inputs)
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
 	if p.app.CanCheck(providers.Resolved{}, c.Kind) {

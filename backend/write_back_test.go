@@ -97,7 +97,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"authorize_params": map[string]any{"prompt": "consent"}, "allow_import": "all", "surplus_scopes": "warn",
 		"token_params": map[string]any{"assertion": longParameter}, "require_session_binding": false,
 		"kinds": "authorization_code,client_credentials", "allowed_owners": "org/*,user/*", "shared_redirect": true,
-		"assumed_ttl": "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "check_interval": "48h0m0s", "confirm": false,
+		"bound_inputs": map[string]any{"org/acme": map[string]any{"shop": []any{"two", "three"}}},
+		"assumed_ttl":  "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "check_interval": "48h0m0s", "confirm": false,
 	})).OK(t)
 	f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
 	f.provider.SetClientSecret("another")

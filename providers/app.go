@@ -99,7 +99,9 @@ func (a *App) checkEndpoints() error {
 func (d *Definition) CheckSteps(endpoints map[string]string) error {
 	var steps []string
 	for _, known := range knownSteps() {
-		steps = append(steps, string(known))
+		if known != StepIntrospect || d.Lifetime.From == lifetimeIntrospected {
+			steps = append(steps, string(known))
+		}
 	}
 	for _, step := range sortedKeys(endpoints) {
 		if _, own := d.Endpoints[Step(step)]; !own && !slices.Contains(steps, step) {

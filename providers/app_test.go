@@ -261,7 +261,11 @@ func TestKnowsIssuer(t *testing.T) {
 
 func TestCheckSteps(t *testing.T) {
 	for _, step := range knownSteps() {
-		assert.NoError(t, builtin(t, "slack").CheckSteps(map[string]string{string(step): "https://a.example.com"}))
+		endpoints := map[string]string{string(step): "https://a.example.com"}
+		assert.NoError(t, builtin(t, "oauth2").CheckSteps(endpoints))
+		if step != StepIntrospect {
+			assert.NoError(t, builtin(t, "slack").CheckSteps(endpoints))
+		}
 	}
 	for step, want := range map[string]string{
 		"tokens":     `endpoints: step "tokens" is not known, did you mean "token"?`,

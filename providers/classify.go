@@ -60,6 +60,7 @@ const (
 	ReasonSubjectMismatch   = "subject_mismatch" // userinfo and id_token name two people
 	ReasonCaptureMissing    = "capture_missing"
 	ReasonAccountMissing    = "account_missing"
+	ReasonTokenInactive     = "token_inactive" // the introspection endpoint does not know it
 	ReasonResourcesUnread   = "resources_unreadable"
 )
 

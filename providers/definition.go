@@ -74,7 +74,7 @@ const (
 	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
 	StepDevice     Step = "device"     // RFC 8628 section 3.1; issuers publish it, nothing calls it
 	StepRevoke     Step = "revoke"     // RFC 7009 section 2
-	StepIntrospect Step = "introspect" // RFC 7662 section 2; issuers publish it, nothing calls it
+	StepIntrospect Step = "introspect" // RFC 7662 section 2; see Lifetime.From
 	StepDiscovery  Step = "discovery"  // RFC 8414 section 3; absent: built from the issuer
 	StepResources  Step = "resources"  // see Resources
 	StepIdentity   Step = "identity"   // whose account it is
@@ -85,7 +85,7 @@ const (
 func knownSteps() []Step {
 	return []Step{
 		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
-		StepHealth,
+		StepHealth, StepIntrospect,
 	}
 }
 
@@ -243,6 +243,8 @@ type Discovery struct {
 
 // Lifetime is what to believe about expiry when the service is silent.
 type Lifetime struct {
+	// introspect: asked at the introspection endpoint when an answer tells no expires_in (RFC 7662)
+	From   string   `yaml:"from,omitempty" words:"introspect"`
 	Access Duration `yaml:"access,omitempty" use:"shown"` // the usual
 	Absent Duration `yaml:"when_absent,omitempty"`        // taken when an answer tells no expires_in
 	Zero   Duration `yaml:"when_zero,omitempty"`          // taken when expires_in is 0

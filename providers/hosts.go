@@ -13,6 +13,8 @@ import (
 type hosts struct {
 	fixed   []string // names that the definition itself fixes; one that begins with a dot stands for all below it
 	allowed func(hosts []string) error
+	// the introspection endpoint is one of those that a flow leads to
+	introspects bool
 }
 
 // Confine lets the client call no hosts but those that d fixes by itself, and those to which allowed has no objection:
@@ -20,7 +22,9 @@ type hosts struct {
 // it refuses and how to allow them. Confine comes before the first call. What a run-time definition fixes is asked of
 // allowed, too.
 func (c *Client) Confine(d *Definition, allowed func(hosts []string) error) {
-	c.hosts = hosts{fixed: d.fixedHosts(), allowed: allowed}
+	c.hosts = hosts{
+		fixed: d.fixedHosts(), allowed: allowed, introspects: d.Lifetime.From == lifetimeIntrospected,
+	}
 	if d.Runtime() {
 		c.hosts.fixed = nil
 	}
@@ -31,8 +35,7 @@ func (c *Client) Confine(d *Definition, allowed func(hosts []string) error) {
 func (c *Client) CheckHosts(res Resolved) error {
 	var names []string
 	for step, address := range res.Endpoints {
-		switch step {
-		case StepIntrospect, StepDevice: // a flow has no use for them
+		if step == StepDevice || step == StepIntrospect && !c.hosts.introspects { // a flow has no use for them
 			continue
 		}
 		if u, err := url.Parse(address); err == nil {

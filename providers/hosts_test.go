@@ -142,6 +142,17 @@ func TestCheckHosts(t *testing.T) {
 		})
 	require.NoError(t, client.CheckHosts(res))
 	assert.Equal(t, []string{"browser.test", "keys.test", "token.test"}, asked)
+	client.Confine(&Definition{Lifetime: Lifetime{From: "introspect"}}, func(hosts []string) error {
+		asked = hosts
+		return nil
+	})
+	require.NoError(t, client.CheckHosts(res))
+	assert.Contains(t, asked, "introspect.test", "where tokens are shown there")
+	client.Confine(&Definition{Endpoints: map[Step]Template{StepToken: "https://fixed.example.com"}},
+		func(hosts []string) error {
+			asked = hosts
+			return nil
+		})
 	res.Endpoints, res.JWKS = map[Step]string{StepToken: "https://fixed.example.com/t"}, ""
 	asked = nil
 	require.NoError(t, client.CheckHosts(res))

@@ -20,6 +20,41 @@ authorise: {}
 			`x.yaml:7: authorise: unknown key, did you mean "authorize"?`,
 		},
 		{
+			"a lifetime that nobody can be asked for", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+lifetime: {from: introspect}
+`,
+			`x.yaml:5: lifetime.from: from: introspect needs endpoints.introspect`,
+		},
+		{
+			"an endpoint that is asked nothing", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token', introspect: 'https://x.example.com/i'}
+`,
+			`x.yaml:4: endpoints.introspect: nothing calls it: say lifetime: {from: introspect}, or drop the endpoint`,
+		},
+		{
+			"a lifetime that is asked for and assumed", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token', introspect: 'https://x.example.com/i'}
+lifetime: {from: introspect, when_absent: 1h}
+`,
+			`x.yaml:5: lifetime.when_absent: the introspection endpoint tells it: drop when_absent, or from`,
+		},
+		{
+			"a lifetime that is asked for twice", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token', introspect: 'https://x.example.com/i'}
+lifetime: {from: introspect}
+token: {lifetime: {from: introspect}}
+`,
+			`x.yaml:6: token.lifetime.from: where a lifetime comes from is told once, in the section lifetime`,
+		},
+		{
+			"a word for a lifetime that nobody knows", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+lifetime: {from: jwt}
+`,
+			`x.yaml:5: lifetime.from: "jwt" is not known here, write one of: introspect`,
+		},
+		{
 			"a check of a definition that has none", `check: none
 kinds: [api_key]
 endpoints: {health: 'https://x.example.com/me'}

@@ -122,7 +122,7 @@ func TestMutants(t *testing.T) {
 // surviving is how many changes of a definition wait for a line in a fixture. It only gets less.
 var surviving = map[string]int{
 	"oauth2": 42,
-	"oidc": 33,
+	"oidc":   33,
 }
 
 // played is a fixture, and what it finds in the definition as it is.

@@ -181,6 +181,7 @@ func (c *checker) calls() {
 		c.paths("resources.where", sortedKeys(r.Where))
 		c.picked()
 	}
+	c.introspected()
 	if r := d.Revoke; r != nil {
 		c.endpoint("revoke", StepRevoke, "the section revoke")
 		c.call("revoke", &r.Call)
@@ -271,10 +272,26 @@ func (c *checker) reading(at string, call *Call) {
 	}
 }
 
-// access refuses a usual lifetime where nobody would see it.
+// introspected holds what asks for lifetimes against its endpoint, both ways.
+func (c *checker) introspected() {
+	d := c.d
+	switch asks := d.Lifetime.From == lifetimeIntrospected; {
+	case asks && d.Lifetime.Absent.Set:
+		c.add("lifetime.when_absent", "the introspection endpoint tells it: drop when_absent, or from")
+	case asks:
+		c.endpoint("lifetime.from", StepIntrospect, "from: introspect")
+	case d.Endpoints[StepIntrospect] != "":
+		c.add("endpoints.introspect", "nothing calls it: say lifetime: {from: introspect}, or drop the endpoint")
+	}
+}
+
+// access refuses what is told of a lifetime where nobody would see it.
 func (c *checker) access(at string, l Lifetime) {
 	if l.Access.Set {
 		c.add(at+".access", "the usual lifetime is told once, in the section lifetime")
+	}
+	if l.From != "" {
+		c.add(at+".from", "where a lifetime comes from is told once, in the section lifetime")
 	}
 }
 

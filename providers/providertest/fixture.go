@@ -177,6 +177,7 @@ var fixtureWords = strings.NewReplacer(
 func callNames() []string {
 	return []string{
 		"discovery", "jwks", "token", "upgrade", "resources", "identity", "health", "refresh", "revoke", "revoke2",
+		"introspect",
 	}
 }
 

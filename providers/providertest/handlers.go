@@ -99,6 +99,8 @@ func (s *Server) issue(f *family, scope string) map[string]any {
 	tokens := map[string]any{"access_token": token, "token_type": "Bearer"}
 	if s.life > 0 {
 		a.expires = s.now().Add(s.life)
+	}
+	if s.life > 0 && !s.silent {
 		tokens["expires_in"] = int(s.life.Seconds())
 	}
 	if scope != "" {
@@ -132,6 +134,25 @@ func (s *Server) idToken(nonce string) string {
 		return ""
 	}
 	return compact
+}
+
+// introspect serves RFC 7662.
+func (s *Server) introspect(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.authenticated(r) {
+		fail(w, http.StatusUnauthorized, "invalid_client")
+		return
+	}
+	told := map[string]any{"active": false}
+	if a := s.access[r.Form.Get("token")]; a != nil && (a.family == nil || !a.family.dead) &&
+		(a.expires.IsZero() || s.now().Before(a.expires)) {
+		told = map[string]any{"active": true, "token_type": "Bearer"}
+		if !a.expires.IsZero() {
+			told["exp"] = a.expires.Unix()
+		}
+	}
+	answer(w, told)
 }
 
 // revoke serves RFC 7009: unknown tokens are fine, and a refresh token takes its family along.

@@ -202,7 +202,7 @@ func (p *play) exchange() bool {
 	}
 	p.at.begin(nil, "jwks", "token", "upgrade")
 	g, err := p.spend(brought)
-	return p.got("token.response", g, err)
+	return p.got("token.response", g, err) && p.dated("token.response", g)
 }
 
 func (p *play) issue() bool {
@@ -212,7 +212,16 @@ func (p *play) issue() bool {
 	if p.def.Token.ByKind[p.f.Kind].Scopes != nil { // they are asked for in the place of those
 		p.scopes = nil
 	}
-	return p.got("token.response", g, err)
+	return p.got("token.response", g, err) && p.dated("token.response", g)
+}
+
+// dated asks until when a token lives, where its answer did not tell.
+func (p *play) dated(section string, g *providers.Grant) bool {
+	p.at.begin(nil, "introspect")
+	if err := p.client.Introspect(context.Background(), p.app, p.res, g); err != nil {
+		p.differ(section, "%s", told(err))
+	}
+	return true
 }
 
 func (p *play) got(section string, g *providers.Grant, err error) bool {
@@ -519,6 +528,7 @@ func (p *play) renew(section string, g *providers.Grant, words *strings.Replacer
 		p.differ(section, "%s", told(err))
 		return nil
 	}
+	p.dated(section, renewed)
 	return renewed
 }
 

@@ -33,6 +33,7 @@ type Server struct {
 	rotate bool
 	claims func(map[string]any)
 	modes  []string
+	silent bool // answers tell no expires_in
 
 	key     *ecdsa.PrivateKey
 	closing chan struct{}
@@ -83,6 +84,9 @@ func WithClock(now func() time.Time) Option { return func(s *Server) { s.now = n
 // live on.
 func WithLifetime(life time.Duration) Option { return func(s *Server) { s.life = life } }
 
+// WithSilentLifetime makes answers tell no expires_in, though tokens end. The introspection endpoint tells it.
+func WithSilentLifetime() Option { return func(s *Server) { s.silent = true } }
+
 // WithReusableRefreshTokens makes refreshing answer no new refresh token. By default each is good for one use.
 func WithReusableRefreshTokens() Option { return func(s *Server) { s.rotate = false } }
 
@@ -117,6 +121,7 @@ func New(tb testing.TB, options ...Option) *Server {
 	}{
 		"/token":                            {"token", s.token},
 		"/revoke":                           {"revoke", s.revoke},
+		"/introspect":                       {"introspect", s.introspect},
 		"/userinfo":                         {"identity", s.userinfo},
 		"/.well-known/openid-configuration": {"discovery", s.metadata},
 		"/jwks":                             {"jwks", s.jwks},

@@ -104,6 +104,11 @@ func (n *node) Terms(ctx context.Context, k store.Key, c *store.Connection) (ref
 	return n.provider.Terms(ctx, k, c)
 }
 
+// Lifetime implements [refresh.Source].
+func (n *node) Lifetime(ctx context.Context, k store.Key, c *store.Connection) time.Time {
+	return n.provider.Lifetime(ctx, k, c)
+}
+
 // Refresh implements [refresh.Source]: lifetimes count from when it asked, by its own clock.
 func (n *node) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
 	asked := n.now()

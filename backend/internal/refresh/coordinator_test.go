@@ -42,6 +42,10 @@ type source struct {
 	answers func(*store.Connection) (*providers.Grant, error) // in place of all that
 }
 
+func (*source) Lifetime(context.Context, store.Key, *store.Connection) (until time.Time) {
+	return until
+}
+
 func (s *source) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
 	same := fingerprint
 	t := refresh.Terms{

@@ -67,6 +67,10 @@ func (e *Error) Error() string {
 		case store.ReasonKindNotAllowed:
 			return fmt.Sprintf("connection %s is not served (kind_not_allowed): its credential is the operator's "+
 				"own, which no user may have; make it for an organization", e.Key)
+		case store.ReasonInputNotBound:
+			return fmt.Sprintf("connection %s is not served (input_not_bound): the app itself acts on the account that its "+
+				"inputs name, and an operator has not bound that to its owner; bound_inputs on providers/%s does", e.Key,
+				e.Provider)
 		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",

@@ -236,6 +236,8 @@ type line struct {
 	p *process
 }
 
+func (line) Lifetime(context.Context, store.Key, *store.Connection) (until time.Time) { return until }
+
 func (l line) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -39,6 +39,9 @@ type Source interface {
 	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means
 	// that nothing was sent.
 	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
+	// Lifetime asks until when the token lives that a refresh brought c, if its answer did not tell and the service is
+	// to be asked; zero: nobody knows.
+	Lifetime(ctx context.Context, k store.Key, c *store.Connection) time.Time
 }
 
 // Options is what a Refresher works with. All of it is required.

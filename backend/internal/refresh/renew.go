@@ -288,12 +288,42 @@ func (r *Refresher) save(ctx context.Context, k store.Key, a Answer, g *provider
 	if n := a.Connection.Attempt.Failures; n > 0 && !r.excused(k, a.Connection) {
 		r.Logger.Info("refreshing works again", "connection", k.String(), "provider", conn.Provider, "failures", n)
 	}
+	if saved { // what is asked now may take long, and is not worth the token
+		conn = r.dated(ctx, k, conn)
+	}
 	n.answer, n.brought = Answer{Connection: conn, Terms: a.Terms}, true
 	if !saved {
 		n.answer.warn("storage refused the refreshed token; it is served from memory and would be lost with this " +
 			"process: check Vault's storage")
 	}
 	return nil
+}
+
+// dated is the connection with the end of its token, where that had to be asked and was learned. Whoever waits is told
+// it, whether storage takes it or not.
+func (r *Refresher) dated(ctx context.Context, k store.Key, conn *store.Connection) *store.Connection {
+	until := r.Source.Lifetime(ctx, k, conn)
+	if until.IsZero() {
+		return conn
+	}
+	if _, err := r.Connections.Update(ctx, k, connections.Act{Verb: "introspect"}, Dated(conn, until)); err != nil {
+		r.Logger.Debug("until when a token lives could not be stored", "connection", k.String(), "error", err)
+	}
+	told := conn.Clone()
+	told.Grant.Expires = until
+	return told
+}
+
+// Dated is the change that tells until when the token lives that conn has. Another one stays as it is.
+func Dated(conn *store.Connection, until time.Time) func(*store.Connection) (*store.Connection, error) {
+	return func(c *store.Connection) (*store.Connection, error) {
+		if c == nil || c.Generation != conn.Generation || c.Pinned != conn.Pinned || c.Grant == nil ||
+			!c.Grant.Expires.IsZero() {
+			return nil, nil
+		}
+		c.Grant.Expires = until
+		return c, nil
+	}
 }
 
 // record keeps why a renewal brought nothing, ends the intent, and says it to the caller.

@@ -81,6 +81,8 @@ func (f *fleet) now() time.Time {
 	return time.Now()
 }
 
+func (*fleet) Lifetime(context.Context, store.Key, *store.Connection) (until time.Time) { return until }
+
 func (f *fleet) Terms(_ context.Context, _ store.Key, c *store.Connection) (refresh.Terms, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -47,6 +47,7 @@ var (
 		ReturnURLs: []string{"https://app.example.com/"}, Confirm: true, RequireSessionBinding: true,
 		AssumedTTL: time.Hour, CAPEM: "pem", Created: ann, Updated: noon.Add(time.Hour),
 		Kinds: []providers.Kind{providers.KindAuthorizationCode}, AllowedOwners: []string{"org/acme"},
+		BoundInputs:   map[string]map[string][]string{"org/acme": {"shop": {"one"}}},
 		CompanionsFor: []string{"org/*"},
 		AllowImport:   "none", SurplusScopes: "refuse", CAPin: "pin of the CA", SharedRedirect: true, RequireIss: true,
 		Unproven: true, RefreshTTL: 2 * time.Hour, IdleTTL: 3 * time.Hour, CheckInterval: new(4 * time.Hour),
@@ -353,6 +354,7 @@ func TestEntriesComeBackWhole(t *testing.T) {
 func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider, flow := storedProvider, storedFlow
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
+	provider.BoundInputs = nil
 	provider.DefinitionYAML, provider.DefinitionPin, provider.Companions, provider.CompanionsFor = "", "", nil, nil
 	provider.CAPin, provider.SharedRedirect, provider.RequireIss, provider.Unproven = "", false, false, false
 	provider.RefreshTTL, provider.IdleTTL, provider.OptionalScopes = 0, 0, nil

@@ -52,9 +52,11 @@ type Provider struct {
 
 	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see kindsOf
 	AllowedOwners []string         `json:"allowed_owners,omitempty"` // such as org/acme and user/*; empty: all
-	CompanionsFor []string         `json:"companions_for,omitempty"` // owners that get Companions; empty: none
-	AllowImport   string           `json:"allow_import,omitempty"`   // none, org or all; empty: org
-	SurplusScopes string           `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
+	// owner, such as org/acme -> input -> what its connections may say for it, of kinds that are the app's own
+	BoundInputs   map[string]map[string][]string `json:"bound_inputs,omitempty"`
+	CompanionsFor []string                       `json:"companions_for,omitempty"` // owners that get Companions; empty: none
+	AllowImport   string                         `json:"allow_import,omitempty"`   // none, org or all; empty: org
+	SurplusScopes string                         `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
 	ScopesIgnored bool      `json:"scopes_ignored,omitempty"` // none are asked for, required, missed or too much
 	AddedScopes   *[]string `json:"added_scopes,omitempty"`   // that the engine adds by itself; nil: all

@@ -32,6 +32,7 @@ const (
 	ReasonDeleting         Reason = "deleting"
 	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
+	ReasonInputNotBound    Reason = "input_not_bound"
 	ReasonKeyRefused       Reason = "key_refused"
 	ReasonTokenRefused     Reason = "token_refused"
 	ReasonChoice           Reason = "choice"

@@ -371,6 +371,11 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	if !brings {
 		return nil
 	}
+	if !ok {
+		if err := w.knowsHost(inputs); err != nil {
+			return err
+		}
+	}
 	merged, err := definition.MergeInputs(w.kind, w.provider.entry.Inputs, inputs)
 	if err != nil {
 		return badRequest("%s", err)
@@ -379,6 +384,20 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		return err
 	}
 	return w.provider.client.CheckKeyHost(w.provider.app, w.kind, merged)
+}
+
+// knowsHost refuses to build on a host that somebody else named for their key without a word of it: the next key would
+// go there.
+func (w *write) knowsHost(inputs map[string]string) error {
+	if w.known == nil || w.known.SetBy == w.who.setter() || !w.provider.app.Definition.NamesHost(w.kind, inputs) {
+		return nil
+	}
+	var there []string
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		there = append(there, fmt.Sprintf("%s=%q", name, inputs[name]))
+	}
+	return badRequest("the key would be shown to a host that somebody else named, with inputs %s: name in this call the "+
+		"inputs that you want", strings.Join(there, ", "))
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.

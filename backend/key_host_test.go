@@ -183,6 +183,35 @@ func TestAttackHostOfAKey(t *testing.T) {
 	})
 }
 
+// Who writes a key of their own to a connection that somebody else pointed to a host sees that host first.
+func TestAttackHostThatSomebodyElseNamed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.git(t, nil)
+		mallorys, loot := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+		home, _ := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), alice).OK(t)
+		f.Write("connections/k", map[string]any{"login": "alice", "token": "the-next-of-alice"}, alice).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(mallorys), "token": "mallorys-own"}), bob).OK(t)
+		f.Write("connections/user/e-alice/k", theKey(map[string]any{
+			"inputs": at(mallorys), "token": "mallorys-own", "provision": true,
+		}), bob).OK(t)
+		seen := len(loot())
+		f.Write("connections/k", map[string]any{"token": "the-last-of-alice"}, alice).
+			Refused(t, http.StatusBadRequest, "somebody else", mallorys, "inputs")
+		f.Write("connections/k", map[string]any{"token": "the-last-of-alice", "verify": false}, alice).
+			Refused(t, http.StatusBadRequest, "somebody else", mallorys, "inputs")
+		f.Write("connections/self/k", theKey(nil), alice).Refused(t, http.StatusBadRequest, "somebody else", "inputs")
+		f.Write("connections/k", map[string]any{"login": "al"}, alice).
+			Refused(t, http.StatusBadRequest, "somebody else", mallorys, "inputs") // or the host would be hers from then on
+		f.Write("connections/k", map[string]any{"label": "mine"}, alice).OK(t)
+		f.Write("connections/k", map[string]any{"token": "the-last-of-alice"}, alice).Refused(t, http.StatusBadRequest)
+		assert.NotContains(t, strings.Join(loot()[seen:], "\n"), "of-alice")
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), alice).OK(t)
+		f.Write("connections/k", map[string]any{"token": "the-last-of-alice"}, alice).OK(t)
+		assert.NotContains(t, strings.Join(loot(), "\n"), "of-alice")
+	})
+}
+
 // A host that a key named for itself gets nothing of what is the operator's app's, whatever becomes of the connection.
 func TestAttackHostOfAKeyGetsNoGrant(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {

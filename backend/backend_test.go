@@ -342,5 +342,5 @@ func bubbled(t *testing.T, name string, test func(*testing.T, *testenv.Env)) {
 
 // aKey is the key of a connection of the default organization.
 func aKey(name string) store.Key {
-	return store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: name}
+	return store.Key{Owner: store.Owner{Org: "default"}, Name: name}
 }

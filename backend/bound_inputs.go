@@ -55,7 +55,7 @@ func takeBoundInputs(d *framework.FieldData, definition *providers.Definition, p
 		if err := checkOwnerPattern("bound_inputs", owner); err != nil {
 			return err
 		}
-		if !strings.HasPrefix(owner, "org/") {
+		if strings.Contains(owner, "user/") {
 			return badRequest("bound_inputs: %q is no organization, and no other has a credential of the app's own",
 				clipText(owner))
 		}

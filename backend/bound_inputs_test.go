@@ -126,7 +126,7 @@ func TestBindingTakenAwayMeanwhile(t *testing.T) {
 	f.allowApp(t)
 	f.bind(t, map[string]any{"org/acme": map[string]any{"shop": "two"}})
 	b := f.engine()
-	k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: "app"}
+	k := store.Key{Owner: store.Owner{Org: "acme"}, Name: "app"}
 	w, err := b.planWrite(t.Context(), k, caller{}, &framework.FieldData{
 		Raw: map[string]any{
 			"provider": "acme", "kind": "client_credentials", "inputs": map[string]string{"shop": "two"},

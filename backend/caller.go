@@ -52,7 +52,7 @@ func (c caller) act(verb string, now time.Time) connections.Act {
 
 // owns reports whether the connection is under the caller's own entity, whichever way the path was spelled.
 func (c caller) owns(k store.Key) bool {
-	return c.entity != "" && k.Owner.Kind == store.User && k.Owner.ID == c.entity
+	return c.entity != "" && k.Owner.Personal() && k.Owner.User == c.entity
 }
 
 // use is what somebody wants of a connection.
@@ -114,18 +114,18 @@ func (c caller) adopts(k store.Key, conn *store.Connection) (closed bool) {
 // closedWarning says what it means that a connection has become private.
 func closedWarning(k store.Key) string {
 	return "connection " + k.String() + " is private now, since its owner put a credential in it: only entity " +
-		k.Owner.ID + " is served; whoever else read it gets 403 (private=false, written by the owner, opens it)"
+		k.Owner.User + " is served; whoever else read it gets 403 (private=false, written by the owner, opens it)"
 }
 
 // mayCreate refuses to put something under a live entity's name for anybody else, unless they say that they mean to.
 func (b *backend) mayCreate(who caller, k store.Key, provision bool) error {
-	if k.Owner.Kind != store.User || who.owns(k) || provision {
+	if !k.Owner.Personal() || who.owns(k) || provision {
 		return nil
 	}
-	entity, err := b.System().EntityInfo(k.Owner.ID)
+	entity, err := b.System().EntityInfo(k.Owner.User)
 	if err != nil || entity == nil {
 		return err // an id that Vault does not know is the application's own
 	}
 	return forbidden("user/%s is the id of a Vault entity: only that entity may create connections there; set "+
-		"provision=true to create one for it", k.Owner.ID)
+		"provision=true to create one for it", k.Owner.User)
 }

@@ -122,8 +122,9 @@ func takeCompanions(d *framework.FieldData, stored, p *store.Provider, definitio
 		if err := checkOwnerPattern("companions_for", owner); err != nil {
 			return err
 		}
-		if owner == "user/*" {
-			return badRequest("companions_for: user/* would give the app's secrets to everybody: name users one by one")
+		if strings.HasSuffix(owner, "user/*") {
+			return badRequest("companions_for: %s would give the app's secrets to everybody: name users one by one",
+				owner)
 		}
 	}
 	if stored == nil {
@@ -132,8 +133,7 @@ func takeCompanions(d *framework.FieldData, stored, p *store.Provider, definitio
 	raw, _ := d.GetOk("companions")
 	brought, _ := raw.(map[string]string)
 	for _, owner := range p.CompanionsFor {
-		if slices.Contains(stored.CompanionsFor, owner) ||
-			strings.HasPrefix(owner, "org/") && slices.Contains(stored.CompanionsFor, "org/*") {
+		if slices.ContainsFunc(stored.CompanionsFor, func(there string) bool { return namesOwner(there, owner) }) {
 			continue
 		}
 		for name := range p.Companions {

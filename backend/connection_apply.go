@@ -203,17 +203,21 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
 			return nil, err
 		}
-		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
+		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, w.kind, inputs)
+		if err == nil {
+			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
+		}
 		if err != nil {
 			return nil, asBadRequest(w.provider.name, err)
 		}
-		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved, w.provider.app.Scopes)
+		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved,
+			w.provider.app.ScopesOfTheApp())
 		pass.Tell(refresh.OutcomeOf(err))
 		if err != nil {
 			return nil, notIssued(w.provider.name, err)
 		}
 		if w.provider.app.Identifies(w.kind) {
-			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
+			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
 			w.warnOfIdentity(b, err)
 		}
 		w.date(ctx, b, resolved, w.grant)

@@ -263,6 +263,8 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 	}
 	w.keys, w.named, w.warnings = all, keys, append(w.warnings, warnings...)
 	switch {
+	case len(former) > 0 && w.known.Kind != kind: // which may be sent otherwise, and elsewhere
+		return w.namesSecrets("the key would be of kind " + string(kind) + ", and is of kind " + string(w.known.Kind))
 	case w.known != nil && w.known.Pinned != w.provider.fingerprint:
 		return w.namesSecrets("provider " + w.provider.name + " was changed since this key was written")
 	case definition.MovesKey(former, all):
@@ -310,7 +312,7 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 }
 
 func mayBePrivate(k store.Key, private bool) error {
-	if private && k.Owner.Kind != store.User {
+	if private && !k.Owner.Personal() {
 		return badRequest("private goes with connections of a user: an organization has no entity that could read it")
 	}
 	return nil
@@ -337,7 +339,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	definition := w.provider.app.Definition
 	inputs := map[string]string{}
 	if w.known != nil {
-		inputs = w.known.Inputs
+		inputs = definition.InputsOf(w.kind, w.known.Inputs)
 	}
 	if brings && w.known != nil {
 		if err := namesAll(w.key, w.known, w.who, w.provider, d); err != nil {
@@ -348,7 +350,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		inputs = nil
 	}
 	if ok {
-		checked, err := definition.CheckInputs("connection", v.(map[string]string))
+		checked, err := definition.CheckInputs("connection", w.kind, v.(map[string]string))
 		if err != nil {
 			return badRequest("%s", err)
 		}
@@ -366,13 +368,36 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		}
 		inputs, w.settings.Inputs = checked, &checked
 	}
-	if brings {
-		if _, err := definition.MergeInputs(w.provider.entry.Inputs, inputs); err != nil {
-			return badRequest("%s", err)
-		}
-		return w.provider.admitInputs(w.key.Owner, w.kind, inputs)
+	if !brings {
+		return nil
 	}
-	return nil
+	if !ok {
+		if err := w.knowsHost(inputs); err != nil {
+			return err
+		}
+	}
+	merged, err := definition.MergeInputs(w.kind, w.provider.entry.Inputs, inputs)
+	if err != nil {
+		return badRequest("%s", err)
+	}
+	if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
+		return err
+	}
+	return w.provider.client.CheckKeyHost(w.provider.app, w.kind, merged)
+}
+
+// knowsHost refuses to build on a host that somebody else named for their key without a word of it: the next key would
+// go there.
+func (w *write) knowsHost(inputs map[string]string) error {
+	if w.known == nil || w.known.SetBy == w.who.setter() || !w.provider.app.Definition.NamesHost(w.kind, inputs) {
+		return nil
+	}
+	var there []string
+	for _, name := range slices.Sorted(maps.Keys(inputs)) {
+		there = append(there, fmt.Sprintf("%s=%q", name, inputs[name]))
+	}
+	return badRequest("the key would be shown to a host that somebody else named, with inputs %s: name in this call the "+
+		"inputs that you want", strings.Join(there, ", "))
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.

@@ -85,7 +85,7 @@ func TestSlots(t *testing.T) {
 	for _, every := range []time.Duration{time.Hour, 24 * time.Hour, 7 * 24 * time.Hour} {
 		byTenth := make([]int, 10)
 		for i := range 1000 {
-			k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: fmt.Sprint("c", i)}
+			k := store.Key{Owner: store.Owner{Org: "acme"}, Name: fmt.Sprint("c", i)}
 			at := start
 			for n := range 10 {
 				next := slotAfter(k, at, every)

@@ -3,7 +3,8 @@
 //
 // # Paths
 //
-// O stands for nothing (the mount's default_org), org/<org>, user/<user> or self (the caller's entity).
+// O stands for nothing (the mount's default_org), org/<org>, user/<user> or self (the caller's entity), or for a member
+// of an organization: org/<org>/user/<user>, org/<org>/self.
 //
 //	config                    path_config.go            settings of the mount
 //	catalog/[:definition]     path_catalog.go           what can be connected

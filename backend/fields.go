@@ -149,3 +149,9 @@ func plural(n int) string {
 	}
 	return fmt.Sprintf("%d connections", n)
 }
+
+// inQuery makes a field one that reads and lists take from the address, which shows in logs.
+func inQuery(f *framework.FieldSchema) *framework.FieldSchema {
+	f.Query = true
+	return f
+}

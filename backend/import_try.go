@@ -32,7 +32,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 			return t.Given, t, nil
 		}
 	}
-	resolved, err := b.resolve(ctx, w.provider, w.key, inputs)
+	resolved, err := b.resolve(ctx, w.provider, w.key, w.kind, inputs)
 	if err != nil {
 		return nil, nil, asBadRequest(w.provider.name, err)
 	}
@@ -51,7 +51,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		return nil, nil, err
 	}
 	if t != nil && !t.Open() { // whose it is was not learned when it came
-		err := w.provider.client.Identify(ctx, w.provider.app, resolved, t.Given)
+		err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, t.Given)
 		w.date(ctx, b, resolved, t.Given)
 		pass.Leave(gate.NotSent, 0)
 		w.warnOfIdentity(b, err)
@@ -63,7 +63,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	}
 	if g := w.grant; t == nil && lives {
 		copied := *g
-		err := w.provider.client.Identify(ctx, w.provider.app, resolved, &copied)
+		err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, &copied)
 		dead := isDead(err)
 		switch {
 		case !dead:
@@ -107,7 +107,7 @@ func (w *write) inputs(known *store.Connection) map[string]string {
 	case known == nil || !w.who.inherits(w.key, known):
 		return nil
 	}
-	return known.Inputs
+	return w.provider.app.Definition.InputsOf(w.kind, known.Inputs)
 }
 
 // redeem spends the refresh token. Before that it is stored, and so is the answer: whoever comes after a crash finds
@@ -150,7 +150,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	if rotates {
 		b.keepGiven(ctx, w.key, t) // before whose it is, which may take long to learn
 	}
-	err = w.provider.client.Identify(ctx, app, resolved, g)
+	err = w.provider.client.Identify(ctx, app, resolved, w.kind, g)
 	w.warnOfIdentity(b, err)
 	w.date(ctx, b, resolved, g)
 	if t.Identified = err == nil && g.Sites == nil; rotates && t.Identified {

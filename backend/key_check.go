@@ -14,20 +14,21 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 	if w.keys == nil || w.unchecked || w.known != nil && w.sameKey(w.known) {
 		return nil
 	}
-	resolved, err := b.resolve(ctx, w.provider, w.key, w.inputs(w.known))
-	if err == nil && !w.provider.app.CanCheck(resolved) {
+	inputs := w.inputs(w.known)
+	resolved, err := b.resolve(ctx, w.provider, w.key, w.kind, inputs)
+	if err == nil && !w.provider.app.CanCheck(resolved, w.kind) {
 		return nil
 	}
 	var pass *gate.Pass
 	if err == nil {
-		pass, err = b.enterFor(ctx, gate.Person, w.provider.name, w.key, w.known, w.who)
+		pass, err = b.enterFor(ctx, gate.Person, w.provider.calledAt(w.kind, inputs), w.key, w.known, w.who)
 	}
 	found := checked{service: notAsked, valid: unknown}
 	if err == nil {
 		defer pass.Leave(gate.NotSent, 0) // what it says of one account's key holds for that account (see show)
 		fields := maps.Clone(w.keys)
 		maps.Copy(fields, w.provider.app.Definition.DeriveKey(fields))
-		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, presentedKey(fields))
+		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, w.kind, presentedKey(fields))
 		if told != nil {
 			w.account = told.Account
 		}

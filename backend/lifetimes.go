@@ -39,7 +39,7 @@ func (b *backend) askLifetime(ctx context.Context, class gate.Class, k store.Key
 	if err != nil || p == nil || p.fingerprint != conn.Pinned || conn.Grant == nil || !p.app.Introspects(conn.Grant) {
 		return until, err
 	}
-	resolved, err := b.resolve(ctx, p, k, conn.Inputs)
+	resolved, err := b.resolve(ctx, p, k, conn.Kind, conn.Inputs)
 	if err != nil {
 		return until, err
 	}

@@ -12,13 +12,13 @@ import (
 func (b *backend) withOwner(who caller, k store.Key, conn *store.Connection,
 	resp *logical.Response,
 ) *logical.Response {
-	if resp == nil || conn == nil || !conn.Private || k.Owner.Kind != store.User || who.owns(k) {
+	if resp == nil || conn == nil || !conn.Private || !k.Owner.Personal() || who.owns(k) {
 		return resp
 	}
-	if entity, err := b.System().EntityInfo(k.Owner.ID); err != nil || entity != nil {
+	if entity, err := b.System().EntityInfo(k.Owner.User); err != nil || entity != nil {
 		return resp
 	}
-	resp.AddWarning("the connection is private, and Vault knows no entity " + k.Owner.ID + " (it was deleted, or " +
+	resp.AddWarning("the connection is private, and Vault knows no entity " + k.Owner.User + " (it was deleted, or " +
 		"merged into another, or never was one): nobody can read this credential, and nothing moves it to another " +
 		"owner; delete the connection, and connect the account again for whom it is meant")
 	if conn.Deleting.IsZero() && !conn.Disabled.On { // those say more of what was wanted

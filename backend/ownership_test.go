@@ -122,7 +122,7 @@ func TestSettingsOfAFormerRelease(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		former := func(name string, private bool) {
 			f.connect(t, "self/"+name, alice)
-			k := store.Key{Owner: store.Owner{Kind: store.User, ID: "e-alice"}, Name: name}
+			k := store.Key{Owner: store.Owner{User: "e-alice"}, Name: name}
 			s := store.New(f.Storage)
 			c, err := s.Connection(t.Context(), k)
 			require.NoError(t, err)
@@ -179,6 +179,7 @@ func TestKindsOfTheApp(t *testing.T) {
 		before := f.provider.Count(providers.StepToken)
 		for path, who := range map[string]testenv.Caller{
 			"self/app": alice, "user/e-alice/app": alice, "user/e-bob/app": testenv.Root, "user/u1/app": testenv.Root,
+			"org/acme/self/app": alice, "org/acme/user/u1/app": testenv.Root,
 		} {
 			write(path, who).Refused(t, http.StatusForbidden, "the operator's own credential")
 		}
@@ -218,7 +219,7 @@ func TestAllowedOwners(t *testing.T) {
 		f.connect(t, "org/acme/slack")
 		f.connect(t, "user/u1/slack")
 		late := f.own(t, "org/beta/late", nil)
-		for _, bad := range []string{"acme", "org/", "org/A", "team/x", "user/..", "*"} {
+		for _, bad := range []string{"acme", "org/", "org/A", "team/x", "user/..", "*", "org/acme/user/", "org/acme/self"} {
 			f.Write("providers/acme", map[string]any{"allowed_owners": bad}).
 				Refused(t, http.StatusBadRequest, "allowed_owners")
 		}
@@ -246,6 +247,17 @@ func TestAllowedOwners(t *testing.T) {
 		f.Read("creds/org/beta/mine", nil).OK(t)
 		f.Write("exchange", late).OK(t)
 		f.Read("creds/user/u1/slack", nil).Refused(t, http.StatusForbidden, "owner_not_allowed")
+
+		f.Write("auth-code-url/org/acme/user/u1/slack", map[string]any{"provider": "acme"}).
+			Refused(t, http.StatusForbidden, "allowed_owners")
+		f.Write("providers/acme", map[string]any{"allowed_owners": "org/acme/user/*"}).OK(t)
+		f.connect(t, "org/acme/user/u1/slack")
+		f.Read("creds/org/acme/user/u1/slack", nil).OK(t)
+		f.Read("creds/org/acme/slack", nil).Refused(t, http.StatusForbidden, "owner_not_allowed")
+		f.Write("auth-code-url/org/beta/user/u1/slack", map[string]any{"provider": "acme"}).
+			Refused(t, http.StatusForbidden, "allowed_owners")
+		f.Write("providers/acme", map[string]any{"allowed_owners": "org/*/user/u1"}).OK(t)
+		f.Read("creds/org/acme/user/u1/slack", nil).OK(t)
 	})
 }
 

@@ -23,11 +23,12 @@ func advice(path string) error {
 	case "creds", "refresh", "check", "auth-code-url", "connections":
 		switch {
 		case rest == "" || rest == "self" || strings.HasPrefix(rest, "org") || strings.HasPrefix(rest, "user"):
-			return badRequest("%s needs a connection's name: %s/<name>, %s/org/<org>/<name>, "+
-				"%s/user/<user>/<name> or %s/self/<name>", verb, verb, verb, verb, verb)
+			return badRequest("%s needs a connection's name: %s/<name>, %s/self/<name>, "+
+				"%s/user/<user>/<name>, %s/org/<org>/<name> or %s/org/<org>/user/<user>/<name>", verb, verb, verb, verb,
+				verb, verb)
 		default:
-			return badRequest("names hold no slash: another owner's connection is %s/org/<org>/<name> or "+
-				"%s/user/<user>/<name>", verb, verb)
+			return badRequest("names hold no slash: another owner's connection is %s/org/<org>/<name>, "+
+				"%s/user/<user>/<name> or %s/org/<org>/user/<user>/<name>", verb, verb, verb)
 		}
 	case "connection", "provider":
 		return badRequest("no such path; did you mean %ss/?", verb)

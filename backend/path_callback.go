@@ -22,19 +22,16 @@ const (
 )
 
 func (b *backend) pathCallback() []*framework.Path {
-	query := func(description string) *framework.FieldSchema {
-		return &framework.FieldSchema{Type: framework.TypeString, Query: true, Description: description}
-	}
 	page := map[string]*framework.FieldSchema{} // the answer is a page of HTML, not data
 	return []*framework.Path{{
 		Pattern:      "callback/" + segment("provider"),
 		DisplayAttrs: display("callback|callback", "Callback"),
 		Fields: map[string]*framework.FieldSchema{
 			"provider": required(str("Provider whose flow comes back.")),
-			"state":    query("The flow's state."),
-			"code":     query("The authorization code."),
-			"iss":      query("The issuer (RFC 9207)."),
-			"error":    query("Why there is no code (RFC 6749 section 4.1.2.1)."),
+			"state":    inQuery(str("The flow's state.")),
+			"code":     inQuery(str("The authorization code.")),
+			"iss":      inQuery(str("The issuer (RFC 9207).")),
+			"error":    inQuery(str("Why there is no code (RFC 6749 section 4.1.2.1).")),
 		},
 		TakesArbitraryInput: true, // providers send what they like; the definition names what is kept
 		Operations: map[logical.Operation]framework.OperationHandler{

@@ -18,10 +18,14 @@ func (b *backend) pathCatalog() []*framework.Path {
 		{
 			Pattern:      "catalog/?",
 			DisplayAttrs: display("catalog", "Definition"),
-			Fields:       listFields(nil),
+			Fields: listFields(map[string]*framework.FieldSchema{
+				"search": inQuery(str("Words that must all occur in a definition's id, name, summary, category or kinds.")),
+			}),
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ListOperation: verb("list", b.operation(b.catalogList,
 					"List the services that can be connected.", listSchema)),
+				logical.ReadOperation: verb("search", b.operation(b.catalogList, // vault list takes no fields
+					"Search the services that can be connected.", listSchema)),
 			},
 			HelpSynopsis:    "The services that can be connected.",
 			HelpDescription: catalogHelp,
@@ -31,6 +35,8 @@ func (b *backend) pathCatalog() []*framework.Path {
 			DisplayAttrs: display("definition", "Definition"),
 			Fields: map[string]*framework.FieldSchema{
 				"definition": required(str("Id of the definition; of a provider's own, provider:<name>.")),
+				"provider": inQuery(str("Provider that manifest is for; by default one named like the definition. It need " +
+					"not exist yet.")),
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: verb("read", b.operation(b.catalogRead,
@@ -43,13 +49,15 @@ func (b *backend) pathCatalog() []*framework.Path {
 }
 
 var catalogSchema = map[string]*framework.FieldSchema{
-	"name":       str("Display name."),
-	"summary":    str("What the service is."),
-	"category":   str("Kind of service."),
-	"kinds":      strs("How a credential is obtained; the first is the default."),
-	"sources":    strs("Documentation the definition was made from."),
-	"checked":    str("Day on which the definition was last held against its sources, as 2026-11-29."),
-	"check":      str("none where no call of the engine tells whether a key works, else empty."),
+	"name":     str("Display name."),
+	"summary":  str("What the service is."),
+	"category": str("Kind of service."),
+	"kinds":    strs("How a credential is obtained; the first is the default."),
+	"sources":  strs("Documentation the definition was made from."),
+	"checked":  str("Day on which the definition was last held against its sources, as 2026-11-29."),
+	"check":    str("none where no call of the engine tells whether a key works, else empty."),
+	"manifest": str("What creates the app at the service: a document to paste, or the address of a form that is filled " +
+		"in. Empty where the service takes none, or public_url is not set."),
 	"setup":      object("Where to create the app or the key, and what to know."),
 	"inputs":     object("Values that a provider or a connection must or may give, by name."),
 	"key_fields": object("Fields of the key, by name."),
@@ -74,17 +82,33 @@ func (b *backend) catalogList(ctx context.Context, _ *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	ids := slices.Sorted(maps.Keys(own))
-	return listed(ctx, d, append(b.catalog.IDs(), ids...), func(id string) map[string]any {
-		definition, ok := b.catalog.Get(id)
-		if !ok {
-			definition = own[id]
+	definition := func(id string) *providers.Definition {
+		if builtin, ok := b.catalog.Get(id); ok {
+			return builtin
 		}
+		return own[id]
+	}
+	ids := slices.AppendSeq(b.catalog.IDs(), maps.Keys(own))
+	if words := strings.Fields(strings.ToLower(d.Get("search").(string))); len(words) > 0 {
+		ids = slices.DeleteFunc(ids, func(id string) bool { return !found(words, definition(id)) })
+	}
+	return listed(ctx, d, ids, func(id string) map[string]any {
+		definition := definition(id)
 		return map[string]any{"name": definition.Name, "category": definition.Category, "kinds": definition.Kinds}
 	})
 }
 
-func (b *backend) catalogRead(ctx context.Context, _ *logical.Request,
+// found reports whether all words, in small letters, occur in what people know a service by.
+func found(words []string, def *providers.Definition) bool {
+	text := def.ID + "\n" + def.Name + "\n" + def.Summary + "\n" + def.Category
+	for _, kind := range def.Kinds {
+		text += "\n" + string(kind)
+	}
+	text = strings.ToLower(text)
+	return !slices.ContainsFunc(words, func(word string) bool { return !strings.Contains(text, word) })
+}
+
+func (b *backend) catalogRead(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
 	id := d.Get("definition").(string)
@@ -96,7 +120,7 @@ func (b *backend) catalogRead(ctx context.Context, _ *logical.Request,
 		if err != nil || def == nil {
 			return nil, err
 		}
-		return &logical.Response{Data: definitionData(def)}, nil
+		return b.catalogAnswer(ctx, req, def, name)
 	}
 	if err := store.CheckName("definition", id); err != nil {
 		return nil, badRequest("%s", err)
@@ -105,7 +129,46 @@ func (b *backend) catalogRead(ctx context.Context, _ *logical.Request,
 	if !ok {
 		return nil, nil
 	}
-	return &logical.Response{Data: definitionData(def)}, nil
+	name := orDefault(d.Get("provider").(string), id)
+	if err := store.CheckName("provider", name); err != nil {
+		return nil, badRequest("%s", err)
+	}
+	return b.catalogAnswer(ctx, req, def, name)
+}
+
+// catalogAnswer tells what a definition says, and what creates an app for a provider of that name, which may not exist
+// yet: its client id comes of that app.
+func (b *backend) catalogAnswer(ctx context.Context, req *logical.Request, def *providers.Definition,
+	provider string,
+) (*logical.Response, error) {
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
+	p, err := b.store.Provider(ctx, provider)
+	if err != nil {
+		return nil, err
+	}
+	if p == nil || p.Definition != def.ID {
+		p = &store.Provider{}
+	}
+	data := definitionData(def)
+	data["manifest"] = manifest(p, def, callbackURL(config, req, provider))
+	return &logical.Response{Data: data}, nil
+}
+
+// manifest is what creates an app that sends people back to this provider; empty while something is missing for it.
+func manifest(p *store.Provider, def *providers.Definition, callback string) string {
+	uris := p.RedirectURIs
+	if callback != "" {
+		uris = append([]string{callback}, uris...)
+	}
+	app := p.App(def)
+	text, err := app.Manifest(uris, app.ManifestScopes(p.AllowedScopes))
+	if err != nil {
+		return ""
+	}
+	return text
 }
 
 // definitionData is what people need of a definition. How the calls are made in detail is the file's own business.
@@ -115,7 +178,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
 			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
-			"picked": in.Name == def.Picks(), "bound": def.Binds(in),
+			"picked": in.Name == def.Picks(), "by_kind": setByKind(in), "bound": def.Binds(in),
 		}
 	}
 	fields := map[string]any{}
@@ -128,6 +191,7 @@ func definitionData(def *providers.Definition) map[string]any {
 			fields[f.Name] = map[string]any{
 				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
 				"set_by": orDefault(f.SetBy, "connection"), "default": f.Default, "default_from": f.DefaultFrom,
+				"handed_out": f.HandedOut, "json": jsonMembers(f),
 			}
 		}
 		for _, other := range def.Key.Others {
@@ -178,6 +242,24 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// jsonMembers are the further values in a key field that is a JSON file.
+func jsonMembers(f providers.KeyField) map[string]any {
+	all := map[string]any{}
+	for name, member := range f.JSON {
+		all[name] = map[string]any{"required": member.Required, "secret": member.Secret}
+	}
+	return all
+}
+
+// setByKind tells of the kinds whose connections may set an input that is the provider's else.
+func setByKind(in providers.Input) map[string]any {
+	all := map[string]any{}
+	for kind, by := range in.ByKind {
+		all[string(kind)] = map[string]any{"set_by": by.SetBy}
+	}
+	return all
 }
 
 // scopesByKind are those of the kinds that ask for the same in any case.

@@ -1,11 +1,13 @@
 package backend
 
 import (
+	"encoding/json"
 	"net/http"
 	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 func TestCatalogList(t *testing.T) {
@@ -79,6 +81,71 @@ health: {per_minute: 30}
 		assert.Equal(t, "/{api_key}", send["path"])
 		assert.Equal(t, "{api_key}", send["also"].([]any)[0].(map[string]any)["query"].(map[string]any)["key"])
 		assert.InDelta(t, 30, number(read["limits_per_minute"].(map[string]any)["health"]), 0)
+	})
+}
+
+// An app can be created with what the catalogue tells, before there is a provider; and with what the provider tells,
+// once it asks for other scopes.
+func TestManifest(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		app := func(path string, params map[string]any) (urls, scopes any) {
+			text := members(t, f.Read(path, params).OK(t))["manifest"].(string)
+			var made struct {
+				OAuth struct {
+					URLs   []string            `json:"redirect_urls"`
+					Scopes map[string][]string `json:"scopes"`
+				} `json:"oauth_config"`
+			}
+			require.NoError(t, json.Unmarshal([]byte(text), &made), text)
+			return made.OAuth.URLs, made.OAuth.Scopes["user"]
+		}
+		assert.Empty(t, members(t, f.Read("catalog/oauth2", nil).OK(t))["manifest"])
+		callback := callbackOf(t, f, "slack")
+		urls, scopes := app("catalog/slack", nil)
+		assert.Equal(t, []string{callback}, urls)
+		assert.Equal(t, []string{"users:read", "channels:history", "chat:write"}, scopes)
+		urls, _ = app("catalog/slack", map[string]any{"provider": "slack-eu"})
+		assert.Equal(t, []string{callback + "-eu"}, urls)
+		f.Read("catalog/slack", map[string]any{"provider": "../x"}).Refused(t, http.StatusBadRequest, "provider")
+
+		f.Write("providers/slack-eu", map[string]any{
+			"definition": "slack", "client_id": "id", "client_secret": "s", "scopes": "users:read",
+			"allowed_scopes": "users:read,files:read", "redirect_uris": "https://app.example.com/back",
+		}).OK(t)
+		for path, params := range map[string]map[string]any{
+			"providers/slack-eu": nil, "catalog/slack": {"provider": "slack-eu"},
+		} {
+			urls, scopes = app(path, params)
+			assert.Equal(t, []string{callback + "-eu", "https://app.example.com/back"}, urls)
+			assert.Equal(t, []string{"users:read", "files:read"}, scopes)
+		}
+		f.Write("config", map[string]any{"public_url": ""}).OK(t)
+		assert.Empty(t, members(t, f.Read("catalog/slack", nil).OK(t))["manifest"])
+	})
+}
+
+func callbackOf(t *testing.T, f *fixture, provider string) string {
+	t.Helper()
+	config := members(t, f.Read("config", nil).OK(t))
+	return config["public_url"].(string) + "/v1/connectors/callback/" + provider
+}
+
+func TestCatalogSearch(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for search, want := range map[string][]string{
+			"google SEARCH":  {"google_search_console"},
+			"bot slack":      {"slackbot"},
+			"mail api_key":   {"sendgrid"},
+			"nothing at all": nil,
+		} {
+			list := f.Read("catalog", map[string]any{"search": search}).OK(t)
+			if want == nil {
+				assert.Nil(t, list["keys"], search)
+				continue
+			}
+			assert.Equal(t, want, texts(t, list["keys"]), search)
+			assert.NotNil(t, list["key_info"], search)
+		}
 	})
 }
 

@@ -11,32 +11,49 @@ import (
 )
 
 func (b *backend) pathConnectionsList() []*framework.Path {
-	return []*framework.Path{{
-		Pattern:      `connections(?:/(?:org/(?P<org>[^/]+)|user/(?P<user>[^/]+)|org|user|self))?/?`,
-		DisplayAttrs: display("connections|org-connections|user-connections|orgs|users|own-connections", "Connection"),
-		Fields: listFields(map[string]*framework.FieldSchema{
-			"org":  str("Organization whose connections are listed."),
-			"user": str("User whose connections are listed."),
-		}),
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ListOperation: verb("list", b.operation(b.connectionsList,
-				"List connections, or the owners that have some.", listSchema)),
-		},
-		HelpSynopsis:    "The connections of an owner, or the owners there are.",
-		HelpDescription: connectionsListHelp,
-	}}
+	list := func(pattern, suffixes string, fields map[string]*framework.FieldSchema) *framework.Path {
+		return &framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffixes, "Connection"),
+			Fields:       listFields(fields),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: verb("list", b.operation(b.connectionsList,
+					"List connections, or the owners that have some.", listSchema)),
+			},
+			HelpSynopsis:    "The connections of an owner, or the owners there are.",
+			HelpDescription: connectionsListHelp,
+		}
+	}
+	return []*framework.Path{
+		list("connections/org/?", "orgs", nil),
+		list(`connections(?:/org/(?P<org>[^/]+))?(?:/(?:user/(?P<user>[^/]+)|user|self))?/?`,
+			"connections|org-connections|user-connections|org-user-connections|users|org-users|own-connections|"+
+				"org-own-connections",
+			map[string]*framework.FieldSchema{
+				"org":  str("Organization whose connections are listed, or those of its members."),
+				"user": str("User whose connections are listed."),
+			}),
+	}
 }
 
 func (b *backend) connectionsList(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
-	switch path := strings.TrimSuffix(req.Path, "/"); path {
-	case "connections/org":
-		return b.listOwners(ctx, d, store.Org)
-	case "connections/user":
-		return b.listOwners(ctx, d, store.User)
+	path := strings.TrimSuffix(req.Path, "/")
+	if path == "connections/org" {
+		return listFolders(ctx, d, b.store.Orgs)
 	}
-	owner, err := b.ownerOfList(ctx, req, d)
+	if org, ofMembers := membersOf(path); ofMembers {
+		if org != "" {
+			if err := (store.Owner{Org: org}).Check(); err != nil {
+				return nil, badRequest("%s", err)
+			}
+		}
+		return listFolders(ctx, d, func(ctx context.Context) ([]string, error) { return b.store.Users(ctx, org) })
+	}
+	named := *req
+	named.Path = path + "/" // the last segment is the owner and not a name
+	owner, err := b.ownerOf(ctx, &named)
 	if err != nil {
 		return nil, err
 	}
@@ -44,10 +61,8 @@ func (b *backend) connectionsList(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	if req.Path == "connections" || req.Path == "connections/" {
-		if names, err = b.withFolders(ctx, names); err != nil {
-			return nil, err
-		}
+	if names, err = b.withFolders(ctx, path == "connections", owner, names); err != nil {
+		return nil, err
 	}
 	return listed(ctx, d, names, func(name string) map[string]any {
 		if strings.HasSuffix(name, "/") {
@@ -57,31 +72,53 @@ func (b *backend) connectionsList(ctx context.Context, req *logical.Request,
 	})
 }
 
-func (b *backend) listOwners(ctx context.Context, d *framework.FieldData,
-	kind store.OwnerKind,
+// membersOf reads a path that lists users: of an organization, or with none those who stand for themselves.
+func membersOf(path string) (org string, ok bool) {
+	if path == "connections/user" {
+		return "", true
+	}
+	rest, ok := strings.CutPrefix(path, "connections/org/")
+	if !ok {
+		return "", false
+	}
+	org, last, _ := strings.Cut(rest, "/")
+	return org, last == "user"
+}
+
+func listFolders(ctx context.Context, d *framework.FieldData,
+	folders func(context.Context) ([]string, error),
 ) (*logical.Response, error) {
-	ids, err := b.store.Owners(ctx, kind)
+	names, err := folders(ctx)
 	if err != nil {
 		return nil, err
 	}
-	for i := range ids {
-		ids[i] += "/"
+	for i := range names {
+		names[i] += "/"
 	}
-	return listed(ctx, d, ids, nil)
+	return listed(ctx, d, names, nil)
 }
 
-// withFolders shows at the top that there are other owners than the default organization.
-func (b *backend) withFolders(ctx context.Context, names []string) ([]string, error) {
-	for _, kind := range []store.OwnerKind{store.Org, store.User} {
-		owners, err := b.store.Owners(ctx, kind)
+// withFolders shows at the top that there are other owners than the default organization, and of an organization that
+// its members have some too.
+func (b *backend) withFolders(ctx context.Context, top bool, owner store.Owner, names []string) ([]string, error) {
+	if top {
+		orgs, err := b.store.Orgs(ctx)
 		if err != nil {
 			return nil, err
 		}
-		if len(owners) > 0 {
-			names = append(names, string(kind)+"/")
+		if len(orgs) > 0 {
+			names = append(names, "org/")
 		}
+		owner = store.Owner{} // user/ stands for the users here
 	}
-	return names, nil
+	if owner.Personal() {
+		return names, nil
+	}
+	users, err := b.store.Users(ctx, owner.Org)
+	if len(users) > 0 {
+		names = append(names, "user/")
+	}
+	return names, err
 }
 
 // keyInfo describes a connection in a list; nil: it is gone, or cannot be read.
@@ -98,17 +135,13 @@ func (b *backend) keyInfo(ctx context.Context, k store.Key) map[string]any {
 	return map[string]any{"provider": conn.Provider, "status": string(status), "label": conn.Label}
 }
 
-// ownerOfList reads the owner of a list path, whose last segment is the owner and not a name.
-func (b *backend) ownerOfList(ctx context.Context, req *logical.Request, d *framework.FieldData) (store.Owner, error) {
-	named := *req
-	named.Path = strings.TrimSuffix(req.Path, "/") + "/"
-	return b.ownerOf(ctx, &named, d)
-}
-
 const connectionsListHelp = `
   connections/              those of the default organization; org/ and user/ lead on
   connections/org/          organizations that have connections
-  connections/org/<org>/    those of an organization
+  connections/org/<org>/    those of an organization; user/ leads on to its members
+  connections/org/<org>/user/          members that have connections
+  connections/org/<org>/user/<user>/   those of a member
+  connections/org/<org>/self/          the caller's own as a member
   connections/user/         users that have connections
   connections/user/<user>/  those of a user
   connections/self/         the caller's own

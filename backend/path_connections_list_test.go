@@ -18,16 +18,27 @@ func TestListOfConnections(t *testing.T) {
 		f.key(t, "user/u1/a")
 		f.key(t, "user/u2/b")
 		f.key(t, "self/mine", alice)
+		f.key(t, "org/acme/user/u1/theirs")
+		f.key(t, "org/acme/self/hers", alice)
+		f.key(t, "org/lone/user/u1/theirs")
 		f.Write("connections/keys", map[string]any{"label": "Keys", "disabled": true}).OK(t)
 		for path, want := range map[string][]string{
 			"connections/":             {"keys", "org/", "slack", "user/"},
-			"connections/org/":         {"acme/", "default/"},
+			"connections/org/":         {"acme/", "default/", "lone/"},
 			"connections/org/default/": {"keys", "slack"},
-			"connections/org/acme/":    {"deep"},
+			"connections/org/acme/":    {"deep", "user/"},
+			"connections/org/lone/":    {"user/"},
 			"connections/user/":        {"e-alice/", "u1/", "u2/"},
 			"connections/user/u1/":     {"a"},
 			"connections/self/":        {"mine"},
 			"connections/user/nobody/": {},
+
+			"connections/org/acme/user/":         {"e-alice/", "u1/"},
+			"connections/org/acme/user/u1/":      {"theirs"},
+			"connections/org/acme/user/e-alice/": {"hers"},
+			"connections/org/acme/self/":         {"hers"},
+			"connections/org/acme/user/u2/":      {},
+			"connections/org/default/user/":      {},
 		} {
 			keys := f.List(path, alice).OK(t)["keys"]
 			if keys == nil {
@@ -50,11 +61,14 @@ func TestListRefusesBadOwners(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		for _, path := range []string{
 			"connections/org/Acme/", "connections/org/../", "connections/user/../",
-			"connections/user/-/",
+			"connections/user/-/", "connections/org/Acme/user/", "connections/org/Acme/user/u1/",
+			"connections/org/acme/user/-/", "connections/org/Acme/self/",
 		} {
 			f.List(path).Refused(t, http.StatusBadRequest, "is not valid")
 		}
 		f.List("connections/org/self/").Refused(t, http.StatusBadRequest, "reserved")
+		f.List("connections/org/user/user/").Refused(t, http.StatusBadRequest, "reserved")
+		f.List("connections/org/acme/self/").Refused(t, http.StatusBadRequest, "no entity")
 	})
 }
 

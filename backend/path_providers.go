@@ -95,14 +95,14 @@ func providerFields() map[string]*framework.FieldSchema {
 			"a return_url, must be bound to a browser session."),
 		"kinds": strs("Kinds of connections that may be made; by default the definition's, without " +
 			"client_credentials, whose credential is the app's own and for organizations only."),
-		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, org/* or " +
-			"user/*; by default all."),
+		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, " +
+			"org/<org>/user/<user>, with * for any id; by default all. org/* are organizations without their members."),
 		"bound_inputs": object("Accounts that connections of the app's own kind may name, by owner, input and values: " +
 			`{"org/acme": {"shop": ["one"]}}. Replaced whole. By default none.`),
 		"companions": secret(pairs("Secrets of the app that go along with credentials and are never sent, as the " +
 			"definition names them. Replaced whole. Reads mask the values.")),
-		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user> or " +
-			"org/*; by default none. To add one, write companions in the same call."),
+		"companions_for": strs("Owners whose applications are answered the companions: org/<org>, user/<user>, " +
+			"org/<org>/user/<user> or org/*; by default none. To add one, write companions in the same call."),
 		"allow_import": str("Whose connections may take tokens that were obtained elsewhere: none, org (default) " +
 			"or all."),
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
@@ -125,13 +125,15 @@ func providerFields() map[string]*framework.FieldSchema {
 }
 
 var providerSchema = map[string]*framework.FieldSchema{
-	"definition":              str("Definition in the catalogue."),
-	"definition_yaml":         str("The definition itself, of a provider that has one of its own; else empty."),
-	"client_id":               str("Client id of the app at the service."),
-	"client_secret_set":       boolean("Whether there is a client secret."),
-	"former_secret_set":       boolean("Whether the former client secret is kept as the fallback."),
-	"key_fields_set":          strs("Operator-held key fields that are set."),
-	"callback_url":            str("Redirect URI to register at the service; empty while public_url is not set."),
+	"definition":        str("Definition in the catalogue."),
+	"definition_yaml":   str("The definition itself, of a provider that has one of its own; else empty."),
+	"client_id":         str("Client id of the app at the service."),
+	"client_secret_set": boolean("Whether there is a client secret."),
+	"former_secret_set": boolean("Whether the former client secret is kept as the fallback."),
+	"key_fields_set":    strs("Operator-held key fields that are set."),
+	"callback_url":      str("Redirect URI to register at the service; empty while public_url is not set."),
+	"manifest": str("What creates the app at the service: a document to paste, or the address of a form that is filled " +
+		"in. Empty where the service takes none."),
 	"scopes":                  strs("Scopes asked for when a flow names none."),
 	"allowed_scopes":          strs("Scopes that a flow may ask for."),
 	"added_scopes":            strs("Scopes that are asked for beside those."),
@@ -217,7 +219,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		return nil, err
 	}
 	callback := callbackURL(config, req, name)
-	kinds, added, pkce := []string{}, []string{}, ""
+	kinds, added, pkce, creates := []string{}, []string{}, "", ""
 	warnings := b.redirectWarnings(ctx, name, p)
 	switch definition, err := b.define(name, p); {
 	case err == nil:
@@ -225,6 +227,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 			kinds = append(kinds, string(kind))
 		}
 		added, pkce = p.App(definition).AddsScopes(), p.App(definition).PKCEWord()
+		creates = manifest(p, definition, callback)
 	case !errors.Is(err, errNoDefinition):
 		warnings = append(warnings, "this release does not take definition_yaml, so the provider serves nothing:\n"+
 			clipLines(err.Error()))
@@ -237,8 +240,8 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"definition": p.Definition, "definition_yaml": p.DefinitionYAML, "client_id": p.ClientID,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
 		"key_fields_set": list(slices.Sorted(maps.Keys(p.Keys))),
-		"callback_url":   callback,
-		"scopes":         list(p.Scopes), "allowed_scopes": list(p.AllowedScopes), "added_scopes": list(added),
+		"callback_url":   callback, "manifest": creates,
+		"scopes": list(p.Scopes), "allowed_scopes": list(p.AllowedScopes), "added_scopes": list(added),
 		"inputs": orEmpty(p.Inputs), "endpoints": orEmpty(p.Endpoints), "issuer": p.Issuer,
 		"authorize_params": masked(p.AuthorizeParams), "token_params": masked(p.TokenParams),
 		"client_auth": p.ClientAuth, "pkce": pkce, "redirect_uris": list(p.RedirectURIs), "return_urls": list(p.ReturnURLs),

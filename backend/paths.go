@@ -16,31 +16,37 @@ import (
 // operationPrefix begins every operation's id in the OpenAPI document.
 const operationPrefix = "connectors"
 
-// ownerPattern is the optional owner in front of a connection's name. Segments capture loosely, so that a bad name
-// reaches a handler that states the rule; a strict pattern would turn it into "unsupported path". self is no capture,
-// or it would stand in the OpenAPI document as a parameter.
-const ownerPattern = `(?:org/(?P<org>[^/]+)/|user/(?P<user>[^/]+)/|self/)?`
+// ownerPattern is the optional owner in front of a connection's name: an organization, and a user or oneself, who is its
+// member then. Segments capture loosely, so that a bad name reaches a handler that states the rule; a strict pattern
+// would turn it into "unsupported path". self is no capture, or it would stand in the OpenAPI document as a parameter.
+const ownerPattern = `(?:org/(?P<org>[^/]+)/)?(?:user/(?P<user>[^/]+)/|self/)?`
 
-// byName is the pattern of a verb's four spellings.
+// byName is the pattern of a verb's six spellings.
 func byName(verb string) string { return verb + "/" + ownerPattern + segment("name") }
 
 func segment(field string) string { return `(?P<` + field + `>[^/]+)` }
 
 // spellings names the operation of each spelling, in the order in which the OpenAPI generator expands the pattern.
 func spellings(noun string) string {
-	return strings.Join([]string{noun, "org-" + noun, "user-" + noun, "own-" + noun}, "|")
+	var all []string
+	for _, owner := range []string{"", "org-", "user-", "org-user-", "own-", "org-own-"} {
+		all = append(all, owner+noun)
+	}
+	return strings.Join(all, "|")
 }
 
 // ownedFields are the path segments of a by-name path, with those of the path itself.
 func ownedFields(own map[string]*framework.FieldSchema) map[string]*framework.FieldSchema {
 	fields := map[string]*framework.FieldSchema{
 		"org": {
-			Type:        framework.TypeString,
-			Description: "Organization that owns the connection. Left out: the mount's default_org.",
+			Type: framework.TypeString,
+			Description: "Organization that owns the connection, or whose member does. Left out with the user: the " +
+				"mount's default_org.",
 		},
 		"user": {
-			Type:        framework.TypeString,
-			Description: "User that owns the connection: an entity id, or an id of the application's own.",
+			Type: framework.TypeString,
+			Description: "User that owns the connection, below org/ as that organization's member: an entity id, or an " +
+				"id of the application's own.",
 		},
 		"name": {Type: framework.TypeString, Description: "Name of the connection.", Required: true},
 	}
@@ -50,10 +56,10 @@ func ownedFields(own map[string]*framework.FieldSchema) map[string]*framework.Fi
 	return fields
 }
 
-// keyOf reads which connection a by-name path means. The four spellings lead to two kinds of owner and to the same
+// keyOf reads which connection a by-name path means. The six spellings lead to three sorts of owner and to the same
 // objects.
 func (b *backend) keyOf(ctx context.Context, req *logical.Request, d *framework.FieldData) (store.Key, error) {
-	owner, err := b.ownerOf(ctx, req, d)
+	owner, err := b.ownerOf(ctx, req)
 	if err != nil {
 		return store.Key{}, err
 	}
@@ -64,29 +70,33 @@ func (b *backend) keyOf(ctx context.Context, req *logical.Request, d *framework.
 	return k, nil
 }
 
-func (b *backend) ownerOf(ctx context.Context, req *logical.Request, d *framework.FieldData) (store.Owner, error) {
-	var owner store.Owner
-	_, rest, _ := strings.Cut(req.Path, "/")
+// ownerOf reads the owner from the path alone: a field of the body may have the name of a segment that is not there.
+func (b *backend) ownerOf(ctx context.Context, req *logical.Request) (owner store.Owner, err error) {
+	parts := strings.Split(req.Path, "/")[1:]
+	if len(parts) > 2 && parts[0] == "org" {
+		owner.Org, parts = parts[1], parts[2:]
+		if err := (store.Owner{Org: owner.Org}).Check(); err != nil {
+			return owner, badRequest("%s", err)
+		}
+	}
 	switch {
-	case strings.HasPrefix(rest, "org/"):
-		owner = store.Owner{Kind: store.Org, ID: d.Get("org").(string)}
-	case strings.HasPrefix(rest, "user/"):
-		owner = store.Owner{Kind: store.User, ID: d.Get("user").(string)}
-	case strings.HasPrefix(rest, "self/"):
+	case len(parts) > 2 && parts[0] == "user":
+		owner.User = parts[1]
+		if err := store.CheckUser(owner.User); err != nil {
+			return owner, badRequest("%s", err)
+		}
+	case len(parts) > 1 && parts[0] == "self":
 		if req.EntityID == "" {
 			return owner, badRequest("this token has no entity, so 'self' means nobody: log in by an auth method, " +
-				"or name the owner as org/<org> or user/<user>")
+				"or name the owner as org/<org>, user/<user> or org/<org>/user/<user>")
 		}
-		owner = store.Owner{Kind: store.User, ID: req.EntityID}
-	default:
+		owner.User = req.EntityID
+	case owner == store.Owner{}:
 		config, err := b.config(ctx)
 		if err != nil {
 			return owner, err
 		}
-		owner = store.Owner{Kind: store.Org, ID: config.DefaultOrg}
-	}
-	if err := owner.Check(); err != nil {
-		return owner, badRequest("%s", err)
+		owner.Org = config.DefaultOrg
 	}
 	return owner, nil
 }

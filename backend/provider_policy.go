@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"path"
 	"slices"
 	"strings"
 
@@ -24,7 +25,7 @@ func (p *configured) bars(owner store.Owner, kind providers.Kind, inputs map[str
 	switch {
 	case !ownerAllowed(p.entry.AllowedOwners, owner):
 		return store.ReasonOwnerNotAllowed
-	case owner.Kind == store.User && kind.OfTheApp(): // or whoever may connect had what is the operator's
+	case owner.Personal() && kind.OfTheApp(): // or whoever may connect had what is the operator's
 		return store.ReasonKindNotAllowed
 	}
 	if _, found := p.unbound(owner, kind, inputs); found {
@@ -33,12 +34,18 @@ func (p *configured) bars(owner store.Owner, kind providers.Kind, inputs map[str
 	return ""
 }
 
-// ownerAllowed reports whether a list of owners, where org/* and user/* name all of a sort, has this one. An empty list
-// has all.
+// ownerAllowed reports whether a list of owners has this one. An empty list has all.
 func ownerAllowed(list []string, owner store.Owner) bool {
 	return len(list) == 0 || slices.ContainsFunc(list, func(allowed string) bool {
-		return allowed == owner.String() || allowed == string(owner.Kind)+"/*"
+		return namesOwner(allowed, owner.String())
 	})
+}
+
+// namesOwner reports whether a pattern names an owner, or all that another pattern does. A * stands for one id, so org/*
+// are the organizations, and org/*/user/* their members.
+func namesOwner(pattern, owner string) bool {
+	matched, err := path.Match(pattern, owner)
+	return err == nil && matched
 }
 
 // kinds are those that may be connected.
@@ -100,7 +107,7 @@ func joinKinds(kinds []providers.Kind) string {
 // refresh token could redeem it with the operator's secret.
 func (p *configured) admitImport(owner store.Owner) error {
 	switch word := orDefault(p.entry.AllowImport, importOrg); {
-	case word == importAll, word == importOrg && owner.Kind == store.Org:
+	case word == importAll, word == importOrg && !owner.Personal():
 		return nil
 	case word == importOrg:
 		return forbidden("provider %q takes imported tokens for organizations only: an operator sets allow_import=all "+
@@ -189,20 +196,14 @@ func checkPolicy(p *store.Provider, definition *providers.Definition) error {
 }
 
 func checkOwnerPattern(field, pattern string) error {
-	kind, id, _ := strings.Cut(pattern, "/")
-	var err error
-	switch {
-	case kind != string(store.Org) && kind != string(store.User):
-		return badRequest("%s: %q is no owner: write org/<org>, user/<user>, org/* or user/*", field,
-			clipText(pattern))
-	case id == "*":
-	case kind == string(store.Org):
-		err = store.CheckName("org", id)
-	default:
-		err = store.CheckUser(id)
+	parts := strings.Split(pattern, "/")
+	for i, part := range parts {
+		if part == "*" {
+			parts[i] = "any"
+		}
 	}
-	if err != nil {
-		return badRequest("%s: %s", field, err)
+	if _, err := store.ParseOwner(strings.Join(parts, "/")); err != nil {
+		return badRequest("%s: %s; * stands for any one id, as in org/*, user/* and org/acme/user/*", field, err)
 	}
 	return nil
 }

@@ -101,6 +101,11 @@ var (
 	capture        = regexp.MustCompile(`:([a-z]+)`)
 )
 
+// ownerSpellings are what O stands for in the reference.
+var ownerSpellings = []string{
+	"", "org/{org}/", "user/{user}/", "self/", "org/{org}/user/{user}/", "org/{org}/self/",
+}
+
 // pathsOfReference is what the reference says: headings name paths and operations, the tables below them names.
 func pathsOfReference(t *testing.T) map[string]described {
 	t.Helper()
@@ -118,7 +123,7 @@ func pathsOfReference(t *testing.T) map[string]described {
 		}
 		if heading := headingOfPaths.FindStringSubmatch(line); heading != nil {
 			for _, name := range quoted.FindAllStringSubmatch(line, -1) {
-				for _, owner := range []string{"", "org/{org}/", "user/{user}/", "self/"} {
+				for _, owner := range ownerSpellings {
 					path := "/" + strings.Replace(capture.ReplaceAllString(name[1], "{$1}"), "O/", owner, 1)
 					require.True(t, paths[path].operations == nil || slices.Contains(at, path), "%s is there twice", path)
 					paths[path] = described{operations: add(nil, strings.Split(heading[1], ", ")...)}

@@ -47,7 +47,7 @@ func TestCheckIntervalOfTheOperator(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.connect(t, "slack")
 	every := func() time.Duration {
-		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: "slack"}
+		k := store.Key{Owner: store.Owner{Org: "default"}, Name: "slack"}
 		c, _, err := f.engine().connections.Get(t.Context(), k)
 		require.NoError(t, err)
 		terms, err := f.engine().Terms(t.Context(), k, c)
@@ -68,7 +68,7 @@ func TestIdleLimitOfTheOperator(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.connect(t, "slack")
 	idle := func() time.Duration {
-		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: "slack"}
+		k := store.Key{Owner: store.Owner{Org: "default"}, Name: "slack"}
 		c, _, err := f.engine().connections.Get(t.Context(), k)
 		require.NoError(t, err)
 		terms, err := f.engine().Terms(t.Context(), k, c)

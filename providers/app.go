@@ -31,7 +31,7 @@ func (a *App) Validate() error {
 	if _, err := a.Definition.TakePKCE(a.PKCE); err != nil {
 		return err
 	}
-	_, err := a.Definition.CheckInputs(SetByProvider, a.Inputs)
+	_, err := a.Definition.CheckInputs(SetByProvider, "", a.Inputs)
 	return err
 }
 
@@ -41,6 +41,9 @@ func (a *App) checkClient() error {
 		where := ""
 		if d.Setup.AppURL != "" {
 			where = " at " + d.Setup.AppURL
+		}
+		if d.Setup.Manifest != "" {
+			where += " (the manifest of catalog/" + d.ID + " does it in one step)"
 		}
 		return fmt.Errorf("client_id is missing: register an app%s and give its client id", where)
 	}

@@ -59,7 +59,8 @@ func TestAppValidate(t *testing.T) {
 
 		"no client id": {"slack", func(a *App) {
 			a.ClientID = ""
-		}, "client_id is missing: register an app at https://api.slack.com/apps and give its client id"},
+		}, "client_id is missing: register an app at https://api.slack.com/apps (the manifest of catalog/slack does " +
+			"it in one step) and give its client id"},
 		"client_auth not taken": {"slack", func(a *App) {
 			a.ClientAuth = "none"
 		}, `client_auth "none" is not taken by Slack (user token): write one of basic, post`},

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/coreos/go-oidc/v3/oidc"
 	"golang.org/x/oauth2"
 )
 
@@ -54,6 +55,10 @@ func AuthCodeURL(app *App, r AuthCodeURLRequest) (string, error) {
 	if _, chosen := params["response_mode"]; r.FormPost && !chosen && !spec.Only &&
 		(spec.FormPost || r.Resolved.FormPost) {
 		own["response_mode"] = modeFormPost
+	}
+	if _, chosen := params["prompt"]; !chosen && !spec.Only && r.Resolved.OpenID &&
+		slices.Contains(r.Scopes, oidc.ScopeOfflineAccess) {
+		own["prompt"] = "consent" // OpenID Connect Core section 11: or the issuer need not grant it
 	}
 	maps.Copy(params, own)
 	for _, name := range spec.Omit {

@@ -112,6 +112,27 @@ func TestAuthCodeURL(t *testing.T) {
 			want:   with(url.Values{"nonce": {"nonce"}, "login_hint": {"ada"}}),
 		},
 		{
+			name: "OpenID Connect, for as long as the person is away",
+			change: func(r *providers.AuthCodeURLRequest) {
+				r.Resolved.OpenID, r.Scopes = true, []string{"openid", "offline_access"}
+			},
+			want: with(url.Values{"nonce": {"nonce"}, "scope": {"openid offline_access"}, "prompt": {"consent"}}),
+		},
+		{
+			name: "another prompt of the operator's", params: map[string]string{"prompt": "login consent"},
+			change: func(r *providers.AuthCodeURLRequest) {
+				r.Resolved.OpenID, r.Scopes = true, []string{"openid", "offline_access"}
+			},
+			want: with(url.Values{"nonce": {"nonce"}, "scope": {"openid offline_access"}, "prompt": {"login consent"}}),
+		},
+		{
+			name: "no OpenID Connect",
+			change: func(r *providers.AuthCodeURLRequest) {
+				r.Scopes = []string{"offline_access"}
+			},
+			want: with(url.Values{"scope": {"offline_access"}}),
+		},
+		{
 			name: "a definition that takes form_post",
 			def:  providers.Definition{Authorize: providers.Authorize{FormPost: true}}, change: formPost,
 			want: with(url.Values{"response_mode": {"form_post"}}),

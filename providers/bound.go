@@ -58,7 +58,7 @@ func (d *Definition) Unbound(kind Kind, provider, connection map[string]string, 
 		return "", false
 	}
 	for _, in := range d.Inputs {
-		value, set := in.of(nil, connection)
+		value, set := in.of(kind, nil, connection)
 		if _, fixed := provider[in.Name]; !set || fixed && in.SetBy == SetByEither || value == d.clean(in, in.Default) {
 			continue
 		}

@@ -54,7 +54,10 @@ type KindCall struct {
 	Endpoint Step   `yaml:"endpoint,omitempty"` // any key of endpoints
 	Grant    string `yaml:"grant_type,omitempty"`
 	// all there is to ask for, whatever the provider says; []: nothing
-	Scopes   []Template          `yaml:"scopes,omitempty"`
+	Scopes []Template `yaml:"scopes,omitempty"`
+	// an input -> the pattern, RE2, that the whole value must match for this kind; it wants an input that is not set when it
+	// takes no empty text
+	Inputs   map[string]string   `yaml:"inputs,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }
@@ -78,7 +81,8 @@ type Refresh struct {
 	OnDemand bool `yaml:"on_demand,omitempty"`
 }
 
-// Key describes credentials that a person copies from the service.
+// Key describes credentials that a person copies from the service, and what an operator copies for all connections, of
+// whatever kind.
 type Key struct {
 	Fields []KeyField `yaml:"fields"`
 	// groups of fields of which a key has exactly one, whole
@@ -96,7 +100,8 @@ type KeyField struct {
 	SetBy    string `yaml:"set_by,omitempty" words:"connection|provider"`
 	Required bool   `yaml:"required,omitempty"`
 	Secret   bool   `yaml:"secret,omitempty"` // masked wherever it is not handed out
-	// a secret that no send names leaves only so: the application itself signs, or logs in, with it
+	// a secret that no send names leaves only so: the application itself signs, or logs in, with it; and so does one of
+	// the operator's that send names, which every reader of a credential gets then
 	HandedOut bool   `yaml:"handed_out,omitempty"`
 	Multiline bool   `yaml:"multiline,omitempty"` // line breaks and tabs belong in it, as in PEM
 	Default   string `yaml:"default,omitempty"`
@@ -106,9 +111,19 @@ type KeyField struct {
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape string `yaml:"shape,omitempty" words:"sure|likely"`
 	// further value -> pattern whose one group cuts it out; not of a field that the operator sets
-	Derive  map[string]string `yaml:"derive,omitempty"`
-	Example string            `yaml:"example,omitempty" use:"shown"`
-	Help    string            `yaml:"help,omitempty"`
+	Derive map[string]string `yaml:"derive,omitempty"`
+	// it is a JSON file, of which these members are further values; not of a field that the operator sets
+	JSON    map[string]KeyMember `yaml:"json,omitempty"`
+	Example string               `yaml:"example,omitempty" use:"shown"`
+	Help    string               `yaml:"help,omitempty"`
+}
+
+// KeyMember is a text in a key field that is a JSON file.
+type KeyMember struct {
+	Required bool `yaml:"required,omitempty"`
+	// masked wherever it is not handed out, as the file is; what is not secret is shown although the file is
+	Secret  bool   `yaml:"secret,omitempty"`
+	Pattern string `yaml:"pattern,omitempty"` // RE2; must match the whole value, or the file is refused
 }
 
 // Send is where a credential goes in a request to the service.
@@ -125,7 +140,9 @@ type Send struct {
 
 // Probe is a call that only reads: identity, health.
 type Probe struct {
-	Call         `yaml:",inline"`
+	Call `yaml:",inline"`
+	// those whose credentials it is made with, where the service answers only them; absent: all
+	Kinds        []Kind `yaml:"kinds,omitempty"`
 	OK           *OK    `yaml:"ok,omitempty"`
 	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
 	// where they stand in the answer, as alternatives, when no header tells them
@@ -160,7 +177,8 @@ type FailureRule struct {
 	Reason string `yaml:"reason,omitempty"` // a word of ours for the operator
 }
 
-// Revoke is how a grant is given back (RFC 7009, where nothing else is said).
+// Revoke is how a grant is given back (RFC 7009, where nothing else is said). Where params are absent the token goes
+// along with its token_type_hint.
 type Revoke struct {
 	Call `yaml:",inline"`
 	OK   *OK `yaml:"ok,omitempty"`

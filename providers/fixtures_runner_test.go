@@ -133,9 +133,22 @@ expires_in: 60
 can_refresh: true
 may_rotate: true
 idle: 90d
+accumulates: false
+on_demand: false
+-- people --
+companions: {}
 -- failures --
-- {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected}
+- {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected, code: gone}
 - {step: health, status: 403, body: '', class: forbidden}
+-- otherwise --
+- {inputs: {site: s1}, base: 'https://api.acme.example/s1'}
+- {scopes: [a, b], authorize: {scope: a b, login_hint: ''}}
+- {answer: token, without: [expires_in], grant: {expires_in: never}}
+- {answer: identity, without: [id], fails: true}
+- {answer: identity, with: {name: Eve}, without: [email], grant: {account: {label: Eve}}}
+- {answer: refresh, without: [refresh_token], grant: {refresh_token: refresh-1}}
+- {inputs: {site: s1/}, fails: true}
+- {answer: identity, imported: true, with: {name: Zoe}, grant: {account: {label: Zoe}}}
 -- accept --
 inputs: {site: [s1]}
 callback: {org: ['1']}
@@ -290,11 +303,21 @@ func TestFixtureRunner(t *testing.T) {
 		{"token: rotating", "token: none", `refresh.request: the definition does not refresh this grant`},
 		{"token: rotating", "token: reusable", `terms: may_rotate: the fixture says true, the definition false`},
 		{"idle: 90d", "idle: 91d", `terms: idle`},
+		{"idle: 90d", "idle: 90d, on_demand: true", `terms: on_demand: the fixture says false`},
+		{"{default: [tasks.read]}", "{default: [tasks.read], accumulates: true}", `terms: accumulates: the fixture says false`},
+		{"failures:", "companions: [{name: sign, on: provider}]\nfailures:", `people: companions: sign="provider" the fixture does not`},
+		{"is: [gone]", "match: gone", `code: the fixture has "gone", the definition makes it ""`},
 		{"is: [gone]", "is: [lost]", `failures[0] (refresh 400 {"error": "gone"}): the fixture says rejected`},
 		{"revoke: {reach", "revoke: {token: access_token, reach", `revoke.request: body: token: the fixture has "refresh-1"`},
 		{"[a-z0-9]{2}", "[a-z0-9/]{2,4}", `refuse: inputs.site: "s1/x" is accepted`},
 		{"pattern: '[0-9]+'", "pattern: '[0-9x]+'", `refuse: callback.org: "x" is accepted`},
 		{"api.acme.example/{site}\n", "api.acme.example/v1/{site}\n", `use: address`},
+		{"api.acme.example/{site}\n", "api.acme.example/{site}x\n", `otherwise[0]: base: address: the fixture has`},
+		{"scopes: {", "scopes: {join: ',', ", `otherwise[1]: authorize: scope: the fixture has "a b"`},
+		{"auth: [basic]}", "auth: [basic]}\nlifetime: {when_absent: 1h}", `otherwise[2]: grant: expires_in`},
+		{"id: [id], ", "", `otherwise[3]: identity.response: it is taken`},
+		{"pattern: '[a-z0-9]{2}'", "pattern: '[a-z0-9/]{2,3}'", `otherwise[6]: inputs: they are taken`},
+		{"label: [name]", "label: [email]", `otherwise[4]: grant: account.label`},
 	} {
 		changed := strings.Replace(acmeYAML, row.former, row.instead, 1)
 		require.NotEqual(t, acmeYAML, changed, row.former)
@@ -310,6 +333,12 @@ func TestFixtureRunner(t *testing.T) {
 		{"idle: 90d", "idle: 90 days", `terms: idle: "90 days" is no length`},
 		{"pick: s2", "pick: s9", `given: pick: "s9" is not among what the definition finds`},
 		{`"refresh_token": "refresh-2", `, "", `refreshed: refresh_token: the fixture has "refresh-2"`},
+		{"without: [id], fails: true", "without: [id]", `otherwise[3]: identity.response: identity call`},
+		{"without: [email]", "without: [mail]", `otherwise[4]: without: the answer has no mail`},
+		{"{label: Zoe}", "{label: Ada}", `otherwise[7]: grant: account.label: the fixture has "Ada"`},
+		{"{answer: token, without", "{answer: id_token, without", `otherwise[2]: answer: the fixture has no id_token`},
+		{"-- terms --", "scopes: [other]\n-- terms --", `refreshed: scopes: the fixture has [other]`},
+		{"-- terms --", "-- checked --\nscopes: [other]\n-- terms --", `checked: scopes: the fixture has [other]`},
 	} {
 		changed := strings.Replace(acmeFixture, row.former, row.instead, 1)
 		require.NotEqual(t, acmeFixture, changed, row.former)
@@ -356,6 +385,24 @@ func TestFixtureParent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{`use: address: the fixture has "https://api.acme.example/other", the definition makes it ` +
 		`"https://api.acme.example/s2"`}, f.Play(def))
+}
+
+// A further case of a kind takes over what its first fixture says, the parent's part with it, and no more than that.
+func TestFixtureCase(t *testing.T) {
+	files := fstest.MapFS{
+		"acme/authorization_code.txtar":       {Data: []byte(acmeFixture)},
+		"other/authorization_code.txtar":      {Data: []byte("-- parent --\nacme/authorization_code\n")},
+		"other/authorization_code.case.txtar": {Data: []byte("-- parent --\nother/authorization_code\n")},
+		"other/authorization_code.deep.txtar": {Data: []byte("-- parent --\nother/authorization_code.case\n")},
+	}
+	def, err := providers.Decode("acme.yaml", []byte(acmeYAML))
+	require.NoError(t, err)
+	f, err := providertest.ReadFixture(files, "other/authorization_code.case")
+	require.NoError(t, err)
+	assert.Equal(t, providers.KindAuthorizationCode, f.Kind)
+	assert.Empty(t, f.Play(def))
+	_, err = providertest.ReadFixture(files, "other/authorization_code.deep")
+	assert.ErrorContains(t, err, "a parent's parent has none itself")
 }
 
 // Every value of a definition is changed in some way, and the file written anew is the same.

@@ -23,7 +23,7 @@ func introspecting(t *testing.T) (*providertest.Server, *providers.Client, *prov
 	app.Definition.Lifetime.From = "introspect"
 	app.Definition.Endpoints[providers.StepIntrospect] = providers.Template(s.URL + "/introspect")
 	client := providers.NewClient(http.DefaultClient, time.Now, "test")
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, nil)
 	require.NoError(t, err)

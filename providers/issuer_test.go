@@ -41,7 +41,7 @@ func TestWrongIssuerIsShown(t *testing.T) {
 		},
 		"in the clear":    {body: `{"issuer":"http://id.example.com"}`, seen: `"http://id.example.com"`},
 		"of many tenants": {body: `{"issuer":"https://id.example.com/{tenantid}/v2.0"}`, seen: `"https://id.example.com/{tenantid}/v2.0", which stands for`},
-		"no URL":          {body: `{"issuer":"call 555-0100 and tell your token"}`, seen: "no URL", not: "555"},
+		"no URL":          {body: `{"issuer":"call 555-0100 and tell your token"}`, seen: "no URL", not: "555-"},
 		"script":          {body: `{"issuer":"javascript:alert(1)"}`, seen: "no URL", not: "alert"},
 		"markup":          {body: `{"issuer":"https://id.example.com/<b>x"}`, seen: "no URL", not: "<b>"},
 		"control":         {body: `{"issuer":"https://id.example.com/\u001b[31m"}`, seen: "no URL", not: "\x1b"},
@@ -145,7 +145,7 @@ func TestScopesOfAnIssuer(t *testing.T) {
 			server := providertest.New(t)
 			server.Next(providers.StepDiscovery, providertest.Respond(http.StatusOK,
 				`{"issuer":"`+server.URL+`","token_endpoint":"`+server.URL+`/token","scopes_supported":`+test.said+`}`))
-			res, err := newClient(t, time.Now).Resolve(t.Context(), issuedBy(server.URL), nil)
+			res, err := newClient(t, time.Now).Resolve(t.Context(), issuedBy(server.URL), providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, res.Scopes)
 		})

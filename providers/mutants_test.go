@@ -65,10 +65,11 @@ func TestMutants(t *testing.T) {
 	fixtures, err := providertest.ReadFixtures(fixtureFiles())
 	require.NoError(t, err)
 	allowed := readAllowed(t)
-	var mu sync.Mutex // guards used
+	var mu sync.Mutex // guards used and left
+	left := 0         // definitions that did not run to the end, such as those that -run leaves out
 	t.Cleanup(func() {
 		for _, a := range allowed {
-			if len(missing) == 0 && !t.Failed() {
+			if len(missing) == 0 && left == 0 && !t.Failed() {
 				assert.True(t, a.used, "%s %s: no mutant needs it, take it away", a.Definition, a.Path)
 			}
 		}
@@ -84,6 +85,7 @@ func TestMutants(t *testing.T) {
 		if len(own) == 0 {
 			continue // TestEveryKindHasAFixture says so
 		}
+		left++ // before any of them: they are parallel
 		t.Run(id, func(t *testing.T) {
 			t.Parallel()
 			data, err := os.ReadFile("catalog/" + id + ".yaml")
@@ -107,65 +109,19 @@ func TestMutants(t *testing.T) {
 				mu.Unlock()
 			}
 			if len(survive) != surviving[id] {
-				t.Errorf("nothing finds %d changes, and %d are known: a line in a fixture would\n%s", len(survive),
+				t.Errorf("nothing finds %d changes, and %d are known: a line in a fixture would, unless "+
+					"the value goes without saying and can go\n%s", len(survive),
 					surviving[id], strings.Join(survive, "\n"))
 			}
+			mu.Lock()
+			left--
+			mu.Unlock()
 		})
 	}
 }
 
 // surviving is how many changes of a definition wait for a line in a fixture. It only gets less.
-var surviving = map[string]int{
-	"airtable":       21,
-	"anthropic":      1,
-	"atlassian":      8,
-	"aws":            8,
-	"bamboohr":       18,
-	"bexio":          10,
-	"box":            8,
-	"calendly":       48,
-	"clickup":        51,
-	"clio":           17,
-	"coinbase":       4,
-	"coinbase_oauth": 11,
-	"contentful":     10,
-	"discord":        50,
-	"dropbox":        17,
-	"ftp":            10,
-	"github":         84,
-	"gitlab":         21,
-	"google":         20,
-	"googlecalendar": 2,
-	"http_bearer":    1,
-	"http_header":    2,
-	"http_query":     2,
-	"hubspot":        74,
-	"hugging_face":   9,
-	"instagram":      100,
-	"linear":         31,
-	"linkedin":       9,
-	"microsoft":      48,
-	"notion":         47,
-	"openai":         3,
-	"outlook":        1,
-	"pipedream":      17,
-	"pipedrive":      11,
-	"quickbooks":     15,
-	"s3":             11,
-	"salesforce":     24,
-	"shopify":        11,
-	"slack":          107,
-	"slackbot":       30,
-	"smtp":           4,
-	"splitwise":      16,
-	"stripe":         15,
-	"supabase":       15,
-	"tiktok":         41,
-	"typeform":       17,
-	"wix":            17,
-	"woocommerce":    8,
-	"wrike":          6,
-}
+var surviving = map[string]int{}
 
 // played is a fixture, and what it finds in the definition as it is.
 type played struct {
@@ -192,7 +148,7 @@ func mutantsOf(t *testing.T, data []byte) []mutant {
 	var tree any = root
 	m := &mutator{t: t}
 	m.write = func(path, change string) {
-		text, err := yaml.MarshalWithOptions(tree, yaml.UseSingleQuote(true))
+		text, err := yaml.MarshalWithOptions(tree, yaml.UseSingleQuote(true), yaml.UseLiteralStyleIfMultiline(true))
 		require.NoError(t, err)
 		m.all = append(m.all, mutant{path, change, text})
 	}

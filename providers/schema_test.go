@@ -29,6 +29,9 @@ const (
 	schemaLine = "# yaml-language-server: $schema=./schema.json\n"
 )
 
+// remake says how the files that are made come about, without the other tests.
+const remake = "run: go test ./providers -run 'Children|Schema|Table' -update"
+
 // golden compares a file with what it should be, or writes it with -update.
 func golden(t *testing.T, file string, want []byte) {
 	t.Helper()
@@ -36,8 +39,8 @@ func golden(t *testing.T, file string, want []byte) {
 		require.NoError(t, os.WriteFile(file, want, 0o644))
 	}
 	got, err := os.ReadFile(file)
-	require.NoError(t, err, "run: go test ./providers -update")
-	assert.Equal(t, string(want), string(got), "%s is stale, run: go test ./providers -update", file)
+	require.NoError(t, err, remake)
+	assert.Equal(t, string(want), string(got), "%s is stale, %s", file, remake)
 }
 
 // schema.json is what editors complete from and underline by. It is made of the structs, their tags and comments.

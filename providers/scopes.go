@@ -118,6 +118,15 @@ func (a *App) RequestScopes(asked, known []string) []string {
 	return all
 }
 
+// ScopesOfTheApp returns what to ask for where no person consents: what the operator set, or else the definition's
+// default. What the engine adds is for people, an id_token and a refresh token.
+func (a *App) ScopesOfTheApp() []string {
+	if a.ScopesIgnored {
+		return nil
+	}
+	return a.UsualScopes()
+}
+
 // CheckScopes refuses scopes beyond those the operator allows: allowed, or else the scopes of the app, or else the
 // definition's default, in any of their spellings, and what those include. What the engine asks for by itself is always
 // allowed. The error names the first that is not.

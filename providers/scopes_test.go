@@ -23,6 +23,16 @@ func TestRequestScopes(t *testing.T) {
 	assert.Empty(t, (&App{Definition: &Definition{}}).RequestScopes(nil, nil))
 }
 
+// An app asks for itself without what is added for people.
+func TestScopesOfTheApp(t *testing.T) {
+	spec := Scopes{Default: []string{"read"}, Identity: []string{"openid"}, Offline: []string{"offline"}}
+	a := &App{Definition: &Definition{Scopes: spec}}
+	assert.Equal(t, []string{"read"}, a.ScopesOfTheApp())
+	a.Scopes = []string{"write"}
+	assert.Equal(t, []string{"write"}, a.ScopesOfTheApp())
+	assert.Empty(t, (&App{Definition: &Definition{Scopes: spec}, ScopesIgnored: true}).ScopesOfTheApp())
+}
+
 // What the engine adds by itself is asked for only where the operator lets it, and where the issuer is not known to
 // refuse it. What somebody names is asked for in any case.
 func TestAddedScopesCanBeTakenAway(t *testing.T) {

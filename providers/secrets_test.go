@@ -38,7 +38,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 				Method: "GET", Auth: "none", Params: map[string]providers.Template{"t": "{access_token}", "s": "{client_secret}"},
 			}}
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			g := &providers.Grant{AccessToken: providers.NewSecret("planted-3"), RefreshToken: providers.NewSecret("planted-4")}
 			calls := map[string]func() error{
@@ -53,7 +53,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 					_, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, g)
 					return err
 				},
-				"identify": func() error { return client.Identify(t.Context(), app, res, g) },
+				"identify": func() error { return client.Identify(t.Context(), app, res, ofPerson, g) },
 				"revoke":   func() error { return client.Revoke(t.Context(), app, res, g) },
 			}
 			for step, call := range calls {

@@ -63,7 +63,7 @@ func TestListSites(t *testing.T) {
 				}
 			})
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			res.Inputs = test.inputs
 			server.Next(providers.StepIdentity, test.answer)
@@ -106,10 +106,10 @@ func TestIdentifyKeepsWhatItLearned(t *testing.T) {
 				d.Connection = []providers.Capture{{Name: "host", From: "identity", Path: []string{"host"}}}
 			})
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			server.Next(providers.StepIdentity, test.answers...)
-			err = client.Identify(t.Context(), app, res, g)
+			err = client.Identify(t.Context(), app, res, ofPerson, g)
 			assert.Equal(t, len(test.answers), server.Count(providers.StepIdentity))
 			if test.class == "" {
 				require.NoError(t, err)
@@ -134,11 +134,11 @@ func TestIdentifyCapturesAfterEachCall(t *testing.T) {
 		}
 	})
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{"sub":"a","team":"t-1"}`),
 		providertest.Respond(500, `{}`))
-	assert.Equal(t, providers.Transient, failure(t, client.Identify(t.Context(), app, res, g)).Class)
+	assert.Equal(t, providers.Transient, failure(t, client.Identify(t.Context(), app, res, ofPerson, g)).Class)
 	assert.Equal(t, map[string]string{"team": "t-1"}, g.Config, "what was learned before stays")
 	assert.Equal(t, "a", g.Account.ID)
 	assert.Equal(t, "t-1", server.Requests(providers.StepIdentity)[1].Query.Get("team"))

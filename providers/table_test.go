@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
@@ -31,7 +32,13 @@ func table(t *testing.T) string {
 	b.WriteString("| service | kinds | refresh token | revocation | whose account | check | unused, consent | ")
 	b.WriteString("fixtures |\n")
 	b.WriteString("|---|---|---|---|---|---|---|---|\n")
+	front, err := os.ReadFile("../README.md")
+	require.NoError(t, err)
+	_, named, found := strings.Cut(string(front), "\n## Providers\n")
+	require.True(t, found)
+	named, _, _ = strings.Cut(named, "\n\nA service is")
 	for _, id := range r.IDs() {
+		assert.True(t, strings.Contains(named, "`"+id+"`"), "%s: the front README's table of providers lacks it", id)
 		d, _ := r.Get(id)
 		kinds := make([]string, len(d.Kinds))
 		for i, kind := range d.Kinds {
@@ -86,13 +93,25 @@ func accountWord(d *Definition) string {
 func checkWord(d *Definition) string {
 	switch {
 	case d.Health != nil:
-		return string(StepHealth)
+		return string(StepHealth) + onlyWords(d.Health)
 	case d.Identity != nil:
-		return string(StepIdentity)
+		return string(StepIdentity) + onlyWords(d.Identity)
 	case d.Generic:
 		return "the operator's"
 	}
 	return "none"
+}
+
+// onlyWords name the kinds that a call is made for, where it is not for all.
+func onlyWords(p *Probe) string {
+	words := ""
+	for _, kind := range p.Kinds {
+		words += ", " + string(kind)
+	}
+	if words == "" {
+		return ""
+	}
+	return " (" + strings.TrimPrefix(words, ", ") + ")"
 }
 
 // limitWords are after how long an unused grant ends, and any.

@@ -31,7 +31,9 @@ func needsOf(kind Kind) kindNeeds {
 		}, what: "send, with basic_user or basic_password"}
 	}
 	return kindNeeds{has: func(d *Definition) bool { // the application does with the key what is to be done
-		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool { return f.HandedOut })
+		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool {
+			return f.HandedOut && f.SetBy != SetByProvider
+		})
 	}, what: "key, with a field that is handed_out"}
 }
 
@@ -66,9 +68,7 @@ func (c *checker) kinds() {
 			c.add(at, "kind %q needs the section %s", kind, needs.what)
 		}
 	}
-	if d.Key != nil && !slices.ContainsFunc(d.Kinds, Kind.HasKey) {
-		c.add("key", "no kind uses a key: add the kind, or drop the section")
-	}
+	c.keyOfNoKind()
 	if d.Endpoints[StepAuthorize] != "" && !slices.Contains(d.Kinds, KindAuthorizationCode) {
 		c.add("endpoints.authorize", "no kind opens it: add the kind authorization_code, or drop the endpoint")
 	}
@@ -83,7 +83,26 @@ func (c *checker) kinds() {
 			c.add(at+".grant_type", "write it as token.grant_type")
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scopes != nil:
 			c.add(at+".scopes", "what a person consents to stands in the section scopes")
+		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Inputs != nil:
+			c.add(at+".inputs", "what a consent takes is the input's own pattern")
 		}
+	}
+}
+
+// keyOfNoKind refuses what a connection would write of a key where none has one: the operator's fields go along with
+// any kind.
+func (c *checker) keyOfNoKind() {
+	key := c.d.Key
+	if key == nil || slices.ContainsFunc(c.d.Kinds, Kind.HasKey) {
+		return
+	}
+	if len(c.d.heldFields()) < len(key.Fields) {
+		c.add("key", "no kind uses a key: add the kind, or drop the section; a field that the operator writes for all "+
+			"says set_by: provider")
+	}
+	if key.Send != nil || len(key.Others) > 0 {
+		c.add("key", "no kind uses a key, so send and also say nothing here: the section send says how tokens are sent, "+
+			"and what goes along")
 	}
 }
 
@@ -151,6 +170,7 @@ func (c *checker) calls() {
 			c.reading(at, &probe.spec.Call)
 			c.ok(at+".ok", probe.spec.OK)
 			c.paths(at+".scopes_path", probe.spec.ScopesPath)
+			c.madeFor(at+".kinds", probe.spec.Kinds)
 		}
 	}
 	c.called(StepResources, d.Resources != nil)
@@ -190,6 +210,21 @@ func (c *checker) calls() {
 					"let endpoints.identity hold {%s}, or read the account from an answer", path)
 			}
 		}
+	}
+}
+
+// madeFor holds the kinds that a call is made for against those of the definition.
+func (c *checker) madeFor(at string, kinds []Kind) {
+	for i, kind := range kinds {
+		switch {
+		case !slices.Contains(c.d.Kinds, kind):
+			c.add(fmt.Sprintf("%s[%d]", at, i), "kind %q is not among kinds", kind)
+		case slices.Contains(kinds[:i], kind):
+			c.add(fmt.Sprintf("%s[%d]", at, i), "kind %q is named twice", kind)
+		}
+	}
+	if len(kinds) > 0 && len(kinds) == len(c.d.Kinds) {
+		c.add(at, "these are all that there are: leave it out")
 	}
 }
 
@@ -284,6 +319,12 @@ func (c *checker) tokenCall(at string, call *TokenCall) {
 		where, by := at+".by_kind."+string(kind), call.ByKind[kind]
 		if by.Endpoint != "" && c.d.Endpoints[by.Endpoint] == "" {
 			c.add(where+".endpoint", "endpoints.%s is missing", by.Endpoint)
+		}
+		for _, name := range sortedKeys(by.Inputs) {
+			c.pattern(where+".inputs."+name, by.Inputs[name])
+			if _, known := c.d.input(name); !known {
+				c.add(where+".inputs."+name, "%q is no input%s", name, suggest(name, c.d.names()))
+			}
 		}
 		c.access(where+".lifetime", by.Lifetime)
 	}

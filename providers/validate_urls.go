@@ -60,6 +60,38 @@ func (c *checker) url(at string, t Template) {
 	}
 }
 
+// manifest checks what creates an app, with a word in the place of each value.
+func (c *checker) manifest() {
+	const at = "setup.manifest"
+	t := c.d.Setup.Manifest
+	names := t.Placeholders()
+	if t != "" && !slices.Contains(names, "redirect_uri") {
+		c.add(at, "{redirect_uri} is missing: an app without it sends nobody back")
+	}
+	values := map[string]string{}
+	for _, name := range names {
+		in, isInput := c.d.input(name)
+		if chooser, sets := c.d.chosenBy(name); sets {
+			in, isInput = chooser, true
+		}
+		switch {
+		case isInput && in.SetBy == SetByConnection:
+			c.add(at, "{%s} is the connection's, and one app serves all connections of a provider", name)
+		case !isInput && name != "redirect_uri" && name != "scopes" && c.names[name] != "":
+			c.add(at, "{%s} has no value before there is an app: write {redirect_uri}, {scopes} or an input", name)
+		}
+		values[name] = "word"
+	}
+	if t.isAddress() {
+		c.url(at, t)
+	} else if t != "" {
+		if _, err := t.document(values, map[string][]string{"redirect_uri": {"x"}, "scopes": {"x"}}); err != nil {
+			c.add(at, "it begins neither with https:// nor is it JSON once {redirect_uri} and {scopes} are lists; "+
+				"those stand without quotes")
+		}
+	}
+}
+
 // checkURL holds a URL template against the rules that hold before any value is known, with the host of each variant.
 func (d *Definition) checkURL(t Template) error {
 	if d.tooManyVariants(t) {
@@ -175,6 +207,9 @@ func (d *Definition) hostValue(name string) (pattern string, trusted bool, err e
 		for _, f := range d.Key.Fields {
 			if text, derived := f.Derive[name]; derived {
 				return groupOfPattern(text), false, nil
+			}
+			if member := f.JSON[name]; member.Pattern != "" {
+				return member.Pattern, false, nil
 			}
 		}
 	}

@@ -26,7 +26,7 @@ import (
 // Fixture is what one kind of one service must do, written down by hand from the service's own documentation, as
 // testdata/README.md says. It is read once, and played as often as one likes.
 type Fixture struct {
-	Name string // google/authorization_code, as its file stands
+	Name string // google/authorization_code, as its file stands; discord/authorization_code.webhook is a further case
 	ID   string
 	Kind providers.Kind
 
@@ -38,11 +38,13 @@ type Fixture struct {
 	forbidden *answered            // health.forbidden
 	grant     *granted
 	refreshed *granted
+	checked   *granted // what the check tells beside the account
 	choices   []providers.Choice
 	covers    []cover
 	idToken   map[string]any
 	terms     *terms
 	failures  []failing
+	otherwise []variation
 	accept    samples
 	refuse    samples
 	use       *use
@@ -50,17 +52,20 @@ type Fixture struct {
 }
 
 type given struct {
-	Inputs    map[string]string           `yaml:"inputs"`
-	Provider  map[string]string           `yaml:"provider_inputs"`
-	Client    struct{ ID, Secret string } `yaml:"client"`
-	Redirect  string                      `yaml:"redirect_uri"`
-	Scopes    []string                    `yaml:"scopes"`
-	Key       map[string]string           `yaml:"key"`
-	Secrets   []string                    `yaml:"secrets"` // of key
-	Pick      string                      `yaml:"pick"`
-	LoginHint string                      `yaml:"login_hint"`
-	Issuer    string                      `yaml:"issuer"`
-	Endpoints map[providers.Step]string   `yaml:"endpoints"`
+	Inputs     map[string]string           `yaml:"inputs"`
+	Provider   map[string]string           `yaml:"provider_inputs"`
+	Connection map[string]string           `yaml:"connection_inputs"`
+	Client     struct{ ID, Secret string } `yaml:"client"`
+	Redirect   string                      `yaml:"redirect_uri"`
+	Scopes     []string                    `yaml:"scopes"`
+	Optional   []string                    `yaml:"optional_scopes"`
+	Key        map[string]string           `yaml:"key"`
+	Secrets    []string                    `yaml:"secrets"` // of key
+	Pick       string                      `yaml:"pick"`
+	LoginHint  string                      `yaml:"login_hint"`
+	FormPost   bool                        `yaml:"form_post"`
+	Issuer     string                      `yaml:"issuer"`
+	Endpoints  map[providers.Step]string   `yaml:"endpoints"`
 }
 
 type granted struct {
@@ -68,6 +73,7 @@ type granted struct {
 	Refresh        string   `yaml:"refresh_token"`
 	Expires        string   `yaml:"expires_in"`
 	RefreshExpires string   `yaml:"refresh_expires_in"`
+	HardExpires    string   `yaml:"hard_expires_in"`
 	Scopes         []string `yaml:"scopes"`
 	Account        struct {
 		ID    string `yaml:"id"`
@@ -95,6 +101,8 @@ type terms struct {
 	Hard       string `yaml:"hard"`
 	MinAge     string `yaml:"min_age"`
 	Reach      string `yaml:"reach"`
+	Adds       *bool  `yaml:"accumulates"`
+	OnDemand   *bool  `yaml:"on_demand"`
 }
 
 type failing struct {
@@ -103,6 +111,7 @@ type failing struct {
 	Headers map[string]string `yaml:"headers"`
 	Body    string            `yaml:"body"`
 	Class   string            `yaml:"class"`
+	Code    string            `yaml:"code"` // what of it may be repeated to people
 	Source  string            `yaml:"source"`
 }
 
@@ -111,6 +120,7 @@ type samples struct {
 	Key        map[string][]string `yaml:"key"`
 	Callback   map[string][]string `yaml:"callback"`
 	Companions map[string][]string `yaml:"companions"`
+	Without    []string            `yaml:"without"` // inputs that nobody sets
 }
 
 type people struct {
@@ -119,6 +129,8 @@ type people struct {
 	AppURL      string   `yaml:"app_url"`
 	KeyURL      string   `yaml:"key_url"`
 	Category    string   `yaml:"category"`
+	// each secret that is never sent, and who has one
+	Companions map[string]string `yaml:"companions"`
 }
 
 // use is what an application makes of the credential.
@@ -171,9 +183,8 @@ func callNames() []string {
 
 func sectionNames() []string {
 	names := []string{
-		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "choices",
-		"scopes",
-		"id_token", "terms", "failures", "accept", "refuse", "use", "people",
+		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
+		"choices", "scopes", "id_token", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -200,15 +211,15 @@ func ReadFixtures(files fs.FS) ([]*Fixture, error) {
 
 // ReadFixture reads one fixture, and what it takes over from its parent. Errors name the file and the section.
 func ReadFixture(files fs.FS, name string) (*Fixture, error) {
-	sections, err := readSections(files, name, true)
+	sections, err := readSections(files, name, maxParents)
 	if err != nil {
 		return nil, err
 	}
-	f := &Fixture{
-		Name: name, ID: path.Dir(name), Kind: providers.Kind(path.Base(name)), calls: map[string]*exchange{},
-	}
+	kind, _, _ := strings.Cut(path.Base(name), ".")
+	f := &Fixture{Name: name, ID: path.Dir(name), Kind: providers.Kind(kind), calls: map[string]*exchange{}}
 	if !slices.Contains(providers.Kinds(), f.Kind) {
-		return nil, fmt.Errorf("%s.txtar: %q is no kind: the file's name is one of %v", name, f.Kind, providers.Kinds())
+		return nil, fmt.Errorf("%s.txtar: %q is no kind: the file's name is one of %v, and may go on with .case", name, f.Kind,
+			providers.Kinds())
 	}
 	for _, section := range slices.Sorted(maps.Keys(sections)) {
 		if err := f.read(section, sections[section]); err != nil {
@@ -226,9 +237,12 @@ func ReadFixture(files fs.FS, name string) (*Fixture, error) {
 	return f, nil
 }
 
+// maxParents lets a case start from its kind's own fixture, and that one from another service's.
+const maxParents = 2
+
 // readSections gives the sections of a file, and those of its parent that it does not have itself. An empty section
 // takes the parent's away.
-func readSections(files fs.FS, name string, mayExtend bool) (map[string]string, error) {
+func readSections(files fs.FS, name string, parents int) (map[string]string, error) {
 	data, err := fs.ReadFile(files, name+".txtar")
 	if err != nil {
 		return nil, err
@@ -245,10 +259,10 @@ func readSections(files fs.FS, name string, mayExtend bool) (map[string]string, 
 		sections[section.Name] = string(section.Data)
 	}
 	if parent, extends := sections["parent"]; extends {
-		if !mayExtend {
-			return nil, fmt.Errorf("%s.txtar: parent: a parent has none itself", name)
+		if parents == 0 {
+			return nil, fmt.Errorf("%s.txtar: parent: a parent's parent has none itself", name)
 		}
-		inherited, err := readSections(files, strings.TrimSpace(parent), false)
+		inherited, err := readSections(files, strings.TrimSpace(parent), parents-1)
 		if err != nil {
 			return nil, fmt.Errorf("%s.txtar: parent: %w", name, err)
 		}
@@ -296,6 +310,9 @@ func (f *Fixture) read(section, text string) (err error) {
 	case "refreshed":
 		f.refreshed = &granted{}
 		err = strict(f.refreshed)
+	case "checked":
+		f.checked = &granted{}
+		err = strict(f.checked)
 	case "choices":
 		err = yaml.Unmarshal([]byte(text), &f.choices)
 	case "scopes":
@@ -309,6 +326,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		if err = strict(&f.failures); err == nil {
 			err = f.checkFailures()
 		}
+	case "otherwise":
+		err = strict(&f.otherwise)
 	case "accept":
 		err = strict(&f.accept)
 	case "refuse":

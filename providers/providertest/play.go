@@ -55,8 +55,8 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	default:
 		steps = append(steps, p.key)
 	}
-	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.use, p.terms, p.take, p.unmade,
-		p.people)
+	steps = append(steps, p.pick, p.granted, p.check, p.refresh, p.revoke, p.fail, p.otherwise, p.use, p.terms, p.take,
+		p.unmade, p.people)
 	for _, step := range steps {
 		goOn := step()
 		for _, wrong := range p.at.wrong {
@@ -97,6 +97,7 @@ func (p *play) sides(inputs map[string]string) (provider, connection map[string]
 			connection[name] = value
 		}
 	}
+	maps.Copy(connection, p.f.given.Connection)
 	return provider, connection
 }
 
@@ -116,12 +117,12 @@ func (p *play) keySides(key map[string]string) (provider, connection map[string]
 func (p *play) set() bool {
 	g := p.f.given
 	provider, connection := p.sides(g.Inputs)
-	checked, err := p.def.CheckInputs(providers.SetByProvider, provider)
+	checked, err := p.def.CheckInputs(providers.SetByProvider, "", provider)
 	if err != nil {
 		p.differ("given", "inputs of the provider: %s", err)
 		return false
 	}
-	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
+	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, p.f.Kind, connection); err != nil {
 		p.differ("given", "inputs of the connection: %s", err)
 		return false
 	}
@@ -138,7 +139,10 @@ func (p *play) set() bool {
 
 func (p *play) resolve() bool {
 	p.at.begin(nil, "discovery")
-	res, err := p.client.Resolve(context.Background(), p.app, p.inputs)
+	res, err := p.client.Resolve(context.Background(), p.app, p.f.Kind, p.inputs)
+	if err == nil {
+		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
+	}
 	if err != nil {
 		p.differ("given", "%s", err)
 		return false
@@ -150,11 +154,7 @@ func (p *play) resolve() bool {
 func (p *play) consent() bool {
 	f := p.f
 	p.scopes = p.app.RequestScopes(f.given.Scopes, p.res.Scopes)
-	request := providers.AuthCodeURLRequest{
-		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
-		RedirectURI: f.given.Redirect, Scopes: p.scopes, LoginHint: f.given.LoginHint,
-	}
-	address, err := providers.AuthCodeURL(p.app, request)
+	address, err := providers.AuthCodeURL(p.app, p.authCodeRequest())
 	if err != nil {
 		p.differ("authorize", "%s", err)
 		return false
@@ -206,7 +206,8 @@ func (p *play) exchange() bool {
 }
 
 func (p *play) issue() bool {
-	p.scopes = p.app.RequestScopes(p.f.given.Scopes, nil)
+	p.app.Scopes = p.f.given.Scopes
+	p.scopes = p.app.ScopesOfTheApp()
 	p.at.begin(nil, "token")
 	g, err := p.client.Issue(context.Background(), p.app, p.f.Kind, p.res, p.scopes)
 	if p.def.Token.ByKind[p.f.Kind].Scopes != nil { // they are asked for in the place of those
@@ -281,7 +282,7 @@ func (p *play) identify() bool {
 		return true
 	}
 	p.at.begin(nil, "resources", "identity", "health")
-	if err := p.client.Identify(context.Background(), p.app, p.res, p.grant); err != nil {
+	if err := p.client.Identify(context.Background(), p.app, p.res, p.f.Kind, p.grant); err != nil {
 		p.differ("identity.response", "%s", told(err))
 	}
 	return true
@@ -311,7 +312,7 @@ func (p *play) pick() bool {
 		return false
 	}
 	p.inputs[p.def.Picks()] = g.Pick
-	checked, err := p.def.CheckInputs(providers.SetByConnection, p.inputs)
+	checked, err := p.def.CheckInputs(providers.SetByConnection, p.f.Kind, p.inputs)
 	if err != nil {
 		p.differ("given", "pick: %s", err)
 		return false
@@ -336,12 +337,19 @@ func (p *play) granted() bool {
 	g := p.grant
 	if !p.f.Kind.HasKey() {
 		p.tokens("grant", want, g)
-		p.scopesSame(want.Scopes, g.Scopes)
-		if missing := p.app.MissingScopes(p.scopes, g.Scopes); len(missing) > 0 {
+		p.scopesSame("grant", want.Scopes, g.Scopes)
+		asked := p.scopes
+		if p.def.Token.ByKind[p.f.Kind].Scopes != nil {
+			asked = nil // the kind asks for its own, whatever is wanted
+		}
+		if missing := p.app.MissingScopes(asked, g.Scopes); len(missing) > 0 {
 			p.differ("grant", "scopes: asked for, and not granted as far as the definition can tell: %v", missing)
 		}
 		if want.RefreshExpires != "" {
 			p.same("grant", "refresh_expires_in", want.RefreshExpires, seconds(g.Issued, g.RefreshExpires))
+		}
+		if want.HardExpires != "" {
+			p.same("grant", "hard_expires_in", want.HardExpires, seconds(g.Issued, g.HardLimit))
 		}
 		p.texts("grant", "secret_config", want.Secret, revealed(g.SecretConfig))
 		p.account(want, g.Account)
@@ -361,7 +369,7 @@ func (p *play) granted() bool {
 		p.texts("grant", "key", want.Key, revealed(g.SecretConfig))
 	}
 	if want.Inputs != nil {
-		merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+		merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 		if err != nil {
 			p.differ("grant", "inputs: %s", err)
 		}
@@ -376,10 +384,10 @@ func (p *play) account(want *granted, got providers.Account) {
 	p.same("grant", "account.email", want.Account.Email, got.Email)
 }
 
-func (p *play) scopesSame(want, got []string) {
+func (p *play) scopesSame(section string, want, got []string) {
 	one, other := slices.Sorted(slices.Values(want)), slices.Sorted(slices.Values(got))
 	if !slices.Equal(one, other) {
-		p.differ("grant", "scopes: the fixture has %v, the definition reads %v", one, other)
+		p.differ(section, "scopes: the fixture has %v, the definition reads %v", one, other)
 	}
 }
 
@@ -426,12 +434,12 @@ func (p *play) ask(instead *answered) (*providers.Checked, error) {
 		answers = map[string]*answered{"health": instead, "identity": instead}
 	}
 	p.at.begin(answers, "health", "identity")
-	return p.client.Check(context.Background(), p.app, p.res, p.grant)
+	return p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
 }
 
 func (p *play) check() bool {
 	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
-	if !p.app.CanCheck(p.res) {
+	if !p.app.CanCheck(p.res, p.f.Kind) {
 		if knows {
 			p.differ("health.request", "the definition has no call that checks a credential")
 		}
@@ -444,8 +452,14 @@ func (p *play) check() bool {
 	checked, err := p.ask(nil)
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
-	} else if p.f.grant != nil && checked.Account.ID != "" {
-		p.account(p.f.grant, checked.Account)
+	} else {
+		// of a key nothing but the check tells whose it is
+		if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
+			p.account(p.f.grant, checked.Account)
+		}
+		if p.f.checked != nil {
+			p.scopesSame("checked", p.f.checked.Scopes, checked.Scopes)
+		}
 	}
 	for _, row := range []struct {
 		section string
@@ -494,6 +508,9 @@ func (p *play) refresh() bool {
 		return true
 	}
 	p.tokens("refreshed", f.refreshed, renewed)
+	if f.refreshed.Scopes != nil {
+		p.scopesSame("refreshed", f.refreshed.Scopes, renewed.Scopes)
+	}
 	p.texts("refreshed", "connection_config", p.grant.Config, renewed.Config)
 	var pairs []string
 	if before := p.grant.RefreshToken.Reveal(); before != "" {
@@ -521,6 +538,7 @@ func (p *play) revoke() bool {
 		return true
 	}
 	p.at.begin(nil, "revoke", "revoke2")
+	p.at.once = true
 	err := p.client.Revoke(context.Background(), p.app, p.res, p.grant)
 	failure := (*providers.Error)(nil)
 	none := errors.As(err, &failure) && failure.Reason == providers.ReasonNoRevocationEndpoint
@@ -544,9 +562,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got := "fine"
+		got, code := "fine", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got = string(failure.Class)
+			got, code = string(failure.Class), failure.Code
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -555,6 +573,9 @@ func (p *play) fail() bool {
 		}
 		if got != row.Class {
 			p.differ(section, "the fixture says %s, the definition %s", row.Class, got)
+		}
+		if row.Code != "" {
+			p.same(section, "code", row.Code, code)
 		}
 	}
 	return true
@@ -591,7 +612,7 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 		}
 		copied := *p.grant
 		p.at.begin(instead, "resources", "identity", "health")
-		err = p.client.Identify(ctx, p.app, p.res, &copied)
+		err = p.client.Identify(ctx, p.app, p.res, p.f.Kind, &copied)
 	default: // health, api, key
 		_, err = p.ask(answer)
 	}
@@ -603,7 +624,7 @@ func (p *play) use() bool {
 	if want == nil {
 		return true
 	}
-	merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+	merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 	if err != nil {
 		p.differ("use", "%s", err)
 		return true
@@ -635,7 +656,9 @@ func (p *play) terms() bool {
 	}
 	truth("can_refresh", want.CanRefresh, p.app.CanRefresh(p.f.Kind, p.grant))
 	truth("may_rotate", want.MayRotate, p.app.MayRotate(p.f.Kind))
+	truth("accumulates", want.Adds, p.def.Scopes.Accumulates)
 	said := p.def.Refresh
+	truth("on_demand", want.OnDemand, said.OnDemand)
 	p.length("idle", want.Idle, said.Idle)
 	p.length("each", want.Each, said.Each)
 	p.length("hard", want.Hard, said.Hard)
@@ -690,6 +713,13 @@ func (p *play) people() bool {
 		if fact.want != "" {
 			p.same("people", fact.name, fact.want, strings.ReplaceAll(fact.got, "{client_id}", p.f.given.Client.ID))
 		}
+	}
+	if want.Companions != nil {
+		said := map[string]string{}
+		for _, c := range p.def.Companions {
+			said[c.Name] = c.On
+		}
+		p.texts("people", "companions", want.Companions, said)
 	}
 	for _, scope := range want.ScopesAbout {
 		if p.def.Scopes.About[scope] == "" {

@@ -21,6 +21,7 @@ type service struct {
 	expected []string             // the calls that may be made now
 	instead  map[string]*answered // answers in the place of those written down
 	words    *strings.Replacer    // what the requests written down hold now; nil: as they are
+	once     bool                 // each of them may be made a single time
 	now      map[string]bool      // made since the last begin
 	made     map[string]bool      // made at all
 	wrong    []string
@@ -28,7 +29,7 @@ type service struct {
 
 // begin says which calls are expected next.
 func (s *service) begin(instead map[string]*answered, expected ...string) {
-	s.expected, s.instead, s.words, s.now = expected, instead, nil, map[string]bool{}
+	s.expected, s.instead, s.words, s.once, s.now = expected, instead, nil, false, map[string]bool{}
 }
 
 // Do answers as the service would.
@@ -71,7 +72,7 @@ func (s *service) find(r *http.Request, body string) (call string, differences [
 			continue
 		}
 		found := s.compare(x.request, r, body)
-		if s.now[name] && len(found) > 0 { // made already, as far as anybody can tell
+		if s.now[name] && (s.once || len(found) > 0) { // made already, as far as anybody can tell
 			continue
 		}
 		if call == "" || len(found) < len(differences) {

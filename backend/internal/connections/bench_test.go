@@ -21,8 +21,8 @@ import (
 )
 
 var (
-	key   = store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: "slack"}
-	other = store.Key{Owner: store.Owner{Kind: store.User, ID: "e-1"}, Name: "github"}
+	key   = store.Key{Owner: store.Owner{Org: "acme"}, Name: "slack"}
+	other = store.Key{Owner: store.Owner{User: "e-1"}, Name: "github"}
 	ctx   = context.Background()
 )
 

@@ -21,7 +21,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-var key = store.Key{Owner: store.Owner{Kind: store.Org, ID: "default"}, Name: "slack"}
+var key = store.Key{Owner: store.Owner{Org: "default"}, Name: "slack"}
 
 const fingerprint = "as it was"
 

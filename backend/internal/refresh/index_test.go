@@ -17,7 +17,7 @@ import (
 
 // at is a fleet's connection.
 func at(provider string, i int) store.Key {
-	return store.Key{Owner: store.Owner{Kind: store.Org, ID: provider}, Name: fmt.Sprintf("c%05d", i)}
+	return store.Key{Owner: store.Owner{Org: provider}, Name: fmt.Sprintf("c%05d", i)}
 }
 
 // edit changes a fleet's connection as a person would.

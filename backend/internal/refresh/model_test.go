@@ -93,12 +93,12 @@ func newWorld(t *testing.T, seed uint64) *world {
 		crowd = 60
 	}
 	for i := range 1 + w.rng.IntN(crowd) {
-		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: names[i%2]}, Name: fmt.Sprintf("c%d", i)}
+		k := store.Key{Owner: store.Owner{Org: names[i%2]}, Name: fmt.Sprintf("c%d", i)}
 		w.keys, w.wants[k] = append(w.keys, k), &want{
 			labels: map[string]bool{"": true}, disabled: map[bool]bool{false: true},
 		}
 		if w.chance(0.3) {
-			w.accounts[k] = k.Owner.ID + " of many"
+			w.accounts[k] = k.Owner.User + " of many"
 		}
 	}
 	return w
@@ -338,7 +338,7 @@ func (w *world) end() {
 	time.Sleep(15 * time.Minute)
 	unwell := w.active.Health().Circuits
 	for _, k := range w.keys {
-		if unwell[k.Owner.ID].State == "" {
+		if unwell[k.Owner.User].State == "" {
 			w.takenUp(w.active, k)
 		}
 	}
@@ -349,7 +349,7 @@ func (w *world) end() {
 		k, err := store.ParseKey(i.Key)
 		w.expect(err == nil, "intents: %v", err)
 		// where all that are left seem to have the wrong app, one at a time is tried
-		w.expect(unwell[k.Owner.ID].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key,
+		w.expect(unwell[k.Owner.User].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key,
 			i.Generation)
 	}
 	w.leaving.Wait()
@@ -425,7 +425,7 @@ func (w *world) bounded() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, k := range w.keys {
-		s := w.services[k.Owner.ID]
+		s := w.services[k.Owner.User]
 		events := w.demands[k] + w.starts
 		lives := int(time.Since(w.start)/(s.life*6/10)) + events + 1
 		most := 2 * (events + lives + int(time.Since(w.start)/(7*time.Minute)))

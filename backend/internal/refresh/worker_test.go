@@ -128,7 +128,7 @@ func (f *fleet) Refresh(_ context.Context, c *store.Connection) (*providers.Gran
 func (f *fleet) add(t *testing.T, provider string, n int, left time.Duration) {
 	t.Helper()
 	for i := range n {
-		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: provider}, Name: fmt.Sprintf("c%05d", i)}
+		k := store.Key{Owner: store.Owner{Org: provider}, Name: fmt.Sprintf("c%05d", i)}
 		token := fmt.Sprintf("%s-%d", provider, i)
 		f.set(func() { f.good[token] = true })
 		_, err := f.Update(context.Background(), k, func(*store.Connection) (*store.Connection, error) {
@@ -240,7 +240,7 @@ func TestWorker(t *testing.T) {
 		f := newFleet(t)
 		f.set(func() { f.idle = 90 * 24 * time.Hour })
 		f.add(t, "acme", 1, 59*time.Minute)
-		k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: "c00000"}
+		k := store.Key{Owner: store.Owner{Org: "acme"}, Name: "c00000"}
 		_, err := f.Update(context.Background(), k, func(c *store.Connection) (*store.Connection, error) {
 			c.Grant.Expires = time.Time{}
 			return c, nil
@@ -417,7 +417,7 @@ func TestOutage(t *testing.T) {
 		time.Sleep(20 * time.Minute)
 		before := f.count("acme")
 		for i := range 1000 {
-			k := store.Key{Owner: store.Owner{Kind: store.Org, ID: "acme"}, Name: fmt.Sprintf("c%05d", i)}
+			k := store.Key{Owner: store.Owner{Org: "acme"}, Name: fmt.Sprintf("c%05d", i)}
 			_, err := f.Get(context.Background(), k, anybody, 0)
 			require.Equal(t, refresh.Unavailable, problem(t, err))
 		}

@@ -173,7 +173,7 @@ type entry struct {
 	want  any
 }
 
-var slack = Key{Owner{Org, "acme"}, "slack"}
+var slack = Key{Owner{Org: "acme"}, "slack"}
 
 func connectionEntry(c *Connection) entry {
 	return entry{

@@ -430,8 +430,8 @@ func (c *Connection) SetCompanions(values map[string]providers.Secret, by Setter
 
 // Planted reports whether somebody else set the companions of a connection in which its owner put the credential.
 func (c *Connection) Planted(owner Owner) bool {
-	brought := c.AdoptedBy == owner.ID || c.SetBy == owner.ID // somebody else may have picked a site since
-	return owner.Kind == User && brought && c.CompanionsBy != owner.ID
+	brought := c.AdoptedBy == owner.User || c.SetBy == owner.User // somebody else may have picked a site since
+	return owner.Personal() && brought && c.CompanionsBy != owner.User
 }
 
 // Delete marks the connection as being deleted, for good.

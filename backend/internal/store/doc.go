@@ -5,6 +5,7 @@
 //	provider/<name>               a definition as the operator configured it, with its client secret
 //	connection/org/<org>/<name>   one connection, metadata and grant in one entry: one write is one truth
 //	connection/user/<user>/<name>
+//	connection/org/<org>/user/<user>/<name>
 //	flow/<hash of state>          one attempt to connect
 //	code/<hash of app and code>   which flow brought an authorization code first
 //	wal/<hash of key>             an intent: this grant is being spent

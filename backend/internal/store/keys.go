@@ -24,29 +24,58 @@ func SealWrapped() []string {
 	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix}
 }
 
-// OwnerKind is what an owner is.
-type OwnerKind string
+// Owner is whose a connection is: an organization, a user, or with both a member of an organization.
+type Owner struct{ Org, User string }
 
-// The kinds of owner, as they stand in paths.
+// The words that stand before an owner's parts in paths and in storage.
 const (
-	Org  OwnerKind = "org"
-	User OwnerKind = "user"
+	orgWord  = "org"
+	userWord = "user"
 )
 
-// Owner is whose a connection is.
-type Owner struct {
-	Kind OwnerKind
-	ID   string
-}
+// Personal reports whether the owner is a person or an application's user, be it as a member of an organization.
+func (o Owner) Personal() bool { return o.User != "" }
 
-func (o Owner) String() string { return string(o.Kind) + "/" + o.ID }
+// Member reports whether the owner is one of an organization's members.
+func (o Owner) Member() bool { return o.Org != "" && o.User != "" }
+
+func (o Owner) String() string {
+	switch {
+	case o.User == "":
+		return orgWord + "/" + o.Org
+	case o.Org == "":
+		return userWord + "/" + o.User
+	}
+	return orgWord + "/" + o.Org + "/" + userWord + "/" + o.User
+}
 
 // Check reports how the owner breaks the naming rules, or nil.
 func (o Owner) Check() error {
-	if o.Kind == User {
-		return CheckUser(o.ID)
+	if o.Org != "" || o.User == "" {
+		if err := CheckName("org", o.Org); err != nil {
+			return err
+		}
 	}
-	return CheckName("org", o.ID)
+	if o.User != "" {
+		return CheckUser(o.User)
+	}
+	return nil
+}
+
+// ParseOwner reads what String writes.
+func ParseOwner(s string) (Owner, error) {
+	var o Owner
+	parts := strings.Split(s, "/")
+	if len(parts) > 1 && parts[0] == orgWord {
+		o.Org, parts = parts[1], parts[2:]
+	}
+	if len(parts) > 1 && parts[0] == userWord {
+		o.User, parts = parts[1], parts[2:]
+	}
+	if len(parts) > 0 || o.String() != s {
+		return Owner{}, fmt.Errorf("%q is no owner: write org/<org>, user/<user> or org/<org>/user/<user>", clip(s))
+	}
+	return o, o.Check()
 }
 
 // Key names one connection in the mount.
@@ -68,15 +97,15 @@ func (k Key) hash() string {
 
 // ParseKey reads what String writes.
 func ParseKey(s string) (Key, error) {
-	parts := strings.Split(s, "/")
-	if len(parts) != 3 || (parts[0] != string(Org) && parts[0] != string(User)) {
+	i := strings.LastIndexByte(s, '/')
+	if i < 0 {
 		return Key{}, fmt.Errorf("not the key of a connection")
 	}
-	k := Key{Owner{OwnerKind(parts[0]), parts[1]}, parts[2]}
-	if err := k.Owner.Check(); err != nil {
+	owner, err := ParseOwner(s[:i])
+	if err != nil {
 		return Key{}, err
 	}
-	return k, CheckName("connection", k.Name)
+	return Key{owner, s[i+1:]}, CheckName("connection", s[i+1:])
 }
 
 // Classify says which noun a storage key belongs to, for the invalidation of what memory holds.

@@ -9,14 +9,15 @@ import (
 )
 
 func TestParseKey(t *testing.T) {
-	for _, s := range []string{"org/acme/slack", "user/U1/slack", "user/self/slack"} {
+	for _, s := range []string{"org/acme/slack", "user/U1/slack", "user/self/slack", "org/acme/user/U1/slack"} {
 		k, err := ParseKey(s)
 		require.NoError(t, err, s)
 		assert.Equal(t, s, k.String())
 	}
 	for _, s := range []string{
 		"", "slack", "org/acme", "org/acme/slack/x", "team/acme/slack", "org/Acme/slack",
-		"org//slack", "org/acme/", "user/../x", "org/self/x", "org/acme/self",
+		"org//slack", "org/acme/", "user/../x", "org/self/x", "org/acme/self", "org/acme/user/slack", "org/acme/user//slack",
+		"org//user/U1/slack", "user/U1/org/acme/slack", "org/acme/user/U1/x/slack", "org/a/org/b/x", "user/a/user/b/x",
 	} {
 		_, err := ParseKey(s)
 		assert.Error(t, err, "%q", s)
@@ -50,10 +51,12 @@ func TestFlowID(t *testing.T) {
 func TestIntentKeys(t *testing.T) {
 	seen := map[string]Key{}
 	for _, k := range []Key{
-		{Owner{Org, "a"}, "b"},
-		{Owner{User, "a"}, "b"},
-		{Owner{Org, "a"}, "c"},
-		{Owner{Org, "b"}, "b"},
+		{Owner{Org: "a"}, "b"},
+		{Owner{User: "a"}, "b"},
+		{Owner{Org: "a"}, "c"},
+		{Owner{Org: "b"}, "b"},
+		{Owner{Org: "a", User: "a"}, "b"},
+		{Owner{Org: "b", User: "a"}, "b"},
 	} {
 		h := k.hash()
 		assert.Len(t, h, 64)

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -84,41 +85,85 @@ func (s Store) DeleteConnection(ctx context.Context, k Key) error {
 	return s.remove(ctx, k.storage())
 }
 
-// Owners lists the ids of the owners of one kind that have connections.
-func (s Store) Owners(ctx context.Context, kind OwnerKind) ([]string, error) {
-	ids, err := s.list(ctx, connectionPrefix+string(kind)+"/")
-	for i := range ids {
-		ids[i] = strings.TrimSuffix(ids[i], "/")
-	}
-	return ids, err
+// Orgs lists the organizations that have connections, of their own or of their members.
+func (s Store) Orgs(ctx context.Context) ([]string, error) {
+	return s.folders(ctx, connectionPrefix+orgWord+"/")
 }
 
-// Connections lists the names of an owner's connections.
+// Users lists the users that have connections: those of an organization, which are its members, or with none those that
+// stand for themselves.
+func (s Store) Users(ctx context.Context, org string) ([]string, error) {
+	if org == "" {
+		return s.folders(ctx, connectionPrefix+userWord+"/")
+	}
+	return s.folders(ctx, connectionPrefix+Owner{Org: org}.String()+"/"+userWord+"/")
+}
+
+// Connections lists the names of an owner's connections, without those of its members.
 func (s Store) Connections(ctx context.Context, o Owner) ([]string, error) {
-	return s.list(ctx, connectionPrefix+o.String()+"/")
+	names, err := s.list(ctx, connectionPrefix+o.String()+"/")
+	return slices.DeleteFunc(names, isFolder), err
 }
 
 // EachKey calls fn with the key of every connection there is, owner by owner. A list that fails ends it, for nobody
 // knows whom it would have named.
 func (s Store) EachKey(ctx context.Context, fn func(Key)) error {
-	for _, kind := range []OwnerKind{Org, User} {
-		owners, err := s.Owners(ctx, kind)
-		if err != nil {
+	orgs, err := s.Orgs(ctx)
+	if err != nil {
+		return err
+	}
+	for _, org := range orgs {
+		if err := s.eachOf(ctx, Owner{Org: org}, fn); err != nil {
 			return err
 		}
-		for _, id := range owners {
-			owner := Owner{kind, id}
-			names, err := s.Connections(ctx, owner)
-			if err != nil {
-				return err
-			}
-			for _, name := range names {
-				fn(Key{owner, name})
-			}
+	}
+	return s.eachUser(ctx, "", fn)
+}
+
+// eachOf is EachKey for an organization and its members: one list tells whether it has some.
+func (s Store) eachOf(ctx context.Context, o Owner, fn func(Key)) error {
+	names, err := s.list(ctx, connectionPrefix+o.String()+"/")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if !isFolder(name) {
+			fn(Key{o, name})
+		} else if err := s.eachUser(ctx, o.Org, fn); err != nil {
+			return err
 		}
 	}
 	return nil
 }
+
+func (s Store) eachUser(ctx context.Context, org string, fn func(Key)) error {
+	users, err := s.Users(ctx, org)
+	if err != nil {
+		return err
+	}
+	for _, user := range users {
+		owner := Owner{Org: org, User: user}
+		names, err := s.Connections(ctx, owner)
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			fn(Key{owner, name})
+		}
+	}
+	return nil
+}
+
+// folders lists the folders below a prefix, without their slashes.
+func (s Store) folders(ctx context.Context, prefix string) ([]string, error) {
+	names, err := s.list(ctx, prefix)
+	for i := range names {
+		names[i] = strings.TrimSuffix(names[i], "/")
+	}
+	return names, err
+}
+
+func isFolder(name string) bool { return strings.HasSuffix(name, "/") }
 
 // Flow reads one flow.
 func (s Store) Flow(ctx context.Context, id string) (*Flow, error) {

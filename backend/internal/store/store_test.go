@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"reflect"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -39,7 +40,9 @@ func TestAbsentIsNothing(t *testing.T) {
 	}
 	for _, list := range []func() ([]string, error){
 		func() ([]string, error) { return s.Providers(t.Context()) },
-		func() ([]string, error) { return s.Owners(t.Context(), Org) },
+		func() ([]string, error) { return s.Orgs(t.Context()) },
+		func() ([]string, error) { return s.Users(t.Context(), "") },
+		func() ([]string, error) { return s.Users(t.Context(), "acme") },
 		func() ([]string, error) { return s.Connections(t.Context(), slack.Owner) },
 		func() ([]string, error) { return s.Flows(t.Context()) },
 		func() ([]string, error) { return s.Intents(t.Context()) },
@@ -140,20 +143,33 @@ func TestEachKey(t *testing.T) {
 
 func TestOwnersAndNames(t *testing.T) {
 	s := New(&logical.InmemStorage{})
-	for i, path := range []string{"org/b/x", "org/a/y", "org/a/x", "user/U/x"} {
+	paths := []string{"org/a/user/U/x", "org/a/x", "org/a/y", "org/b/x", "org/c/user/V/z", "user/U/x"}
+	for i, path := range paths {
 		k, err := ParseKey(path)
 		require.NoError(t, err)
 		require.NoError(t, s.PutConnection(t.Context(), k, &Connection{Label: fmt.Sprint(i)}))
 	}
-	owners, err := s.Owners(t.Context(), Org)
-	require.NoError(t, err)
-	assert.Equal(t, []string{"a", "b"}, owners)
-	names, err := s.Connections(t.Context(), Owner{Org, "a"})
-	require.NoError(t, err)
-	assert.Equal(t, []string{"x", "y"}, names)
-	names, err = s.Connections(t.Context(), Owner{User, "a"})
-	require.NoError(t, err)
-	assert.Empty(t, names, "an org and a user of one name share nothing")
+	list := func(names []string, err error) []string {
+		require.NoError(t, err)
+		return names
+	}
+	assert.Equal(t, []string{"a", "b", "c"}, list(s.Orgs(t.Context())), "one with members alone too")
+	assert.Equal(t, []string{"U"}, list(s.Users(t.Context(), "")))
+	assert.Equal(t, []string{"U"}, list(s.Users(t.Context(), "a")))
+	assert.Empty(t, list(s.Users(t.Context(), "b")))
+	assert.Equal(t, []string{"x", "y"}, list(s.Connections(t.Context(), Owner{Org: "a"})))
+	assert.Equal(t, []string{"x"}, list(s.Connections(t.Context(), Owner{Org: "a", User: "U"})))
+	assert.Empty(t, list(s.Connections(t.Context(), Owner{User: "a"})), "an org and a user of one name share nothing")
+	var all []string
+	require.NoError(t, s.EachKey(t.Context(), func(k Key) { all = append(all, k.String()) }))
+	slices.Sort(all)
+	assert.Equal(t, paths, all)
+	for i, path := range paths {
+		k, _ := ParseKey(path)
+		c, err := s.Connection(t.Context(), k)
+		require.NoError(t, err)
+		assert.Equal(t, fmt.Sprint(i), c.Label)
+	}
 }
 
 func TestIntents(t *testing.T) {
@@ -221,7 +237,8 @@ func TestStorageThatHangs(t *testing.T) {
 			return s.PutConnection(ctx, slack, &Connection{})
 		}},
 		"DeleteConnection": {callTime, func(ctx context.Context) error { return s.DeleteConnection(ctx, slack) }},
-		"Owners":           {listTime, func(ctx context.Context) error { _, err := s.Owners(ctx, Org); return err }},
+		"Orgs":             {listTime, func(ctx context.Context) error { _, err := s.Orgs(ctx); return err }},
+		"Users":            {listTime, func(ctx context.Context) error { _, err := s.Users(ctx, "acme"); return err }},
 		"Connections":      {listTime, func(ctx context.Context) error { _, err := s.Connections(ctx, acme); return err }},
 		"EachKey":          {listTime, func(ctx context.Context) error { return s.EachKey(ctx, func(Key) {}) }},
 		"Flow":             {callTime, func(ctx context.Context) error { _, err := s.Flow(ctx, "id"); return err }},

@@ -23,7 +23,7 @@ func TestTrialIsForInputs(t *testing.T) {
 
 func TestEachTrial(t *testing.T) {
 	storage := &logical.InmemStorage{}
-	s, k := New(storage), Key{Owner: Owner{Org, "default"}, Name: "x"}
+	s, k := New(storage), Key{Owner: Owner{Org: "default"}, Name: "x"}
 	for _, token := range []string{"a", "b"} {
 		g := &providers.Grant{RefreshToken: providers.NewSecret(token)}
 		require.NoError(t, s.PutTrial(t.Context(), k, TrialOf(k, g)))

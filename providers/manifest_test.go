@@ -1,0 +1,107 @@
+package providers
+
+import (
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+const manifestHead = `id: acme
+name: Acme
+kinds: [authorization_code]
+endpoints:
+  authorize: https://{host}/authorize
+  token: https://{host}/token
+inputs:
+  - {name: host, set_by: provider, default: acme.example.com, pattern: '[a-z.]+'}
+  - {name: shop, set_by: connection, pattern: '[a-z]+', required: true}
+authorize: {params: {shop: '{shop}'}}
+scopes: {default: [read], offline: [offline]}
+setup:
+`
+
+func TestManifest(t *testing.T) {
+	const jsonManifest = `  manifest: |
+    {"on": "{host}", "oauth": {"urls": {redirect_uri}, "scopes": {scopes}}}
+`
+	const address = `  manifest: https://{host}/new?public=false&urls[]={redirect_uri}&scopes={scopes}
+`
+	uris := []string{"https://vault.example.com/v1/connectors/callback/a?x=1&y", "http://127.0.0.1/back"}
+	for _, test := range []struct {
+		name, manifest string
+		app            App
+		uris           []string
+		want           string
+	}{
+		{
+			name: "a document", manifest: jsonManifest, uris: uris, app: App{Scopes: []string{`wr"ite`}},
+			want: `{
+  "on": "acme.example.com",
+  "oauth": {
+    "urls": [
+      "https://vault.example.com/v1/connectors/callback/a?x=1&y",
+      "http://127.0.0.1/back"
+    ],
+    "scopes": [
+      "wr\"ite",
+      "offline",
+      "more"
+    ]
+  }
+}`,
+		},
+		{
+			name: "an address", manifest: address, uris: uris, app: App{Inputs: map[string]string{"host": "here.example"}},
+			want: "https://here.example/new?public=false" +
+				"&urls[]=https%3A%2F%2Fvault.example.com%2Fv1%2Fconnectors%2Fcallback%2Fa%3Fx%3D1%26y" +
+				"&urls[]=http%3A%2F%2F127.0.0.1%2Fback&scopes=read&scopes=offline&scopes=more",
+		},
+		{
+			name: "scopes are ignored", manifest: address, uris: uris[1:], app: App{ScopesIgnored: true},
+			want: "https://acme.example.com/new?public=false&urls[]=http%3A%2F%2F127.0.0.1%2Fback",
+		},
+		{name: "nowhere to come back to", manifest: address},
+		{name: "none", manifest: "  app_url: https://acme.example.com\n", uris: uris},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			def, err := Decode("acme.yaml", []byte(manifestHead+test.manifest))
+			require.NoError(t, err)
+			test.app.Definition = def
+			got, err := test.app.Manifest(test.uris, test.app.ManifestScopes([]string{"more", "*"}))
+			require.NoError(t, err)
+			assert.Equal(t, test.want, got)
+		})
+	}
+}
+
+// An operator's input without a default is named as long as it is missing.
+func TestManifestWithoutItsHost(t *testing.T) {
+	r, err := Builtin()
+	require.NoError(t, err)
+	def, _ := r.Get("github_enterprise")
+	_, err = (&App{Definition: def}).Manifest([]string{"https://vault.example.com"}, nil)
+	require.ErrorContains(t, err, "{host}")
+	got, err := (&App{Definition: def, Inputs: map[string]string{"host": "git.example.com"}}).Manifest(
+		[]string{"https://vault.example.com"}, nil)
+	require.NoError(t, err)
+	assert.Equal(t, "https://git.example.com/settings/apps/new?public=false&webhook_active=false"+
+		"&callback_urls[]=https%3A%2F%2Fvault.example.com", got)
+}
+
+func TestManifestMistakes(t *testing.T) {
+	for text, want := range map[string]string{
+		`{"urls": "{redirect_uri}"}`:                            "those stand without quotes",
+		`{"urls": {redirect_uri}`:                               "nor is it JSON",
+		`{"urls": []}`:                                          "{redirect_uri} is missing",
+		`{"urls": {redirect_uri}, "id": "{client_id}"}`:         "{client_id} has no value before there is an app",
+		`{"urls": {redirect_uri}, "id": "{hots}"}`:              "placeholder {hots} is not declared",
+		`{"urls": {redirect_uri}, "shop": "{shop}"}`:            "{shop} is the connection's",
+		`https://acme.example.com/new?u={redirect_uri}#part`:    "a fragment is never sent",
+		`https://{shop}.example.com.evil/new?u={redirect_uri}x`: "{shop} is the connection's",
+	} {
+		_, err := Decode("acme.yaml", []byte(manifestHead+"  manifest: '"+text+"'\n"))
+		require.ErrorContains(t, err, "setup.manifest", text)
+		assert.ErrorContains(t, err, want, text)
+	}
+}

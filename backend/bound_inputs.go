@@ -29,7 +29,9 @@ func boundTo(p *store.Provider, owner store.Owner) map[string][]string {
 }
 
 // unbound names an input whose value is not bound to the owner, and would have to be.
-func (p *configured) unbound(owner store.Owner, kind providers.Kind, inputs map[string]string) (name string, found bool) {
+func (p *configured) unbound(owner store.Owner, kind providers.Kind, inputs map[string]string) (name string,
+	found bool,
+) {
 	return p.app.Definition.Unbound(kind, p.entry.Inputs, inputs, boundTo(p.entry, owner))
 }
 

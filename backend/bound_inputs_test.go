@@ -116,7 +116,8 @@ func TestUnboundFromAnOlderRelease(t *testing.T) {
 		require.NoError(t, f.Storage.Put(t.Context(), entry))
 		f.restart(t)
 		f.System.SetReplication(0)
-		f.Read("creds/org/acme/app", nil).Refused(t, http.StatusForbidden, "input_not_bound", "bound_inputs on providers/acme")
+		f.Read("creds/org/acme/app", nil).
+			Refused(t, http.StatusForbidden, "input_not_bound", "bound_inputs on providers/acme")
 	})
 }
 

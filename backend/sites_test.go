@@ -20,10 +20,10 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
-// sited is a catalogue with a service whose grants reach several sites.
-func sited(t *testing.T) Options {
+// sited is a catalogue with a service whose grants reach several sites, and with more.
+func sited(t *testing.T, more ...string) Options {
 	t.Helper()
-	catalog, err := providers.NewRegistry(fstest.MapFS{
+	files := fstest.MapFS{
 		"oauth2.yaml": {Data: []byte(document(t, "../providers/catalog/oauth2.yaml"))},
 		"sites.yaml": {Data: []byte(`
 id: sites
@@ -49,7 +49,12 @@ health: {headers: {X-Site: '{site}'}}
 account: {id: [sub], label: [name]}
 connection_config: [{name: site_url, from: resources, path: [url]}]
 `)},
-	})
+	}
+	for _, text := range more {
+		id := strings.Fields(text)[1]
+		files[id+".yaml"] = &fstest.MapFile{Data: []byte(text)}
+	}
+	catalog, err := providers.NewRegistry(files)
 	require.NoError(t, err)
 	return Options{Catalog: catalog}
 }

@@ -47,18 +47,19 @@ func TestIntrospect(t *testing.T) {
 
 // What tells nothing leaves the token as it was.
 func TestIntrospectInDoubt(t *testing.T) {
+	answers := func(body string) providertest.Behavior { return providertest.Respond(http.StatusOK, body) }
 	for name, c := range map[string]struct {
 		behavior providertest.Behavior
 		class    providers.Class // empty: no failure
 		reason   string
 	}{
-		"no end":              {providertest.Respond(200, `{"active":true}`), "", ""},
-		"an end that is over": {providertest.Respond(200, `{"active":true,"exp":1000}`), "", ""},
-		"an end in words":     {providertest.Respond(200, `{"active":true,"exp":"soon"}`), "", ""},
-		"not active":          {providertest.Respond(200, `{"active":false,"exp":9999999999}`), providers.Transient, "token_inactive"},
-		"active in words":     {providertest.Respond(200, `{"active":"true","exp":9999999999}`), providers.Transient, "token_inactive"},
-		"nothing":             {providertest.Respond(200, `{}`), providers.Transient, "token_inactive"},
-		"no JSON":             {providertest.Respond(200, `<html>`), providers.Transient, "token_inactive"},
+		"no end":              {answers(`{"active":true}`), "", ""},
+		"an end that is over": {answers(`{"active":true,"exp":1000}`), "", ""},
+		"an end in words":     {answers(`{"active":true,"exp":"soon"}`), "", ""},
+		"not active":          {answers(`{"active":false,"exp":9999999999}`), providers.Transient, "token_inactive"},
+		"active in words":     {answers(`{"active":"true","exp":9999999999}`), providers.Transient, "token_inactive"},
+		"nothing":             {answers(`{}`), providers.Transient, "token_inactive"},
+		"no JSON":             {answers(`<html>`), providers.Transient, "token_inactive"},
 		"a refused client": {
 			providertest.Respond(401, `{"error":"invalid_client"}`), providers.Misconfigured, "refused",
 		},

@@ -118,8 +118,10 @@ func (e *engine) bites(t *testing.T, name, policy string) {
 func TestPolicyRecipes(t *testing.T) {
 	t.Parallel()
 	root := newKeys(t)
-	for _, path := range []string{"openai", "prod", "org/acme/openai", "org/other/openai", "user/42/openai",
-		"org/acme/user/42/openai"} {
+	for _, path := range []string{
+		"openai", "prod", "org/acme/openai", "org/other/openai", "user/42/openai",
+		"org/acme/user/42/openai",
+	} {
 		root.write(t, "connections/"+path, key(apiKey))
 	}
 	reads := func(t *testing.T, u *user, paths ...string) {

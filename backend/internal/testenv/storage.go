@@ -52,6 +52,7 @@ type Storage struct {
 	delays  func(Access) bool
 	later   func(Access)
 	history []Access
+	landed  int
 }
 
 var _ logical.Storage = (*Storage)(nil)
@@ -125,6 +126,13 @@ func (s *Storage) Writes() int {
 	return n
 }
 
+// Landed counts the writes that were made after their call had failed.
+func (s *Storage) Landed() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.landed
+}
+
 // Forget empties the history.
 func (s *Storage) Forget() {
 	s.mu.Lock()
@@ -159,6 +167,9 @@ func (s *Storage) access(ctx context.Context, a Access, do func(context.Context)
 		go func() {
 			until(a)
 			_ = do(context.WithoutCancel(ctx)) // nobody is there to hear of it
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.landed++
 		}()
 	}
 	return ctx.Err()

@@ -8,6 +8,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // identityAgain is how soon it is asked again whose a credential is.
@@ -99,7 +100,11 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	}
 	failed := p.client.Identify(ctx, p.app, resolved, g)
 	pass.Leave(aside(failed))
-	if g.Account.ID == conn.Account.ID && (g.Sites == nil || g.Sites.Unknown) {
+	var told *providers.Captured
+	if conn.Grant == nil {
+		told = p.app.Definition.CapturedOf(g)
+	}
+	if g.Account.ID == conn.Account.ID && (g.Sites == nil || g.Sites.Unknown) && !tellsMore(conn, told) {
 		return failed
 	}
 	_, err = b.connections.Update(ctx, k, connections.Act{Verb: "identify"},
@@ -108,6 +113,7 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 				return nil, nil // what was shown is not its credential any more
 			}
 			c.Learned(g, b.now())
+			captured(c, conn, told)
 			return c, nil
 		})
 	return err

@@ -10,6 +10,10 @@ type Checked struct {
 	Account Account   // whose it is; empty when the call does not tell
 	Scopes  []string  // that it has; nil when the call does not tell
 	Expires time.Time // when it ends; zero when the call does not tell
+
+	// of a key: its connection_config, as it was known and with what the call tells; nil when the call does not tell
+	Captured *Captured
+	Partly   *Error // why that is not whole; nil when it is
 }
 
 // CanCheck reports whether there is a call that shows whether a credential works: the definition's health call, its
@@ -33,7 +37,7 @@ func (a *App) checkCall() (Step, *Probe) {
 }
 
 // Check asks the service whether g works, by a call that changes nothing. For a key, g carries the key fields in
-// SecretConfig and no access token. The error is an [*Error]: of class Expired or Rejected when the service refuses the
+// SecretConfig and no access token, and what was captured of it before. The error is an [*Error]: of class Expired or Rejected when the service refuses the
 // credential, with a code where it did so in words that the definition knows; Forbidden when it takes the credential
 // and does not allow this call.
 func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) (*Checked, error) {
@@ -46,8 +50,18 @@ func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) (*
 		return nil, failure
 	}
 	told := &Checked{Scopes: spec.scopes(r, app.Definition.Scopes), Expires: spec.expires(r)}
-	if step == StepIdentity && app.sameSubject(g.subject, r.doc) {
-		app.Definition.Account.read(&told.Account, map[string]any{"identity": r.doc})
+	if step == StepIdentity && !app.sameSubject(g.subject, r.doc) {
+		return told, nil
+	}
+	docs := map[string]any{string(step): r.doc}
+	if g.AccessToken.IsZero() {
+		told.Captured, told.Partly = app.captureOfKey(res, g, step, r.doc)
+		if step == StepIdentity { // as in Identify
+			docs[fromConfig] = asDoc(told.Captured.Config)
+		}
+	}
+	if step == StepIdentity || app.Definition.Identity == nil {
+		app.Definition.Account.read(&told.Account, docs)
 	}
 	return told, nil
 }

@@ -233,9 +233,10 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	}
 	found.serial = p.entry.Serial
 	resolved, err := b.resolve(ctx, p, k, conn.Inputs)
-	if err == nil && !p.app.CanCheck(resolved) {
-		found.advice = "definition " + p.app.Definition.ID + " has no call that shows whether a credential works; for " +
-			"a generic one an operator names it with endpoints health=<URL> on providers/" + p.name
+	if err == nil && !p.app.CanCheck(resolved, conn.Kind) {
+		found.advice = "definition " + p.app.Definition.ID + " has no call that shows whether a credential of the kind " +
+			string(conn.Kind) + " works; for a generic one an operator names it with endpoints health=<URL> on providers/" +
+			p.name
 		return found, nil
 	}
 	var pass *gate.Pass
@@ -254,7 +255,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 		return found, err
 	}
 	from := time.Now()
-	told, err := p.client.Check(ctx, p.app, resolved, presented(p, conn))
+	told, err := p.client.Check(ctx, p.app, resolved, conn.Kind, presented(p, conn))
 	found.latency = time.Since(from)
 	if told != nil {
 		found.told = *told

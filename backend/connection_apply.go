@@ -200,6 +200,9 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		}
 		defer pass.Leave(gate.NotSent, 0)
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
+		if err == nil {
+			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
+		}
 		if err != nil {
 			return nil, asBadRequest(w.provider.name, err)
 		}
@@ -209,7 +212,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, notIssued(w.provider.name, err)
 		}
 		if w.provider.app.Identifies(w.kind) {
-			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.grant)
+			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
 			w.warnOfIdentity(b, err)
 		}
 		pass.Leave(gate.NotSent, 0)

@@ -346,6 +346,51 @@ func TestConnectionOfANewerRelease(t *testing.T) {
 	})
 }
 
+// What the app's own token needs of an input that people do without is said before anything is asked for, and a call
+// that only people's tokens can make is not made with it.
+func TestClientCredentialsDifferFromPeople(t *testing.T) {
+	const tenants = `id: tenants
+name: Tenants
+kinds: [authorization_code, client_credentials]
+inputs:
+  - {name: tenant, set_by: provider, default: common, pattern: '[a-z]+', help: a directory}
+endpoints:
+  authorize: https://tenants.example.com/{tenant}/authorize
+  token: https://tenants.example.com/{tenant}/token
+  identity: https://tenants.example.com/me
+token: {by_kind: {client_credentials: {inputs: {tenant: 't[a-z]+'}}}}
+identity: {kinds: [authorization_code]}
+account: {id: [sub]}
+`
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{
+		"tenants.yaml": {Data: []byte(tenants)}, "oauth2.yaml": {Data: generic},
+	})
+	require.NoError(t, err)
+	eachWith(t, Options{Catalog: catalog}, func(t *testing.T, f *fixture) {
+		provider := map[string]any{
+			"client_id": providertest.ClientID, "client_secret": providertest.ClientSecret,
+			"kinds": "client_credentials", "endpoints": map[string]any{
+				"token": f.provider.URL + "/token", "identity": f.provider.URL + "/userinfo",
+			},
+		}
+		f.Write("providers/tenants", provider).OK(t)
+		app := map[string]any{"provider": "tenants", "kind": "client_credentials"}
+		f.Write("connections/app", app).
+			Refused(t, http.StatusBadRequest, `input "tenant" of the kind client_credentials must match`, "a directory")
+		assert.Empty(t, f.provider.Requests("token"), "nothing is asked for")
+		provider["inputs"] = map[string]any{"tenant": "tom"}
+		f.Write("providers/tenants", provider).OK(t)
+		made := f.Write("connections/app", app)
+		made.OK(t)
+		assert.Empty(t, made.Warnings, "nobody must tell whose it is")
+		told := f.Write("check/app", nil).OK(t)
+		assert.Contains(t, told["advice"], "of the kind client_credentials works")
+		assert.Empty(t, f.provider.Requests("identity"))
+	})
+}
+
 // A key of another group takes the place of the one before: nobody has to empty that.
 func TestKeyOfAnotherGroup(t *testing.T) {
 	const doors = `id: doors

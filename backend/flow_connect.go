@@ -55,7 +55,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	b.proven(p)
 	var warnings []string
-	if err := p.client.Identify(ctx, p.app, f.Resolved, grant); err != nil {
+	if err := p.client.Identify(ctx, p.app, f.Resolved, providers.KindAuthorizationCode, grant); err != nil {
 		if notTheirs(err) {
 			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
 				err.Error()+")"+b.discard(ctx, p, f.Inputs, grant)), true

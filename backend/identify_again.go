@@ -98,7 +98,7 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	if g == nil {
 		g = presented(p, conn)
 	}
-	failed := p.client.Identify(ctx, p.app, resolved, g)
+	failed := p.client.Identify(ctx, p.app, resolved, conn.Kind, g)
 	pass.Leave(aside(failed))
 	var told *providers.Captured
 	if conn.Grant == nil {

@@ -51,7 +51,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 		return nil, nil, err
 	}
 	if t != nil && !t.Open() { // whose it is was not learned when it came
-		err := w.provider.client.Identify(ctx, w.provider.app, resolved, t.Given)
+		err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, t.Given)
 		pass.Leave(gate.NotSent, 0)
 		w.warnOfIdentity(b, err)
 		return t.Given, t, nil
@@ -62,7 +62,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 	}
 	if g := w.grant; t == nil && lives {
 		copied := *g
-		err := w.provider.client.Identify(ctx, w.provider.app, resolved, &copied)
+		err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, &copied)
 		dead := isDead(err)
 		switch {
 		case !dead:
@@ -143,7 +143,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	if rotates {
 		b.keepGiven(ctx, w.key, t) // before whose it is, which may take long to learn
 	}
-	err = w.provider.client.Identify(ctx, app, resolved, g)
+	err = w.provider.client.Identify(ctx, app, resolved, w.kind, g)
 	w.warnOfIdentity(b, err)
 	if t.Identified = err == nil && g.Sites == nil; rotates && t.Identified {
 		b.keepGiven(ctx, w.key, t)

@@ -15,7 +15,7 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 		return nil
 	}
 	resolved, err := b.resolve(ctx, w.provider, w.key, w.inputs(w.known))
-	if err == nil && !w.provider.app.CanCheck(resolved) {
+	if err == nil && !w.provider.app.CanCheck(resolved, w.kind) {
 		return nil
 	}
 	var pass *gate.Pass
@@ -27,7 +27,7 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 		defer pass.Leave(gate.NotSent, 0) // what it says of one account's key holds for that account (see show)
 		fields := maps.Clone(w.keys)
 		maps.Copy(fields, w.provider.app.Definition.DeriveKey(fields))
-		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, presentedKey(fields))
+		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, w.kind, presentedKey(fields))
 		if told != nil {
 			found.told, w.account, w.captured = *told, told.Account, told.Captured
 		}

@@ -128,7 +128,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind)
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
-	if p.app.CanCheck(providers.Resolved{}) {
+	if p.app.CanCheck(providers.Resolved{}, c.Kind) {
 		terms.CheckEvery = p.entry.CheckEvery(p.app.Definition, config)
 	}
 	rules := p.app.Definition.Refresh

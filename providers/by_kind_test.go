@@ -93,10 +93,10 @@ func TestScopesInTheIdentityAnswer(t *testing.T) {
 			app.Definition.Identity, app.Definition.Scopes = &test.probe, test.said
 			app.Definition.Account = providers.AccountSpec{}
 			server.Next(providers.StepIdentity, providertest.Respond(200, test.body, "X-Scopes", "c, d"))
-			require.NoError(t, f.client.Identify(t.Context(), app, f.res, g))
+			require.NoError(t, f.client.Identify(t.Context(), app, f.res, ofPerson, g))
 			assert.Equal(t, test.want, g.Scopes)
 			server.Next(providers.StepIdentity, providertest.Respond(200, test.body, "X-Scopes", "c, d"))
-			told, err := f.client.Check(t.Context(), app, f.res, g)
+			told, err := f.client.Check(t.Context(), app, f.res, ofPerson, g)
 			require.NoError(t, err)
 			if name != "not told" {
 				assert.Equal(t, test.want, told.Scopes)
@@ -160,4 +160,37 @@ func TestOptionalScopes(t *testing.T) {
 	assert.Empty(t, app.SurplusScopes([]string{"read", "write"}, nil))
 	app.AuthorizeParams = map[string]string{"optional_scope": "admin"}
 	require.ErrorContains(t, app.Validate(), "optional_scope")
+}
+
+// A kind may take less of an input than others do, and want one that they do without.
+func TestInputsOfAKind(t *testing.T) {
+	def := &providers.Definition{Inputs: []providers.Input{
+		{Name: "tenant", SetBy: "provider", Default: "any", Pattern: "[a-z]+", Help: "a directory"},
+		{Name: "subject", SetBy: "provider", Pattern: "[0-9]*"},
+	}}
+	def.Token.ByKind = map[providers.Kind]providers.KindCall{
+		providers.KindClientCredentials: {Inputs: map[string]string{"tenant": "t[a-z]*", "subject": "[0-9]+"}},
+	}
+	for name, test := range map[string]struct {
+		set  map[string]string
+		want string // a part of the error
+	}{
+		"taken": {map[string]string{"tenant": "tom", "subject": "1"}, ""},
+		"the default": {
+			map[string]string{"subject": "1"},
+			`"tenant" of the kind client_credentials must match t[a-z]* (a directory)`,
+		},
+		"what is unset": {map[string]string{"tenant": "tom"}, `"subject" of the kind client_credentials must match [0-9]+`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			merged, err := def.MergeInputs(test.set, nil)
+			require.NoError(t, err)
+			require.NoError(t, def.TakesInputs(providers.KindAuthorizationCode, merged))
+			if err = def.TakesInputs(providers.KindClientCredentials, merged); test.want == "" {
+				require.NoError(t, err)
+				return
+			}
+			require.ErrorContains(t, err, test.want)
+		})
+	}
 }

@@ -2,6 +2,7 @@ package providers
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -16,32 +17,37 @@ type Checked struct {
 	Partly   *Error // why that is not whole; nil when it is
 }
 
-// CanCheck reports whether there is a call that shows whether a credential works: the definition's health call, its
-// identity call, or a health endpoint that the operator names for a generic definition.
-func (a *App) CanCheck(res Resolved) bool {
-	step, spec := a.checkCall()
+// CanCheck reports whether there is a call that shows whether a credential of that kind works: the definition's health
+// call, its identity call, or a health endpoint that the operator names for a generic definition.
+func (a *App) CanCheck(res Resolved, kind Kind) bool {
+	step, spec := a.checkCall(kind)
 	return spec != nil && (res.Endpoints[step] != "" || a.endpointTemplate(step) != "")
 }
 
-// checkCall is the call that shows whether a credential works; nil: there is none.
-func (a *App) checkCall() (Step, *Probe) {
+// checkCall is the call that shows whether a credential of that kind works; nil: there is none.
+func (a *App) checkCall(kind Kind) (Step, *Probe) {
 	switch def := a.Definition; {
-	case def.Health != nil:
+	case def.Health.serves(kind):
 		return StepHealth, def.Health
-	case def.Identity != nil && a.Endpoints[StepHealth] == "":
+	case def.Identity.serves(kind) && a.Endpoints[StepHealth] == "":
 		return StepIdentity, def.Identity
-	case a.Endpoints[StepHealth] != "":
+	case def.Health == nil && a.Endpoints[StepHealth] != "":
 		return StepHealth, &Probe{}
 	}
 	return "", nil
+}
+
+// serves reports whether the call is there, and made with credentials of that kind.
+func (p *Probe) serves(kind Kind) bool {
+	return p != nil && (len(p.Kinds) == 0 || slices.Contains(p.Kinds, kind))
 }
 
 // Check asks the service whether g works, by a call that changes nothing. For a key, g carries the key fields in
 // SecretConfig and no access token, and what was captured of it before. The error is an [*Error]: of class Expired or Rejected when the service refuses the
 // credential, with a code where it did so in words that the definition knows; Forbidden when it takes the credential
 // and does not allow this call.
-func (c *Client) Check(ctx context.Context, app *App, res Resolved, g *Grant) (*Checked, error) {
-	step, spec := app.checkCall()
+func (c *Client) Check(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) (*Checked, error) {
+	step, spec := app.checkCall(kind)
 	if spec == nil {
 		return nil, &Error{Class: Misconfigured, Step: StepHealth, Reason: ReasonNoEndpoint}
 	}

@@ -99,6 +99,9 @@ func nowhere(t *testing.T) string {
 	return "http://" + listener.Addr().String()
 }
 
+// ofPerson is the kind of most grants here.
+const ofPerson = providers.KindAuthorizationCode
+
 func TestConnectRefreshIdentifyRevoke(t *testing.T) {
 	clock := newClock()
 	server := providertest.New(t, providertest.WithClock(clock.Now))
@@ -109,19 +112,19 @@ func TestConnectRefreshIdentifyRevoke(t *testing.T) {
 	assert.Equal(t, "Bearer", g.TokenType)
 	assert.Equal(t, time.Hour, g.Lifetime())
 
-	require.NoError(t, client.Identify(t.Context(), f.app, f.res, g))
+	require.NoError(t, client.Identify(t.Context(), f.app, f.res, ofPerson, g))
 	assert.Equal(t, providers.Account{
 		ID: providertest.AccountID, Label: providertest.AccountName, Email: "ada@example.test",
 	}, g.Account)
 
 	clock.Advance(time.Hour)
-	_, err := client.Check(t.Context(), f.app, f.res, g)
+	_, err := client.Check(t.Context(), f.app, f.res, ofPerson, g)
 	assert.Equal(t, providers.Expired, failure(t, err).Class)
 	renewed, err := client.Refresh(t.Context(), f.app, f.res, providers.KindAuthorizationCode, g)
 	require.NoError(t, err)
 	assert.False(t, renewed.RefreshToken.Equal(g.RefreshToken))
 	assert.Equal(t, g.Account, renewed.Account)
-	checked, err := client.Check(t.Context(), f.app, f.res, renewed)
+	checked, err := client.Check(t.Context(), f.app, f.res, ofPerson, renewed)
 	assert.NoError(t, err)
 	assert.Equal(t, g.Account, checked.Account)
 

@@ -54,7 +54,10 @@ type KindCall struct {
 	Endpoint Step   `yaml:"endpoint,omitempty"` // any key of endpoints
 	Grant    string `yaml:"grant_type,omitempty"`
 	// all there is to ask for, whatever the provider says; []: nothing
-	Scopes   []Template          `yaml:"scopes,omitempty"`
+	Scopes []Template `yaml:"scopes,omitempty"`
+	// an input -> the pattern, RE2, that the whole value must match for this kind; it wants an input that is not set when it
+	// takes no empty text
+	Inputs   map[string]string   `yaml:"inputs,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }
@@ -125,7 +128,9 @@ type Send struct {
 
 // Probe is a call that only reads: identity, health.
 type Probe struct {
-	Call         `yaml:",inline"`
+	Call `yaml:",inline"`
+	// those whose credentials it is made with, where the service answers only them; absent: all
+	Kinds        []Kind `yaml:"kinds,omitempty"`
 	OK           *OK    `yaml:"ok,omitempty"`
 	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
 	// where they stand in the answer, as alternatives, when no header tells them

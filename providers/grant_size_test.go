@@ -104,10 +104,10 @@ func TestIdentityThatMakesAGrantTooLarge(t *testing.T) {
 	client := newClient(t, time.Now)
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)
-	e := failure(t, client.Identify(t.Context(), app, res, g))
+	e := failure(t, client.Identify(t.Context(), app, res, ofPerson, g))
 	assert.Equal(t, []any{providers.StepIdentity, providers.ReasonGrantTooLarge}, []any{e.Step, e.Reason})
 	assert.Equal(t, before, *g, "as it was")
-	require.NoError(t, client.Identify(t.Context(), app, res, g))
+	require.NoError(t, client.Identify(t.Context(), app, res, ofPerson, g))
 	assert.Equal(t, "a", g.Account.ID)
 }
 

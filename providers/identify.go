@@ -12,10 +12,10 @@ const maxAccountText = 512 // bytes of an account's id, label or e-mail
 // captures in g. Whose it is needs no choice of what is reached. When a call fails, g holds what was learnt before it
 // and stays usable; the [*Error]'s class says what the failure means. Where that would make g larger than a grant may
 // be, nothing of it is kept.
-func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant) error {
+func (c *Client) Identify(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) error {
 	g.Sites = app.Definition.Unlisted()
 	before := g.clone()
-	failure := c.identify(ctx, app, res, g)
+	failure := c.identify(ctx, app, res, kind, g)
 	if larger := g.tooLarge(StepIdentity); larger != nil && before.tooLarge(StepIdentity) == nil {
 		*g = *before
 		failure = larger
@@ -26,7 +26,7 @@ func (c *Client) Identify(ctx context.Context, app *App, res Resolved, g *Grant)
 	return failure
 }
 
-func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant) *Error {
+func (c *Client) identify(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) *Error {
 	def := app.Definition
 	docs, complete := map[string]any{}, true
 	learn := func(source string, doc any) { // later calls may need what earlier ones told
@@ -43,7 +43,7 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 			return unlisted
 		}
 	}
-	failure := c.askAccount(ctx, app, res, g, docs, learn)
+	failure := c.askAccount(ctx, app, res, kind, g, docs, learn)
 	if failure != nil && failure.Reason == ReasonSubjectMismatch {
 		g.Account = Account{} // nobody knows now whose the token is
 		return failure
@@ -59,18 +59,18 @@ func (c *Client) identify(ctx context.Context, app *App, res Resolved, g *Grant)
 		return unlisted
 	case !complete:
 		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonCaptureMissing}
-	case g.Account.ID == "" && len(def.Account.ID) > 0 && (!app.mayLack() || docs["identity"] != nil):
+	case g.Account.ID == "" && len(def.Account.ID) > 0 && app.mustTell(kind, docs["identity"] != nil):
 		return &Error{Class: Misconfigured, Step: StepIdentity, Reason: ReasonAccountMissing}
 	}
 	return nil
 }
 
 // askAccount makes the calls that may tell whose the grant is.
-func (c *Client) askAccount(ctx context.Context, app *App, res Resolved, g *Grant, docs map[string]any,
+func (c *Client) askAccount(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant, docs map[string]any,
 	learn func(source string, doc any),
 ) *Error {
 	def := app.Definition
-	if app.asksIdentity(res) {
+	if app.asksIdentity(res, kind) {
 		r, failure := c.probe(ctx, app, res, StepIdentity, def.Identity, g)
 		if failure != nil {
 			return failure
@@ -83,7 +83,7 @@ func (c *Client) askAccount(ctx context.Context, app *App, res Resolved, g *Gran
 			g.Scopes = scopes
 		}
 	}
-	if def.Health != nil && (def.captures("health") || def.Account.reads("health")) {
+	if def.Health.serves(kind) && (def.captures("health") || def.Account.reads("health")) {
 		r, failure := c.probe(ctx, app, res, StepHealth, def.Health, g)
 		if failure != nil {
 			return failure
@@ -101,9 +101,15 @@ func (e *Error) endsAsking() bool {
 // mayLack reports whether the service need not tell whose an account is: of a generic definition nobody knows.
 func (a *App) mayLack() bool { return a.Definition.Generic || a.Definition.Discovery != nil }
 
+// mustTell reports whether the service has to tell whose the account of a credential of that kind is.
+func (a *App) mustTell(kind Kind, answered bool) bool {
+	asks := a.Definition.Identity == nil || a.Definition.Identity.serves(kind)
+	return answered || asks && !a.mayLack()
+}
+
 // asksIdentity reports whether there is a call that tells whose account it is: no endpoint, no question.
-func (a *App) asksIdentity(res Resolved) bool {
-	return a.Definition.Identity != nil && (!a.mayLack() || res.Endpoints[StepIdentity] != "")
+func (a *App) asksIdentity(res Resolved, kind Kind) bool {
+	return a.Definition.Identity.serves(kind) && (!a.mayLack() || res.Endpoints[StepIdentity] != "")
 }
 
 // Identifies reports whether asking may tell more of a credential of that kind: whose it is, or what it reaches. An
@@ -111,11 +117,11 @@ func (a *App) asksIdentity(res Resolved) bool {
 // the call.
 func (a *App) Identifies(kind Kind) bool {
 	def := a.Definition
-	asks := def.Identity != nil
+	asks := def.Identity.serves(kind)
 	if a.endpointTemplate(StepIdentity) == "" {
 		asks = asks && def.Discovery != nil && !kind.OfTheApp()
 	}
-	return asks || def.Resources != nil || def.Account.reads("health")
+	return asks || def.Resources != nil || def.Health.serves(kind) && def.Account.reads("health")
 }
 
 // sameSubject compares the identity answer with the sub of the id_token (OpenID Connect Core section 5.3.2): a token

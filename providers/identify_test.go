@@ -124,7 +124,7 @@ func TestIdentify(t *testing.T) {
 			require.NoError(t, err)
 			res.Inputs = test.inputs
 			server.Next(providers.StepIdentity, test.answers...)
-			err = client.Identify(t.Context(), app, res, g)
+			err = client.Identify(t.Context(), app, res, ofPerson, g)
 			assert.Equal(t, len(test.answers), server.Count(providers.StepIdentity))
 			if test.class != "" {
 				e := failure(t, err)
@@ -161,20 +161,70 @@ func TestCheckKey(t *testing.T) {
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{}`), providertest.Respond(401, ``))
-	_, err = client.Check(t.Context(), app, res, g)
+	_, err = client.Check(t.Context(), app, res, providers.KindAPIKey, g)
 	require.NoError(t, err)
 	asked := server.Requests(providers.StepIdentity)[0]
 	assert.Equal(t, "key-1", asked.Header.Get("X-Key"))
 	assert.Equal(t, "Basic a2V5LTE6eA==", asked.Header.Get("Authorization"))
 	assert.Equal(t, "k=key-1&v=1", asked.Query.Encode())
-	_, err = client.Check(t.Context(), app, res, g)
+	_, err = client.Check(t.Context(), app, res, providers.KindAPIKey, g)
 	assert.Equal(t, providers.Rejected, failure(t, err).Class)
-	assert.True(t, app.CanCheck(res))
+	assert.True(t, app.CanCheck(res, providers.KindAPIKey))
 
 	app.Definition.Identity = nil
-	assert.False(t, app.CanCheck(res), "nothing to check with")
+	assert.False(t, app.CanCheck(res, providers.KindAPIKey), "nothing to check with")
 	app.Endpoints = map[providers.Step]string{providers.StepHealth: server.URL + "/userinfo"}
-	assert.True(t, app.CanCheck(res), "but for what the operator names")
+	assert.True(t, app.CanCheck(res, providers.KindAPIKey), "but for what the operator names")
+}
+
+// A call that only tokens of people can make is made with no other, and then nobody must tell whose the account is.
+func TestCallsOfSomeKindsOnly(t *testing.T) {
+	people, app := []providers.Kind{ofPerson}, providers.KindClientCredentials
+	for name, test := range map[string]struct {
+		identity, health *providers.Probe
+		step             providers.Step // the app's check; empty: there is none
+		whose            bool
+	}{
+		"neither":               {&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false},
+		"identity alone":        {&providers.Probe{Kinds: people}, nil, "", false},
+		"health":                {&providers.Probe{Kinds: people}, &providers.Probe{}, "health", false},
+		"identity as the check": {&providers.Probe{}, &providers.Probe{Kinds: people}, "identity", true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			server := providertest.New(t)
+			configured, g := probed(server, func(d *providers.Definition) {
+				d.Identity, d.Health = test.identity, test.health
+				d.Account = providers.AccountSpec{ID: []string{"id"}}
+				d.Endpoints["health"] += "?step=health"
+			})
+			client := newClient(t, time.Now)
+			res, err := client.Resolve(t.Context(), configured, nil)
+			require.NoError(t, err)
+			server.Next(providers.StepIdentity, providertest.Respond(200, `{"id":"a"}`), providertest.Respond(200, `{}`))
+
+			assert.Equal(t, test.whose, configured.Identifies(app))
+			require.NoError(t, client.Identify(t.Context(), configured, res, app, g))
+			assert.Equal(t, test.whose, g.Account.ID == "a")
+			asked := len(server.Requests(providers.StepIdentity))
+			assert.Equal(t, test.step != "", configured.CanCheck(res, app))
+			_, err = client.Check(t.Context(), configured, res, app, g)
+			if test.step == "" {
+				assert.Equal(t, providers.ReasonNoEndpoint, failure(t, err).Reason)
+				assert.Len(t, server.Requests(providers.StepIdentity), asked, "nothing is called")
+				return
+			}
+			require.NoError(t, err)
+			made := server.Requests(providers.StepIdentity)
+			assert.Equal(t, test.step == "health", made[len(made)-1].Query.Get("step") == "health")
+		})
+		t.Run(name+", of a person", func(t *testing.T) {
+			configured, _ := probed(providertest.New(t), func(d *providers.Definition) {
+				d.Identity, d.Health = test.identity, test.health
+			})
+			assert.True(t, configured.Identifies(ofPerson))
+			assert.True(t, configured.CanCheck(providers.Resolved{}, ofPerson))
+		})
+	}
 }
 
 func TestIdentifyEndpointFromTokenAnswer(t *testing.T) {
@@ -186,10 +236,10 @@ func TestIdentifyEndpointFromTokenAnswer(t *testing.T) {
 	client := newClient(t, time.Now)
 	res, err := client.Resolve(t.Context(), app, nil)
 	require.NoError(t, err)
-	assert.Equal(t, providers.ReasonIncompleteCall, failure(t, client.Identify(t.Context(), app, res, g)).Reason)
+	assert.Equal(t, providers.ReasonIncompleteCall, failure(t, client.Identify(t.Context(), app, res, ofPerson, g)).Reason)
 	g.Config = map[string]string{"instance_url": server.URL}
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{"sub":"a"}`))
-	require.NoError(t, client.Identify(t.Context(), app, res, g))
+	require.NoError(t, client.Identify(t.Context(), app, res, ofPerson, g))
 	assert.Equal(t, "a", g.Account.ID)
 }
 
@@ -226,7 +276,7 @@ func TestIdentifyComparesSubjects(t *testing.T) {
 			f := begin(t, server, newClient(t, time.Now), app, test.scope)
 			g := f.exchange(t)
 			server.Next(providers.StepIdentity, providertest.Respond(200, test.userinfo))
-			err := f.client.Identify(t.Context(), app, f.res, g)
+			err := f.client.Identify(t.Context(), app, f.res, ofPerson, g)
 			require.Equal(t, 1, server.Count(providers.StepIdentity))
 			if !test.mismatch {
 				require.NoError(t, err)

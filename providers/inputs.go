@@ -110,6 +110,18 @@ func (d *Definition) MergeInputs(provider, connection map[string]string) (map[st
 	return merged, nil
 }
 
+// TakesInputs holds merged inputs against what one kind takes of them. The error names the input, never its value.
+func (d *Definition) TakesInputs(kind Kind, merged map[string]string) error {
+	patterns := d.Token.ByKind[kind].Inputs
+	for _, name := range sortedKeys(patterns) {
+		if err := matches(patterns[name], merged[name]); err != nil {
+			in, _ := d.input(name)
+			return fmt.Errorf("input %q of the kind %s %w%s", name, kind, err, in.hint())
+		}
+	}
+	return nil
+}
+
 func (d *Definition) input(name string) (Input, bool) {
 	i := slices.IndexFunc(d.Inputs, func(in Input) bool { return in.Name == name })
 	if i < 0 {

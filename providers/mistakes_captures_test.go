@@ -51,3 +51,55 @@ func TestMistakesInCaptures(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 }
+
+const ofSomeKinds = `id: some
+name: Some
+kinds: [authorization_code, client_credentials]
+inputs:
+  - {name: tenant, set_by: provider, default: any, pattern: '[a-z]+'}
+endpoints:
+  authorize: https://x.example.com/{tenant}/authorize
+  token: https://x.example.com/{tenant}/token
+  identity: https://x.example.com/me
+token:
+  by_kind: {client_credentials: {inputs: {tenant: 't[a-z]+'}}}
+identity:
+  kinds: [authorization_code]
+`
+
+func TestMistakesInWhatSomeKindsTake(t *testing.T) {
+	_, err := Decode("some.yaml", []byte(ofSomeKinds))
+	require.NoError(t, err)
+	for _, c := range []struct{ old, new, want string }{
+		{
+			"  kinds: [authorization_code]", "  kinds: [authorization_code, client_credentials]",
+			"some.yaml:13: identity.kinds: these are all that there are: leave it out",
+		},
+		{
+			"  kinds: [authorization_code]", "  kinds: [api_key]",
+			`some.yaml:13: identity.kinds[0]: kind "api_key" is not among kinds`,
+		},
+		{
+			"  kinds: [authorization_code]", "  kinds: [client_credentials, client_credentials]",
+			`identity.kinds[1]: kind "client_credentials" is named twice`,
+		},
+		{"  kinds: [authorization_code]", "  kinds: authorization_code", "some.yaml:13: identity.kinds: a list belongs here"},
+		{
+			"{tenant: 't[a-z]+'}", "{tennant: 't[a-z]+'}",
+			`by_kind.client_credentials.inputs.tennant: "tennant" is no input, did you mean "tenant"?`,
+		},
+		{
+			"{tenant: 't[a-z]+'}", "{tenant: 't[a-z+'}",
+			`by_kind.client_credentials.inputs.tenant: pattern does not compile`,
+		},
+		{
+			"{client_credentials: {inputs", "{authorization_code: {inputs",
+			"token.by_kind.authorization_code.inputs: what a consent takes is the input's own pattern",
+		},
+	} {
+		text := strings.Replace(ofSomeKinds, c.old, c.new, 1)
+		require.NotEqual(t, ofSomeKinds, text)
+		_, err := Decode("some.yaml", []byte(text))
+		require.ErrorContains(t, err, c.want)
+	}
+}

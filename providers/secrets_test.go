@@ -53,7 +53,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 					_, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, g)
 					return err
 				},
-				"identify": func() error { return client.Identify(t.Context(), app, res, g) },
+				"identify": func() error { return client.Identify(t.Context(), app, res, ofPerson, g) },
 				"revoke":   func() error { return client.Revoke(t.Context(), app, res, g) },
 			}
 			for step, call := range calls {

@@ -109,7 +109,7 @@ func TestIdentifyKeepsWhatItLearned(t *testing.T) {
 			res, err := client.Resolve(t.Context(), app, nil)
 			require.NoError(t, err)
 			server.Next(providers.StepIdentity, test.answers...)
-			err = client.Identify(t.Context(), app, res, g)
+			err = client.Identify(t.Context(), app, res, ofPerson, g)
 			assert.Equal(t, len(test.answers), server.Count(providers.StepIdentity))
 			if test.class == "" {
 				require.NoError(t, err)
@@ -138,7 +138,7 @@ func TestIdentifyCapturesAfterEachCall(t *testing.T) {
 	require.NoError(t, err)
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{"sub":"a","team":"t-1"}`),
 		providertest.Respond(500, `{}`))
-	assert.Equal(t, providers.Transient, failure(t, client.Identify(t.Context(), app, res, g)).Class)
+	assert.Equal(t, providers.Transient, failure(t, client.Identify(t.Context(), app, res, ofPerson, g)).Class)
 	assert.Equal(t, map[string]string{"team": "t-1"}, g.Config, "what was learned before stays")
 	assert.Equal(t, "a", g.Account.ID)
 	assert.Equal(t, "t-1", server.Requests(providers.StepIdentity)[1].Query.Get("team"))

@@ -86,13 +86,25 @@ func accountWord(d *Definition) string {
 func checkWord(d *Definition) string {
 	switch {
 	case d.Health != nil:
-		return string(StepHealth)
+		return string(StepHealth) + onlyWords(d.Health)
 	case d.Identity != nil:
-		return string(StepIdentity)
+		return string(StepIdentity) + onlyWords(d.Identity)
 	case d.Generic:
 		return "the operator's"
 	}
 	return "none"
+}
+
+// onlyWords name the kinds that a call is made for, where it is not for all.
+func onlyWords(p *Probe) string {
+	words := ""
+	for _, kind := range p.Kinds {
+		words += ", " + string(kind)
+	}
+	if words == "" {
+		return ""
+	}
+	return " (" + strings.TrimPrefix(words, ", ") + ")"
 }
 
 // limitWords are after how long an unused grant ends, and any.

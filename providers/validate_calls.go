@@ -83,6 +83,8 @@ func (c *checker) kinds() {
 			c.add(at+".grant_type", "write it as token.grant_type")
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scopes != nil:
 			c.add(at+".scopes", "what a person consents to stands in the section scopes")
+		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Inputs != nil:
+			c.add(at+".inputs", "what a consent takes is the input's own pattern")
 		}
 	}
 }
@@ -151,6 +153,7 @@ func (c *checker) calls() {
 			c.reading(at, &probe.spec.Call)
 			c.ok(at+".ok", probe.spec.OK)
 			c.paths(at+".scopes_path", probe.spec.ScopesPath)
+			c.madeFor(at+".kinds", probe.spec.Kinds)
 		}
 	}
 	c.called(StepResources, d.Resources != nil)
@@ -189,6 +192,21 @@ func (c *checker) calls() {
 					"let endpoints.identity hold {%s}, or read the account from an answer", path)
 			}
 		}
+	}
+}
+
+// madeFor holds the kinds that a call is made for against those of the definition.
+func (c *checker) madeFor(at string, kinds []Kind) {
+	for i, kind := range kinds {
+		switch {
+		case !slices.Contains(c.d.Kinds, kind):
+			c.add(fmt.Sprintf("%s[%d]", at, i), "kind %q is not among kinds", kind)
+		case slices.Contains(kinds[:i], kind):
+			c.add(fmt.Sprintf("%s[%d]", at, i), "kind %q is named twice", kind)
+		}
+	}
+	if len(kinds) > 0 && len(kinds) == len(c.d.Kinds) {
+		c.add(at, "these are all that there are: leave it out")
 	}
 }
 
@@ -267,6 +285,12 @@ func (c *checker) tokenCall(at string, call *TokenCall) {
 		where, by := at+".by_kind."+string(kind), call.ByKind[kind]
 		if by.Endpoint != "" && c.d.Endpoints[by.Endpoint] == "" {
 			c.add(where+".endpoint", "endpoints.%s is missing", by.Endpoint)
+		}
+		for _, name := range sortedKeys(by.Inputs) {
+			c.pattern(where+".inputs."+name, by.Inputs[name])
+			if _, known := c.d.input(name); !known {
+				c.add(where+".inputs."+name, "%q is no input%s", name, suggest(name, c.d.names()))
+			}
 		}
 		c.access(where+".lifetime", by.Lifetime)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,6 +83,9 @@ func (e *engine) bites(t *testing.T, name, policy string) {
 			refused[a.Request.Operation] = append(refused[a.Request.Operation], path)
 		case a.Type == "response":
 			passed[a.Request.Operation] = append(passed[a.Request.Operation], path)
+			if a.Request.Operation == "list" { // rules are looked up without its last slash first
+				passed["list"] = append(passed["list"], strings.TrimSuffix(path, "/"))
+			}
 		}
 	}
 	_, rules, found := strings.Cut(policy, `path "connectors/`)
@@ -114,7 +118,8 @@ func (e *engine) bites(t *testing.T, name, policy string) {
 func TestPolicyRecipes(t *testing.T) {
 	t.Parallel()
 	root := newKeys(t)
-	for _, path := range []string{"openai", "prod", "org/acme/openai", "org/other/openai", "user/42/openai"} {
+	for _, path := range []string{"openai", "prod", "org/acme/openai", "org/other/openai", "user/42/openai",
+		"org/acme/user/42/openai"} {
 		root.write(t, "connections/"+path, key(apiKey))
 	}
 	reads := func(t *testing.T, u *user, paths ...string) {
@@ -129,6 +134,13 @@ func TestPolicyRecipes(t *testing.T) {
 			u.refusesRead(t, http.StatusForbidden, denied, path)
 		}
 	}
+	finds := func(t *testing.T, u *user) {
+		t.Helper()
+		answer, err := u.vault.Client.Logical().ReadWithDataWithContext(t.Context(), u.path+"/catalog",
+			url.Values{"search": {"sendgrid mail"}})
+		require.NoError(t, err)
+		assert.Equal(t, []any{"sendgrid"}, answer.Data["keys"])
+	}
 	tests := map[string]func(t *testing.T, policy string){
 		"default-org": func(t *testing.T, policy string) {
 			u := root.logIn(t, "default-org", policy)
@@ -142,7 +154,42 @@ func TestPolicyRecipes(t *testing.T) {
 			reads(t, u, "org/acme/openai")
 			u.write(t, "check/org/acme/openai", nil)
 			u.refusesWrite(t, http.StatusForbidden, denied, "check/openai", nil)
-			refuses(t, u, "creds/openai", "creds/org/other/openai", "creds/user/42/openai")
+			refuses(t, u, "creds/openai", "creds/org/other/openai", "creds/user/42/openai", "creds/org/acme/user/42/openai")
+			all := root.logIn(t, "one-org-star", strings.ReplaceAll(policy, "/+", "/*"))
+			reads(t, all, "org/acme/user/42/openai") // as the recipe says
+		},
+		"member": func(t *testing.T, policy string) {
+			u, other, nobody := root.logIn(t, "member", policy), root.logIn(t, "member-too", policy),
+				root.logIn(t, "member-of-none", policy)
+			for entity, org := range map[string]string{u.entity: "acme", other.entity: "other"} {
+				_, err := root.vault.Client.Logical().WriteWithContext(t.Context(), "identity/entity/id/"+entity,
+					map[string]any{"metadata": map[string]string{"org": org}})
+				require.NoError(t, err)
+			}
+			const mine = "org/acme/self/openai"
+			assert.Equal(t, true, u.write(t, "connections/"+mine, key(apiKey))["private"])
+			other.write(t, "connections/org/other/self/openai", key(otherAPIKey))
+			reads(t, u, mine)
+			assert.Equal(t, otherAPIKey, other.read(t, "creds/org/other/self/openai")["api_key"])
+			assert.Equal(t, []any{"openai"}, u.list(t, "connections/org/acme/self"))
+			assert.Contains(t, u.list(t, "catalog"), "openai")
+			finds(t, u)
+			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
+			assert.Equal(t, "org/acme/user/"+u.entity, u.read(t, "connections/"+mine)["owner"])
+			u.write(t, "check/"+mine, nil)
+			u.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/"+mine, nil)
+			u.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/org/acme/self/new",
+				map[string]any{"provider": "openai"})
+			u.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
+			for _, w := range []*user{other, nobody} {
+				refuses(t, w, "creds/"+mine, "creds/org/acme/openai", "creds/org/acme/user/"+u.entity+"/openai",
+					"connections/"+mine)
+			}
+			refuses(t, u, "creds/org/acme/openai", "creds/org/other/self/openai", "creds/org/acme/user/42/openai",
+				"creds/self/openai")
+			root.refusesRead(t, http.StatusForbidden, "is private", "creds/org/acme/user/"+u.entity+"/openai")
+			u.remove(t, "connections/"+mine)
+			other.remove(t, "connections/org/other/self/openai")
 		},
 		"own": func(t *testing.T, policy string) {
 			u, other := root.logIn(t, "own", policy), root.logIn(t, "own-too", policy)
@@ -150,6 +197,7 @@ func TestPolicyRecipes(t *testing.T) {
 			reads(t, u, "self/openai", "user/"+u.entity+"/openai")
 			assert.Equal(t, []any{"openai"}, u.list(t, "connections/self"))
 			assert.Contains(t, u.list(t, "catalog"), "openai")
+			finds(t, u)
 			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
 			assert.Equal(t, "active", u.read(t, "connections/self/openai")["status"])
 			u.write(t, "check/self/openai", nil)
@@ -198,6 +246,7 @@ func TestPolicyRecipes(t *testing.T) {
 			u.write(t, "config", map[string]any{"poll_interval": "5m"})
 			assert.Equal(t, json.Number("300"), u.read(t, "config")["poll_interval"])
 			assert.Contains(t, u.list(t, "catalog"), "openai")
+			finds(t, u)
 			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
 			u.read(t, "status")
 			assert.Contains(t, u.list(t, "connections"), "prod")

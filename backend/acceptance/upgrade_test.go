@@ -215,6 +215,9 @@ func TestUpgradeAndBack(t *testing.T) {
 		}
 		assert.Equal(t, tokens["off"], s.token(t, "off"))
 		tokens["labelled"] = s.token(t, "labelled")
+		s.write(t, "connections/org/default/user/u1/key", map[string]any{
+			"provider": "openai", "api_key": apiKey, "verify": false,
+		})
 		after = s.metadata(t, written...)
 		assert.Equal(t, before["labelled"].(map[string]any)["account"], after["labelled"].(map[string]any)["account"])
 	})
@@ -227,6 +230,9 @@ func TestUpgradeAndBack(t *testing.T) {
 		assert.Equal(t, tokens["plain"], s.token(t, "plain"))
 		assert.Equal(t, apiKey, s.read(t, "creds/key")["api_key"])
 		s.renews(t, "plain")
+		list, err := v.Client.Logical().ListWithContext(t.Context(), path+"/connections/org")
+		require.NoError(t, err)
+		assert.Equal(t, []any{"default/"}, list.Data["keys"], "it knows no members")
 	})
 	t.Run("the former release refuses what this one wrote, and says why", func(t *testing.T) {
 		const words = "this connection was written by a newer release of the engine (format 2, this one knows 1)"
@@ -253,6 +259,7 @@ func TestUpgradeAndBack(t *testing.T) {
 			s.renews(t, name)
 		}
 		assert.Equal(t, apiKey, s.read(t, "creds/key")["api_key"])
+		assert.Equal(t, apiKey, s.read(t, "creds/org/default/user/u1/key")["api_key"], "of a member")
 		for _, name := range []string{"refused", "refused-off"} {
 			s.stands(t, name, "needs_reconnect", "grant_refused")
 			s.adopt(t, name) // a reconnect, to the same account

@@ -61,6 +61,7 @@ type given struct {
 	Secrets   []string                    `yaml:"secrets"` // of key
 	Pick      string                      `yaml:"pick"`
 	LoginHint string                      `yaml:"login_hint"`
+	FormPost  bool                        `yaml:"form_post"`
 	Issuer    string                      `yaml:"issuer"`
 	Endpoints map[providers.Step]string   `yaml:"endpoints"`
 }
@@ -114,6 +115,7 @@ type samples struct {
 	Key        map[string][]string `yaml:"key"`
 	Callback   map[string][]string `yaml:"callback"`
 	Companions map[string][]string `yaml:"companions"`
+	Without    []string            `yaml:"without"` // inputs that nobody sets
 }
 
 type people struct {

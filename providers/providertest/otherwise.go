@@ -156,7 +156,7 @@ func (p *play) again(answer string) (err error) {
 		return err
 	}
 	p.at.begin(nil, "resources", "identity", "health")
-	return p.client.Identify(ctx, p.app, p.res, p.grant)
+	return p.client.Identify(ctx, p.app, p.res, p.f.Kind, p.grant)
 }
 
 // partly compares a grant with what is written of it.
@@ -246,5 +246,6 @@ func (p *play) authCodeRequest() providers.AuthCodeURLRequest {
 	return providers.AuthCodeURLRequest{
 		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
 		RedirectURI: p.f.given.Redirect, Scopes: p.scopes, LoginHint: p.f.given.LoginHint,
+		FormPost: p.f.given.FormPost,
 	}
 }

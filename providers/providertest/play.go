@@ -139,6 +139,9 @@ func (p *play) set() bool {
 func (p *play) resolve() bool {
 	p.at.begin(nil, "discovery")
 	res, err := p.client.Resolve(context.Background(), p.app, p.inputs)
+	if err == nil {
+		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
+	}
 	if err != nil {
 		p.differ("given", "%s", err)
 		return false
@@ -268,7 +271,7 @@ func (p *play) identify() bool {
 		return true
 	}
 	p.at.begin(nil, "resources", "identity", "health")
-	if err := p.client.Identify(context.Background(), p.app, p.res, p.grant); err != nil {
+	if err := p.client.Identify(context.Background(), p.app, p.res, p.f.Kind, p.grant); err != nil {
 		p.differ("identity.response", "%s", told(err))
 	}
 	return true
@@ -324,7 +327,11 @@ func (p *play) granted() bool {
 	if !p.f.Kind.HasKey() {
 		p.tokens("grant", want, g)
 		p.scopesSame("grant", want.Scopes, g.Scopes)
-		if missing := p.app.MissingScopes(p.scopes, g.Scopes); len(missing) > 0 {
+		asked := p.scopes
+		if p.def.Token.ByKind[p.f.Kind].Scopes != nil {
+			asked = nil // the kind asks for its own, whatever is wanted
+		}
+		if missing := p.app.MissingScopes(asked, g.Scopes); len(missing) > 0 {
 			p.differ("grant", "scopes: asked for, and not granted as far as the definition can tell: %v", missing)
 		}
 		if want.RefreshExpires != "" {
@@ -418,7 +425,7 @@ func (p *play) ask(instead *answered) (*providers.Checked, error) {
 		answers = map[string]*answered{"health": instead, "identity": instead}
 	}
 	p.at.begin(answers, "health", "identity")
-	return p.client.Check(context.Background(), p.app, p.res, p.grant)
+	return p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
 }
 
 // learned compares what a check told. Of a key all that is known of it comes from there.
@@ -458,7 +465,7 @@ func (p *play) with(checked *providers.Checked) *providers.Grant {
 
 func (p *play) check() bool {
 	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
-	if !p.app.CanCheck(p.res) {
+	if !p.app.CanCheck(p.res, p.f.Kind) {
 		if knows {
 			p.differ("health.request", "the definition has no call that checks a credential")
 		}
@@ -625,7 +632,7 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 		}
 		copied := *p.grant
 		p.at.begin(instead, "resources", "identity", "health")
-		err = p.client.Identify(ctx, p.app, p.res, &copied)
+		err = p.client.Identify(ctx, p.app, p.res, p.f.Kind, &copied)
 	default: // health, api, key
 		_, err = p.ask(answer)
 	}

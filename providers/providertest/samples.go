@@ -25,6 +25,9 @@ func (p *play) take() bool {
 				p.differ(side.section, "%s: %q is accepted", name, value)
 			}
 		}
+		for _, name := range side.all.Without {
+			judge("without", name, p.takesInputs(name, "", false))
+		}
 		for _, sort := range []struct {
 			name    string
 			samples map[string][]string
@@ -47,12 +50,17 @@ func (p *play) take() bool {
 
 // takesInput says why a value is refused; nothing where it is taken. One of which only a part is used, such as the host
 // of a URL that was pasted, is not taken as it stands.
-func (p *play) takesInput(name, value string) string {
+func (p *play) takesInput(name, value string) string { return p.takesInputs(name, value, true) }
+
+// takesInputs tries the given inputs with another value of one, or with none.
+func (p *play) takesInputs(name, value string, set bool) string {
 	inputs := maps.Clone(p.f.given.Inputs)
 	if inputs == nil {
 		inputs = map[string]string{}
 	}
-	inputs[name] = value
+	if inputs[name] = value; !set {
+		delete(inputs, name)
+	}
 	provider, connection := p.sides(inputs)
 	if _, given := p.f.given.Provider[name]; given {
 		provider[name] = value
@@ -67,6 +75,9 @@ func (p *play) takesInput(name, value string) string {
 	}
 	p.at.begin(nil, "discovery")
 	res, err := p.client.Resolve(context.Background(), &app, connection)
+	if err == nil {
+		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
+	}
 	if err != nil {
 		return err.Error()
 	}

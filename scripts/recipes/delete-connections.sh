@@ -9,13 +9,16 @@ mount=${1:-connectors}
 names() {
 	vault list -format=json "$mount/connections/$1" | sed -n 's/^ *"\(.*\)",\{0,1\}$/\1/p'
 }
-for kind in org user; do
-	names "$kind/" | while read -r owner; do
-		names "$kind/$owner" | while read -r name; do
-			vault delete "$mount/connections/$kind/$owner$name" </dev/null
-		done
+below() {
+	names "$1" | while read -r name; do
+		case $name in
+		*/) below "$1$name" ;;
+		*) vault delete "$mount/connections/$1$name" </dev/null ;;
+		esac
 	done
-done
+}
+below org/
+below user/
 left=$(vault read -field=connections "$mount/status")
 unreadable=$(vault read -field=unreadable "$mount/status")
 if [ "$left $unreadable" != "0 0" ]; then

@@ -1,7 +1,7 @@
 # People connect accounts of their own and use them. self and user/<entity id> are the same objects, so both spellings
 # are here. Writes to connections/self are updates, always.
-path "connectors/catalog"              { capabilities = ["read"] }
-path "connectors/catalog/*"            { capabilities = ["read", "list"] }
+path "connectors/catalog"              { capabilities = ["read", "list"] }
+path "connectors/catalog/*"            { capabilities = ["read"] }
 path "connectors/auth-code-url/self/+" { capabilities = ["update"] }
 path "connectors/exchange"             { capabilities = ["update"] }
 path "connectors/connections/self/+"   { capabilities = ["read", "update", "delete"] }

@@ -66,7 +66,7 @@ func (c *Client) Check(ctx context.Context, app *App, res Resolved, kind Kind, g
 			docs[fromConfig] = asDoc(told.Captured.Config)
 		}
 	}
-	if step == StepIdentity || app.Definition.Identity == nil {
+	if step == StepIdentity || !app.Definition.Identity.serves(kind) {
 		app.Definition.Account.read(&told.Account, docs)
 	}
 	return told, nil

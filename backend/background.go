@@ -127,6 +127,18 @@ func (s *saving) Run(ctx context.Context) (next time.Time) {
 // discovery ends the gate's key for the calls that ask a provider's issuer.
 const discovery = " discovery"
 
+// keyHosts ends the gate's key for the calls to hosts that connections name for their keys. They need not be the
+// service: how they fare says nothing of the provider, and a slow one takes no place of it.
+const keyHosts = " hosts of keys"
+
+// calledAt is the gate's key for calls with a credential, other than those for a token.
+func (p *configured) calledAt(kind providers.Kind, inputs map[string]string) string {
+	if p.app.Definition.NamesHost(kind, inputs) {
+		return p.name + keyHosts
+	}
+	return p.name
+}
+
 // lift forgets that a provider was unwell: an operator has changed it.
 func (b *backend) lift(provider string) {
 	b.gate.Lift(provider)
@@ -135,18 +147,18 @@ func (b *backend) lift(provider string) {
 
 // resolve fills in what is known of a provider before the first call of a flow. Where that asks for a discovery
 // document, it is a call like any other, to somebody who need not be the one that gives tokens.
-func (b *backend) resolve(ctx context.Context, p *configured, k store.Key,
+func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, kind providers.Kind,
 	inputs map[string]string,
 ) (providers.Resolved, error) {
 	if p.app.Definition.Discovery == nil {
-		return p.client.Resolve(ctx, p.app, inputs)
+		return p.client.Resolve(ctx, p.app, kind, inputs)
 	}
 	pass, err := b.enter(ctx, p.name+discovery, k, nil)
 	if err != nil {
 		return providers.Resolved{}, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
-	resolved, err := p.client.Resolve(ctx, p.app, inputs)
+	resolved, err := p.client.Resolve(ctx, p.app, kind, inputs)
 	pass.Tell(refresh.OutcomeOf(err))
 	return resolved, err
 }

@@ -232,7 +232,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 		return found, nil
 	}
 	found.serial = p.entry.Serial
-	resolved, err := b.resolve(ctx, p, k, conn.Inputs)
+	resolved, err := b.resolve(ctx, p, k, conn.Kind, conn.Inputs)
 	if err == nil && !p.app.CanCheck(resolved, conn.Kind) {
 		found.advice = "definition " + p.app.Definition.ID + " has no call that shows whether a credential of the kind " +
 			string(conn.Kind) + " works; for a generic one an operator names it with endpoints health=<URL> on providers/" +
@@ -241,7 +241,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	}
 	var pass *gate.Pass
 	if err == nil {
-		pass, err = b.enterAs(ctx, class, p.name, k, conn)
+		pass, err = b.enterAs(ctx, class, p.calledAt(conn.Kind, conn.Inputs), k, conn)
 	}
 	if err != nil {
 		return b.notShown(ctx, found, err)

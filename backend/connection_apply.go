@@ -199,7 +199,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 			return nil, err
 		}
 		defer pass.Leave(gate.NotSent, 0)
-		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, inputs)
+		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, w.kind, inputs)
 		if err == nil {
 			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
 		}

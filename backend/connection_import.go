@@ -239,7 +239,7 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 	switch {
 	case err != nil && ended: // nobody is to have it
 		b.endTrial(ctx, w.key, t)
-		b.discard(ctx, w.provider, w.inputs(known), g)
+		b.discard(ctx, w.provider, w.kind, w.inputs(known), g)
 		return nil, err
 	case err != nil:
 		b.parkTrial(ctx, w.key, t)

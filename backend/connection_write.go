@@ -265,6 +265,8 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 	}
 	w.keys, w.named, w.warnings = all, keys, append(w.warnings, warnings...)
 	switch {
+	case len(former) > 0 && w.known.Kind != kind: // which may be sent otherwise, and elsewhere
+		return w.namesSecrets("the key would be of kind " + string(kind) + ", and is of kind " + string(w.known.Kind))
 	case w.known != nil && w.known.Pinned != w.provider.fingerprint:
 		return w.namesSecrets("provider " + w.provider.name + " was changed since this key was written")
 	case definition.MovesKey(former, all):
@@ -339,7 +341,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 	definition := w.provider.app.Definition
 	inputs := map[string]string{}
 	if w.known != nil {
-		inputs = w.known.Inputs
+		inputs = definition.InputsOf(w.kind, w.known.Inputs)
 	}
 	if brings && w.known != nil {
 		if err := namesAll(w.key, w.known, w.who, w.provider, d); err != nil {
@@ -350,7 +352,7 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		inputs = nil
 	}
 	if ok {
-		checked, err := definition.CheckInputs("connection", v.(map[string]string))
+		checked, err := definition.CheckInputs("connection", w.kind, v.(map[string]string))
 		if err != nil {
 			return badRequest("%s", err)
 		}
@@ -368,12 +370,14 @@ func (w *write) readInputs(d *framework.FieldData) error {
 		}
 		inputs, w.settings.Inputs = checked, &checked
 	}
-	if brings {
-		if _, err := definition.MergeInputs(w.provider.entry.Inputs, inputs); err != nil {
-			return badRequest("%s", err)
-		}
+	if !brings {
+		return nil
 	}
-	return nil
+	merged, err := definition.MergeInputs(w.kind, w.provider.entry.Inputs, inputs)
+	if err != nil {
+		return badRequest("%s", err)
+	}
+	return w.provider.client.CheckKeyHost(w.provider.app, w.kind, merged)
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.

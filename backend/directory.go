@@ -71,7 +71,10 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 	}
 	r.unreadable = false
 	r.common = unique.Make(common{c.Provider, c.Pinned, app, f.Refused})
-	r.account, r.limit, r.end = c.Account.ID, unixOf(f.Limit), unixOf(f.End)
+	r.account, r.limit, r.end = "", unixOf(f.Limit), unixOf(f.End)
+	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
+		r.account = c.Account.ID
+	}
 	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
 	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }

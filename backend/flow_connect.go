@@ -47,7 +47,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		case came == gate.Limited: // the provider asked to be left alone
 			why += livesOn
 		default:
-			why += b.discard(ctx, p, f.Inputs, grant)
+			why += b.discard(ctx, p, f.Kind, f.Inputs, grant)
 		}
 		pass.Leave(gate.NotSent, 0)
 		return failure(f, why), true
@@ -58,7 +58,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err := p.client.Identify(ctx, p.app, f.Resolved, providers.KindAuthorizationCode, grant); err != nil {
 		if notTheirs(err) {
 			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
-				err.Error()+")"+b.discard(ctx, p, f.Inputs, grant)), true
+				err.Error()+")"+b.discard(ctx, p, f.Kind, f.Inputs, grant)), true
 		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
@@ -79,7 +79,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		var status *statusError
 		if errors.As(err, &status) {
-			return failure(f, status.text+b.discard(ctx, p, f.Inputs, grant)), true
+			return failure(f, status.text+b.discard(ctx, p, f.Kind, f.Inputs, grant)), true
 		}
 		return failure(f, "the connection could not be stored"), true
 	}
@@ -94,10 +94,12 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 
 // discard revokes a grant that nobody will use, and says if it may live on. Where revoking may end more than its token,
 // a grant whose account is unknown or has a connection is left alone.
-func (b *backend) discard(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) string {
+func (b *backend) discard(ctx context.Context, p *configured, kind providers.Kind, inputs map[string]string,
+	g *providers.Grant,
+) string {
 	id := g.Account.ID
 	if p.app.Definition.RevokesOneToken() || id != "" && !b.restsOn(ctx, p.name, id, store.Key{}) {
-		if revokeGrant(ctx, p, inputs, g) == nil {
+		if revokeGrant(ctx, p, kind, inputs, g) == nil {
 			return ""
 		}
 	}

@@ -82,11 +82,11 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	if err != nil || p == nil || p.fingerprint != conn.Pinned || !p.app.Identifies(conn.Kind) {
 		return err
 	}
-	resolved, err := b.resolve(ctx, p, k, conn.Inputs)
+	resolved, err := b.resolve(ctx, p, k, conn.Kind, conn.Inputs)
 	if err != nil {
 		return err
 	}
-	pass, err := b.enterAs(ctx, gate.Background, p.name, k, conn)
+	pass, err := b.enterAs(ctx, gate.Background, p.calledAt(conn.Kind, conn.Inputs), k, conn)
 	if err != nil {
 		return err
 	}
@@ -99,9 +99,10 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 		g = presented(p, conn)
 	}
 	failed := p.client.Identify(ctx, p.app, resolved, conn.Kind, g)
-	pass.Leave(aside(failed))
 	var told *providers.Captured
-	if conn.Grant == nil {
+	if conn.Grant != nil {
+		pass.Leave(aside(failed))
+	} else { // as with a check: what is said of one key holds for that one
 		told = p.app.Definition.CapturedOf(g)
 	}
 	if g.Account.ID == conn.Account.ID && (g.Sites == nil || g.Sites.Unknown) && !tellsMore(conn, told) {

@@ -32,7 +32,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 			return t.Given, t, nil
 		}
 	}
-	resolved, err := b.resolve(ctx, w.provider, w.key, inputs)
+	resolved, err := b.resolve(ctx, w.provider, w.key, w.kind, inputs)
 	if err != nil {
 		return nil, nil, asBadRequest(w.provider.name, err)
 	}
@@ -100,7 +100,7 @@ func (w *write) inputs(known *store.Connection) map[string]string {
 	case known == nil || !w.who.inherits(w.key, known):
 		return nil
 	}
-	return known.Inputs
+	return w.provider.app.Definition.InputsOf(w.kind, known.Inputs)
 }
 
 // redeem spends the refresh token. Before that it is stored, and so is the answer: whoever comes after a crash finds

@@ -14,13 +14,14 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 	if w.keys == nil || w.unchecked || w.known != nil && w.sameKey(w.known) {
 		return nil
 	}
-	resolved, err := b.resolve(ctx, w.provider, w.key, w.inputs(w.known))
+	inputs := w.inputs(w.known)
+	resolved, err := b.resolve(ctx, w.provider, w.key, w.kind, inputs)
 	if err == nil && !w.provider.app.CanCheck(resolved, w.kind) {
 		return nil
 	}
 	var pass *gate.Pass
 	if err == nil {
-		pass, err = b.enterFor(ctx, gate.Person, w.provider.name, w.key, w.known, w.who)
+		pass, err = b.enterFor(ctx, gate.Person, w.provider.calledAt(w.kind, inputs), w.key, w.known, w.who)
 	}
 	found := checked{service: notAsked, valid: unknown}
 	if err == nil {

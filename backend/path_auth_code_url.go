@@ -222,17 +222,18 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		f.RequiredScopes = requiredOf(p, asked)
 	}
 	if known != nil {
-		f.Inputs = p.unpicked(known.Inputs) // what is picked by then counts
+		// what is picked by then counts, and what a key named for itself is no place for a consent
+		f.Inputs = definition.InputsOf(kind, p.unpicked(known.Inputs))
 	}
 	if v, ok := d.GetOk("inputs"); ok {
-		if f.Inputs, err = definition.CheckInputs("connection", v.(map[string]string)); err != nil {
+		if f.Inputs, err = definition.CheckInputs("connection", kind, v.(map[string]string)); err != nil {
 			return nil, "", badRequest("%s", err)
 		}
 	}
 	if err := b.chooseRedirect(req, d, f, p, config); err != nil {
 		return nil, "", err
 	}
-	if f.Resolved, err = b.resolve(ctx, p, k, f.Inputs); err != nil {
+	if f.Resolved, err = b.resolve(ctx, p, k, kind, f.Inputs); err != nil {
 		return nil, "", asBadRequest(p.name, err)
 	}
 	f.Scopes = p.app.RequestScopes(asked, f.Resolved.Scopes)

@@ -178,7 +178,7 @@ func definitionData(def *providers.Definition) map[string]any {
 		inputs[in.Name] = map[string]any{
 			"set_by": in.SetBy, "required": in.Required, "default": in.Default, "pattern": in.Pattern,
 			"example": in.Example, "help": in.Help, "lower": in.Lower, "variants": variants(in),
-			"picked": in.Name == def.Picks(),
+			"picked": in.Name == def.Picks(), "by_kind": setByKind(in),
 		}
 	}
 	fields := map[string]any{}
@@ -191,6 +191,7 @@ func definitionData(def *providers.Definition) map[string]any {
 			fields[f.Name] = map[string]any{
 				"required": f.Required, "secret": f.Secret, "example": f.Example, "help": f.Help,
 				"set_by": orDefault(f.SetBy, "connection"), "default": f.Default, "default_from": f.DefaultFrom,
+				"handed_out": f.HandedOut, "json": jsonMembers(f),
 			}
 		}
 		for _, other := range def.Key.Others {
@@ -241,6 +242,24 @@ func definitionData(def *providers.Definition) map[string]any {
 	way["also"] = also
 	data["send"] = way
 	return data
+}
+
+// jsonMembers are the further values in a key field that is a JSON file.
+func jsonMembers(f providers.KeyField) map[string]any {
+	all := map[string]any{}
+	for name, member := range f.JSON {
+		all[name] = map[string]any{"required": member.Required, "secret": member.Secret}
+	}
+	return all
+}
+
+// setByKind tells of the kinds whose connections may set an input that is the provider's else.
+func setByKind(in providers.Input) map[string]any {
+	all := map[string]any{}
+	for kind, by := range in.ByKind {
+		all[string(kind)] = map[string]any{"set_by": by.SetBy}
+	}
+	return all
 }
 
 // scopesByKind are those of the kinds that ask for the same in any case.

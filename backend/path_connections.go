@@ -338,7 +338,7 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 	switch {
 	case err == nil:
 		defer pass.Leave(gate.NotSent, 0)
-		err = revokeGrant(ctx, p, conn.Inputs, conn.Grant)
+		err = revokeGrant(ctx, p, conn.Kind, conn.Inputs, conn.Grant)
 		pass.Tell(aside(err))
 	case errors.Is(err, gate.ErrClosed), ctx.Err() != nil:
 		return "", gate.ErrClosed
@@ -350,10 +350,12 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 	return "", nil
 }
 
-func revokeGrant(ctx context.Context, p *configured, inputs map[string]string, g *providers.Grant) error {
+func revokeGrant(ctx context.Context, p *configured, kind providers.Kind, inputs map[string]string,
+	g *providers.Grant,
+) error {
 	ctx, cancel := context.WithTimeout(ctx, revokeTime)
 	defer cancel()
-	resolved, err := p.client.Resolve(ctx, p.app, inputs)
+	resolved, err := p.client.Resolve(ctx, p.app, kind, inputs)
 	if err != nil {
 		return err
 	}

@@ -129,10 +129,11 @@ key:
 			{Name: "api_key", Secret: true},
 			{Name: "private_key", Secret: true, Derive: map[string]string{"issuer": "(.).*"}},
 			{Name: "note"},
+			{Name: "app_key", SetBy: providers.SetByProvider, Secret: true, HandedOut: true},
 		},
 	}}
 	conn := &store.Connection{Credential: store.Credential{Key: map[string]providers.Secret{}}}
-	for _, name := range []string{"api_key", "private_key", "note", "former"} {
+	for _, name := range []string{"api_key", "private_key", "note", "former", "app_key"} {
 		conn.Key[name] = providers.NewSecret("of " + name)
 	}
 	assert.Equal(t, map[string]string{"api_key": "of api_key", "note": "of note"},

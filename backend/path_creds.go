@@ -159,7 +159,7 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 			data[name] = v
 		}
 		if p != nil {
-			values, err := p.app.Definition.MergeInputs(p.entry.Inputs, conn.Inputs)
+			values, err := p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, conn.Inputs)
 			if err == nil {
 				maps.Copy(config, values) // what somebody set is not replaced by an answer
 			}
@@ -193,7 +193,7 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	}
 	inputs := conn.Inputs
 	if len(p.app.Definition.Inputs) > 0 {
-		merged, err := p.app.Definition.MergeInputs(p.entry.Inputs, conn.Inputs)
+		merged, err := p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, conn.Inputs)
 		switch {
 		case err != nil && asked:
 			return conflict("include=send cannot be answered: %s", err)
@@ -206,7 +206,9 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	if shown == nil || conn.Sites != nil { // the site belongs to it
 		shown = presented(p, conn)
 	}
-	if base := p.app.APIBase(inputs, shown); base != "" && (!p.app.Definition.Runtime() || p.client.Allows(base)) {
+	definition := p.app.Definition
+	open := definition.Runtime() || definition.NamesHost(conn.Kind, conn.Inputs)
+	if base := p.app.APIBase(inputs, shown); base != "" && (!open || p.client.Allows(base)) {
 		data["api_base"] = base
 	}
 	if !asked {

@@ -67,7 +67,7 @@ func (w *write) readPick(named map[string]string) (done bool, err error) {
 	default:
 		return false, nil // where the credential belongs would change too
 	}
-	checked, err := definition.CheckInputs("connection", map[string]string{pick: named[pick]})
+	checked, err := definition.CheckInputs("connection", w.known.Kind, map[string]string{pick: named[pick]})
 	if err != nil {
 		return false, badRequest("%s", err)
 	}
@@ -122,7 +122,7 @@ func (b *backend) listSites(ctx context.Context, w *write) (listing, error) {
 		return listing{}, conflict("provider %q was changed since connection %s was made, so the credential is shown to "+
 			"nobody: connect the account again", p.name, w.key)
 	}
-	resolved, err := b.resolve(ctx, p, w.key, conn.Inputs)
+	resolved, err := b.resolve(ctx, p, w.key, conn.Kind, conn.Inputs)
 	if err != nil {
 		return listing{}, asBadRequest(p.name, err)
 	}

@@ -166,7 +166,7 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 		return nil, conflict("provider %q changed while its grant was about to be refreshed: nothing was sent",
 			c.Provider)
 	}
-	resolved, err := p.client.Resolve(ctx, p.app, c.Inputs)
+	resolved, err := p.client.Resolve(ctx, p.app, c.Kind, c.Inputs)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ inputs:
   - {name: host, set_by: connection, default: one, pattern: '[a-z]+'}
 key:
   fields:
-    - {name: app_key, set_by: provider, secret: true}
+    - {name: app_key, set_by: provider, secret: true, handed_out: true}
     - {name: username}
     - {name: api_key, required: true, secret: true, derive: {data_center: '[a-z0-9]+-([a-z0-9]+)'}}
     - {name: region, default: eu}

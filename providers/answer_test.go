@@ -271,7 +271,7 @@ func TestTokenAnswer(t *testing.T) {
 				answer.header.Set("Content-Type", test.ctype)
 			}
 			client := NewClient(answer, func() time.Time { return now }, "")
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			g, err := client.Exchange(t.Context(), app, ExchangeRequest{
 				Resolved: res, Code: NewSecret("code"), Scopes: []string{"asked"},
@@ -369,7 +369,7 @@ failures:
 	app := &App{Definition: def, ClientID: "id", ClientSecret: NewSecret("secret")}
 	exchange := func(body string) (*Grant, error) {
 		client := NewClient(canned{status: 200, body: body}, func() time.Time { return now }, "")
-		res, err := client.Resolve(t.Context(), app, nil)
+		res, err := client.Resolve(t.Context(), app, KindAuthorizationCode, nil)
 		require.NoError(t, err)
 		return client.Exchange(t.Context(), app, ExchangeRequest{Resolved: res, Code: NewSecret("code")})
 	}

@@ -33,6 +33,11 @@ func (d *Definition) CheckKey(by string, values map[string]string) (warnings []s
 		if err := f.checkText(values[name]); err != nil {
 			return nil, err
 		}
+		if len(f.JSON) > 0 && values[name] != "" {
+			if _, err := f.members(values[name]); err != nil {
+				return nil, err
+			}
+		}
 		if f.Pattern == "" || values[name] == "" {
 			continue
 		}
@@ -102,17 +107,24 @@ func (d *Definition) OtherGroups(written map[string]string) (gone []string) {
 	return gone
 }
 
-// DeriveKey returns what follows from the fields of a key: the defaults of those left out, and what Derive cuts out of
-// all of them. A pattern that does not match yields nothing.
+// DeriveKey returns what follows from a connection's fields of a key: the defaults of those left out, what Derive
+// cuts out of all of them, and the members of those that are files. A pattern that does not match yields nothing.
 func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 	derived := map[string]string{}
 	if d.Key == nil {
 		return derived
 	}
 	for _, f := range d.Key.Fields {
+		if f.SetBy == SetByProvider {
+			continue
+		}
 		value := values[f.Name]
 		if other := d.defaultOf(f, values); value == "" && other != "" {
 			value, derived[f.Name] = other, other
+		}
+		if len(f.JSON) > 0 && value != "" {
+			members, _ := f.members(value) // of what is no such file nothing follows
+			maps.Copy(derived, members)
 		}
 		for name, pattern := range f.Derive {
 			if re, err := compileWhole(pattern); err == nil {
@@ -165,7 +177,7 @@ func (d *Definition) IsSecretField(name string) bool {
 	}
 	return slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool {
 		_, derived := f.Derive[name]
-		return f.Secret && (f.Name == name || derived)
+		return f.Secret && (f.Name == name || derived) || f.JSON[name].Secret
 	})
 }
 
@@ -178,13 +190,22 @@ func (d *Definition) HandsOut(name string) bool {
 	}
 	i := slices.IndexFunc(d.Key.Fields, func(f KeyField) bool {
 		_, derived := f.Derive[name]
-		return f.Name == name || derived
+		_, member := f.JSON[name]
+		return f.Name == name || derived || member
 	})
 	if i < 0 {
 		return false
 	}
 	f := d.Key.Fields[i]
-	if !f.Secret || f.HandedOut {
+	if member, is := f.JSON[name]; is {
+		return !member.Secret || f.HandedOut || d.keySend().names(name)
+	}
+	switch {
+	case !f.Secret:
+		return true
+	case f.SetBy == SetByProvider: // only with all else that is sent, by Present
+		return false
+	case f.HandedOut:
 		return true
 	}
 	names := []string{f.Name}
@@ -192,6 +213,25 @@ func (d *Definition) HandsOut(name string) bool {
 		names = append(names, sortedKeys(f.Derive)...)
 	}
 	return slices.ContainsFunc(names, func(n string) bool { return d.keySend().names(n) })
+}
+
+// heldFields are those that the operator writes to the provider.
+func (d *Definition) heldFields() (held []KeyField) {
+	if d.Key == nil {
+		return nil
+	}
+	for _, f := range d.Key.Fields {
+		if f.SetBy == SetByProvider {
+			held = append(held, f)
+		}
+	}
+	return held
+}
+
+// always reports whether nothing can be sent without a value of that name.
+func (s *Send) always(placeholder string) bool {
+	must := &Send{Headers: s.Headers, Query: s.Query, Path: s.Path, User: s.User, Password: s.Password}
+	return must.names(placeholder)
 }
 
 // names reports whether a placeholder is part of what is sent.
@@ -261,7 +301,7 @@ func unseen(r rune) bool { return unicode.Is(unicode.Cf, r) || r != ' ' && unico
 // checkText refuses what no header, form or PEM file could carry.
 func (f KeyField) checkText(value string) error {
 	control := func(r rune) bool {
-		return unicode.IsControl(r) && !(f.Multiline && strings.ContainsRune("\n\r\t", r))
+		return unicode.IsControl(r) && !((f.Multiline || len(f.JSON) > 0) && strings.ContainsRune("\n\r\t", r))
 	}
 	switch {
 	case len(value) > maxKeyField:
@@ -271,7 +311,7 @@ func (f KeyField) checkText(value string) error {
 	case strings.ContainsFunc(value, control):
 		return fmt.Errorf("field %q holds a line break or another control character, was it copied "+
 			"with the line's end?", f.Name)
-	case f.Secret && !f.Multiline:
+	case f.Secret && !f.Multiline && len(f.JSON) == 0:
 		return f.checkPasted(value)
 	}
 	return nil

@@ -31,7 +31,7 @@ func (a *App) Validate() error {
 	if _, err := a.Definition.TakePKCE(a.PKCE); err != nil {
 		return err
 	}
-	_, err := a.Definition.CheckInputs(SetByProvider, a.Inputs)
+	_, err := a.Definition.CheckInputs(SetByProvider, "", a.Inputs)
 	return err
 }
 

@@ -32,7 +32,7 @@ func TestScopesOfAKind(t *testing.T) {
 				providers.KindClientCredentials: {Scopes: test.said},
 			}
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			res.Inputs = map[string]string{"graph": "graph.test"}
 			g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, []string{"read"})
@@ -183,7 +183,7 @@ func TestInputsOfAKind(t *testing.T) {
 		"what is unset": {map[string]string{"tenant": "tom"}, `"subject" of the kind client_credentials must match [0-9]+`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			merged, err := def.MergeInputs(test.set, nil)
+			merged, err := def.MergeInputs(providers.KindAuthorizationCode, test.set, nil)
 			require.NoError(t, err)
 			require.NoError(t, def.TakesInputs(providers.KindAuthorizationCode, merged))
 			if err = def.TakesInputs(providers.KindClientCredentials, merged); test.want == "" {

@@ -30,7 +30,7 @@ func keyed(t *testing.T, step providers.Step, captures ...providers.Capture) (
 	}
 	g = &providers.Grant{SecretConfig: map[string]providers.Secret{"api_key": providers.NewSecret("key-1")}}
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAPIKey, nil)
 	require.NoError(t, err)
 	res.Inputs = map[string]string{"company": "acme"}
 	return app, g, func(answer string) *providers.Checked {

@@ -66,7 +66,7 @@ func TestCaptureOfAnImport(t *testing.T) {
 	app.Definition.Connection = realm()
 	app.Definition.Token.Headers = map[string]providers.Template{"X-Realm": "{realm}"}
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	res.Inputs = map[string]string{"company": "7"}
 	brought := &providers.Grant{RefreshToken: providers.NewSecret("ref")}

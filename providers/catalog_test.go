@@ -87,11 +87,11 @@ func TestCatalogueURLsExpand(t *testing.T) {
 					byProvider[in.Name] = in.Example
 				}
 			}
-			byProvider, err := d.CheckInputs(SetByProvider, byProvider)
+			byProvider, err := d.CheckInputs(SetByProvider, "", byProvider)
 			require.NoError(t, err)
-			byConnection, err = d.CheckInputs(SetByConnection, byConnection)
+			byConnection, err = d.CheckInputs(SetByConnection, KindAuthorizationCode, byConnection)
 			require.NoError(t, err)
-			values, err := d.MergeInputs(byProvider, byConnection)
+			values, err := d.MergeInputs(KindAuthorizationCode, byProvider, byConnection)
 			require.NoError(t, err)
 			values["client_id"] = "id"
 			maps.Copy(values, toldByConsent(id))
@@ -119,7 +119,7 @@ func TestCatalogueDetails(t *testing.T) {
 	assert.Equal(t, []string{"access_token"}, bot.Token.Answer.AccessToken)
 
 	github := builtin(t, "github")
-	values, err := github.MergeInputs(map[string]string{"api_url": "https://git.example.com/api/v3"}, nil)
+	values, err := github.MergeInputs(KindAuthorizationCode, map[string]string{"api_url": "https://git.example.com/api/v3"}, nil)
 	require.NoError(t, err)
 	u, err := ExpandURL(github.Endpoints[StepIdentity], values)
 	require.NoError(t, err)
@@ -149,12 +149,12 @@ func TestCatalogueDetails(t *testing.T) {
 	// The token of the app itself has all that an administrator consented to.
 	teams := builtin(t, "microsoft_teams")
 	assert.Equal(t, []Template{"https://graph.microsoft.com/.default"}, teams.Token.ByKind[KindClientCredentials].Scopes)
-	values, err = teams.MergeInputs(nil, nil)
+	values, err = teams.MergeInputs(KindAuthorizationCode, nil, nil)
 	require.NoError(t, err)
 	u, err = ExpandURL(teams.Endpoints[StepToken], values)
 	require.NoError(t, err)
 	assert.Equal(t, "https://login.microsoftonline.com/organizations/oauth2/v2.0/token", u.String())
-	_, err = teams.CheckInputs(SetByProvider, map[string]string{"tenant": "consumers"})
+	_, err = teams.CheckInputs(SetByProvider, "", map[string]string{"tenant": "consumers"})
 	require.Error(t, err, "personal accounts have no teams")
 
 	warnings, err = builtin(t, "openai").CheckKey(SetByConnection, map[string]string{"api_key": "hunter2"})

@@ -58,7 +58,7 @@ func begin(t *testing.T, server *providertest.Server, client *providers.Client, 
 	scopes ...string,
 ) *flow {
 	t.Helper()
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	f := &flow{client: client, app: app, res: res}
 	f.begin = providers.AuthCodeURLRequest{
@@ -155,7 +155,7 @@ func TestClientAuthentication(t *testing.T) {
 			app := server.App()
 			app.ClientAuth = test.style
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			_, err = client.Issue(t.Context(), app, providers.KindClientCredentials, res, nil)
 			require.NoError(t, err)
@@ -180,7 +180,7 @@ func TestJSONBodyAndRenamedParameters(t *testing.T) {
 	app.Definition.Client.Rename = map[string]string{"client_id": "app_id", "client_secret": "secret"}
 	app.Definition.Token.Headers = map[string]providers.Template{"Api-Version": "7"}
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	_, err = client.Issue(t.Context(), app, providers.KindClientCredentials, res, []string{"a"})
 	require.NoError(t, err)

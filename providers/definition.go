@@ -122,9 +122,11 @@ type Setup struct {
 type Input struct {
 	Name string `yaml:"name"`
 	// who may; of either, the provider's value wins
-	SetBy    string `yaml:"set_by" words:"provider|connection|either"`
-	Required bool   `yaml:"required,omitempty"`
-	Default  string `yaml:"default,omitempty"`
+	SetBy string `yaml:"set_by" words:"provider|connection|either"`
+	// of what the provider sets: the kinds whose key, with all that is secret, is the connection's own
+	ByKind   map[Kind]KindInput `yaml:"by_kind,omitempty"`
+	Required bool               `yaml:"required,omitempty"`
+	Default  string             `yaml:"default,omitempty"`
 	// RE2; must match the whole value. It must be there unless there are variants
 	Pattern string `yaml:"pattern,omitempty"`
 	// the values that may be chosen, and the further values that each sets, which are placeholders too
@@ -139,8 +141,14 @@ type Input struct {
 	Help     string   `yaml:"help,omitempty"`
 }
 
-// Who may set an input or a key field. A host that the pattern leaves open is the operator's alone: the client secret
-// goes there.
+// KindInput is who else may set an input for one kind.
+type KindInput struct {
+	// the key goes where the same write says, unless the provider says it for all
+	SetBy string `yaml:"set_by" words:"connection"`
+}
+
+// Who may set an input or a key field. A host that the pattern leaves open is the operator's alone, since the client
+// secret goes there; but for keys that Input.ByKind names, with which nothing of the operator's is sent.
 const (
 	SetByProvider   = "provider"
 	SetByConnection = "connection"

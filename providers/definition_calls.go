@@ -81,7 +81,8 @@ type Refresh struct {
 	OnDemand bool `yaml:"on_demand,omitempty"`
 }
 
-// Key describes credentials that a person copies from the service.
+// Key describes credentials that a person copies from the service, and what an operator copies for all connections, of
+// whatever kind.
 type Key struct {
 	Fields []KeyField `yaml:"fields"`
 	// groups of fields of which a key has exactly one, whole
@@ -99,7 +100,8 @@ type KeyField struct {
 	SetBy    string `yaml:"set_by,omitempty" words:"connection|provider"`
 	Required bool   `yaml:"required,omitempty"`
 	Secret   bool   `yaml:"secret,omitempty"` // masked wherever it is not handed out
-	// a secret that no send names leaves only so: the application itself signs, or logs in, with it
+	// a secret that no send names leaves only so: the application itself signs, or logs in, with it; and so does one of
+	// the operator's that send names, which every reader of a credential gets then
 	HandedOut bool   `yaml:"handed_out,omitempty"`
 	Multiline bool   `yaml:"multiline,omitempty"` // line breaks and tabs belong in it, as in PEM
 	Default   string `yaml:"default,omitempty"`
@@ -109,9 +111,19 @@ type KeyField struct {
 	// sure: what does not match the pattern is refused; absent, or likely: it is warned of
 	Shape string `yaml:"shape,omitempty" words:"sure|likely"`
 	// further value -> pattern whose one group cuts it out; not of a field that the operator sets
-	Derive  map[string]string `yaml:"derive,omitempty"`
-	Example string            `yaml:"example,omitempty" use:"shown"`
-	Help    string            `yaml:"help,omitempty"`
+	Derive map[string]string `yaml:"derive,omitempty"`
+	// it is a JSON file, of which these members are further values; not of a field that the operator sets
+	JSON    map[string]KeyMember `yaml:"json,omitempty"`
+	Example string               `yaml:"example,omitempty" use:"shown"`
+	Help    string               `yaml:"help,omitempty"`
+}
+
+// KeyMember is a text in a key field that is a JSON file.
+type KeyMember struct {
+	Required bool `yaml:"required,omitempty"`
+	// masked wherever it is not handed out, as the file is; what is not secret is shown although the file is
+	Secret  bool   `yaml:"secret,omitempty"`
+	Pattern string `yaml:"pattern,omitempty"` // RE2; must match the whole value, or the file is refused
 }
 
 // Send is where a credential goes in a request to the service.

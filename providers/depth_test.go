@@ -16,7 +16,7 @@ var noneKnown = map[string][]string{
 		"anthropic", "aws", "coinbase", "ftp", "openai", "pipedream", "s3", "sendgrid", "smtp", "woocommerce",
 	},
 	"revoke": {
-		"airtable", "atlassian", "bamboohr", "clickup", "contentful", "hugging_face", "instagram", "jira", "linkedin",
+		"airtable", "atlassian", "bamboohr", "clickup", "hugging_face", "instagram", "jira", "linkedin",
 		"microsoft", "microsoft_teams", "one_drive", "outlook", "share_point", "shopify", "splitwise", "typeform", "wrike",
 	},
 	"manage": {

@@ -32,7 +32,7 @@ func TestEndpointsAsElsewhere(t *testing.T) {
 		t.Run(id, func(t *testing.T) {
 			def, known := catalog.Get(id)
 			require.True(t, known)
-			inputs, err := def.MergeInputs(nil, map[string]string{"shop": "acme"})
+			inputs, err := def.MergeInputs(KindAuthorizationCode, nil, map[string]string{"shop": "acme"})
 			require.NoError(t, err)
 			want := map[Step]string{StepAuthorize: other.AuthURL, StepToken: other.TokenURL}
 			switch id {

@@ -17,7 +17,7 @@ import (
 // error is not to be used: it is there to be revoked.
 func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Grant, error) {
 	def, res := app.Definition, r.Resolved
-	if failure := def.checkUsed(nil, nil, res.Inputs); failure != nil { // it was frozen when the flow began
+	if failure := def.checkUsed(KindAuthorizationCode, nil, nil, res.Inputs); failure != nil { // it was frozen when the flow began
 		return nil, failure
 	}
 	kept := &Grant{}

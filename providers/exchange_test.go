@@ -213,7 +213,7 @@ func TestExchangeUpgradesAndLimits(t *testing.T) {
 func TestIssue(t *testing.T) {
 	server := providertest.New(t)
 	client, app := newClient(t, time.Now), server.App()
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, []string{"a", "b"})
 	require.NoError(t, err)

@@ -133,8 +133,12 @@ expires_in: 60
 can_refresh: true
 may_rotate: true
 idle: 90d
+accumulates: false
+on_demand: false
+-- people --
+companions: {}
 -- failures --
-- {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected}
+- {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected, code: gone}
 - {step: health, status: 403, body: '', class: forbidden}
 -- otherwise --
 - {inputs: {site: s1}, base: 'https://api.acme.example/s1'}
@@ -298,6 +302,10 @@ func TestFixtureRunner(t *testing.T) {
 		{"token: rotating", "token: none", `refresh.request: the definition does not refresh this grant`},
 		{"token: rotating", "token: reusable", `terms: may_rotate: the fixture says true, the definition false`},
 		{"idle: 90d", "idle: 91d", `terms: idle`},
+		{"idle: 90d", "idle: 90d, on_demand: true", `terms: on_demand: the fixture says false`},
+		{"{default: [tasks.read]}", "{default: [tasks.read], accumulates: true}", `terms: accumulates: the fixture says false`},
+		{"failures:", "companions: [{name: sign, on: provider}]\nfailures:", `people: companions: sign="provider" the fixture does not`},
+		{"is: [gone]", "match: gone", `code: the fixture has "gone", the definition makes it ""`},
 		{"is: [gone]", "is: [lost]", `failures[0] (refresh 400 {"error": "gone"}): the fixture says rejected`},
 		{"revoke: {reach", "revoke: {token: access_token, reach", `revoke.request: body: token: the fixture has "refresh-1"`},
 		{"[a-z0-9]{2}", "[a-z0-9/]{2,4}", `refuse: inputs.site: "s1/x" is accepted`},

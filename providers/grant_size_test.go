@@ -102,7 +102,7 @@ func TestIdentityThatMakesAGrantTooLarge(t *testing.T) {
 	before := *g
 	server.Next(providers.StepIdentity, values(`"sub":"a"`, 4000), values(`"sub":"a"`, 1000))
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	e := failure(t, client.Identify(t.Context(), app, res, ofPerson, g))
 	assert.Equal(t, []any{providers.StepIdentity, providers.ReasonGrantTooLarge}, []any{e.Step, e.Reason})
@@ -125,9 +125,9 @@ func TestDiscoveryDocumentThatIsTooLarge(t *testing.T) {
 			server.Next(providers.StepDiscovery, providertest.Respond(200, fmt.Sprintf(
 				`{"issuer":%q,"token_endpoint":"https://x.test/token",%s}`, server.URL, more)))
 			client := newClient(t, time.Now)
-			_, err := client.Resolve(t.Context(), app, nil)
+			_, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			assert.Equal(t, providers.ReasonDiscoveryRefused, failure(t, err).Reason)
-			_, err = client.Resolve(t.Context(), app, nil)
+			_, err = client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			assert.NoError(t, err)
 		})
 	}

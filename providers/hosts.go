@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"fmt"
 	"maps"
 	"net/url"
 	"regexp/syntax"
@@ -45,6 +46,37 @@ func (c *Client) CheckHosts(res Resolved) error {
 		return failure
 	}
 	return nil
+}
+
+// CheckKeyHost reports whether the client may call the host that a connection of that kind names for its key, and
+// applications may be sent there. inputs are all that hold for it, as [Definition.MergeInputs] gives them.
+func (c *Client) CheckKeyHost(app *App, kind Kind, inputs map[string]string) error {
+	values := app.values(Resolved{Inputs: inputs}, nil)
+	for _, t := range []Template{
+		app.endpointTemplate(StepIdentity), app.endpointTemplate(StepHealth), app.Definition.APIBase,
+	} {
+		if !app.Definition.hostIsOwn(kind, t) || !t.known(values) {
+			continue
+		}
+		u, err := ExpandURL(t, values)
+		if err != nil {
+			return fmt.Errorf("the inputs do not make a usable address: %w", err)
+		}
+		if failure := c.hosts.refuse(StepHealth, u.Hostname()); failure != nil {
+			return failure
+		}
+	}
+	return nil
+}
+
+// hostIsOwn reports whether a connection of that kind may name the host of a URL template.
+func (d *Definition) hostIsOwn(kind Kind, t Template) bool {
+	names := hostNames(t)
+	return slices.ContainsFunc(d.Inputs, func(in Input) bool {
+		return in.ownOf(kind) && slices.ContainsFunc(names, func(name string) bool {
+			return name == in.Name || slices.Contains(in.sets(), name)
+		})
+	})
 }
 
 // Allows reports whether the host of a URL is one that the client may call.

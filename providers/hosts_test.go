@@ -116,7 +116,7 @@ func TestConfineDiscovery(t *testing.T) {
 	network := counted{}
 	client := NewClient(network, time.Now, "")
 	client.Confine(d, func([]string) error { return errors.New("not allowed") })
-	_, err := client.Resolve(t.Context(), &App{Definition: d, Issuer: "https://id.example.com"}, nil)
+	_, err := client.Resolve(t.Context(), &App{Definition: d, Issuer: "https://id.example.com"}, KindAuthorizationCode, nil)
 	var failure *Error
 	require.ErrorAs(t, err, &failure)
 	assert.Equal(t, Misconfigured, failure.Class)
@@ -164,10 +164,10 @@ func TestInputsAreMatchedWhenTheyAreUsed(t *testing.T) {
 	for _, shop := range []string{"UPPER", "a.b", "evil.test/", ""} {
 		for side, resolve := range map[string]func() (Resolved, error){
 			"connection": func() (Resolved, error) {
-				return client.Resolve(t.Context(), app, map[string]string{"shop": shop})
+				return client.Resolve(t.Context(), app, KindAuthorizationCode, map[string]string{"shop": shop})
 			},
 			"provider": func() (Resolved, error) {
-				return client.Resolve(t.Context(), &App{Definition: d, Inputs: map[string]string{"shop": shop}}, nil)
+				return client.Resolve(t.Context(), &App{Definition: d, Inputs: map[string]string{"shop": shop}}, KindAuthorizationCode, nil)
 			},
 		} {
 			_, err := resolve()
@@ -186,7 +186,7 @@ func TestInputsAreMatchedWhenTheyAreUsed(t *testing.T) {
 	assert.True(t, failure.NotSent())
 	assert.Empty(t, network)
 
-	res, err := client.Resolve(t.Context(), app, map[string]string{"shop": "mine.shop.example"})
+	res, err := client.Resolve(t.Context(), app, KindAuthorizationCode, map[string]string{"shop": "mine.shop.example"})
 	require.NoError(t, err)
 	assert.Equal(t, "https://mine.shop.example/token", res.Endpoints[StepToken])
 }

@@ -120,7 +120,7 @@ func TestIdentify(t *testing.T) {
 			server := providertest.New(t)
 			app, g := probed(server, test.change)
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			res.Inputs = test.inputs
 			server.Next(providers.StepIdentity, test.answers...)
@@ -158,7 +158,7 @@ func TestCheckKey(t *testing.T) {
 		Config:       map[string]string{"header": "X-Key"},
 	}
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{}`), providertest.Respond(401, ``))
 	_, err = client.Check(t.Context(), app, res, providers.KindAPIKey, g)
@@ -198,7 +198,7 @@ func TestCallsOfSomeKindsOnly(t *testing.T) {
 				d.Endpoints["health"] += "?step=health"
 			})
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), configured, nil)
+			res, err := client.Resolve(t.Context(), configured, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			server.Next(providers.StepIdentity, providertest.Respond(200, `{"id":"a"}`), providertest.Respond(200, `{}`))
 
@@ -234,7 +234,7 @@ func TestIdentifyEndpointFromTokenAnswer(t *testing.T) {
 		d.Connection = []providers.Capture{{Name: "instance_url", From: "token", Path: []string{"instance_url"}}}
 	})
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	assert.Equal(t, providers.ReasonIncompleteCall, failure(t, client.Identify(t.Context(), app, res, ofPerson, g)).Reason)
 	g.Config = map[string]string{"instance_url": server.URL}

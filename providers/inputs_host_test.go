@@ -32,27 +32,27 @@ revoke: {}
 		"acme": "acme", "ACME": "acme", "acme.sites.example.com": "acme", "https://Acme.sites.example.com/": "acme",
 		"http://acme.sites.example.com/wiki/page?x=1": "acme", "acme/": "acme",
 	} {
-		got, err := d.CheckInputs(SetByConnection, map[string]string{"site": written})
+		got, err := d.CheckInputs(SetByConnection, KindAuthorizationCode, map[string]string{"site": written})
 		require.NoError(t, err, written)
 		assert.Equal(t, map[string]string{"site": want}, got)
 	}
 	for _, wrong := range []string{"ftp://acme", "https://me@acme/", "https://", "/", "acme:8443/x"} {
-		_, err := d.CheckInputs(SetByConnection, map[string]string{"site": wrong})
+		_, err := d.CheckInputs(SetByConnection, KindAuthorizationCode, map[string]string{"site": wrong})
 		require.ErrorContains(t, err, `input "site" must match`, wrong)
 	}
 
 	app := &App{Definition: d, Inputs: map[string]string{
 		"host": "https://git.example.com/login", "base": "https://git.example.com/api/", "path": "x",
 	}}
-	_, err = d.CheckInputs(SetByProvider, app.Inputs)
+	_, err = d.CheckInputs(SetByProvider, "", app.Inputs)
 	require.NoError(t, err)
 	assert.Equal(t, "https://git.example.com", app.Origins()[1])
-	merged, err := d.MergeInputs(app.Inputs, map[string]string{"site": "acme"})
+	merged, err := d.MergeInputs(KindAuthorizationCode, app.Inputs, map[string]string{"site": "acme"})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{
 		"site": "acme", "host": "git.example.com", "base": "https://git.example.com/api/", "path": "x",
 	}, merged)
-	require.Nil(t, d.checkUsed(app.Inputs, map[string]string{"site": "acme"}, merged))
-	_, err = d.CheckInputs(SetByProvider, map[string]string{"path": "a/b"})
+	require.Nil(t, d.checkUsed(KindAuthorizationCode, app.Inputs, map[string]string{"site": "acme"}, merged))
+	_, err = d.CheckInputs(SetByProvider, "", map[string]string{"path": "a/b"})
 	require.ErrorContains(t, err, `input "path" must match`, "only hosts are cut")
 }

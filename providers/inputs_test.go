@@ -66,7 +66,7 @@ func TestCheckInputs(t *testing.T) {
 		"alternatives anchored": {SetByProvider, map[string]string{"region": "eux"}, nil, `input "region" must match eu|us`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			got, err := shopDefinition().CheckInputs(test.by, test.values)
+			got, err := shopDefinition().CheckInputs(test.by, KindAuthorizationCode, test.values)
 			if test.err != "" {
 				require.EqualError(t, err, test.err)
 				return
@@ -79,22 +79,22 @@ func TestCheckInputs(t *testing.T) {
 
 func TestMergeInputs(t *testing.T) {
 	d := shopDefinition()
-	got, err := d.MergeInputs(map[string]string{"region": "eu"}, map[string]string{"shop": "a", "region": "us"})
+	got, err := d.MergeInputs(KindAuthorizationCode, map[string]string{"region": "eu"}, map[string]string{"shop": "a", "region": "us"})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"shop": "a", "version": "v1", "region": "eu", "prefix": ""}, got,
 		"the provider wins, a default fills in, and what may be empty is")
 
-	got, err = d.MergeInputs(map[string]string{"version": "v2"}, map[string]string{"shop": "a", "version": "v3"})
+	got, err = d.MergeInputs(KindAuthorizationCode, map[string]string{"version": "v2"}, map[string]string{"shop": "a", "version": "v3"})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"shop": "a", "version": "v2", "prefix": ""}, got,
 		"a connection cannot set what is not its own")
 
-	_, err = d.MergeInputs(map[string]string{"shop": "a"}, nil)
+	_, err = d.MergeInputs(KindAuthorizationCode, map[string]string{"shop": "a"}, nil)
 	require.EqualError(t, err,
 		`input "shop" is missing: set it on the connection (the part before .shop.example), for example my-shop`)
 
 	d.Inputs[2].Required = true
-	_, err = d.MergeInputs(nil, map[string]string{"shop": "a"})
+	_, err = d.MergeInputs(KindAuthorizationCode, nil, map[string]string{"shop": "a"})
 	require.EqualError(t, err, `input "region" is missing: set it on the provider or the connection`)
 }
 
@@ -120,9 +120,9 @@ func TestInputsThatGoTogether(t *testing.T) {
 		"the other by who may not": {nil, map[string]string{"host": "a.b", "api": "https://api.a.b"}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			merged, err := d.MergeInputs(c.provider, c.connection)
+			merged, err := d.MergeInputs(KindAuthorizationCode, c.provider, c.connection)
 			require.NoError(t, err)
-			failure := d.checkUsed(c.provider, c.connection, merged)
+			failure := d.checkUsed(KindAuthorizationCode, c.provider, c.connection, merged)
 			if c.fits {
 				assert.Nil(t, failure)
 				return
@@ -133,9 +133,9 @@ func TestInputsThatGoTogether(t *testing.T) {
 			assert.Contains(t, failure.Error(), `input "host" needs "api" beside it: set that on the provider (the API)`)
 		})
 	}
-	_, err := d.CheckInputs(SetByProvider, map[string]string{"host": "a.b"})
+	_, err := d.CheckInputs(SetByProvider, "", map[string]string{"host": "a.b"})
 	require.ErrorContains(t, err, `input "host" needs "api"`)
-	_, err = d.CheckInputs(SetByConnection, map[string]string{"host": "a.b"})
+	_, err = d.CheckInputs(SetByConnection, KindAuthorizationCode, map[string]string{"host": "a.b"})
 	require.NoError(t, err, "the other is not this side's to set")
 }
 
@@ -155,7 +155,7 @@ func FuzzCheckInputs(f *testing.F) {
 		f.Add(seed[0], seed[1])
 	}
 	f.Fuzz(func(t *testing.T, name, value string) {
-		got, err := shopDefinition().CheckInputs(SetByConnection, map[string]string{name: value})
+		got, err := shopDefinition().CheckInputs(SetByConnection, KindAuthorizationCode, map[string]string{name: value})
 		if err != nil {
 			require.Nil(t, got)
 			if len(value) > 8 && name == "shop" {

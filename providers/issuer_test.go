@@ -145,7 +145,7 @@ func TestScopesOfAnIssuer(t *testing.T) {
 			server := providertest.New(t)
 			server.Next(providers.StepDiscovery, providertest.Respond(http.StatusOK,
 				`{"issuer":"`+server.URL+`","token_endpoint":"`+server.URL+`/token","scopes_supported":`+test.said+`}`))
-			res, err := newClient(t, time.Now).Resolve(t.Context(), issuedBy(server.URL), nil)
+			res, err := newClient(t, time.Now).Resolve(t.Context(), issuedBy(server.URL), providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, res.Scopes)
 		})

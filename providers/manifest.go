@@ -20,7 +20,7 @@ func (a *App) Manifest(redirectURIs, scopes []string) (string, error) {
 	}
 	values := map[string]string{}
 	for _, in := range a.Definition.Inputs {
-		if value, set := in.of(a.Inputs, nil); set {
+		if value, set := in.of("", a.Inputs, nil); set {
 			in.put(values, a.Definition.clean(in, value))
 		} else if in.Default != "" {
 			in.put(values, a.Definition.clean(in, in.Default))

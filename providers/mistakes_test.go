@@ -297,6 +297,82 @@ send:
 				`or say handed_out: true where the application itself signs or logs in with it`,
 		},
 		{
+			"the operator's secret, sent by applications", `kinds: [api_key]
+key:
+  fields:
+    - {name: api_key, secret: true}
+    - {name: app_key, set_by: provider, secret: true}
+send:
+  headers: {X-Key: '{api_key}', X-App: '{app_key}'}
+`,
+			`x.yaml:7: key.fields[1]: key field "app_key" is the operator's secret and applications would send it: say ` +
+				`handed_out: true where every reader of a credential may have it, or name it in our own calls alone`,
+		},
+		{
+			"the operator's secret, beside tokens", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+key: {fields: [{name: developer_token, set_by: provider, secret: true}]}
+send:
+  headers: {Authorization: 'Bearer {access_token}'}
+  optional_headers: {X-App: '{developer_token}'}
+`,
+			`x.yaml:5: key.fields[0]: key field "developer_token" is the operator's secret and applications would send ` +
+				`it: say handed_out: true where every reader of a credential may have it, or name it in our own calls alone`,
+		},
+		{
+			"the operator's secret, handed out by nothing", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token', health: 'https://x.example.com/me'}
+key: {fields: [{name: developer_token, set_by: provider, secret: true, handed_out: true}]}
+health: {headers: {X-App: '{developer_token}'}}
+`,
+			`x.yaml:5: key.fields[0].handed_out: key field "developer_token" is the operator's and no send names it: name ` +
+				`it there, or drop handed_out`,
+		},
+		{
+			"the operator's field, where the API is", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+api_base: https://x.example.com/{developer_token}
+key: {fields: [{name: developer_token, set_by: provider, secret: true, handed_out: true}]}
+send: {headers: {Authorization: '{access_token}', X-App: '{developer_token}'}}
+`,
+			"x.yaml:5: api_base: {developer_token} is a key field of the operator's, and this is answered beside every " +
+				"credential: let it be an input",
+		},
+		{
+			"a person's field, where no kind has a key", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+key: {fields: [{name: developer_token, secret: true, handed_out: true}]}
+`,
+			"x.yaml:5: key: no kind uses a key: add the kind, or drop the section; a field that the operator writes for " +
+				"all says set_by: provider",
+		},
+		{
+			"how a key is sent, where no kind has one", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+key:
+  fields: [{name: developer_token, set_by: provider, secret: true}]
+  send: {headers: {X-App: '{developer_token}'}}
+`,
+			`x.yaml:5: key: no kind uses a key, so send and also say nothing here: the section send says how tokens are ` +
+				`sent, and what goes along
+x.yaml:6: key.fields[0]: key field "developer_token" is the operator's secret and applications would send it: say ` +
+				`handed_out: true where every reader of a credential may have it, or name it in our own calls alone`,
+		},
+		{
+			"the operator's field in the place of a key's own", `kinds: [login]
+key: {fields: [{name: login}, {name: app_key, set_by: provider, secret: true, handed_out: true}]}
+send: {headers: {X-App: '{app_key}'}}
+`,
+			`x.yaml:3: kinds[0]: kind "login" needs the section key, with a field that is handed_out`,
+		},
+		{
+			"the client secret, sent by applications", `kinds: [client_credentials]
+endpoints: {token: 'https://x.example.com/token'}
+send: {headers: {Authorization: 'Bearer {access_token}', X-App: '{client_secret}'}}
+`,
+			"x.yaml:5: send.headers.X-App: {client_secret} never leaves the engine, and applications send this",
+		},
+		{
 			"signs by itself, and nothing is handed out", `kinds: [key_pair]
 key:
   fields:

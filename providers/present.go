@@ -18,18 +18,23 @@ type Presentation struct {
 }
 
 // Present fills in how g is shown to the service's API. For a key, g carries the key fields in SecretConfig and no
-// access token. What the operator alone holds is not handed out in this way either.
+// access token. Of what the operator holds, only what the definition marks as handed_out goes along.
 func (a *App) Present(inputs map[string]string, g *Grant) (*Presentation, error) {
 	rule := a.Definition.sendRule(g.AccessToken.IsZero())
-	for _, name := range sortedKeys(a.Keys) {
-		if f, ok := a.Definition.KeyField(name); ok && f.Secret && rule.names(name) {
-			return nil, fmt.Errorf("requests to %s need %s, which the operator alone holds", a.Definition.Name, name)
+	values := a.values(Resolved{Inputs: inputs}, g)
+	for _, f := range a.Definition.heldFields() {
+		switch {
+		case !rule.names(f.Name):
+		case f.Secret && !f.HandedOut:
+			return nil, fmt.Errorf("requests to %s need %s, which the operator alone holds", a.Definition.Name, f.Name)
+		case values[f.Name] == "" && rule.always(f.Name):
+			return nil, fmt.Errorf("requests to %s need %s: an operator writes it to the provider", a.Definition.Name,
+				f.Name)
 		}
 	}
 	if rule.names("client_secret") {
 		return nil, fmt.Errorf("requests to %s need the client secret, which the operator alone holds", a.Definition.Name)
 	}
-	values := a.values(Resolved{Inputs: inputs}, g)
 	target, header := &url.URL{}, http.Header{}
 	if !rule.apply(values, target, header) {
 		return nil, fmt.Errorf("a part of the credential is missing that requests to %s need", a.Definition.Name)

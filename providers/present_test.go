@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"maps"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -58,6 +59,38 @@ func TestPresent(t *testing.T) {
 			keys: map[string]Secret{"developer_token": NewSecret("the operator's")}, g: token,
 			says: "need developer_token, which the operator alone holds",
 		},
+		"the operator's own key, that applications send": {
+			def: Definition{
+				Send: &Send{
+					Headers:  map[string]Template{"D": "{developer_token}", "Authorization": "Bearer {access_token}"},
+					Optional: map[string]Template{"M": "{manager}", "R": "{region}"},
+				},
+				Key: &Key{Fields: []KeyField{
+					{Name: "developer_token", SetBy: SetByProvider, Secret: true, HandedOut: true},
+					{Name: "manager", SetBy: SetByProvider},
+					{Name: "region", SetBy: SetByProvider, Default: "eu"},
+				}},
+			},
+			keys: map[string]Secret{"developer_token": NewSecret("dev")}, g: token,
+			want: &Presentation{Headers: map[string]string{"D": "dev", "Authorization": "Bearer tok", "R": "eu"}},
+		},
+		"over what a key is left out of": {
+			def: Definition{Key: &Key{
+				Send: &Send{Headers: map[string]Template{"K": "{api_key}", "R": "{region}"}},
+				Fields: []KeyField{
+					{Name: "api_key", Secret: true}, {Name: "region", SetBy: SetByProvider, Default: "eu"},
+				},
+			}},
+			keys: map[string]Secret{"region": NewSecret("us")}, g: key,
+			want: &Presentation{Headers: map[string]string{"K": "k1", "R": "us"}},
+		},
+		"the operator's own key, that nobody wrote": {
+			def: Definition{
+				Send: &Send{Headers: map[string]Template{"D": "{developer_token}", "Authorization": "Bearer {access_token}"}},
+				Key:  &Key{Fields: []KeyField{{Name: "developer_token", SetBy: SetByProvider, Secret: true, HandedOut: true}}},
+			},
+			g: token, says: "need developer_token: an operator writes it to the provider",
+		},
 		"the client secret": {
 			def: Definition{Send: &Send{Headers: map[string]Template{"X": "{client_secret}"}}}, g: token,
 			says: "which the operator alone holds",
@@ -66,6 +99,14 @@ func TestPresent(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			c.def.Name = "Acme"
 			app := &App{Definition: &c.def, Keys: c.keys, ClientSecret: NewSecret("client secret")}
+			if c.g == key { // as creds gives it
+				g := *key
+				g.SecretConfig = maps.Clone(key.SecretConfig)
+				for name, value := range c.def.DeriveKey(map[string]string{"api_key": "k1"}) {
+					g.SecretConfig[name] = NewSecret(value)
+				}
+				c.g = &g
+			}
 			got, err := app.Present(map[string]string{"header": "X-Key"}, c.g)
 			if c.says != "" {
 				require.ErrorContains(t, err, c.says)

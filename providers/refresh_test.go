@@ -227,7 +227,7 @@ func TestSelfRefresh(t *testing.T) {
 		},
 	}}
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"newer","expires_in":60}`))
 	g, err := client.Refresh(t.Context(), app, res, providers.KindAuthorizationCode, &providers.Grant{

@@ -29,8 +29,15 @@ func (a *App) values(res Resolved, g *Grant) map[string]string {
 	values := map[string]string{}
 	setValue(values, "client_id", a.ClientID)
 	setValue(values, "issuer", a.Issuer)
+	held := map[string]string{}
 	for name, key := range a.Keys {
-		values[name] = key.Reveal()
+		held[name] = key.Reveal()
+	}
+	maps.Copy(values, held)
+	for _, f := range a.Definition.heldFields() {
+		if held[f.Name] == "" {
+			setValue(values, f.Name, a.Definition.defaultOf(f, held))
+		}
 	}
 	if g != nil {
 		maps.Copy(values, g.Config)

@@ -6,20 +6,20 @@ import (
 	"slices"
 )
 
-// Resolve fills in everything that is known before the first call: a connection's inputs beside the provider's, the
-// issuer's metadata where the definition asks for discovery, the endpoints and the client authentication. An endpoint
-// that needs a value which only an answer can tell is left out and expanded when its step comes. What the operator
-// set goes before the definition, and that before discovery.
+// Resolve fills in everything that is known before the first call of a connection of that kind: its inputs beside the
+// provider's, the issuer's metadata where the definition asks for discovery, the endpoints and the client
+// authentication. An endpoint that needs a value which only an answer can tell is left out and expanded when its step
+// comes. What the operator set goes before the definition, and that before discovery.
 //
 // The error is an [*Error] of the discovery step, or of what the engine itself refuses to send, or a plain one that
 // names the input or endpoint to correct.
-func (c *Client) Resolve(ctx context.Context, app *App, inputs map[string]string) (Resolved, error) {
+func (c *Client) Resolve(ctx context.Context, app *App, kind Kind, inputs map[string]string) (Resolved, error) {
 	def := app.Definition
-	merged, err := def.MergeInputs(app.Inputs, inputs)
+	merged, err := def.MergeInputs(kind, app.Inputs, inputs)
 	if err != nil {
 		return Resolved{}, err
 	}
-	if failure := def.checkUsed(app.Inputs, inputs, merged); failure != nil {
+	if failure := def.checkUsed(kind, app.Inputs, inputs, merged); failure != nil {
 		return Resolved{}, failure
 	}
 	res := Resolved{Endpoints: map[Step]string{}, Inputs: merged, Issuer: app.Issuer}

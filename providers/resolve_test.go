@@ -27,7 +27,7 @@ func TestResolveEndpoints(t *testing.T) {
 		Endpoints:    map[providers.Step]string{"revoke": "https://other.test/revoke"},
 	}
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, map[string]string{"shop": "mine"})
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, map[string]string{"shop": "mine"})
 	require.NoError(t, err)
 	assert.Equal(t, map[providers.Step]string{
 		"authorize": "https://mine.provider.test/authorize", "token": "https://mine.provider.test/token",
@@ -38,7 +38,7 @@ func TestResolveEndpoints(t *testing.T) {
 	assert.False(t, res.OpenID)
 
 	app.Endpoints["revoke"] = "http://other.test/revoke"
-	_, err = client.Resolve(t.Context(), app, map[string]string{"shop": "mine"})
+	_, err = client.Resolve(t.Context(), app, providers.KindAuthorizationCode, map[string]string{"shop": "mine"})
 	assert.ErrorContains(t, err, "revoke")
 }
 
@@ -65,7 +65,7 @@ func TestResolveClientAuth(t *testing.T) {
 			if test.secret {
 				app.ClientSecret = providers.NewSecret("x")
 			}
-			res, err := newClient(t, time.Now).Resolve(t.Context(), app, nil)
+			res, err := newClient(t, time.Now).Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			assert.Equal(t, test.want, res.ClientAuth)
 		})
@@ -89,7 +89,7 @@ func TestDiscovery(t *testing.T) {
 	var group sync.WaitGroup
 	for range 8 {
 		group.Go(func() {
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			if assert.NoError(t, err) {
 				assert.Equal(t, server.URL+"/token", res.Endpoints["token"])
 				assert.Equal(t, server.URL+"/userinfo", res.Endpoints["identity"])
@@ -106,11 +106,11 @@ func TestDiscovery(t *testing.T) {
 	assert.Equal(t, 1, server.Count(providers.StepDiscovery), "one request serves all")
 
 	clock.Advance(59 * time.Minute)
-	_, err := client.Resolve(t.Context(), app, nil)
+	_, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	assert.Equal(t, 1, server.Count(providers.StepDiscovery))
 	clock.Advance(time.Minute)
-	_, err = client.Resolve(t.Context(), app, nil)
+	_, err = client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	assert.Equal(t, 2, server.Count(providers.StepDiscovery), "an hour is enough")
 }
@@ -172,7 +172,7 @@ func TestDiscoveryRefuses(t *testing.T) {
 				Issuer: server.URL, ClientSecret: providers.NewSecret("x"),
 			}
 			client := newClient(t, time.Now)
-			_, err := client.Resolve(t.Context(), app, nil)
+			_, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			e := failure(t, err)
 			assert.Equal(t, test.class, e.Class)
 			assert.Equal(t, test.reason, e.Reason)
@@ -215,7 +215,7 @@ func TestDiscoveryKeepsTheLastGoodDocument(t *testing.T) {
 			}
 			serves := func(requests int) {
 				t.Helper()
-				res, err := client.Resolve(t.Context(), app, nil)
+				res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 				require.NoError(t, err)
 				assert.Equal(t, server.URL+"/token", res.Endpoints["token"])
 				assert.Equal(t, requests, server.Count(providers.StepDiscovery))
@@ -235,7 +235,7 @@ func TestDiscoveryKeepsTheLastGoodDocument(t *testing.T) {
 			server.Next(providers.StepDiscovery, bad, bad)
 			serves(4)
 			clock.Advance(5 * time.Minute)
-			_, err := client.Resolve(t.Context(), app, nil)
+			_, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			e := failure(t, err)
 			assert.Equal(t, test.class, e.Class)
 			assert.Equal(t, test.reason, e.Reason)

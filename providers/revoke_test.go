@@ -97,7 +97,7 @@ func TestRevoke(t *testing.T) {
 			app := server.App()
 			app.Definition.Revoke = test.spec
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			if test.answer != nil {
 				server.Next(providers.StepRevoke, test.answer)

@@ -38,7 +38,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 				Method: "GET", Auth: "none", Params: map[string]providers.Template{"t": "{access_token}", "s": "{client_secret}"},
 			}}
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			g := &providers.Grant{AccessToken: providers.NewSecret("planted-3"), RefreshToken: providers.NewSecret("planted-4")}
 			calls := map[string]func() error{

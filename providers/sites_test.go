@@ -63,7 +63,7 @@ func TestListSites(t *testing.T) {
 				}
 			})
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			res.Inputs = test.inputs
 			server.Next(providers.StepIdentity, test.answer)
@@ -106,7 +106,7 @@ func TestIdentifyKeepsWhatItLearned(t *testing.T) {
 				d.Connection = []providers.Capture{{Name: "host", From: "identity", Path: []string{"host"}}}
 			})
 			client := newClient(t, time.Now)
-			res, err := client.Resolve(t.Context(), app, nil)
+			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			server.Next(providers.StepIdentity, test.answers...)
 			err = client.Identify(t.Context(), app, res, ofPerson, g)
@@ -134,7 +134,7 @@ func TestIdentifyCapturesAfterEachCall(t *testing.T) {
 		}
 	})
 	client := newClient(t, time.Now)
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	server.Next(providers.StepIdentity, providertest.Respond(200, `{"sub":"a","team":"t-1"}`),
 		providertest.Respond(500, `{}`))

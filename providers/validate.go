@@ -216,6 +216,10 @@ func (c *checker) leaf(at string, value any) {
 			if c.byApplications(at) && (name == "client_secret" || name == "refresh_token") {
 				c.add(at, "{%s} never leaves the engine, and applications send this", name)
 			}
+			if f, _ := c.d.KeyField(name); f.SetBy == SetByProvider && at == "api_base" {
+				c.add(at, "{%s} is a key field of the operator's, and this is answered beside every credential: let it be "+
+					"an input", name)
+			}
 			if slices.Contains(c.d.siteNames(), name) && !afterPick(at) {
 				c.add(at, "{%s} has no value before one of resources is picked: it is for health, send and api_base", name)
 			}

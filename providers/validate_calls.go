@@ -31,7 +31,9 @@ func needsOf(kind Kind) kindNeeds {
 		}, what: "send, with basic_user or basic_password"}
 	}
 	return kindNeeds{has: func(d *Definition) bool { // the application does with the key what is to be done
-		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool { return f.HandedOut })
+		return d.Key != nil && slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool {
+			return f.HandedOut && f.SetBy != SetByProvider
+		})
 	}, what: "key, with a field that is handed_out"}
 }
 
@@ -66,9 +68,7 @@ func (c *checker) kinds() {
 			c.add(at, "kind %q needs the section %s", kind, needs.what)
 		}
 	}
-	if d.Key != nil && !slices.ContainsFunc(d.Kinds, Kind.HasKey) {
-		c.add("key", "no kind uses a key: add the kind, or drop the section")
-	}
+	c.keyOfNoKind()
 	if d.Endpoints[StepAuthorize] != "" && !slices.Contains(d.Kinds, KindAuthorizationCode) {
 		c.add("endpoints.authorize", "no kind opens it: add the kind authorization_code, or drop the endpoint")
 	}
@@ -86,6 +86,23 @@ func (c *checker) kinds() {
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Inputs != nil:
 			c.add(at+".inputs", "what a consent takes is the input's own pattern")
 		}
+	}
+}
+
+// keyOfNoKind refuses what a connection would write of a key where none has one: the operator's fields go along with
+// any kind.
+func (c *checker) keyOfNoKind() {
+	key := c.d.Key
+	if key == nil || slices.ContainsFunc(c.d.Kinds, Kind.HasKey) {
+		return
+	}
+	if len(c.d.heldFields()) < len(key.Fields) {
+		c.add("key", "no kind uses a key: add the kind, or drop the section; a field that the operator writes for all "+
+			"says set_by: provider")
+	}
+	if key.Send != nil || len(key.Others) > 0 {
+		c.add("key", "no kind uses a key, so send and also say nothing here: the section send says how tokens are sent, "+
+			"and what goes along")
 	}
 }
 

@@ -40,6 +40,7 @@ func (c *checker) inputs() {
 		if in.Required && in.Default != "" {
 			c.add(at+".required", "input %q has a default and can never be missing, drop one of the two", in.Name)
 		}
+		c.byKind(at, in)
 		if len(in.Variants) > 0 {
 			c.variants(at, in)
 			continue
@@ -91,6 +92,7 @@ func (c *checker) key() {
 				}
 			}
 		}
+		c.keyFile(at, f)
 		if len(f.Derive) > 0 && f.SetBy == SetByProvider {
 			c.add(at+".derive", "key field %q is the operator's, and values are derived from a connection's key alone: "+
 				"let the operator set an input or another field", f.Name)
@@ -101,6 +103,34 @@ func (c *checker) key() {
 			if re := c.pattern(where, f.Derive[name]); re != nil && re.NumSubexp() != 1 {
 				c.add(where, "the pattern needs exactly one group: what to cut out")
 			}
+		}
+	}
+}
+
+// keyFile checks a key field that is a JSON file.
+func (c *checker) keyFile(at string, f KeyField) {
+	at += ".json"
+	switch {
+	case f.JSON == nil:
+		return
+	case len(f.JSON) == 0:
+		c.add(at, "key field %q is a JSON file of which nothing is read: name a member, or say multiline: true in the "+
+			"place of json", f.Name)
+	case f.SetBy == SetByProvider:
+		c.add(at, "key field %q is the operator's, and members are read of a connection's key alone: let the operator "+
+			"set an input or another field", f.Name)
+	case f.Pattern != "", f.Multiline, f.Default != "", f.DefaultFrom != "", len(f.Derive) > 0:
+		c.add(at, "key field %q is a JSON file: drop pattern, multiline, default, default_from and derive, and say of a "+
+			"member what it looks like", f.Name)
+	}
+	for _, name := range sortedKeys(f.JSON) {
+		where, member := at+"."+name, f.JSON[name]
+		c.keyName(where, name, "a member of a key field")
+		if member.Secret && !f.Secret {
+			c.add(where+".secret", "%q is secret, so the file %q is too: say secret: true there", name, f.Name)
+		}
+		if member.Pattern != "" {
+			c.pattern(where+".pattern", member.Pattern)
 		}
 	}
 }
@@ -168,23 +198,24 @@ func (c *checker) groups() {
 // alwaysSent reports whether nothing can be sent without a value of that name.
 func (c *checker) alwaysSent(name string) bool {
 	send := c.d.keySend()
-	if send == nil {
-		return false
-	}
-	must := &Send{Headers: send.Headers, Query: send.Query, User: send.User, Password: send.Password}
-	return must.names(name)
+	return send != nil && send.always(name)
 }
 
 // leaves holds a key field against how it gets to the service: creds hands out what send names, and else only what the
 // definition says is handed out.
 func (c *checker) leaves(at string, f KeyField) {
 	byOperator := f.SetBy == SetByProvider
+	sent := c.d.Send.names(f.Name) || c.d.keySend().names(f.Name)
 	switch {
 	case f.HandedOut && !f.Secret:
 		c.add(at+".handed_out", "key field %q is not secret and is handed out anyway", f.Name)
-	case f.HandedOut && byOperator:
-		c.add(at+".handed_out", "key field %q is the operator's, which is not handed out", f.Name)
-	case f.Secret && !byOperator && !c.d.HandsOut(f.Name):
+	case f.HandedOut && byOperator && !sent:
+		c.add(at+".handed_out", "key field %q is the operator's and no send names it: name it there, or drop handed_out",
+			f.Name)
+	case f.Secret && byOperator && sent && !f.HandedOut:
+		c.add(at, "key field %q is the operator's secret and applications would send it: say handed_out: true where "+
+			"every reader of a credential may have it, or name it in our own calls alone", f.Name)
+	case f.Secret && !byOperator && !c.d.HandsOut(f.Name) && !slices.ContainsFunc(sortedKeys(f.JSON), c.d.keySend().names):
 		c.add(at, "key field %q is secret and no send names it: name it there, or say handed_out: true where the "+
 			"application itself signs or logs in with it", f.Name)
 	}

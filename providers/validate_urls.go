@@ -208,6 +208,9 @@ func (d *Definition) hostValue(name string) (pattern string, trusted bool, err e
 			if text, derived := f.Derive[name]; derived {
 				return groupOfPattern(text), false, nil
 			}
+			if member := f.JSON[name]; member.Pattern != "" {
+				return member.Pattern, false, nil
+			}
 		}
 	}
 	return "", false, errors.New("only an input, a value derived from a key field, or a connection_config entry with a " +

@@ -112,7 +112,7 @@ func (p urlParts) hostNames() []string {
 func (a *App) settled() map[string]string {
 	values := map[string]string{}
 	for _, in := range a.Definition.Inputs {
-		switch value, set := in.of(a.Inputs, nil); {
+		switch value, set := in.of("", a.Inputs, nil); {
 		case set:
 			in.put(values, a.Definition.clean(in, value))
 		case in.SetBy == SetByProvider:

@@ -77,7 +77,7 @@ func TestVariants(t *testing.T) {
 		},
 	} {
 		app := &App{Definition: d, ClientID: "id", Inputs: c.provider}
-		res, err := NewClient(counted{}, time.Now, "").Resolve(t.Context(), app, c.connection)
+		res, err := NewClient(counted{}, time.Now, "").Resolve(t.Context(), app, KindAuthorizationCode, c.connection)
 		require.NoError(t, err)
 		assert.Equal(t, "https://"+c.auth+"/token", res.Endpoints[StepToken])
 		assert.Equal(t, "https://"+c.api+"/me", res.Endpoints[StepIdentity])
@@ -89,12 +89,12 @@ func TestVariants(t *testing.T) {
 		assert.Equal(t, map[string]string{"api_host": c.api}, g.Config)
 	}
 
-	_, err := d.CheckInputs(SetByConnection, map[string]string{"environment": "sandbx"})
+	_, err := d.CheckInputs(SetByConnection, KindAuthorizationCode, map[string]string{"environment": "sandbx"})
 	require.EqualError(t, err, `input "environment" must be one of: production, sandbox`)
-	_, err = d.CheckInputs(SetByConnection, map[string]string{"api_host": "evil.example"})
+	_, err = d.CheckInputs(SetByConnection, KindAuthorizationCode, map[string]string{"api_host": "evil.example"})
 	require.EqualError(t, err, `input "api_host" is not declared by x: allowed here are environment`)
 	stale := map[string]string{"environment": "beta"}
-	_, err = NewClient(counted{}, time.Now, "").Resolve(t.Context(), &App{Definition: d}, stale)
+	_, err = NewClient(counted{}, time.Now, "").Resolve(t.Context(), &App{Definition: d}, KindAuthorizationCode, stale)
 	require.ErrorContains(t, err, `input "environment" as it is stored must be one of: production, sandbox`)
 }
 

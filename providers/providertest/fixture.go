@@ -52,18 +52,20 @@ type Fixture struct {
 }
 
 type given struct {
-	Inputs    map[string]string           `yaml:"inputs"`
-	Provider  map[string]string           `yaml:"provider_inputs"`
-	Client    struct{ ID, Secret string } `yaml:"client"`
-	Redirect  string                      `yaml:"redirect_uri"`
-	Scopes    []string                    `yaml:"scopes"`
-	Key       map[string]string           `yaml:"key"`
-	Secrets   []string                    `yaml:"secrets"` // of key
-	Pick      string                      `yaml:"pick"`
-	LoginHint string                      `yaml:"login_hint"`
-	FormPost  bool                        `yaml:"form_post"`
-	Issuer    string                      `yaml:"issuer"`
-	Endpoints map[providers.Step]string   `yaml:"endpoints"`
+	Inputs     map[string]string           `yaml:"inputs"`
+	Provider   map[string]string           `yaml:"provider_inputs"`
+	Connection map[string]string           `yaml:"connection_inputs"`
+	Client     struct{ ID, Secret string } `yaml:"client"`
+	Redirect   string                      `yaml:"redirect_uri"`
+	Scopes     []string                    `yaml:"scopes"`
+	Optional   []string                    `yaml:"optional_scopes"`
+	Key        map[string]string           `yaml:"key"`
+	Secrets    []string                    `yaml:"secrets"` // of key
+	Pick       string                      `yaml:"pick"`
+	LoginHint  string                      `yaml:"login_hint"`
+	FormPost   bool                        `yaml:"form_post"`
+	Issuer     string                      `yaml:"issuer"`
+	Endpoints  map[providers.Step]string   `yaml:"endpoints"`
 }
 
 type granted struct {
@@ -99,6 +101,8 @@ type terms struct {
 	Hard       string `yaml:"hard"`
 	MinAge     string `yaml:"min_age"`
 	Reach      string `yaml:"reach"`
+	Adds       *bool  `yaml:"accumulates"`
+	OnDemand   *bool  `yaml:"on_demand"`
 }
 
 type failing struct {
@@ -107,6 +111,7 @@ type failing struct {
 	Headers map[string]string `yaml:"headers"`
 	Body    string            `yaml:"body"`
 	Class   string            `yaml:"class"`
+	Code    string            `yaml:"code"` // what of it may be repeated to people
 	Source  string            `yaml:"source"`
 }
 
@@ -124,6 +129,8 @@ type people struct {
 	AppURL      string   `yaml:"app_url"`
 	KeyURL      string   `yaml:"key_url"`
 	Category    string   `yaml:"category"`
+	// each secret that is never sent, and who has one
+	Companions map[string]string `yaml:"companions"`
 }
 
 // use is what an application makes of the credential.

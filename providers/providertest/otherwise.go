@@ -103,7 +103,7 @@ func (p *play) differently(row variation) {
 		}
 	}
 	if row.Base != "" {
-		merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+		merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 		if err != nil {
 			p.differ("base", "%s", err)
 			return
@@ -246,6 +246,7 @@ func (p *play) authCodeRequest() providers.AuthCodeURLRequest {
 	return providers.AuthCodeURLRequest{
 		Resolved: p.res, State: fixtureState, Nonce: fixtureNonce, Verifier: providers.NewSecret(fixtureVerifier),
 		RedirectURI: p.f.given.Redirect, Scopes: p.scopes, LoginHint: p.f.given.LoginHint,
+		Optional: p.app.RequestOptional(&p.f.given.Optional, p.scopes),
 		FormPost: p.f.given.FormPost,
 	}
 }

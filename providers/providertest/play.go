@@ -97,6 +97,7 @@ func (p *play) sides(inputs map[string]string) (provider, connection map[string]
 			connection[name] = value
 		}
 	}
+	maps.Copy(connection, p.f.given.Connection)
 	return provider, connection
 }
 
@@ -116,12 +117,12 @@ func (p *play) keySides(key map[string]string) (provider, connection map[string]
 func (p *play) set() bool {
 	g := p.f.given
 	provider, connection := p.sides(g.Inputs)
-	checked, err := p.def.CheckInputs(providers.SetByProvider, provider)
+	checked, err := p.def.CheckInputs(providers.SetByProvider, "", provider)
 	if err != nil {
 		p.differ("given", "inputs of the provider: %s", err)
 		return false
 	}
-	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
+	if p.inputs, err = p.def.CheckInputs(providers.SetByConnection, p.f.Kind, connection); err != nil {
 		p.differ("given", "inputs of the connection: %s", err)
 		return false
 	}
@@ -138,7 +139,7 @@ func (p *play) set() bool {
 
 func (p *play) resolve() bool {
 	p.at.begin(nil, "discovery")
-	res, err := p.client.Resolve(context.Background(), p.app, p.inputs)
+	res, err := p.client.Resolve(context.Background(), p.app, p.f.Kind, p.inputs)
 	if err == nil {
 		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
 	}
@@ -301,7 +302,7 @@ func (p *play) pick() bool {
 		return false
 	}
 	p.inputs[p.def.Picks()] = g.Pick
-	checked, err := p.def.CheckInputs(providers.SetByConnection, p.inputs)
+	checked, err := p.def.CheckInputs(providers.SetByConnection, p.f.Kind, p.inputs)
 	if err != nil {
 		p.differ("given", "pick: %s", err)
 		return false
@@ -360,7 +361,7 @@ func (p *play) granted() bool {
 		p.texts("grant", "key", want.Key, revealed(g.SecretConfig))
 	}
 	if want.Inputs != nil {
-		merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+		merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 		if err != nil {
 			p.differ("grant", "inputs: %s", err)
 		}
@@ -585,9 +586,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got := "fine"
+		got, code := "fine", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got = string(failure.Class)
+			got, code = string(failure.Class), failure.Code
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -596,6 +597,9 @@ func (p *play) fail() bool {
 		}
 		if got != row.Class {
 			p.differ(section, "the fixture says %s, the definition %s", row.Class, got)
+		}
+		if row.Code != "" {
+			p.same(section, "code", row.Code, code)
 		}
 	}
 	return true
@@ -644,7 +648,7 @@ func (p *play) use() bool {
 	if want == nil {
 		return true
 	}
-	merged, err := p.def.MergeInputs(p.app.Inputs, p.inputs)
+	merged, err := p.def.MergeInputs(p.f.Kind, p.app.Inputs, p.inputs)
 	if err != nil {
 		p.differ("use", "%s", err)
 		return true
@@ -676,7 +680,9 @@ func (p *play) terms() bool {
 	}
 	truth("can_refresh", want.CanRefresh, p.app.CanRefresh(p.f.Kind, p.grant))
 	truth("may_rotate", want.MayRotate, p.app.MayRotate(p.f.Kind))
+	truth("accumulates", want.Adds, p.def.Scopes.Accumulates)
 	said := p.def.Refresh
+	truth("on_demand", want.OnDemand, said.OnDemand)
 	p.length("idle", want.Idle, said.Idle)
 	p.length("each", want.Each, said.Each)
 	p.length("hard", want.Hard, said.Hard)
@@ -731,6 +737,13 @@ func (p *play) people() bool {
 		if fact.want != "" {
 			p.same("people", fact.name, fact.want, strings.ReplaceAll(fact.got, "{client_id}", p.f.given.Client.ID))
 		}
+	}
+	if want.Companions != nil {
+		said := map[string]string{}
+		for _, c := range p.def.Companions {
+			said[c.Name] = c.On
+		}
+		p.texts("people", "companions", want.Companions, said)
 	}
 	for _, scope := range want.ScopesAbout {
 		if p.def.Scopes.About[scope] == "" {

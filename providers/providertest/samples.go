@@ -65,16 +65,20 @@ func (p *play) takesInputs(name, value string, set bool) string {
 	if _, given := p.f.given.Provider[name]; given {
 		provider[name] = value
 	}
+	if _, given := p.f.given.Connection[name]; given {
+		delete(provider, name)
+		connection[name] = value
+	}
 	app := *p.app
 	var err error
-	if app.Inputs, err = p.def.CheckInputs(providers.SetByProvider, provider); err != nil {
+	if app.Inputs, err = p.def.CheckInputs(providers.SetByProvider, "", provider); err != nil {
 		return err.Error()
 	}
-	if connection, err = p.def.CheckInputs(providers.SetByConnection, connection); err != nil {
+	if connection, err = p.def.CheckInputs(providers.SetByConnection, p.f.Kind, connection); err != nil {
 		return err.Error()
 	}
 	p.at.begin(nil, "discovery")
-	res, err := p.client.Resolve(context.Background(), &app, connection)
+	res, err := p.client.Resolve(context.Background(), &app, p.f.Kind, connection)
 	if err == nil {
 		err = p.def.TakesInputs(p.f.Kind, res.Inputs)
 	}

@@ -19,7 +19,7 @@ func TestSpentRefreshTokenEndsTheFamily(t *testing.T) {
 	server := providertest.New(t)
 	client := providers.NewClient(&http.Client{}, time.Now, "")
 	app := server.App()
-	res, err := client.Resolve(t.Context(), app, nil)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
 	verifier := providers.NewSecret(strings.Repeat("v", 43))
 	address, err := providers.AuthCodeURL(app, providers.AuthCodeURLRequest{

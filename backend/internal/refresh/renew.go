@@ -376,11 +376,12 @@ func (r *Refresher) visit(k store.Key, c *store.Connection, class gate.Class) ga
 	}
 }
 
-// AccountOf names whose a connection is, for the gate: connections of one account fail together. What a user connects
-// without saying as whom counts as one; an organization's connections, which many make, count by themselves.
+// AccountOf names whose a connection is, for the gate: grants of one account fail together. What a user connects
+// without saying as whom counts as one; an organization's connections, which many make, count by themselves. So do
+// keys: whose one is, a host that it names for itself may lie about.
 func AccountOf(k store.Key, c *store.Connection) string {
 	switch {
-	case c != nil && c.Account.ID != "":
+	case c != nil && c.Account.ID != "" && c.Key == nil:
 		return c.Account.ID
 	case k.Owner.Personal():
 		return k.Owner.String()

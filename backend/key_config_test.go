@@ -254,3 +254,19 @@ func TestWhatWasToldMeanwhile(t *testing.T) {
 	now.Grant = &providers.Grant{}
 	assert.False(t, tellsMore(now, told("4")))
 }
+
+// Inputs stand beside what was told, and where the service does not tell, an input may stand for it.
+func TestInputsOfAKey(t *testing.T) {
+	f := newFixture(t, withKeys(t, `
+inputs: [{name: region, set_by: provider, pattern: '[a-z]+', default: eu}]
+connection_config:
+  - {name: region, from: input, path: [region]}
+  - {name: area, any_of: [{from: identity, path: [area]}, {from: input, path: [region]}]}
+`), testenv.InProcess)
+	f.keyed(t)
+	assert.Equal(t, map[string]any{"region": "eu"}, f.config(t))
+	f.tellsNow(t, "")
+	assert.Equal(t, map[string]any{"region": "eu", "area": "eu"}, f.config(t))
+	f.tellsNow(t, `,"area":"north"`)
+	assert.Equal(t, map[string]any{"region": "eu", "area": "north"}, f.config(t))
+}

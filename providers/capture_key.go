@@ -69,28 +69,29 @@ func (d *Definition) CapturedOf(g *Grant) *Captured {
 	return captured
 }
 
-// captureOfKey is what is known of a key once a step was answered: g has what was known before, which stays as far as
-// the answer tells nothing else. The error says that the answer lacks what the definition requires, or that it tells
-// more than is kept: then nothing of it is.
-func (a *App) captureOfKey(res Resolved, g *Grant, step Step, doc any) (*Captured, *Error) {
-	def := a.Definition
-	before := def.CapturedOf(g)
+// captureOfKey is what is known of a key once a step was answered: g has what was known before and what inputs tell,
+// which stays as far as the answer tells nothing else. The error says that the answer lacks what the definition
+// requires, or that it tells more than is kept: then nothing of it is.
+func (d *Definition) captureOfKey(g *Grant, step Step, doc any) (*Captured, *Error) {
+	before := d.CapturedOf(g)
 	if before == nil {
 		before = &Captured{}
 	}
 	now := &Grant{
 		Config: maps.Clone(before.Config), SecretConfig: maps.Clone(before.SecretConfig), ranks: map[string]int{},
 	}
-	for _, c := range def.Connection {
-		now.ranks[c.Name] = math.MaxInt // whatever is told now counts more than what was told before
+	for _, c := range d.Connection {
+		rank, ofInput := g.ranks[c.Name]
+		if now.ranks[c.Name] = rank; !ofInput {
+			now.ranks[c.Name] = math.MaxInt // whatever is told now counts more than what was told before
+		}
 	}
-	now.capture(def.Connection, fromInput, asDoc(res.Inputs))
-	now.capture(def.Connection, string(step), doc)
-	captured := def.CapturedOf(now)
+	now.capture(d.Connection, string(step), doc)
+	captured := d.CapturedOf(now)
 	if captured == nil {
 		return before, &Error{Class: Unknown, Step: step, Reason: ReasonGrantTooLarge}
 	}
-	for _, c := range def.Connection {
+	for _, c := range d.Connection {
 		_, public := captured.Config[c.Name]
 		_, secret := captured.SecretConfig[c.Name]
 		asked := slices.ContainsFunc(c.sources(), func(s CaptureSource) bool {

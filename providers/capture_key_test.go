@@ -109,6 +109,10 @@ func TestCheckCapturesOfAKey(t *testing.T) {
 		"an input is there anyway": {
 			captures: []providers.Capture{oneOf("identity", "input")}, answer: `{}`, want: map[string]string{"a": "acme"},
 		},
+		"an input is no news": {
+			captures: []providers.Capture{oneOf("identity", "input")}, before: map[string]string{"a": "0"},
+			answer: `{}`, want: map[string]string{"a": "0"},
+		},
 		"what is told anew": {
 			captures: []providers.Capture{oneOf("token", "identity"), from("identity", "b")},
 			before:   map[string]string{"a": "0", "b": "2"},
@@ -200,6 +204,13 @@ func TestWhatAKeyWasToldIsSent(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"X-Key": "key-1", "X-Tag": "s1"}, shown.Headers)
 	assert.True(t, app.Definition.CapturedOf(g).Equal(told.Captured), "the key is no part of it")
+}
+
+// A call may need what an input tells.
+func TestCheckOfAKeyWithAnInput(t *testing.T) {
+	app, _, check := keyed(t, providers.StepIdentity, from("input", "tenant"))
+	app.Definition.Send.Headers["X-Tenant"] = "{tenant}"
+	assert.Equal(t, map[string]string{"tenant": "acme"}, check(`{}`).Captured.Config)
 }
 
 // Whose a key is, its health call tells where there is no other.

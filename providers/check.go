@@ -43,13 +43,18 @@ func (p *Probe) serves(kind Kind) bool {
 }
 
 // Check asks the service whether g works, by a call that changes nothing. For a key, g carries the key fields in
-// SecretConfig and no access token, and what was captured of it before. The error is an [*Error]: of class Expired or Rejected when the service refuses the
-// credential, with a code where it did so in words that the definition knows; Forbidden when it takes the credential
-// and does not allow this call.
+// SecretConfig and no access token, and what was captured of it before. The error is an [*Error]: of class Expired or
+// Rejected when the service refuses the credential, with a code where it did so in words that the definition knows;
+// Forbidden when it takes the credential and does not allow this call.
 func (c *Client) Check(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) (*Checked, error) {
 	step, spec := app.checkCall(kind)
 	if spec == nil {
 		return nil, &Error{Class: Misconfigured, Step: StepHealth, Reason: ReasonNoEndpoint}
+	}
+	key := g.AccessToken.IsZero()
+	if key {
+		g = g.clone()
+		g.capture(app.Definition.Connection, fromInput, asDoc(res.Inputs)) // the call may need it
 	}
 	r, failure := c.probe(ctx, app, res, step, spec, g)
 	if failure != nil {
@@ -60,8 +65,8 @@ func (c *Client) Check(ctx context.Context, app *App, res Resolved, kind Kind, g
 		return told, nil
 	}
 	docs := map[string]any{string(step): r.doc}
-	if g.AccessToken.IsZero() {
-		told.Captured, told.Partly = app.captureOfKey(res, g, step, r.doc)
+	if key {
+		told.Captured, told.Partly = app.Definition.captureOfKey(g, step, r.doc)
 		if step == StepIdentity { // as in Identify
 			docs[fromConfig] = asDoc(told.Captured.Config)
 		}

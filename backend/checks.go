@@ -311,6 +311,9 @@ func (b *backend) judgeCheck(found checked, err error) (checked, error) {
 	switch {
 	case err == nil:
 		found.valid, found.advice = valid, takesIt
+		if partly := found.told.Partly; partly != nil {
+			found.advice += ", and its connection_config is not whole, which applications may need (" + partly.Error() + ")"
+		}
 		return found, nil
 	case call.NotSent():
 		found.service, found.latency, found.advice = notAsked, 0, call.Error()
@@ -348,7 +351,14 @@ func presented(p *configured, conn *store.Connection) *providers.Grant {
 		g.Config = maps.Clone(conn.Config())
 		return g
 	}
-	return presentedKey(keyFields(p, conn))
+	g := presentedKey(keyFields(p, conn))
+	g.Config = maps.Clone(conn.Config())
+	for name, v := range conn.SecretConfig() {
+		if _, field := g.SecretConfig[name]; !field {
+			g.SecretConfig[name] = v
+		}
+	}
+	return g
 }
 
 func presentedKey(fields map[string]string) *providers.Grant {
@@ -375,7 +385,8 @@ func refusedAdvice(k store.Key, conn *store.Connection, words bool) string {
 func (b *backend) recordCheck(ctx context.Context, k store.Key, conn *store.Connection, found checked,
 	renewable bool,
 ) error {
-	passed := found.valid == valid && (!conn.Invalid.IsZero() || conn.Account.ID == "" && found.told.Account.ID != "")
+	passed := found.valid == valid && (!conn.Invalid.IsZero() ||
+		conn.Account.ID == "" && found.told.Account.ID != "" || tellsMore(conn, found.told.Captured))
 	failed := found.valid == refused && !renewable && conn.Invalid.IsZero() && found.generation == conn.Generation
 	if !passed && !failed {
 		return nil
@@ -387,6 +398,7 @@ func (b *backend) recordCheck(ctx context.Context, k store.Key, conn *store.Conn
 				return nil, nil // what was shown is not its credential any more
 			case passed:
 				c.CheckPassed(found.told.Account)
+				captured(c, conn, found.told.Captured)
 			case found.words && c.Grant != nil:
 				c.RevokedThere(b.now())
 			default:
@@ -395,4 +407,17 @@ func (b *backend) recordCheck(ctx context.Context, k store.Key, conn *store.Conn
 			return c, nil
 		})
 	return err
+}
+
+// tellsMore reports whether something in what the service told of a key is not what the connection has.
+func tellsMore(conn *store.Connection, told *providers.Captured) bool {
+	return conn.Grant == nil && told != nil && !told.Equal(conn.Captured)
+}
+
+// captured records in c what the service told of the key of conn, which is c as it was when the service was asked. What
+// another answer brought meanwhile stays: the next check sees it.
+func captured(c, conn *store.Connection, told *providers.Captured) {
+	if c.Captured.Equal(conn.Captured) {
+		c.Capture(told)
+	}
 }

@@ -50,7 +50,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if w.restores && c.Generation != w.known.Generation {
 		return nil, conflict("the key of connection %s was changed meanwhile: nothing was written", w.key)
 	}
-	settings, former := w.settings, w.former(c)
+	settings, former, told := w.settings, w.former(c), c.Captured
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
@@ -60,7 +60,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if brings {
 		w.adopt(c)
 		if former != nil {
-			c.KeepFormer(former, w.now.Add(formerKeyLife))
+			c.KeepFormer(former, told, w.now.Add(formerKeyLife))
 		}
 	}
 	if brings || again || w.imports { // the same credential may have been somebody else's
@@ -84,7 +84,8 @@ func (w *write) sameKey(c *store.Connection) bool {
 // formerKeyLife is how long a key is kept that another one replaced: so long one write brings it back.
 const formerKeyLife = 7 * 24 * time.Hour
 
-// maxFormerKey is how many bytes a key may have that is kept beside the one in its place: an entry holds both.
+// maxFormerKey is how many bytes a key may have, with what the service told of it, that is kept beside the one in its
+// place: an entry holds both.
 const maxFormerKey = 32 * kB
 
 // former is the key that the write replaces, if it is to be kept: one that worked as far as is known, and that the same
@@ -94,7 +95,7 @@ func (w *write) former(c *store.Connection) map[string]providers.Secret {
 		c.Refused.Reason != "" || c.SetBy != w.who.setter() || !maps.Equal(c.Inputs, w.inputs(c)) {
 		return nil
 	}
-	size := 0
+	size := c.Captured.Size()
 	for name, v := range c.Key {
 		size += len(name) + len(v.Reveal())
 	}
@@ -142,6 +143,7 @@ func (w *write) adopt(c *store.Connection) {
 	case w.keys != nil:
 		c.AdoptKey(w.keyValues(), pin, w.now)
 		c.Identified(w.account)
+		c.Capture(w.captured)
 	case w.tried != nil:
 		c.AdoptTried(w.tried, w.grant, pin, w.now)
 	case w.imports:

@@ -29,13 +29,14 @@ type write struct {
 	known    *store.Connection // as it was when the request was planned; nil: it is to be created
 	replaces bool              // what was there is damaged: it counts as nothing
 
-	keys      map[string]string // the key fields as they will be
-	named     map[string]string // of them, those that the request names
-	account   providers.Account // of the key, where the service told it
-	unchecked bool              // the key is stored as it is
-	restores  bool              // the key is the one that was replaced last
-	grant     *providers.Grant  // imported, as it was brought, or issued
-	imported                    // with grant
+	keys      map[string]string   // the key fields as they will be
+	named     map[string]string   // of them, those that the request names
+	account   providers.Account   // of the key, where the service told it
+	captured  *providers.Captured // of the key, likewise
+	unchecked bool                // the key is stored as it is
+	restores  bool                // the key is the one that was replaced last
+	grant     *providers.Grant    // imported, as it was brought, or issued
+	imported                      // with grant
 	settings  store.Settings
 	// what is to be its companions; nil: as they are
 	companions *map[string]providers.Secret
@@ -200,6 +201,7 @@ func (w *write) readFormer(others bool) error {
 		return err
 	}
 	w.kind, w.unchecked, w.restores, w.keys = w.known.Kind, true, true, map[string]string{}
+	w.captured = w.known.FormerCaptured
 	for name, v := range w.known.FormerKey {
 		w.keys[name] = v.Reveal() // which nobody named: it goes nowhere but where it was
 	}

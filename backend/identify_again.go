@@ -8,6 +8,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // identityAgain is how soon it is asked again whose a credential is.
@@ -98,10 +99,13 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 		g = presented(p, conn)
 	}
 	failed := p.client.Identify(ctx, p.app, resolved, conn.Kind, g)
+	var told *providers.Captured
 	if conn.Grant != nil {
 		pass.Leave(aside(failed))
-	} // else as with a check: what is said of one key holds for that one
-	if g.Account.ID == conn.Account.ID && (g.Sites == nil || g.Sites.Unknown) {
+	} else { // as with a check: what is said of one key holds for that one
+		told = p.app.Definition.CapturedOf(g)
+	}
+	if g.Account.ID == conn.Account.ID && (g.Sites == nil || g.Sites.Unknown) && !tellsMore(conn, told) {
 		return failed
 	}
 	_, err = b.connections.Update(ctx, k, connections.Act{Verb: "identify"},
@@ -110,6 +114,7 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 				return nil, nil // what was shown is not its credential any more
 			}
 			c.Learned(g, b.now())
+			captured(c, conn, told)
 			return c, nil
 		})
 	return err

@@ -30,7 +30,7 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 		maps.Copy(fields, w.provider.app.Definition.DeriveKey(fields))
 		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, w.kind, presentedKey(fields))
 		if told != nil {
-			w.account = told.Account
+			found.told, w.account, w.captured = *told, told.Account, told.Captured
 		}
 		found, err = b.judgeCheck(found, cerr)
 	} else {

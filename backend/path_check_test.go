@@ -23,8 +23,8 @@ import (
 // refusal is how an API says that a credential is dead.
 var refusal = providertest.Respond(http.StatusUnauthorized, `{"error":"s3cr3t words of the service"}`)
 
-// withKeys is a catalogue that has a service with keys beside the generic one.
-func withKeys(t *testing.T) Options {
+// withKeys is a catalogue that has a service with keys beside the generic one; more is said of it.
+func withKeys(t *testing.T, more ...string) Options {
 	t.Helper()
 	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
 	require.NoError(t, err)
@@ -34,14 +34,15 @@ func withKeys(t *testing.T) Options {
 id: keys
 name: Keys
 kinds: [api_key]
-endpoints: {identity: 'https://keys.example.com/me'}
 key: {fields: [{name: api_key, required: true, secret: true}]}
 send: {headers: {X-Key: '{api_key}'}}
 identity: {method: GET}
 account: {id: [sub]}
 failures:
   - {step: [api], path: error, is: [token_revoked], class: expired}
-`)},
+endpoints:
+  identity: https://keys.example.com/me
+` + strings.Join(more, "\n"))},
 	})
 	require.NoError(t, err)
 	return Options{Catalog: catalog}

@@ -91,7 +91,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"missing_scopes":    strs("Scopes required and not granted."),
 	"surplus_scopes":    strs("Scopes granted beyond the provider's allowed_scopes."),
 	"choices":           objects("Sites that the grant reaches, as id and name, where one of them is picked by an input."),
-	"connection_config": object("Further public values that came with the grant."),
+	"connection_config": object("Further public values that came with the grant, or that the service told of the key."),
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"former_key":        object("Fields of the key before this one, masked, while it can be brought back."),
 	"former_key_until":  str("Until when it can be (RFC 3339); empty when there is none."),
@@ -200,7 +200,7 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 			data["surplus_scopes"] = list(p.surplus(g.Scopes))
 		}
 	} else {
-		data["key"] = maskedKey(p, conn)
+		data["key"], data["connection_config"] = maskedKey(p, conn), orEmpty(conn.Config())
 		former := *conn
 		former.Key = conn.FormerKey
 		data["former_key"], data["former_key_until"] = maskedKey(p, &former), rfc3339(conn.FormerUntil)

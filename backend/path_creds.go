@@ -142,6 +142,10 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(config, conn.Config())
+	for name, v := range conn.SecretConfig() {
+		config[name] = v.Reveal()
+	}
 	if g := conn.Grant; g != nil {
 		data["access_token"] = g.AccessToken.Reveal()
 		data["token_type"] = "Bearer"
@@ -150,10 +154,6 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 		}
 		data["expire_time"] = rfc3339(g.Expires)
 		data["scopes"] = list(g.Scopes)
-		maps.Copy(config, conn.Config())
-		for name, v := range g.SecretConfig {
-			config[name] = v.Reveal()
-		}
 	} else {
 		for name, v := range handedOut(p, conn) {
 			data[name] = v
@@ -161,7 +161,7 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 		if p != nil {
 			values, err := p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, conn.Inputs)
 			if err == nil {
-				config = values
+				maps.Copy(config, values) // what somebody set is not replaced by an answer
 			}
 		}
 	}

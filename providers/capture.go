@@ -64,8 +64,7 @@ func (g *Grant) capture(captures []Capture, source string, doc any) (complete bo
 			continue
 		}
 		value := lookupText(doc, want.sources()[rank].Path...)
-		fits := value != "" && len(value) <= maxConfigValue && !hasControl(value) &&
-			(want.Pattern == "" || matchWhole(want.Pattern, value))
+		fits := want.fits(value)
 		_, public := g.Config[want.Name]
 		_, secret := g.SecretConfig[want.Name]
 		there := public || secret
@@ -84,6 +83,12 @@ func (g *Grant) capture(captures []Capture, source string, doc any) (complete bo
 		}
 	}
 	return complete
+}
+
+// fits reports whether a value may be kept as that of the entry.
+func (c Capture) fits(value string) bool {
+	return value != "" && len(value) <= maxConfigValue && !hasControl(value) &&
+		(c.Pattern == "" || matchWhole(c.Pattern, value))
 }
 
 func (g *Grant) keep(want Capture, value string) {

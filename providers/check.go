@@ -11,6 +11,10 @@ type Checked struct {
 	Account Account   // whose it is; empty when the call does not tell
 	Scopes  []string  // that it has; nil when the call does not tell
 	Expires time.Time // when it ends; zero when the call does not tell
+
+	// of a key: its connection_config, as it was known and with what the call tells; nil when the call does not tell
+	Captured *Captured
+	Partly   *Error // why that is not whole; nil when it is
 }
 
 // CanCheck reports whether there is a call that shows whether a credential of that kind works: the definition's health
@@ -39,21 +43,36 @@ func (p *Probe) serves(kind Kind) bool {
 }
 
 // Check asks the service whether g works, by a call that changes nothing. For a key, g carries the key fields in
-// SecretConfig and no access token. The error is an [*Error]: of class Expired or Rejected when the service refuses the
-// credential, with a code where it did so in words that the definition knows; Forbidden when it takes the credential
-// and does not allow this call.
+// SecretConfig and no access token, and what was captured of it before. The error is an [*Error]: of class Expired or
+// Rejected when the service refuses the credential, with a code where it did so in words that the definition knows;
+// Forbidden when it takes the credential and does not allow this call.
 func (c *Client) Check(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) (*Checked, error) {
 	step, spec := app.checkCall(kind)
 	if spec == nil {
 		return nil, &Error{Class: Misconfigured, Step: StepHealth, Reason: ReasonNoEndpoint}
+	}
+	key := g.AccessToken.IsZero()
+	if key {
+		g = g.clone()
+		g.capture(app.Definition.Connection, fromInput, asDoc(res.Inputs)) // the call may need it
 	}
 	r, failure := c.probe(ctx, app, res, step, spec, g)
 	if failure != nil {
 		return nil, failure
 	}
 	told := &Checked{Scopes: spec.scopes(r, app.Definition.Scopes), Expires: spec.expires(r)}
-	if step == StepIdentity && app.sameSubject(g.subject, r.doc) {
-		app.Definition.Account.read(&told.Account, map[string]any{"identity": r.doc})
+	if step == StepIdentity && !app.sameSubject(g.subject, r.doc) {
+		return told, nil
+	}
+	docs := map[string]any{string(step): r.doc}
+	if key {
+		told.Captured, told.Partly = app.Definition.captureOfKey(g, step, r.doc)
+		if step == StepIdentity { // as in Identify
+			docs[fromConfig] = asDoc(told.Captured.Config)
+		}
+	}
+	if step == StepIdentity || !app.Definition.Identity.serves(kind) {
+		app.Definition.Account.read(&told.Account, docs)
 	}
 	return told, nil
 }

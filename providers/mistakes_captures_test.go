@@ -103,3 +103,44 @@ func TestMistakesInWhatSomeKindsTake(t *testing.T) {
 		require.ErrorContains(t, err, c.want)
 	}
 }
+
+const capturedOfKey = `id: captured
+name: Captured
+kinds: [api_key]
+inputs:
+  - {name: company, set_by: connection, pattern: '[0-9]+'}
+endpoints: {identity: 'https://x.example.com/{company}/me'}
+key: {fields: [{name: token, secret: true, required: true}]}
+send: {headers: {X-Key: '{token}'}, optional_headers: {X-Hub: '{hub}'}}
+identity: {}
+connection_config:
+  - {name: hub, from: identity, path: [hub]}
+`
+
+// No key could ever be sent that needs what only the answer to it tells.
+func TestMistakesInWhatIsSentWithAKey(t *testing.T) {
+	const refused = `connection_config[0]: entry "hub" is known of a key only once one was sent`
+	for _, c := range []struct{ old, new, want string }{
+		{"", "", ""},
+		{"'{token}'}, optional_headers: {X-Hub", "'{token}', X-Hub", refused},
+		{"optional_headers: {X-Hub: '{hub}'}", "query: {hub: '{hub}'}", refused},
+		{"optional_headers: {X-Hub: '{hub}'}", "basic_user: '{hub}'", refused},
+		{
+			"optional_headers: {X-Hub: '{hub}'}}\nidentity: {}", "query: {hub: '{hub}'}}\nidentity: {auth: none, headers: {X-Key: '{token}'}}", "",
+		},
+		{
+			"optional_headers: {X-Hub: '{hub}'}}\nidentity: {}\nconnection_config:\n  - {name: hub, from: identity, path: [hub]}",
+			"query: {hub: '{hub}'}}\nidentity: {}\nconnection_config:\n  - {name: hub, any_of: [{from: identity, path: [hub]}, " +
+				"{from: input, path: [company]}]}", "",
+		},
+	} {
+		text := strings.Replace(capturedOfKey, c.old, c.new, 1)
+		_, err := Decode("captured.yaml", []byte(text))
+		if c.want == "" {
+			require.NoError(t, err, c.new)
+			continue
+		}
+		require.NotEqual(t, capturedOfKey, text, c.old)
+		require.ErrorContains(t, err, c.want)
+	}
+}

@@ -281,10 +281,28 @@ func (c *checker) captures() {
 			}
 			c.captured(where, source)
 		}
+		c.sentWithKey(at, capture)
 		if capture.Pattern != "" {
 			c.pattern(at+".pattern", capture.Pattern)
 		} else if capture.rank(fromCallback) >= 0 {
 			c.add(at, "entry %q: a value from the callback needs a pattern, anybody can write one", capture.Name)
+		}
+	}
+}
+
+// sentWithKey refuses what no key can be sent without, and what is known of a key only once one was sent.
+func (c *checker) sentWithKey(at string, capture Capture) {
+	if capture.rank(fromInput) >= 0 || !c.alwaysSent(capture.Name) {
+		return
+	}
+	app := &App{Definition: c.d}
+	for _, kind := range c.d.Kinds {
+		step, probe := app.checkCall(kind)
+		sentOtherwise := probe != nil && probe.Auth != "" && probe.Auth != "send" && capture.rank(string(step)) >= 0
+		if kind.HasKey() && !sentOtherwise {
+			c.add(at, "entry %q is known of a key only once one was sent, and send always names it: write it in "+
+				"optional_headers, or let it come from an input", capture.Name)
+			return
 		}
 	}
 }

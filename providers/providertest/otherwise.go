@@ -158,8 +158,7 @@ func (p *play) again(row variation) (err error) {
 	case p.f.Kind.HasKey():
 		checked, err := p.ask(nil)
 		if err == nil {
-			copied := *p.grant
-			copied.Account, p.grant = checked.Account, &copied
+			p.grant = p.with(checked)
 		}
 		return err
 	case p.f.Kind == providers.KindClientCredentials:

@@ -364,7 +364,9 @@ func (p *play) granted() bool {
 			}
 		}
 	}
-	p.texts("grant", "connection_config", want.Config, g.Config)
+	if !p.f.Kind.HasKey() { // of a key a check tells
+		p.texts("grant", "connection_config", want.Config, g.Config)
+	}
 	if want.Key != nil {
 		p.texts("grant", "key", want.Key, revealed(g.SecretConfig))
 	}
@@ -437,12 +439,48 @@ func (p *play) ask(instead *answered) (*providers.Checked, error) {
 	return p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
 }
 
+// learned compares what a check told. Of a key all that is known of it comes from there.
+func (p *play) learned(checked *providers.Checked) {
+	want := p.f.grant
+	if want == nil {
+		want = &granted{}
+	}
+	if p.f.grant != nil && (p.f.Kind.HasKey() || checked.Account.ID != "") {
+		p.account(want, checked.Account)
+	}
+	if !p.f.Kind.HasKey() {
+		return
+	}
+	if checked.Partly != nil {
+		p.differ("health.response", "%s", told(checked.Partly))
+	}
+	captured := checked.Captured
+	if captured == nil {
+		captured = &providers.Captured{}
+	}
+	p.texts("grant", "connection_config", want.Config, captured.Config)
+	p.texts("grant", "secret_config", want.Secret, revealed(captured.SecretConfig))
+	p.grant = p.with(checked)
+}
+
+// with is the key as it is presented once a check told of it.
+func (p *play) with(checked *providers.Checked) *providers.Grant {
+	g := *p.grant
+	g.Account = checked.Account
+	if checked.Captured != nil {
+		g.Config, g.SecretConfig = checked.Captured.Config, maps.Clone(g.SecretConfig)
+		maps.Copy(g.SecretConfig, checked.Captured.SecretConfig)
+	}
+	return &g
+}
+
 func (p *play) check() bool {
 	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
 	if !p.app.CanCheck(p.res, p.f.Kind) {
 		if knows {
 			p.differ("health.request", "the definition has no call that checks a credential")
 		}
+		p.learned(&providers.Checked{})
 		return true
 	}
 	if !knows {
@@ -453,10 +491,7 @@ func (p *play) check() bool {
 	if err != nil {
 		p.differ("health.response", "a credential that works is taken for bad: %s", told(err))
 	} else {
-		// of a key nothing but the check tells whose it is
-		if p.f.grant != nil && (checked.Account.ID != "" || p.f.Kind.HasKey()) {
-			p.account(p.f.grant, checked.Account)
-		}
+		p.learned(checked)
 		if p.f.checked != nil {
 			p.scopesSame("checked", p.f.checked.Scopes, checked.Scopes)
 		}

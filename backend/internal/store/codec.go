@@ -72,6 +72,17 @@ type connectionRecord struct {
 	Key        map[string]string `json:"key,omitempty"`
 	FormerKey  map[string]string `json:"former_key,omitempty"`
 	Companions map[string]string `json:"companions,omitempty"`
+
+	Captured       *capturedRecord `json:"captured,omitempty"`
+	FormerCaptured *capturedRecord `json:"former_captured,omitempty"`
+}
+
+// capturedRecord is what was told of the key, or of the former one, while the credential had this generation: an older
+// release that replaces the key leaves it as it is.
+type capturedRecord struct {
+	Generation   uint64            `json:"generation"`
+	Config       map[string]string `json:"config,omitempty"`
+	SecretConfig map[string]string `json:"secret_config,omitempty"`
 }
 
 type grantRecord struct {
@@ -149,8 +160,25 @@ func decodeProvider(b []byte) (*Provider, error) {
 
 func encodeConnection(c *Connection) ([]byte, error) {
 	return encode(connectionRecord{
-		header{connectionVersion}, *c, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		header{connectionVersion},
+		*c, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		capturedOf(c.Captured, c.Generation), capturedOf(c.FormerCaptured, c.Generation),
 	}, c.unknown)
+}
+
+func capturedOf(told *providers.Captured, generation uint64) *capturedRecord {
+	if told == nil {
+		return nil
+	}
+	return &capturedRecord{generation, told.Config, reveal(told.SecretConfig)}
+}
+
+// captured is what holds of the record for a credential of that generation; nil of nothing.
+func (r *capturedRecord) captured(generation uint64) *providers.Captured {
+	if r == nil || r.Generation != generation {
+		return nil
+	}
+	return (&providers.Captured{Config: r.Config, SecretConfig: conceal(r.SecretConfig)}).Clone()
 }
 
 // recordOf reveals a grant. Whose account it is stands elsewhere.
@@ -198,6 +226,12 @@ func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
 	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
+	if c.Grant == nil {
+		c.Captured = r.Captured.captured(c.Generation)
+	}
+	if len(c.FormerKey) > 0 {
+		c.FormerCaptured = r.FormerCaptured.captured(c.Generation)
+	}
 	if c.Grant != nil && c.Account.Pinned == c.Pinned { // else a refresh would pass it on as learnt from this provider
 		c.Grant.Account = providers.Account{ID: c.Account.ID, Label: c.Account.Label, Email: c.Account.Email}
 	}

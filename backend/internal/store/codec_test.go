@@ -90,7 +90,7 @@ var (
 		},
 	}
 
-	// storedConnection has something in each field but Key.
+	// storedConnection has something in each field but those that a key alone has.
 	storedConnection = Connection{
 		Serial: 4, Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true, Created: ann,
 		OpenedBy: "e-1", Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
@@ -128,7 +128,14 @@ var (
 			Key: map[string]providers.Secret{
 				"api_key": providers.NewSecret("the key"), "organization": providers.NewSecret("org-1"),
 			},
-			Rotated: noon, Serving: noon,
+			Captured: &providers.Captured{
+				Config:       map[string]string{"hub": "1"},
+				SecretConfig: map[string]providers.Secret{"hook": providers.NewSecret("told")},
+			},
+			FormerKey:      map[string]providers.Secret{"api_key": providers.NewSecret("the former key")},
+			FormerUntil:    noon.Add(4 * time.Hour),
+			FormerCaptured: &providers.Captured{Config: map[string]string{"hub": "0"}},
+			Rotated:        noon, Serving: noon,
 		},
 	}
 	// storedReconnected was connected at another provider before, which named the same account otherwise.
@@ -250,7 +257,8 @@ func upgraded() map[string]struct {
 		Unknown: true, ProviderSerial: 3,
 	}
 	theKey := storedKey.Clone()
-	theKey.Disabled = Disabled{}
+	theKey.Disabled, theKey.Captured = Disabled{}, nil
+	theKey.KeepFormer(nil, nil, time.Time{})
 	imported := &Connection{
 		Serial: 1, Provider: "acme", Created: ann,
 		Credential: Credential{
@@ -378,15 +386,41 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),
 		reflect.ValueOf(storedConnection.Sites.Choices[0]), reflect.ValueOf(*storedConnection.Grant),
 	} {
-		aside := "Key"
-		if v.Type() == reflect.TypeFor[providers.Grant]() {
-			aside = "Sites" // they stand beside the grant
-		}
 		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() && f.Name != aside && f.Name != "FormerKey" {
-				assert.False(t, v.Field(i).IsZero(), "%s.%s", v.Type().Name(), f.Name)
+			field := v.Field(i)
+			switch f := v.Type().Field(i); {
+			case !f.IsExported(), v.Type() == reflect.TypeFor[providers.Grant]() && f.Name == "Sites":
+				continue // they stand beside the grant
+			case slices.Contains([]string{"Key", "FormerKey", "Captured", "FormerCaptured"}, f.Name):
+				field = reflect.ValueOf(storedKey).FieldByName(f.Name)
 			}
+			assert.False(t, field.IsZero(), "%s.%s", v.Type().Name(), v.Type().Field(i).Name)
 		}
+	}
+	for _, v := range []any{storedKey.Captured.Config, storedKey.Captured.SecretConfig} {
+		assert.NotEmpty(t, v)
+	}
+}
+
+// What was told of a key goes with it: an older release that replaces the key does not know what is told of it, nor a
+// consent that takes its place.
+func TestCapturedOfAnotherKey(t *testing.T) {
+	right := string(stored(t, "v2/connection_key"))
+	for name, c := range map[string]struct {
+		is, then     string
+		told, former bool // what holds then
+	}{
+		"another key since":        {`"generation":1,"kind"`, `"generation":2,"kind"`, false, false},
+		"a grant since":            {`"key":{`, `"grant":{"access_token":"t"},"key":{`, false, true},
+		"the former key is erased": {`"former_key":{"api_key":"the former key"},`, ``, true, false},
+		"nothing was told":         {`"config":{"hub":"1"},"secret_config":{"hook":"told"}`, `"config":{}`, false, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, right, c.is)
+			got, err := decodeConnection([]byte(strings.Replace(right, c.is, c.then, 1)))
+			require.NoError(t, err)
+			assert.Equal(t, []bool{c.told, c.former}, []bool{got.Captured != nil, got.FormerCaptured != nil})
+		})
 	}
 }
 

@@ -62,10 +62,14 @@ type Credential struct {
 
 	Grant *providers.Grant            `json:"-"` // nil for keys
 	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants
+	// what the service told of the key that applications need beside it; nil: nothing
+	Captured *providers.Captured `json:"-"`
 
 	// the key before this one, until it is erased: one write brings it back
 	FormerKey   map[string]providers.Secret `json:"-"`
 	FormerUntil time.Time                   `json:"former_until,omitzero"`
+	// what the service told of that one
+	FormerCaptured *providers.Captured `json:"-"`
 
 	Rotated     time.Time `json:"rotated"`               // when what is handed out last changed
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
@@ -134,7 +138,7 @@ func (c *Connection) Clone() *Connection {
 
 func (c Credential) clone() Credential {
 	c.Inputs, c.Key, c.RequiredScopes = maps.Clone(c.Inputs), maps.Clone(c.Key), slices.Clone(c.RequiredScopes)
-	c.FormerKey = maps.Clone(c.FormerKey)
+	c.FormerKey, c.Captured, c.FormerCaptured = maps.Clone(c.FormerKey), c.Captured.Clone(), c.FormerCaptured.Clone()
 	if c.Grant != nil {
 		g := *c.Grant
 		g.Scopes, g.Config, g.SecretConfig = slices.Clone(g.Scopes), maps.Clone(g.Config), maps.Clone(g.SecretConfig)
@@ -264,9 +268,16 @@ func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string,
 	c.credentialChanged(now)
 }
 
-// KeepFormer keeps the key that was replaced, until it is erased.
-func (c *Connection) KeepFormer(values map[string]providers.Secret, until time.Time) {
-	c.FormerKey, c.FormerUntil = values, until
+// Capture records what the service told of the key. Not knowing changes nothing.
+func (c *Connection) Capture(told *providers.Captured) {
+	if told != nil && c.Grant == nil {
+		c.Captured = told.Clone()
+	}
+}
+
+// KeepFormer keeps the key that was replaced, with what the service told of it, until it is erased.
+func (c *Connection) KeepFormer(values map[string]providers.Secret, told *providers.Captured, until time.Time) {
+	c.FormerKey, c.FormerCaptured, c.FormerUntil = values, told, until
 }
 
 // EraseFormer forgets the former key when its time is over, and reports whether there was one.
@@ -274,7 +285,7 @@ func (c *Connection) EraseFormer(now time.Time) bool {
 	if c.FormerUntil.IsZero() || now.Before(c.FormerUntil) {
 		return false
 	}
-	c.FormerKey, c.FormerUntil = nil, time.Time{}
+	c.KeepFormer(nil, nil, time.Time{})
 	return true
 }
 
@@ -307,7 +318,8 @@ func (c *Connection) replaced(pinned string, now time.Time) {
 	if c.Pinned != pinned || ranOut {
 		c.Serving = now
 	}
-	c.FormerKey, c.FormerUntil = nil, time.Time{}
+	c.Captured = nil
+	c.KeepFormer(nil, nil, time.Time{})
 }
 
 // credentialChanged marks what is handed out as new, and as taken by the provider.

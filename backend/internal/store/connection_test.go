@@ -321,10 +321,22 @@ func whole() *Connection {
 	c.Grant.Scopes, c.Grant.Config = []string{"a"}, map[string]string{"a": "1"}
 	c.Grant.SecretConfig = map[string]providers.Secret{"a": providers.NewSecret("1")}
 	c.Key = map[string]providers.Secret{"a": providers.NewSecret("1")}
+	c.Captured, c.FormerCaptured = captured(), captured()
 	return c
 }
 
+func captured() *providers.Captured {
+	return &providers.Captured{
+		Config:       map[string]string{"a": "1"},
+		SecretConfig: map[string]providers.Secret{"a": providers.NewSecret("1")},
+	}
+}
+
 func spoil(c *Connection) {
+	for _, told := range []*providers.Captured{c.Captured, c.FormerCaptured} {
+		told.Config["a"] = "2"
+		delete(told.SecretConfig, "a")
+	}
 	c.Tags["a"], c.Inputs["a"], c.RequiredScopes[0] = "2", "2", "2"
 	c.Grant.Scopes[0], c.Grant.Config["a"] = "2", "2"
 	delete(c.Grant.SecretConfig, "a")
@@ -468,4 +480,36 @@ func TestAdoptConsent(t *testing.T) {
 			assert.NotContains(t, c.g.Config, "site", "what the caller has is not changed")
 		})
 	}
+}
+
+// What was told of a key is gone with it, and comes back with it; a grant has its own.
+func TestCapture(t *testing.T) {
+	c := connected()
+	c.Capture(captured())
+	assert.Nil(t, c.Captured, "of a grant nothing is told here")
+	assert.Nil(t, (&Connection{}).SecretConfig())
+
+	c.AdoptKey(map[string]providers.Secret{"a": providers.NewSecret("k")}, "pin", noon)
+	told := captured()
+	c.Capture(told)
+	told.Config["a"] = "2"
+	assert.Equal(t, captured().Config, c.Config())
+	assert.Equal(t, captured().SecretConfig, c.SecretConfig())
+	c.Capture(nil)
+	assert.Equal(t, captured(), c.Captured, "not knowing changes nothing")
+
+	former, of := c.Key, c.Captured
+	c.AdoptKey(map[string]providers.Secret{"a": providers.NewSecret("l")}, "pin", noon)
+	assert.Nil(t, c.Captured)
+	assert.Empty(t, c.Config())
+	c.KeepFormer(former, of, noon.Add(time.Hour))
+	require.True(t, c.EraseFormer(noon.Add(time.Hour)))
+	assert.Nil(t, c.FormerCaptured)
+
+	c.Capture(captured())
+	c.KeepFormer(former, of, noon.Add(time.Hour))
+	c.Adopt(&providers.Grant{Config: map[string]string{"b": "3"}}, "pin", noon)
+	assert.Nil(t, c.Captured)
+	assert.Nil(t, c.FormerCaptured)
+	assert.Equal(t, map[string]string{"b": "3"}, c.Config())
 }

@@ -21,17 +21,31 @@ func (c *Connection) Choosing() bool {
 	return c.Sites != nil && !picked
 }
 
-// Config is connection_config, but for what is secret in it: what came with the grant, and what belongs to the site
-// that was picked.
+// Config is connection_config, but for what is secret in it: what came with the grant, or was told of the key, and what
+// belongs to the site that was picked.
 func (c *Connection) Config() map[string]string {
 	var config map[string]string
-	if c.Grant != nil {
+	switch {
+	case c.Grant != nil:
 		config = c.Grant.Config
+	case c.Captured != nil:
+		config = c.Captured.Config
 	}
 	if site, ok := c.Picked(); ok {
 		config = overlaid(overlaid(config, site.Config), map[string]string{c.Sites.Input: site.ID})
 	}
 	return config
+}
+
+// SecretConfig is what is secret of connection_config.
+func (c *Connection) SecretConfig() map[string]providers.Secret {
+	switch {
+	case c.Grant != nil:
+		return c.Grant.SecretConfig
+	case c.Captured != nil:
+		return c.Captured.SecretConfig
+	}
+	return nil
 }
 
 // reaches records what g reaches, before it becomes the connection's grant. A site that was picked stays picked while

@@ -97,7 +97,7 @@ func TestKeyComesWithItsHost(t *testing.T) {
 		f.git(t, nil)
 		home, visits := aHost(t, http.StatusOK, `{"sub":"alice"}`)
 		other, others := aHost(t, http.StatusOK, `{"sub":"alice"}`)
-		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)})).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), alice).OK(t)
 		require.Len(t, visits(), 1)
 		assert.Contains(t, visits()[0], "the-token-of-alice")
 		read := f.Read("creds/k", map[string]any{"include": "send"}).OK(t)
@@ -110,7 +110,7 @@ func TestKeyComesWithItsHost(t *testing.T) {
 		assert.Equal(t, home, members(t, back["inputs"])["base"])
 		f.Write("connections/k", back).OK(t)
 		f.Write("connections/k", map[string]any{"label": "mine"}).OK(t)
-		f.Write("connections/k", map[string]any{"login": "al"}).OK(t)
+		f.Write("connections/k", map[string]any{"login": "al"}, alice).OK(t)
 		f.Write("connections/k", map[string]any{"inputs": at(other)}).Refused(t, http.StatusBadRequest, "write it again")
 		assert.Empty(t, others())
 		f.Write("connections/k", theKey(map[string]any{"inputs": at(other)})).OK(t)
@@ -212,6 +212,24 @@ func TestAttackHostThatSomebodyElseNamed(t *testing.T) {
 	})
 }
 
+// Callers without an entity are not one person: what one of them pointed to a host is somebody else's for the next.
+func TestAttackHostThatAnotherWithoutAnEntityNamed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.git(t, nil)
+		mallorys, loot := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+		home, _ := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), testenv.Root).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(mallorys), "token": "mallorys-own"}), testenv.Batch).OK(t)
+		seen := len(loot())
+		for _, next := range []map[string]any{{"token": "the-next"}, {"token": "the-next", "verify": false}, {"login": "al"}} {
+			f.Write("connections/k", next, testenv.Root).Refused(t, http.StatusBadRequest, "somebody else", mallorys)
+		}
+		f.Write("connections/k", map[string]any{"label": "mine"}, testenv.Root).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), testenv.Root).OK(t)
+		assert.Len(t, loot(), seen)
+	})
+}
+
 // A host that a key named for itself gets nothing of what is the operator's app's, whatever becomes of the connection.
 func TestAttackHostOfAKeyGetsNoGrant(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
@@ -266,13 +284,13 @@ func TestHostOfTheProviderHolds(t *testing.T) {
 		home, visits := aHost(t, http.StatusOK, `{"sub":"alice"}`)
 		mine, mines := aHost(t, http.StatusOK, `{"sub":"alice"}`)
 		f.git(t, nil)
-		f.Write("connections/k", theKey(map[string]any{"inputs": at(mine)})).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(mine)}), alice).OK(t)
 		assert.Len(t, mines(), 1)
 		f.Write("providers/git", map[string]any{"inputs": at(home), "client_secret": providertest.ClientSecret}).OK(t)
 		assert.Equal(t, "provider_changed", f.Read("connections/k", nil).OK(t)["status_reason"])
 		f.Write("check/k", nil).OK(t)
-		f.Write("connections/k", map[string]any{"login": "alice"}).Refused(t, http.StatusBadRequest, `"token"`)
-		f.Write("connections/k", theKey(nil)).Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)
+		f.Write("connections/k", map[string]any{"login": "alice"}, alice).Refused(t, http.StatusBadRequest, `"token"`)
+		f.Write("connections/k", theKey(nil), alice).Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)
 		f.Write("connections/k", theKey(map[string]any{"inputs": map[string]any{}})).OK(t)
 		f.Write("connections/l", theKey(map[string]any{"inputs": at(mine)})).
 			Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)

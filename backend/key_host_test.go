@@ -221,7 +221,9 @@ func TestAttackHostThatAnotherWithoutAnEntityNamed(t *testing.T) {
 		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), testenv.Root).OK(t)
 		f.Write("connections/k", theKey(map[string]any{"inputs": at(mallorys), "token": "mallorys-own"}), testenv.Batch).OK(t)
 		seen := len(loot())
-		for _, next := range []map[string]any{{"token": "the-next"}, {"token": "the-next", "verify": false}, {"login": "al"}} {
+		for _, next := range []map[string]any{
+			{"token": "the-next"}, {"token": "the-next", "verify": false}, {"login": "al"},
+		} {
 			f.Write("connections/k", next, testenv.Root).Refused(t, http.StatusBadRequest, "somebody else", mallorys)
 		}
 		f.Write("connections/k", map[string]any{"label": "mine"}, testenv.Root).OK(t)

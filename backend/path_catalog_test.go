@@ -123,8 +123,8 @@ func TestManifest(t *testing.T) {
 	})
 }
 
-// Who may read the catalogue and no provider must learn nothing of one: not whether there is one, whom it leads to, what
-// it may ask for, or at which host it is.
+// Who may read the catalogue and no provider must learn nothing of one: not whether there is one, whom it leads to,
+// what it may ask for, or at which host it is.
 func TestAttackCatalogTellsOfAProvider(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		read := func(path, provider string) string {

@@ -387,3 +387,33 @@ func TestHostsOfKeysAreNotTheService(t *testing.T) {
 	f.Delete("connections/grant", nil).OK(t)
 	assert.Equal(t, 1, f.provider.Count(providers.StepRevoke), "a key rests on no grant")
 }
+
+// Slow hosts of one owner's keys keep nobody else's from being called, however many there are.
+func TestAttackSlowHostsOfOneOwner(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.git(t, nil)
+	open := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-open }))
+	t.Cleanup(slow.Close)
+	release := sync.OnceFunc(func() { close(open) })
+	t.Cleanup(release)
+	well, _ := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+	var all sync.WaitGroup
+	for i := range gate.Places + 4 { // as a member of many organizations
+		path := fmt.Sprintf("org/o%d/self/k", i)
+		f.Write("connections/"+path, theKey(map[string]any{"inputs": at(slow.URL), "verify": false}), bob).OK(t)
+		all.Go(func() { f.Write("check/"+path, nil, bob) })
+	}
+	gates := f.engine().gate
+	require.Eventually(t, func() bool {
+		now := gates.Report()
+		return now.Inside+now.Waiting == gate.Places+4
+	}, 10*time.Second, time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	f.WriteCtx(ctx, "connections/org/o1/k", theKey(map[string]any{"inputs": at(well), "verify": false}), alice).OK(t)
+	assert.Equal(t, "true", f.WriteCtx(ctx, "check/org/o1/k", nil, alice).OK(t)["token_valid"])
+	assert.Equal(t, 4, gates.Report().Inside)
+	release()
+	all.Wait()
+}

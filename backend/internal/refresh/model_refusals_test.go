@@ -305,13 +305,13 @@ func (w *world) byHand(k store.Key) {
 	defer w.mu.Unlock()
 	w.demands[k]++
 	w.hands[k] += 2
-	w.services[k.Owner.User].people++
+	w.services[k.Owner.Org].people++
 }
 
 // provable reports whether a process must have told a dead grant by now: another account's was renewed when it had
 // been refused once, with time enough for the second refusal. w.mu is held.
 func (w *world) provable(p *process, k store.Key) bool {
-	for _, r := range p.renewals[k.Owner.User] {
+	for _, r := range p.renewals[k.Owner.Org] {
 		if at := r.real.Sub(w.healed); r.account != w.accountOf(k) && at > 75*time.Minute && at < 195*time.Minute {
 			return true
 		}

@@ -269,12 +269,18 @@ func (w *world) takenUp(p *process, k store.Key) {
 	defer w.mu.Unlock()
 	was := w.cut[k]
 	if err != nil || c == nil || was == nil || w.steps || was.token.blurred || was.generation != c.Generation ||
-		statusOf(c) != store.StatusNeedsReconnect || !reasonOf(c).MayBeTried() {
-		return
+		statusOf(c) != store.StatusNeedsReconnect || !reasonOf(c).MayBeTried() || overBy(c, time.Now()) {
+		return // nobody spends a grant whose consent is over, be it that it ended while refreshing was paused
 	}
 	if w.tokens[c.Grant.RefreshToken.Reveal()] == was.token {
 		w.complain("%s: a crash cut off that a person had %s tried, and nobody took it up", k.Name, was.token.value)
 	}
+}
+
+// overBy reports whether the consent is over by the date that the connection has.
+func overBy(c *store.Connection, now time.Time) bool {
+	limit := c.Grant.HardLimit
+	return !limit.IsZero() && !now.Before(limit)
 }
 
 // tryRefused has each grant that is refused, and may be tried, tried once more.
@@ -293,6 +299,9 @@ func (w *world) tryRefused(p *process, k store.Key) {
 	var limited *refresh.Error
 	if errors.As(err, &limited) && limited.Class == providers.RateLimited && limited.Next.After(time.Now()) {
 		return // that stands to the second, whoever asks
+	}
+	if w.steps && overBy(c, time.Now()) {
+		return // by its clock of then, the end is not when it is
 	}
 	if good := !tok.refuses(); good && (err != nil || statusOf(a.Connection) != store.StatusActive) {
 		w.complain("%s: its grant is good, and a person does not get it back: %v", k.Name, err)

@@ -174,7 +174,7 @@ func (r *Refresher) wanted(ctx context.Context, k store.Key, n *renewal) (a Answ
 		if n.forced && a.mayTryRefused(r.Now()) {
 			break
 		}
-		return a, false, needsReconnect(k, conn, reason)
+		return a, false, needsReconnect(k, conn, reason, r.Now())
 	}
 	err = r.forbids(k, a, n.forced)
 	return a, err == nil, err
@@ -197,7 +197,7 @@ func (r *Refresher) forbids(k store.Key, a Answer, forced bool) error {
 	case forced && conn.Attempt.Class != providers.RateLimited:
 		return nil
 	}
-	return fromAttempt(k, conn)
+	return fromAttempt(k, conn, now)
 }
 
 // excused reports whether the connection's last failure was part of an outage that is over, and it was not tried
@@ -352,7 +352,7 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 	r.Logger.Log(level, "a refresh failed", "connection", k.String(), "provider", conn.Provider,
 		"class", string(failure.Class),
 		"reason", failure.Reason, "code", failure.Code, "status", failure.Status, "next", next)
-	return fromAttempt(k, conn)
+	return fromAttempt(k, conn, r.Now())
 }
 
 // whyNotSent is the reason of an attempt that did not reach the provider, so that nothing came of an earlier one by it.

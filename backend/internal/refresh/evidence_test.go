@@ -350,6 +350,33 @@ func TestCrashWhileARefusedGrantIsTried(t *testing.T) {
 		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
 		require.Nil(t, b.intent(t))
 	})
+	bubble(t, "also after a try that could not be sent, without another start", func(t *testing.T) {
+		b := cut(t)
+		b.source.before = func(int) error { return errors.New("nothing was sent") }
+		require.NoError(t, b.Recover(context.Background()))
+		work(t, b)
+		synctest.Wait()
+		require.NotNil(t, b.intent(t), "nothing came of it")
+		b.source.before = nil
+		time.Sleep(time.Hour)
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "also when its intent is found late, and may not be tried at once", func(t *testing.T) {
+		b := cut(t)
+		var paused atomic.Bool
+		paused.Store(true)
+		b.source.terms = func(_ *store.Connection, terms *refresh.Terms) { terms.Paused = paused.Load() }
+		work(t, b)
+		synctest.Wait()
+		require.NoError(t, b.Recover(context.Background()))
+		time.Sleep(time.Hour)
+		require.NotNil(t, b.intent(t))
+		paused.Store(false)
+		time.Sleep(time.Hour)
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
 	bubble(t, "but not when its consent runs out before it may be", func(t *testing.T) {
 		b := cut(t)
 		var paused atomic.Bool

@@ -52,7 +52,9 @@ type Options struct {
 	Source      Source
 	Writable    func() bool // whether this node may write to the mount's storage
 	Now         func() time.Time
-	Logger      hclog.Logger
+	// Sooner has the background look at a connection at that time, if it would not before.
+	Sooner func(store.Key, time.Time)
+	Logger hclog.Logger
 }
 
 // Refresher is the only one that spends grants.

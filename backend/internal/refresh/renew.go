@@ -107,7 +107,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	case err != nil:
 		return err
 	}
-	defer r.Connections.Abandon(k, n.seen) // unless what came of it was settled
+	defer r.abandon(k, n.seen) // unless what came of it was settled
 
 	sent := r.Now()
 	g, unanswered, err := r.spend(ctx, k, a)
@@ -130,6 +130,15 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 		return tasks.ErrClosed
 	}
 	return err
+}
+
+// abandon leaves the intent, if it is still open, to be taken up. The last state that was told of does not tell so: of a
+// grant that was refused the background would not look at it again.
+func (r *Refresher) abandon(k store.Key, generation uint64) {
+	r.Connections.Abandon(k, generation)
+	if r.Connections.Interrupted(k) {
+		r.Sooner(k, r.Now().Add(tasks.LookAgain))
+	}
 }
 
 // leave tells the gate why a call failed, and the log when that means that the provider is down. told tells that the

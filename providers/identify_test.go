@@ -108,6 +108,12 @@ func TestIdentify(t *testing.T) {
 			class:   providers.Forbidden, reason: "refused",
 		},
 		{
+			name: "whose it is, the token's answer does not tell", change: func(d *providers.Definition) {
+				d.Identity, d.Account = nil, providers.AccountSpec{ID: []string{"token:user"}}
+			},
+			class: providers.Misconfigured, reason: providers.ReasonAccountMissing,
+		},
+		{
 			name: "a capture is missing", change: func(d *providers.Definition) {
 				d.Connection = []providers.Capture{{Name: "dc", From: "identity", Path: []string{"dc"}, Required: true}}
 			},
@@ -185,10 +191,11 @@ func TestCallsOfSomeKindsOnly(t *testing.T) {
 		step             providers.Step // the app's check; empty: there is none
 		whose            bool
 	}{
-		"neither":               {&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false},
-		"identity alone":        {&providers.Probe{Kinds: people}, nil, "", false},
-		"health":                {&providers.Probe{Kinds: people}, &providers.Probe{}, "health", false},
-		"identity as the check": {&providers.Probe{}, &providers.Probe{Kinds: people}, "identity", true},
+		"an operator's, of no use": {&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false},
+		"neither":                  {&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false},
+		"identity alone":           {&providers.Probe{Kinds: people}, nil, "", false},
+		"health":                   {&providers.Probe{Kinds: people}, &providers.Probe{}, "health", false},
+		"identity as the check":    {&providers.Probe{}, &providers.Probe{Kinds: people}, "identity", true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := providertest.New(t)
@@ -207,6 +214,9 @@ func TestCallsOfSomeKindsOnly(t *testing.T) {
 			assert.Equal(t, test.whose, g.Account.ID == "a")
 			asked := len(server.Requests(providers.StepIdentity))
 			assert.Equal(t, test.step != "", configured.CanCheck(res, app))
+			if name == "an operator's, of no use" {
+				configured.Endpoints = map[providers.Step]string{providers.StepHealth: server.URL + "/userinfo"}
+			}
 			_, err = client.Check(t.Context(), configured, res, app, g)
 			if test.step == "" {
 				assert.Equal(t, providers.ReasonNoEndpoint, failure(t, err).Reason)

@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -106,6 +107,24 @@ func TestManifestWithoutItsHost(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "https://git.example.com/settings/apps/new?public=false&webhook_active=false"+
 		"&callback_urls[]=https%3A%2F%2Fvault.example.com", got)
+}
+
+// What an input's variant sets is the operator's as far as the input is.
+func TestManifestOfVariants(t *testing.T) {
+	text := books + "setup: {manifest: 'https://{auth_host}/new?u={redirect_uri}'}\n"
+	def, err := Decode("books.yaml", []byte(text))
+	require.NoError(t, err)
+	for environment, host := range map[string]string{"": "id.books.example.com", "sandbox": "id.sandbox.example.org"} {
+		app := App{Definition: def, Inputs: map[string]string{"environment": environment}}
+		if environment == "" {
+			app.Inputs = nil
+		}
+		got, err := app.Manifest([]string{"https://a.example"}, nil)
+		require.NoError(t, err)
+		assert.Equal(t, "https://"+host+"/new?u=https%3A%2F%2Fa.example", got)
+	}
+	_, err = Decode("books.yaml", []byte(strings.Replace(text, "set_by: either", "set_by: connection", 1)))
+	require.ErrorContains(t, err, "setup.manifest: {auth_host} is the connection's")
 }
 
 func TestManifestMistakes(t *testing.T) {

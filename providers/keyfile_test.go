@@ -33,6 +33,14 @@ func aKeyFile(more string) string {
  "client_email": "robot@p-1.example.com", "n": 1e400, "list": [1, {"a": null, "b": [true]}]` + more + "}\n"
 }
 
+func manyMembers(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, `, "m%d": 1`, i)
+	}
+	return text.String()
+}
+
 func TestKeyFile(t *testing.T) {
 	d, err := Decode("robot.yaml", []byte(fileText))
 	require.NoError(t, err)
@@ -51,6 +59,17 @@ func TestKeyFile(t *testing.T) {
 		assert.True(t, d.HandsOut(name), name)
 	}
 	assert.Empty(t, d.DeriveKey(map[string]string{"key_file": "what an older release took"}))
+	for name, file := range map[string]string{
+		"blanks before it":         " \r\n\t" + aKeyFile(""),
+		"without what may be":      strings.Replace(aKeyFile(""), `"project_id": "p-1", `, "", 1),
+		"lines of another system":  strings.ReplaceAll(aKeyFile(""), `\n`, `\r\n`),
+		"a member without a name":  aKeyFile(`, "": ""`),
+		"as many levels as may be": aKeyFile(`, "x": ` + strings.Repeat(`[`, maxKeyFileDepth-1) + strings.Repeat("]", maxKeyFileDepth-1)),
+		"as many members":          aKeyFile(manyMembers(maxKeyFileMembers - 8)),
+	} {
+		_, err := d.CheckKey(SetByConnection, map[string]string{"key_file": file})
+		assert.NoError(t, err, name)
+	}
 	assert.Empty(t, d.DeriveKey(nil))
 }
 

@@ -3,6 +3,7 @@ package backend
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
@@ -119,6 +120,18 @@ func TestManifest(t *testing.T) {
 			assert.Equal(t, []string{callback + "-eu", "https://app.example.com/back"}, urls)
 			assert.Equal(t, []string{"users:read", "files:read"}, scopes)
 		}
+		urls, scopes = app("catalog/slackbot", map[string]any{"provider": "slack-eu"})
+		assert.Equal(t, []string{callback + "-eu"}, urls, "the provider is of another definition")
+		assert.NotContains(t, scopes, "files:read")
+
+		f.Write("providers/own", map[string]any{
+			"client_id": "id", "client_secret": "s", "redirect_uris": "https://app.example.com/back",
+			"definition_yaml": "name: Own\nextends: slack\nsetup:\n  manifest: '{\"oauth_config\": " +
+				"{\"redirect_urls\": {redirect_uri}}}'\n",
+		}).OK(t)
+		urls, _ = app("catalog/provider:own", nil)
+		assert.Equal(t, []string{strings.TrimSuffix(callback, "slack") + "own", "https://app.example.com/back"}, urls)
+
 		f.Write("config", map[string]any{"public_url": ""}).OK(t)
 		assert.Empty(t, members(t, f.Read("catalog/slack", nil).OK(t))["manifest"])
 	})
@@ -135,6 +148,7 @@ func TestCatalogSearch(t *testing.T) {
 		for search, want := range map[string][]string{
 			"google SEARCH":  {"google_search_console"},
 			"bot slack":      {"slackbot"},
+			"work hubspot":   {"hubspot"},
 			"mail api_key":   {"sendgrid"},
 			"nothing at all": nil,
 		} {

@@ -152,6 +152,7 @@ func (b *backend) build() {
 	b.refresher = refresh.New(refresh.Options{
 		Connections: b.connections, Gate: b.gate, Tasks: b.tasks, Source: b,
 		Writable: b.mayWrite, Now: b.now, Logger: b.Logger(),
+		Sooner: func(k store.Key, at time.Time) { b.directory.sooner(k, at) },
 	})
 	b.connectionTasks = []connectionTask{
 		{b.refresher.Due, b.refresher.RunDue},

@@ -210,13 +210,18 @@ func (d *directory) recovered(provider string, names []string) {
 	now := d.b.now()
 	for _, name := range names {
 		if k, err := store.ParseKey(name); err == nil {
-			d.mirror.with(k, func(r *record) {
-				if r.b != nil {
-					d.b.tasks.Sooner(r, now)
-				}
-			})
+			d.sooner(k, now)
 		}
 	}
+}
+
+// sooner has a connection looked at, if nothing falls due for it before.
+func (d *directory) sooner(k store.Key, at time.Time) {
+	d.mirror.with(k, func(r *record) {
+		if r.b != nil {
+			d.b.tasks.Sooner(r, at)
+		}
+	})
 }
 
 // Lane implements [tasks.Task].

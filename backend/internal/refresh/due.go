@@ -82,6 +82,7 @@ func (r *Refresher) Recover(ctx context.Context) error {
 		case !r.ended(ctx, k, a):
 			r.Logger.Info("trying again a refresh that was cut off", "connection", k.String())
 			_, _ = r.start(k, a, renewal{seen: a.Connection.Generation, forced: true, class: gate.Background})
+			r.Sooner(k, r.Now().Add(tasks.LookAgain)) // it may have been entered before its intent was found
 		}
 	}
 	return failed

@@ -120,7 +120,7 @@ func newEngine(o options) *engine {
 	})
 	e.Refresher = refresh.New(refresh.Options{
 		Connections: e.Repository, Gate: e.gate, Tasks: e.tasks, Source: o.Source, Writable: o.Writable, Now: o.Now,
-		Logger: hclog.NewNullLogger(),
+		Logger: hclog.NewNullLogger(), Sooner: e.sooner,
 	})
 	return e
 }
@@ -257,12 +257,16 @@ func (e *engine) Schedule(ctx context.Context, k store.Key, c *store.Connection)
 // Reconsider looks again at connections whose provider changed, or answers again.
 func (e *engine) Reconsider(keys []store.Key) {
 	for _, k := range keys {
-		e.mu.Lock()
-		n := e.entries[k]
-		e.mu.Unlock()
-		if n != nil {
-			e.tasks.Sooner(n, e.o.Now())
-		}
+		e.sooner(k, e.o.Now())
+	}
+}
+
+func (e *engine) sooner(k store.Key, at time.Time) {
+	e.mu.Lock()
+	n := e.entries[k]
+	e.mu.Unlock()
+	if n != nil {
+		e.tasks.Sooner(n, at)
 	}
 }
 

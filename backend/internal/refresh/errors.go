@@ -44,10 +44,10 @@ type Error struct {
 }
 
 // needsReconnect is the error of a connection that a person must see to.
-func needsReconnect(k store.Key, c *store.Connection, reason store.Reason) *Error {
+func needsReconnect(k store.Key, c *store.Connection, reason store.Reason, now time.Time) *Error {
 	return &Error{
 		Problem: NeedsReconnect, Key: k, Provider: c.Provider, Reason: reason, HasKey: c.Grant == nil,
-		MayBeTried: reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero(),
+		MayBeTried: reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero() && !limitPassed(c, now),
 	}
 }
 
@@ -189,7 +189,7 @@ func detail(why, code string) string {
 }
 
 // fromAttempt is the error that a stored failure stands for, without asking the provider again.
-func fromAttempt(k store.Key, c *store.Connection) *Error {
+func fromAttempt(k store.Key, c *store.Connection, now time.Time) *Error {
 	a := c.Attempt
 	e := &Error{
 		Problem: Unavailable, Key: k, Provider: c.Provider, Class: a.Class, Why: a.Why, Code: a.Code, Next: nextOf(a),
@@ -198,7 +198,7 @@ func fromAttempt(k store.Key, c *store.Connection) *Error {
 	case providers.Misconfigured:
 		e.Problem = AppRefused
 	case providers.Rejected:
-		return needsReconnect(k, c, c.Refused.Reason)
+		return needsReconnect(k, c, c.Refused.Reason, now)
 	}
 	return e
 }

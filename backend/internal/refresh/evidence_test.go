@@ -350,6 +350,50 @@ func TestCrashWhileARefusedGrantIsTried(t *testing.T) {
 		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
 		require.Nil(t, b.intent(t))
 	})
+	bubble(t, "also after a try that could not be sent, without another start", func(t *testing.T) {
+		b := cut(t)
+		b.source.before = func(int) error { return errors.New("nothing was sent") }
+		require.NoError(t, b.Recover(context.Background()))
+		work(t, b)
+		synctest.Wait()
+		require.NotNil(t, b.intent(t), "nothing came of it")
+		b.source.before = nil
+		time.Sleep(time.Hour)
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "also when its intent is found late, and may not be tried at once", func(t *testing.T) {
+		b := cut(t)
+		var paused atomic.Bool
+		paused.Store(true)
+		b.source.terms = func(_ *store.Connection, terms *refresh.Terms) { terms.Paused = paused.Load() }
+		work(t, b)
+		synctest.Wait()
+		require.NoError(t, b.Recover(context.Background()))
+		time.Sleep(time.Hour)
+		require.NotNil(t, b.intent(t))
+		paused.Store(false)
+		time.Sleep(time.Hour)
+		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
+		require.Nil(t, b.intent(t))
+	})
+	bubble(t, "but not when its consent runs out before it may be", func(t *testing.T) {
+		b := cut(t)
+		var paused atomic.Bool
+		paused.Store(true)
+		b.source.terms = func(_ *store.Connection, terms *refresh.Terms) { terms.Paused = paused.Load() }
+		b.behind(t, func(c *store.Connection) { c.Grant.HardLimit = time.Now().Add(30 * time.Minute) })
+		require.NoError(t, b.Recover(context.Background()))
+		work(t, b)
+		time.Sleep(29 * time.Minute)
+		require.NotNil(t, b.intent(t), "until then it may still be")
+		time.Sleep(time.Hour)
+		paused.Store(false)
+		time.Sleep(time.Hour)
+		require.EqualValues(t, 1, b.source.calls.Load(), "a grant whose consent is over is not sent")
+		require.Nil(t, b.intent(t), "nothing more will be heard of it")
+		require.Equal(t, store.ReasonGrantRefused, reasonOf(b.stored(t)))
+	})
 	bubble(t, "but not where its refresh token was erased", func(t *testing.T) {
 		b := cut(t)
 		b.edit(t, func(c *store.Connection) { c.EraseRefused() })

@@ -269,12 +269,18 @@ func (w *world) takenUp(p *process, k store.Key) {
 	defer w.mu.Unlock()
 	was := w.cut[k]
 	if err != nil || c == nil || was == nil || w.steps || was.token.blurred || was.generation != c.Generation ||
-		statusOf(c) != store.StatusNeedsReconnect || !reasonOf(c).MayBeTried() {
-		return
+		statusOf(c) != store.StatusNeedsReconnect || !reasonOf(c).MayBeTried() || overBy(c, time.Now()) {
+		return // nobody spends a grant whose consent is over, be it that it ended while refreshing was paused
 	}
 	if w.tokens[c.Grant.RefreshToken.Reveal()] == was.token {
 		w.complain("%s: a crash cut off that a person had %s tried, and nobody took it up", k.Name, was.token.value)
 	}
+}
+
+// overBy reports whether the consent is over by the date that the connection has.
+func overBy(c *store.Connection, now time.Time) bool {
+	limit := c.Grant.HardLimit
+	return !limit.IsZero() && !now.Before(limit)
 }
 
 // tryRefused has each grant that is refused, and may be tried, tried once more.
@@ -294,6 +300,9 @@ func (w *world) tryRefused(p *process, k store.Key) {
 	if errors.As(err, &limited) && limited.Class == providers.RateLimited && limited.Next.After(time.Now()) {
 		return // that stands to the second, whoever asks
 	}
+	if w.steps && overBy(c, time.Now()) {
+		return // by its clock of then, the end is not when it is
+	}
 	if good := !tok.refuses(); good && (err != nil || statusOf(a.Connection) != store.StatusActive) {
 		w.complain("%s: its grant is good, and a person does not get it back: %v", k.Name, err)
 	}
@@ -305,13 +314,13 @@ func (w *world) byHand(k store.Key) {
 	defer w.mu.Unlock()
 	w.demands[k]++
 	w.hands[k] += 2
-	w.services[k.Owner.User].people++
+	w.services[k.Owner.Org].people++
 }
 
 // provable reports whether a process must have told a dead grant by now: another account's was renewed when it had
 // been refused once, with time enough for the second refusal. w.mu is held.
 func (w *world) provable(p *process, k store.Key) bool {
-	for _, r := range p.renewals[k.Owner.User] {
+	for _, r := range p.renewals[k.Owner.Org] {
 		if at := r.real.Sub(w.healed); r.account != w.accountOf(k) && at > 75*time.Minute && at < 195*time.Minute {
 			return true
 		}

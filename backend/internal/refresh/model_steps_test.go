@@ -15,7 +15,7 @@ import (
 func (w *world) step() {
 	w.mu.Lock()
 	k := w.keys[w.rng.IntN(len(w.keys))]
-	p, s := w.active, w.services[k.Owner.User]
+	p, s := w.active, w.services[k.Owner.Org]
 	reader := w.processes[w.rng.IntN(len(w.processes))]
 	if reader.gone {
 		reader = p
@@ -131,7 +131,7 @@ func (w *world) least(k store.Key) time.Duration {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.chance(0.2) {
-		return w.upTo(2 * w.services[k.Owner.User].life)
+		return w.upTo(2 * w.services[k.Owner.Org].life)
 	}
 	return 0
 }
@@ -242,7 +242,7 @@ func (w *world) able(p *process, k store.Key, disabled bool) {
 
 // reconnect is a person who consents, and a coordinator that keeps what came of it.
 func (w *world) reconnect(p *process, k store.Key) {
-	s := w.services[k.Owner.User]
+	s := w.services[k.Owner.Org]
 	_, _ = p.Detach(context.Background(), "exchange "+k.String(), func(ctx context.Context) (any, error) {
 		defer p.Pin(k)()
 		known, err := p.Load(ctx, k)
@@ -298,7 +298,7 @@ func (w *world) reconnect(p *process, k store.Key) {
 func (w *world) bring(p *process, k store.Key) {
 	w.mu.Lock()
 	w.demands[k]++
-	g := w.consentTo(w.services[k.Owner.User], k)
+	g := w.consentTo(w.services[k.Owner.Org], k)
 	m := w.access[g.AccessToken.Reveal()].mark
 	w.mu.Unlock()
 	g.AccessToken, g.Expires = providers.Secret{}, g.Issued
@@ -339,7 +339,7 @@ func (w *world) change(p *process, s *service, change func()) {
 	w.note("%s is changed: elsewhere %v, refuses the app %v", s.name, s.elsewhere, s.refused)
 	var keys []store.Key
 	for _, k := range w.keys {
-		if k.Owner.User == s.name {
+		if k.Owner.Org == s.name {
 			w.demands[k]++
 			keys = append(keys, k)
 		}

@@ -98,7 +98,7 @@ func newWorld(t *testing.T, seed uint64) *world {
 			labels: map[string]bool{"": true}, disabled: map[bool]bool{false: true},
 		}
 		if w.chance(0.3) {
-			w.accounts[k] = k.Owner.User + " of many"
+			w.accounts[k] = k.Owner.Org + " of many"
 		}
 	}
 	return w
@@ -338,7 +338,7 @@ func (w *world) end() {
 	time.Sleep(15 * time.Minute)
 	unwell := w.active.Health().Circuits
 	for _, k := range w.keys {
-		if unwell[k.Owner.User].State == "" {
+		if unwell[k.Owner.Org].State == "" {
 			w.takenUp(w.active, k)
 		}
 	}
@@ -349,7 +349,7 @@ func (w *world) end() {
 		k, err := store.ParseKey(i.Key)
 		w.expect(err == nil, "intents: %v", err)
 		// where all that are left seem to have the wrong app, one at a time is tried
-		w.expect(unwell[k.Owner.User].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key,
+		w.expect(unwell[k.Owner.Org].State == string(gate.Refusing), "an intent is left for %s, generation %d", i.Key,
 			i.Generation)
 	}
 	w.leaving.Wait()
@@ -425,7 +425,7 @@ func (w *world) bounded() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, k := range w.keys {
-		s := w.services[k.Owner.User]
+		s := w.services[k.Owner.Org]
 		events := w.demands[k] + w.starts
 		lives := int(time.Since(w.start)/(s.life*6/10)) + events + 1
 		most := 2 * (events + lives + int(time.Since(w.start)/(7*time.Minute)))

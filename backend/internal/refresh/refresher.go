@@ -52,7 +52,9 @@ type Options struct {
 	Source      Source
 	Writable    func() bool // whether this node may write to the mount's storage
 	Now         func() time.Time
-	Logger      hclog.Logger
+	// Sooner has the background look at a connection at that time, if it would not before.
+	Sooner func(store.Key, time.Time)
+	Logger hclog.Logger
 }
 
 // Refresher is the only one that spends grants.
@@ -206,7 +208,7 @@ func (r *Refresher) Replace(ctx context.Context, k store.Key, permit Permit, see
 		return r.renewed(k, a, permit)
 	}
 	if status, reason := a.Status(r.Now()); status == store.StatusNeedsReconnect {
-		return Answer{}, needsReconnect(k, a.Connection, reason)
+		return Answer{}, needsReconnect(k, a.Connection, reason, r.Now())
 	}
 	if _, err := r.mayDemand(k, a); err != nil {
 		return Answer{}, err
@@ -230,7 +232,7 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	case status == store.StatusDisabled:
 		return false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
 	case status == store.StatusNeedsReconnect && !a.mayTryRefused(now):
-		return false, needsReconnect(k, conn, reason)
+		return false, needsReconnect(k, conn, reason, now)
 	case conn.Grant == nil:
 		return false, &Error{
 			Problem: NotRefreshable, Key: k,
@@ -246,7 +248,7 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	case recent(conn.Rotated, now, recentSuccess) && alive && !a.Terms.Paused && r.Writable():
 		return true, nil
 	case a.Terms.Serial == conn.Attempt.ProviderSerial && recent(conn.Attempt.Last, now, recentFailure):
-		return false, fromAttempt(k, conn)
+		return false, fromAttempt(k, conn, now)
 	}
 	return false, nil
 }

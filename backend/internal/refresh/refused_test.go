@@ -93,4 +93,15 @@ func TestRefusedGrantIsTriedByHand(t *testing.T) {
 		require.Equal(t, refresh.NeedsReconnect, problem(t, demand(b)))
 		require.EqualValues(t, 1, b.source.calls.Load())
 	})
+	bubble(t, "nor, and nobody is told to, where it was refused and its consent has run out since", func(t *testing.T) {
+		b := refused(t)
+		b.edit(t, func(c *store.Connection) { c.Grant.HardLimit = time.Now().Add(time.Minute) })
+		require.Contains(t, b.read(key).Error(), "refresh/")
+		time.Sleep(time.Minute) // by the clock that the date is from
+		for _, err := range []error{demand(b), b.read(key)} {
+			require.Equal(t, refresh.NeedsReconnect, problem(t, err))
+			require.NotContains(t, err.Error(), "refresh/")
+		}
+		require.EqualValues(t, 1, b.source.calls.Load())
+	})
 }

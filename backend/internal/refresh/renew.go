@@ -107,7 +107,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	case err != nil:
 		return err
 	}
-	defer r.Connections.Abandon(k, n.seen) // unless what came of it was settled
+	defer r.abandon(k, n.seen) // unless what came of it was settled
 
 	sent := r.Now()
 	g, unanswered, err := r.spend(ctx, k, a)
@@ -130,6 +130,15 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 		return tasks.ErrClosed
 	}
 	return err
+}
+
+// abandon leaves the intent, if it is still open, to be taken up. The last state that was told of does not tell so: of a
+// grant that was refused the background would not look at it again.
+func (r *Refresher) abandon(k store.Key, generation uint64) {
+	r.Connections.Abandon(k, generation)
+	if r.Connections.Interrupted(k) {
+		r.Sooner(k, r.Now().Add(tasks.LookAgain))
+	}
 }
 
 // leave tells the gate why a call failed, and the log when that means that the provider is down. told tells that the
@@ -174,7 +183,7 @@ func (r *Refresher) wanted(ctx context.Context, k store.Key, n *renewal) (a Answ
 		if n.forced && a.mayTryRefused(r.Now()) {
 			break
 		}
-		return a, false, needsReconnect(k, conn, reason)
+		return a, false, needsReconnect(k, conn, reason, r.Now())
 	}
 	err = r.forbids(k, a, n.forced)
 	return a, err == nil, err
@@ -197,7 +206,7 @@ func (r *Refresher) forbids(k store.Key, a Answer, forced bool) error {
 	case forced && conn.Attempt.Class != providers.RateLimited:
 		return nil
 	}
-	return fromAttempt(k, conn)
+	return fromAttempt(k, conn, now)
 }
 
 // excused reports whether the connection's last failure was part of an outage that is over, and it was not tried
@@ -352,7 +361,7 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 	r.Logger.Log(level, "a refresh failed", "connection", k.String(), "provider", conn.Provider,
 		"class", string(failure.Class),
 		"reason", failure.Reason, "code", failure.Code, "status", failure.Status, "next", next)
-	return fromAttempt(k, conn)
+	return fromAttempt(k, conn, r.Now())
 }
 
 // whyNotSent is the reason of an attempt that did not reach the provider, so that nothing came of an earlier one by it.

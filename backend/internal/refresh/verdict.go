@@ -50,7 +50,7 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	case store.StatusPending:
 		return nothing, "", &Error{Problem: Choosing, Key: k, Provider: conn.Provider, Sites: conn.Sites}
 	case store.StatusNeedsReconnect:
-		err := needsReconnect(k, conn, reason)
+		err := needsReconnect(k, conn, reason, now)
 		if at == dead || conn.Grant == nil {
 			return nothing, "", err
 		}

@@ -172,6 +172,7 @@ func TestBoundInputsAreWritten(t *testing.T) {
 			"is no owner":      map[string]any{"acme": map[string]any{"shop": "two"}},
 			"org name":         map[string]any{"org/A": map[string]any{"shop": "two"}},
 			"no organization":  map[string]any{"user/*": map[string]any{"shop": "two"}},
+			"no other has":     map[string]any{"org/acme/user/*": map[string]any{"shop": "two"}},
 			"must be a map":    map[string]any{"org/acme": []any{"two"}},
 			"a map of owners":  map[string]any{"org/acme": map[string]any{"shop": map[string]any{"x": "y"}}},
 			"not declared":     map[string]any{"org/acme": map[string]any{"colour": "red"}},
@@ -193,6 +194,27 @@ func TestBoundInputsAreWritten(t *testing.T) {
 		assert.Equal(t, map[string]any{}, asClient(t, emptied)["bound_inputs"])
 		assert.Equal(t, true, members(t, f.Read("catalog/oauth2", nil).OK(t)["inputs"])["shop"].(map[string]any)["bound"])
 	})
+}
+
+// What an operator sets on the provider binds all, and what several patterns say adds up.
+func TestBoundByTheProvider(t *testing.T) {
+	p := &configured{
+		app: &providers.App{Definition: &providers.Definition{
+			Kinds:  []providers.Kind{providers.KindClientCredentials},
+			Inputs: []providers.Input{{Name: "region", SetBy: providers.SetByEither}},
+		}},
+		entry: &store.Provider{BoundInputs: map[string]map[string][]string{
+			"org/*": {"region": {"eu"}}, "org/acme": {"region": {"us"}}, "org/beta": {"region": {"cn"}},
+		}},
+	}
+	acme := store.Owner{Org: "acme"}
+	assert.ElementsMatch(t, []string{"eu", "us"}, boundTo(p.entry, acme)["region"])
+	named := map[string]string{"region": "cn"}
+	name, found := p.unbound(acme, providers.KindClientCredentials, named)
+	assert.Equal(t, []any{"region", true}, []any{name, found})
+	p.entry.Inputs = map[string]string{"region": "eu"} // what a connection names does not count then
+	_, found = p.unbound(acme, providers.KindClientCredentials, named)
+	assert.False(t, found)
 }
 
 // A site that a grant of the app's own reaches is picked by those only to whom it is bound, and the only one there is

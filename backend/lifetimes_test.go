@@ -1,14 +1,18 @@
 package backend
 
 import (
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -216,4 +220,75 @@ lifetime: {from: introspect}
 		f.Write("auth-code-url/y", map[string]any{"provider": "own", "redirect_uri": appRedirect}).
 			Refused(t, http.StatusConflict, "elsewhere.example.com", "endpoint_hosts")
 	})
+}
+
+// What has changed since the token was read decides whether it is shown to anybody.
+func TestIntrospectedNoMore(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess, providertest.WithSilentLifetime())
+	f.introspecting(t)
+	f.provider.Next(providers.StepIntrospect, outage)
+	f.connect(t, "x")
+	b, k := f.engine(), store.Key{Owner: store.Owner{Org: "default"}, Name: "x"}
+	conn, _, err := b.connections.Get(t.Context(), k)
+	require.NoError(t, err)
+	asks := func() bool {
+		t.Helper()
+		before := f.provider.Count(providers.StepIntrospect)
+		until, err := b.askLifetime(t.Context(), gate.Reader, k, conn)
+		require.NoError(t, err)
+		assert.True(t, conn.Grant.Expires.IsZero(), "others read it")
+		asked := f.provider.Count(providers.StepIntrospect) > before
+		assert.Equal(t, asked, !until.IsZero())
+		return asked
+	}
+	require.True(t, asks())
+	f.Write("connections/x", map[string]any{"disabled": true}).OK(t)
+	assert.False(t, asks(), "it is switched off")
+	f.Write("connections/x", map[string]any{"disabled": false}).OK(t)
+	require.True(t, asks())
+
+	f.provider.Next(providers.StepIntrospect, providertest.Respond(http.StatusOK, `{"active":true}`))
+	f.Storage.Forget()
+	require.NoError(t, b.dateAgain(t.Context(), k))
+	assert.Zero(t, f.Storage.Writes(), "nothing was learned")
+	before := f.provider.Count(providers.StepIntrospect)
+	f.System.SetReplication(consts.ReplicationPerformanceStandby)
+	require.NoError(t, b.dateAgain(t.Context(), k))
+	f.System.SetReplication(0)
+	assert.Equal(t, before, f.provider.Count(providers.StepIntrospect), "nothing could be stored")
+
+	settings := f.acme()
+	settings["endpoints"] = with(settings["endpoints"].(map[string]any), map[string]any{
+		"introspect": f.provider.URL + "/introspect", "token": "http://127.0.0.1:1/token",
+	})
+	f.Write("providers/acme", settings).OK(t)
+	assert.False(t, asks(), "the provider is another")
+}
+
+// A service that wants to rest is left alone with this too.
+func TestIntrospectionLimited(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess, providertest.WithSilentLifetime())
+	f.introspecting(t)
+	f.provider.Next(providers.StepIntrospect, outage,
+		providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "3600"))
+	f.connect(t, "x")
+	b, k := f.engine(), store.Key{Owner: store.Owner{Org: "default"}, Name: "x"}
+	conn, _, err := b.connections.Get(t.Context(), k)
+	require.NoError(t, err)
+	for range 2 {
+		_, err = b.askLifetime(t.Context(), gate.Background, k, conn)
+		require.Error(t, err)
+	}
+	var shut *gate.Refused
+	require.ErrorAs(t, err, &shut)
+	assert.Equal(t, 2, f.provider.Count(providers.StepIntrospect))
+}
+
+// What went wrong on this node is for its log.
+func TestUndated(t *testing.T) {
+	b := newFixture(t, Options{}, testenv.InProcess).engine()
+	assert.Empty(t, b.undated(nil))
+	warnings := strings.Join(b.undated(errors.New("a raw word")), "")
+	assert.Contains(t, warnings, "could not be learned")
+	assert.NotContains(t, warnings, "raw")
 }

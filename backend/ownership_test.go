@@ -141,6 +141,33 @@ func TestSettingsOfAFormerRelease(t *testing.T) {
 }
 
 // Settings that somebody else wrote in Alice's name do not decide where her consent goes.
+// Each setting has its own author, and what an older release noted of none counts for the entity that made it alone.
+func TestAuthorsOfSettings(t *testing.T) {
+	alices := store.Key{Owner: store.Owner{User: "e-alice"}, Name: "x"}
+	her := caller{entity: "e-alice"}
+	by := func(set, required, created string, private bool) *store.Connection {
+		c := &store.Connection{Created: store.Actor{EntityID: created}}
+		c.SetBy, c.RequiredBy, c.Private = set, required, private
+		return c
+	}
+	for name, c := range map[string]struct {
+		conn               *store.Connection
+		inherits, requires bool
+	}{
+		"hers":                     {by("e-alice", "e-alice", "", false), true, true},
+		"hers, but for the scopes": {by("e-alice", "e-bob", "", false), true, false},
+		"the scopes alone":         {by("none", "e-alice", "", false), false, true},
+		"noted of nobody":          {by("", "", "e-alice", true), true, true},
+		"made by somebody else":    {by("", "", "e-bob", true), false, false},
+		"open to others":           {by("", "", "e-alice", false), false, false},
+	} {
+		assert.Equal(t, c.inherits, her.inherits(alices, c.conn), name)
+		assert.Equal(t, c.requires, her.requires(alices, c.conn), name)
+	}
+	assert.True(t, caller{}.inherits(alices, by("e-bob", "e-bob", "", false)), "who is another consents for nobody here")
+	assert.False(t, caller{}.owns(store.Key{Owner: store.Owner{Org: "acme"}}), "no entity owns nothing")
+}
+
 func TestPlantedSettings(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/acme", map[string]any{"allow_import": "all"}).OK(t)
@@ -209,6 +236,15 @@ func TestKindNotAllowed(t *testing.T) {
 		assert.Equal(t, "disabled kind_not_allowed", fmt.Sprint(view["status"], " ", view["status_reason"]))
 		assert.Equal(t, calls, f.provider.Count(providers.StepToken))
 		f.Read("creds/org/acme/app", nil).OK(t)
+
+		// a list that has shrunk leaves each its kind, and no other
+		f.Write("providers/acme", map[string]any{"kinds": "client_credentials"}).OK(t)
+		f.Write("auth-code-url/org/acme/app", map[string]any{"provider": "acme", "redirect_uri": appRedirect}).
+			Refused(t, http.StatusForbidden, "adds it to kinds")
+		f.Write("connections/org/acme/app", map[string]any{"provider": "acme", "refresh_token": "r"}).
+			Refused(t, http.StatusForbidden, "adds it to kinds")
+		f.Write("providers/acme", map[string]any{"kinds": "authorization_code"}).OK(t)
+		f.Write("connections/org/acme/app", map[string]any{"provider": "acme", "kind": "client_credentials"}).OK(t)
 	})
 }
 
@@ -219,7 +255,7 @@ func TestAllowedOwners(t *testing.T) {
 		f.connect(t, "org/acme/slack")
 		f.connect(t, "user/u1/slack")
 		late := f.own(t, "org/beta/late", nil)
-		for _, bad := range []string{"acme", "org/", "org/A", "team/x", "user/..", "*", "org/acme/user/", "org/acme/self"} {
+		for _, bad := range []string{"acme", "org/", "org/A", "team/x", "user/..", "*", "org/acme/user/", "org/acme/self", "org/a*"} {
 			f.Write("providers/acme", map[string]any{"allowed_owners": bad}).
 				Refused(t, http.StatusBadRequest, "allowed_owners")
 		}

@@ -118,6 +118,14 @@ func TestManifest(t *testing.T) {
 		urls, scopes = app("providers/slack-eu", nil)
 		assert.Equal(t, []string{callback + "-eu", "https://app.example.com/back"}, urls)
 		assert.Equal(t, []string{"users:read", "files:read"}, scopes)
+
+		f.Write("providers/own", map[string]any{
+			"client_id": "id", "client_secret": "s", "redirect_uris": "https://app.example.com/back",
+			"definition_yaml": "name: Own\nextends: slack\nsetup:\n  manifest: '{\"oauth_config\": " +
+				"{\"redirect_urls\": {redirect_uri}}}'\n",
+		}).OK(t)
+		urls, _ = app("catalog/provider:own", nil)
+		assert.Equal(t, []string{strings.TrimSuffix(callback, "slack") + "own"}, urls)
 		f.Write("config", map[string]any{"public_url": ""}).OK(t)
 		assert.Empty(t, members(t, f.Read("catalog/slack", nil).OK(t))["manifest"])
 	})
@@ -158,6 +166,7 @@ func TestCatalogSearch(t *testing.T) {
 		for search, want := range map[string][]string{
 			"google SEARCH":  {"google_search_console"},
 			"bot slack":      {"slackbot"},
+			"work hubspot":   {"hubspot"},
 			"mail api_key":   {"sendgrid"},
 			"nothing at all": nil,
 		} {

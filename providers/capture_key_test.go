@@ -202,6 +202,22 @@ func TestCheckOfAKeyThatIsToldTooMuch(t *testing.T) {
 	}
 }
 
+// Nor are more entries kept than a grant has.
+func TestCheckOfAKeyThatIsToldManyThings(t *testing.T) {
+	def := &providers.Definition{}
+	wide(def, "identity")
+	_, g, check := keyed(t, providers.StepIdentity, append(def.Connection, from("identity", "last"))...)
+	g.Config = map[string]string{"last": "kept"}
+	var values []string
+	for _, c := range def.Connection {
+		values = append(values, `"`+c.Name+`":"v"`)
+		g.Config[c.Name] = "former"
+	}
+	told := check("{" + strings.Join(values, ",") + "}").Captured
+	assert.Equal(t, 64, len(told.Config)+len(told.SecretConfig))
+	assert.NotContains(t, told.Config, "last")
+}
+
 // What was told stands where the definition names it, in the calls that follow and for applications.
 func TestWhatAKeyWasToldIsSent(t *testing.T) {
 	app, g, check := keyed(t, providers.StepIdentity, from("identity", "team"), from("identity", "tag", secret))

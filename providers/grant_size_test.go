@@ -109,6 +109,12 @@ func TestIdentityThatMakesAGrantTooLarge(t *testing.T) {
 	assert.Equal(t, before, *g, "as it was")
 	require.NoError(t, client.Identify(t.Context(), app, res, ofPerson, g))
 	assert.Equal(t, "a", g.Account.ID)
+
+	// one that was too large before is none the worse for it
+	g.Account.ID, g.Config["former"] = "", strings.Repeat("v", 1<<20)
+	server.Next(providers.StepIdentity, values(`"sub":"b"`, 10))
+	require.NoError(t, client.Identify(t.Context(), app, res, ofPerson, g))
+	assert.Equal(t, "b", g.Account.ID)
 }
 
 // A flow keeps the endpoints of the document.

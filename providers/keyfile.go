@@ -68,7 +68,7 @@ func (r *keyFile) value(top string, depth int) error {
 	if err != nil {
 		return r.broken()
 	}
-	if _, asked := r.field.JSON[top]; asked && top != "" {
+	if _, asked := r.field.JSON[top]; asked {
 		text, isText := token.(string)
 		if !isText || text == "" {
 			return fmt.Errorf("field %q: the member %q must be a text that is not empty", r.field.Name, top)

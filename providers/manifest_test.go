@@ -16,7 +16,7 @@ endpoints:
   token: https://{host}/token
 inputs:
   - {name: title, set_by: either, pattern: '.*'}
-  - {name: host, set_by: provider, default: acme.example.com, pattern: '[a-z.]+'}
+  - {name: host, set_by: provider, default: ACME.example.com, lower: true, pattern: '[a-z.]+'}
   - {name: shop, set_by: connection, pattern: '[a-z]+', required: true}
 authorize: {params: {shop: '{shop}', title: '{title}'}}
 scopes: {default: [read], offline: [offline]}

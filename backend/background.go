@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -182,8 +183,8 @@ func aside(err error) (gate.Outcome, time.Duration) {
 func (b *backend) enterFor(ctx context.Context, class gate.Class, provider string, k store.Key, c *store.Connection,
 	who caller,
 ) (*gate.Pass, error) {
-	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: class}
-	if v.Worked = c != nil && c.Worked(); !v.Worked && who.id() != "" {
+	v := visit(class, provider, k, c)
+	if !v.Worked && who.id() != "" {
 		v.Account = who.id()
 	}
 	return b.gate.Enter(ctx, v)
@@ -191,7 +192,19 @@ func (b *backend) enterFor(ctx context.Context, class gate.Class, provider strin
 
 func (b *backend) enterAs(ctx context.Context, class gate.Class, provider string, k store.Key, c *store.Connection,
 ) (*gate.Pass, error) {
+	return b.gate.Enter(ctx, visit(class, provider, k, c))
+}
+
+// visit is one call as the gate sees it. A host that a key named is its owner's choice, whatever organization a person
+// is a member of there.
+func visit(class gate.Class, provider string, k store.Key, c *store.Connection) gate.Visit {
 	v := gate.Visit{Key: provider, Connection: k.String(), Account: refresh.AccountOf(k, c), Class: class}
 	v.Worked = c != nil && c.Worked()
-	return b.gate.Enter(ctx, v)
+	if strings.HasSuffix(provider, keyHosts) {
+		v.Chooser = k.Owner.String()
+		if k.Owner.Personal() {
+			v.Chooser = store.Owner{User: k.Owner.User}.String()
+		}
+	}
+	return v
 }

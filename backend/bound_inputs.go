@@ -77,7 +77,7 @@ func takeBoundInputs(d *framework.FieldData, definition *providers.Definition, p
 		if err != nil {
 			return badRequest("bound_inputs of %s: %s", owner, err)
 		}
-		if maps.DeleteFunc(values, func(_ string, list []string) bool { return len(list) == 0 }); len(values) > 0 {
+		if len(values) > 0 {
 			bound[owner] = values
 		}
 	}

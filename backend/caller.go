@@ -52,7 +52,7 @@ func (c caller) act(verb string, now time.Time) connections.Act {
 
 // owns reports whether the connection is under the caller's own entity, whichever way the path was spelled.
 func (c caller) owns(k store.Key) bool {
-	return c.entity != "" && k.Owner.Personal() && k.Owner.User == c.entity
+	return c.entity != "" && k.Owner.User == c.entity
 }
 
 // use is what somebody wants of a connection.

@@ -389,17 +389,22 @@ func (w *write) readInputs(d *framework.FieldData) error {
 }
 
 // knowsHost refuses to build on a host that somebody else named for their key without a word of it: the next key would
-// go there.
+// go there. Callers without an entity cannot be told from one another, so each is somebody else.
 func (w *write) knowsHost(inputs map[string]string) error {
-	if w.known == nil || w.known.SetBy == w.who.setter() || !w.provider.app.Definition.NamesHost(w.kind, inputs) {
+	mine := w.known != nil && w.who.entity != "" && w.known.SetBy == w.who.setter()
+	if w.known == nil || mine || !w.provider.app.Definition.NamesHost(w.kind, inputs) {
 		return nil
 	}
 	var there []string
 	for _, name := range slices.Sorted(maps.Keys(inputs)) {
 		there = append(there, fmt.Sprintf("%s=%q", name, inputs[name]))
 	}
-	return badRequest("the key would be shown to a host that somebody else named, with inputs %s: name in this call the "+
-		"inputs that you want", strings.Join(there, ", "))
+	whose := "somebody else"
+	if w.who.entity == "" {
+		whose += ", as far as callers without an entity can be told apart,"
+	}
+	return badRequest("the key would be shown to a host that %s named, with inputs %s: name in this call the inputs that "+
+		"you want", whose, strings.Join(there, ", "))
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.

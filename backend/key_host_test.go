@@ -97,7 +97,7 @@ func TestKeyComesWithItsHost(t *testing.T) {
 		f.git(t, nil)
 		home, visits := aHost(t, http.StatusOK, `{"sub":"alice"}`)
 		other, others := aHost(t, http.StatusOK, `{"sub":"alice"}`)
-		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)})).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), alice).OK(t)
 		require.Len(t, visits(), 1)
 		assert.Contains(t, visits()[0], "the-token-of-alice")
 		read := f.Read("creds/k", map[string]any{"include": "send"}).OK(t)
@@ -110,7 +110,7 @@ func TestKeyComesWithItsHost(t *testing.T) {
 		assert.Equal(t, home, members(t, back["inputs"])["base"])
 		f.Write("connections/k", back).OK(t)
 		f.Write("connections/k", map[string]any{"label": "mine"}).OK(t)
-		f.Write("connections/k", map[string]any{"login": "al"}).OK(t)
+		f.Write("connections/k", map[string]any{"login": "al"}, alice).OK(t)
 		f.Write("connections/k", map[string]any{"inputs": at(other)}).Refused(t, http.StatusBadRequest, "write it again")
 		assert.Empty(t, others())
 		f.Write("connections/k", theKey(map[string]any{"inputs": at(other)})).OK(t)
@@ -212,6 +212,26 @@ func TestAttackHostThatSomebodyElseNamed(t *testing.T) {
 	})
 }
 
+// Callers without an entity are not one person: what one of them pointed to a host is somebody else's for the next.
+func TestAttackHostThatAnotherWithoutAnEntityNamed(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.git(t, nil)
+		mallorys, loot := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+		home, _ := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), testenv.Root).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(mallorys), "token": "mallorys-own"}), testenv.Batch).OK(t)
+		seen := len(loot())
+		for _, next := range []map[string]any{
+			{"token": "the-next"}, {"token": "the-next", "verify": false}, {"login": "al"},
+		} {
+			f.Write("connections/k", next, testenv.Root).Refused(t, http.StatusBadRequest, "somebody else", mallorys)
+		}
+		f.Write("connections/k", map[string]any{"label": "mine"}, testenv.Root).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(home)}), testenv.Root).OK(t)
+		assert.Len(t, loot(), seen)
+	})
+}
+
 // A host that a key named for itself gets nothing of what is the operator's app's, whatever becomes of the connection.
 func TestAttackHostOfAKeyGetsNoGrant(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
@@ -266,13 +286,13 @@ func TestHostOfTheProviderHolds(t *testing.T) {
 		home, visits := aHost(t, http.StatusOK, `{"sub":"alice"}`)
 		mine, mines := aHost(t, http.StatusOK, `{"sub":"alice"}`)
 		f.git(t, nil)
-		f.Write("connections/k", theKey(map[string]any{"inputs": at(mine)})).OK(t)
+		f.Write("connections/k", theKey(map[string]any{"inputs": at(mine)}), alice).OK(t)
 		assert.Len(t, mines(), 1)
 		f.Write("providers/git", map[string]any{"inputs": at(home), "client_secret": providertest.ClientSecret}).OK(t)
 		assert.Equal(t, "provider_changed", f.Read("connections/k", nil).OK(t)["status_reason"])
 		f.Write("check/k", nil).OK(t)
-		f.Write("connections/k", map[string]any{"login": "alice"}).Refused(t, http.StatusBadRequest, `"token"`)
-		f.Write("connections/k", theKey(nil)).Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)
+		f.Write("connections/k", map[string]any{"login": "alice"}, alice).Refused(t, http.StatusBadRequest, `"token"`)
+		f.Write("connections/k", theKey(nil), alice).Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)
 		f.Write("connections/k", theKey(map[string]any{"inputs": map[string]any{}})).OK(t)
 		f.Write("connections/l", theKey(map[string]any{"inputs": at(mine)})).
 			Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)
@@ -366,4 +386,34 @@ func TestHostsOfKeysAreNotTheService(t *testing.T) {
 	assert.Equal(t, account, members(t, f.Read("connections/liar", nil).OK(t)["account"])["id"])
 	f.Delete("connections/grant", nil).OK(t)
 	assert.Equal(t, 1, f.provider.Count(providers.StepRevoke), "a key rests on no grant")
+}
+
+// Slow hosts of one owner's keys keep nobody else's from being called, however many there are.
+func TestAttackSlowHostsOfOneOwner(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.git(t, nil)
+	open := make(chan struct{})
+	slow := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-open }))
+	t.Cleanup(slow.Close)
+	release := sync.OnceFunc(func() { close(open) })
+	t.Cleanup(release)
+	well, _ := aHost(t, http.StatusOK, `{"sub":"alice"}`)
+	var all sync.WaitGroup
+	for i := range gate.Places + 4 { // as a member of many organizations
+		path := fmt.Sprintf("org/o%d/self/k", i)
+		f.Write("connections/"+path, theKey(map[string]any{"inputs": at(slow.URL), "verify": false}), bob).OK(t)
+		all.Go(func() { f.Write("check/"+path, nil, bob) })
+	}
+	gates := f.engine().gate
+	require.Eventually(t, func() bool {
+		now := gates.Report()
+		return now.Inside+now.Waiting == gate.Places+4
+	}, 10*time.Second, time.Millisecond)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	f.WriteCtx(ctx, "connections/org/o1/k", theKey(map[string]any{"inputs": at(well), "verify": false}), alice).OK(t)
+	assert.Equal(t, "true", f.WriteCtx(ctx, "check/org/o1/k", nil, alice).OK(t)["token_valid"])
+	assert.Equal(t, 4, gates.Report().Inside)
+	release()
+	all.Wait()
 }

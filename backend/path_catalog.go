@@ -35,8 +35,8 @@ func (b *backend) pathCatalog() []*framework.Path {
 			DisplayAttrs: display("definition", "Definition"),
 			Fields: map[string]*framework.FieldSchema{
 				"definition": required(str("Id of the definition; of a provider's own, provider:<name>.")),
-				"provider": inQuery(str("Provider that manifest is for; by default one named like the definition. It need " +
-					"not exist yet.")),
+				"provider": inQuery(str("Provider whose callback URL manifest has; by default one named like the definition. " +
+					"It need not exist yet, and what is set on it is told by providers/ alone.")),
 			},
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.ReadOperation: verb("read", b.operation(b.catalogRead,
@@ -136,8 +136,8 @@ func (b *backend) catalogRead(ctx context.Context, req *logical.Request,
 	return b.catalogAnswer(ctx, req, def, name)
 }
 
-// catalogAnswer tells what a definition says, and what creates an app for a provider of that name, which may not exist
-// yet: its client id comes of that app.
+// catalogAnswer tells what a definition says, and what creates an app for a provider of that name. What an operator set
+// on that provider is for who may read it.
 func (b *backend) catalogAnswer(ctx context.Context, req *logical.Request, def *providers.Definition,
 	provider string,
 ) (*logical.Response, error) {
@@ -145,15 +145,8 @@ func (b *backend) catalogAnswer(ctx context.Context, req *logical.Request, def *
 	if err != nil {
 		return nil, err
 	}
-	p, err := b.store.Provider(ctx, provider)
-	if err != nil {
-		return nil, err
-	}
-	if p == nil || p.Definition != def.ID {
-		p = &store.Provider{}
-	}
 	data := definitionData(def)
-	data["manifest"] = manifest(p, def, callbackURL(config, req, provider))
+	data["manifest"] = manifest(&store.Provider{}, def, callbackURL(config, req, provider))
 	return &logical.Response{Data: data}, nil
 }
 

@@ -2,10 +2,13 @@ package backend
 
 import (
 	"encoding/json"
+	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -112,15 +115,35 @@ func TestManifest(t *testing.T) {
 			"definition": "slack", "client_id": "id", "client_secret": "s", "scopes": "users:read",
 			"allowed_scopes": "users:read,files:read", "redirect_uris": "https://app.example.com/back",
 		}).OK(t)
-		for path, params := range map[string]map[string]any{
-			"providers/slack-eu": nil, "catalog/slack": {"provider": "slack-eu"},
-		} {
-			urls, scopes = app(path, params)
-			assert.Equal(t, []string{callback + "-eu", "https://app.example.com/back"}, urls)
-			assert.Equal(t, []string{"users:read", "files:read"}, scopes)
-		}
+		urls, scopes = app("providers/slack-eu", nil)
+		assert.Equal(t, []string{callback + "-eu", "https://app.example.com/back"}, urls)
+		assert.Equal(t, []string{"users:read", "files:read"}, scopes)
 		f.Write("config", map[string]any{"public_url": ""}).OK(t)
 		assert.Empty(t, members(t, f.Read("catalog/slack", nil).OK(t))["manifest"])
+	})
+}
+
+// Who may read the catalogue and no provider must learn nothing of one: not whether there is one, whom it leads to,
+// what it may ask for, or at which host it is.
+func TestAttackCatalogTellsOfAProvider(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		read := func(path, provider string) string {
+			r := f.Read(path, map[string]any{"provider": provider}, bob)
+			return strings.ReplaceAll(fmt.Sprint(r.Status, r.Text, r.OK(t)["manifest"]), provider, "<provider>")
+		}
+		f.Write("providers/payroll", map[string]any{
+			"definition": "slack", "client_id": "id", "client_secret": "s", "scopes": "users:read",
+			"allowed_scopes": "users:read,files:read", "redirect_uris": "https://payroll.example.com/back",
+		}).OK(t)
+		f.Write("providers/forge", map[string]any{
+			"definition": "github_enterprise", "client_id": "id", "client_secret": "s",
+			"inputs": map[string]any{"host": "git.example.com"},
+		}).OK(t)
+		assert.Equal(t, read("catalog/slack", "absent"), read("catalog/slack", "payroll"))
+		assert.Equal(t, read("catalog/github_enterprise", "absent"), read("catalog/github_enterprise", "forge"))
+		assert.Contains(t, f.Read("providers/forge", nil).OK(t)["manifest"], "https://git.example.com/")
+		require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "provider/payroll", Value: []byte("{")}))
+		assert.Equal(t, read("catalog/slack", "absent"), read("catalog/slack", "payroll"), "of one that is damaged too")
 	})
 }
 

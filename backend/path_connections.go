@@ -71,8 +71,10 @@ func connectionFields() map[string]*framework.FieldSchema {
 
 // connectionSchema is what everybody with a policy sees of a connection: nothing that could be used.
 var connectionSchema = map[string]*framework.FieldSchema{
-	"owner":             required(str("Owner, as org/<org>, user/<user> or org/<org>/user/<user>.")),
-	"name":              required(str("Name of the connection.")),
+	"owner": required(str("Owner, as org/<org>, user/<user> or org/<org>/user/<user>.")),
+	"name":  required(str("Name of the connection.")),
+	"connection_id": str("Tells this connection from another that has its name later; kept as long as it lives. Empty " +
+		"until the first write of one that a former release made."),
 	"provider":          required(str("Provider of the connection.")),
 	"kind":              str("How the credential is obtained."),
 	"status":            required(str("active, needs_reconnect, failed_validation, expired, disabled or pending.")),
@@ -103,8 +105,12 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"next_refresh":      str("Not before when it is tried again after a failure (RFC 3339)."),
 	"last_error": object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. " +
 		"Empty after a success."),
-	"created_by":   str("Display name of who made the connection."),
-	"created_time": str("When it was made (RFC 3339)."),
+	"created_by":    str("Display name of who made the connection."),
+	"created_by_id": str("Entity of who made it; empty for a token without one, as root's."),
+	"created_time":  str("When it was made (RFC 3339)."),
+	"updated_by":    str("Display name of who changed it last by a request; renewals do not count."),
+	"updated_by_id": str("Entity of who did; empty for a token without one."),
+	"updated_time":  str("When that was (RFC 3339)."),
 	"open_flow_until": str("When the latest open flow for this connection ends (RFC 3339); empty " +
 		"when there is none."),
 }
@@ -179,8 +185,11 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
 		"next_refresh": rfc3339(conn.Attempt.Next),
-		"last_error":   lastError(conn.Attempt), "created_by": conn.Created.DisplayName,
-		"created_time":    rfc3339(conn.Created.Time),
+		"last_error":   lastError(conn.Attempt), "connection_id": conn.ID,
+		"created_by": conn.Created.DisplayName, "created_by_id": conn.Created.EntityID,
+		"created_time": rfc3339(conn.Created.Time),
+		"updated_by":   conn.Updated.DisplayName, "updated_by_id": conn.Updated.EntityID,
+		"updated_time":    rfc3339(conn.Updated.Time),
 		"open_flow_until": "",
 	})
 	if flow != nil && !flow.denied {

@@ -10,7 +10,8 @@ import (
 func boundDefinition() *Definition {
 	d := shopDefinition()
 	d.Kinds = []Kind{KindAuthorizationCode, KindClientCredentials}
-	d.Inputs = append(d.Inputs, Input{Name: "site", SetBy: SetByConnection, Pattern: `[a-z]*`, Default: "main"})
+	d.Inputs = append(d.Inputs, Input{Name: "site", SetBy: SetByConnection, Pattern: `[a-z]*`, Default: "main"},
+		Input{Name: "realm", SetBy: SetByConnection, Pattern: `[a-z]*`, Default: "Main", Lower: true})
 	return d
 }
 
@@ -35,9 +36,13 @@ func TestUnbound(t *testing.T) {
 		"a provider's value of the same name, which does not count": {
 			KindClientCredentials, map[string]string{"shop": "three"}, map[string]string{"shop": "three"}, "shop",
 		},
-		"the default":                     {KindClientCredentials, nil, map[string]string{"site": "main"}, ""},
-		"an empty text is no default":     {KindClientCredentials, nil, map[string]string{"site": ""}, "site"},
-		"what the provider alone sets":    {KindClientCredentials, nil, map[string]string{"version": "v9"}, ""},
+		"the default":                  {KindClientCredentials, nil, map[string]string{"site": "main"}, ""},
+		"the default in other letters": {KindClientCredentials, nil, map[string]string{"realm": "main"}, ""},
+		"an empty text is no default":  {KindClientCredentials, nil, map[string]string{"site": ""}, "site"},
+		"what the provider alone sets": {KindClientCredentials, nil, map[string]string{"version": "v9"}, ""},
+		"what the provider alone says": {
+			KindClientCredentials, map[string]string{"version": "v9"}, map[string]string{"shop": "one"}, "",
+		},
 		"a person's consent proves it":    {KindAuthorizationCode, nil, map[string]string{"shop": "three"}, ""},
 		"a key opens what it is made for": {KindAPIKey, nil, map[string]string{"shop": "three"}, ""},
 	} {
@@ -56,9 +61,9 @@ func TestCheckBound(t *testing.T) {
 	assert.Equal(t, map[string][]string{"shop": {"a", "b"}}, got, "as connections have them, each once")
 
 	for says, values := range map[string]map[string][]string{
-		`input "colour" is not declared by shop: allowed here are region, shop, site`: {"colour": {"red"}},
-		`input "version" is set on the provider alone`:                                {"version": {"v1"}},
-		`input "shop" must match [a-z0-9-]+`:                                          {"shop": {"ok", "NOT OK"}},
+		`input "colour" is not declared by shop: allowed here are realm, region, shop, site`:      {"colour": {"red"}},
+		`input "version" is set on the provider alone`:                                            {"version": {"v1"}},
+		`input "shop" must match [a-z0-9-]+ (the part before .shop.example), for example my-shop`: {"shop": {"ok", "NOT OK"}},
 	} {
 		_, err := d.CheckBound(values)
 		assert.ErrorContains(t, err, says)

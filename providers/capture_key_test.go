@@ -118,6 +118,18 @@ func TestCheckCapturesOfAKey(t *testing.T) {
 			before:   map[string]string{"a": "0", "b": "2"},
 			answer:   `{"x":{"a":"1"}}`, want: map[string]string{"a": "1", "b": "2"},
 		},
+		"told in another place than before": {
+			captures: []providers.Capture{{Name: "a", From: "identity", Path: []string{"x.p", "x.q", "x.r", "x.a"}}},
+			before:   map[string]string{"a": "0"}, answer: `{"x":{"a":"1"}}`, want: map[string]string{"a": "1"},
+		},
+		"told by a source that counts less than others": {
+			captures: []providers.Capture{oneOf("token", "callback", "id_token", "identity")},
+			before:   map[string]string{"a": "0"}, answer: `{"x":{"a":"1"}}`, want: map[string]string{"a": "1"},
+		},
+		"an input that is required and does not fit": {
+			captures: []providers.Capture{from("input", "a", digits, required)}, answer: `{}`,
+			partly: providers.ReasonCaptureMissing,
+		},
 		"what no entry keeps any more": {
 			captures: []providers.Capture{from("identity", "a", digits)}, before: map[string]string{"a": "x", "former": "0"},
 			answer: `{}`,
@@ -208,9 +220,11 @@ func TestWhatAKeyWasToldIsSent(t *testing.T) {
 
 // A call may need what an input tells.
 func TestCheckOfAKeyWithAnInput(t *testing.T) {
-	app, _, check := keyed(t, providers.StepIdentity, from("input", "tenant"))
+	app, g, check := keyed(t, providers.StepIdentity, from("input", "tenant"))
+	g.Config = map[string]string{}
 	app.Definition.Send.Headers["X-Tenant"] = "{tenant}"
 	assert.Equal(t, map[string]string{"tenant": "acme"}, check(`{}`).Captured.Config)
+	assert.Empty(t, g.Config, "what was shown is the caller's, and stays")
 }
 
 // Whose a key is, its health call tells where there is no other.
@@ -232,6 +246,32 @@ func TestAccountOfAKey(t *testing.T) {
 			}
 			assert.Equal(t, test.want, check(`{"x":{"id":"7"}}`).Account.ID)
 		})
+	}
+}
+
+// What the account is read from includes what this very answer told.
+func TestAccountOfWhatAKeyWasTold(t *testing.T) {
+	app, _, check := keyed(t, providers.StepIdentity, from("identity", "realm"))
+	app.Definition.Account = providers.AccountSpec{ID: []string{"connection_config:realm"}}
+	assert.Equal(t, "46", check(`{"x":{"realm":"46"}}`).Account.ID)
+}
+
+// When a key ends stands in a header, in the spellings that services have.
+func TestEndOfAKey(t *testing.T) {
+	server := providertest.New(t)
+	app, g := probed(server, func(d *providers.Definition) { d.Identity = &providers.Probe{ExpiryHeader: "Key-Ends"} })
+	client := newClient(t, time.Now)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
+	require.NoError(t, err)
+	end := time.Date(2027, 3, 4, 5, 6, 7, 0, time.UTC)
+	for text, want := range map[string]time.Time{
+		"2027-03-04T07:06:07+02:00": end, "2027-03-04 05:06:07 UTC": end, "2027-03-04 07:06:07 +0200": end,
+		"Thu, 04 Mar 2027 05:06:07 GMT": end, "": {}, "tomorrow": {},
+	} {
+		server.Next(providers.StepIdentity, providertest.Respond(200, `{"sub":"a"}`, "Key-Ends", text))
+		told, err := client.Check(t.Context(), app, res, ofPerson, g)
+		require.NoError(t, err)
+		assert.Equal(t, want, told.Expires, text)
 	}
 }
 

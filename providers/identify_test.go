@@ -108,6 +108,12 @@ func TestIdentify(t *testing.T) {
 			class:   providers.Forbidden, reason: "refused",
 		},
 		{
+			name: "whose it is, the token's answer does not tell", change: func(d *providers.Definition) {
+				d.Identity, d.Account = nil, providers.AccountSpec{ID: []string{"token:user"}}
+			},
+			class: providers.Misconfigured, reason: providers.ReasonAccountMissing,
+		},
+		{
 			name: "a capture is missing", change: func(d *providers.Definition) {
 				d.Connection = []providers.Capture{{Name: "dc", From: "identity", Path: []string{"dc"}, Required: true}}
 			},
@@ -184,11 +190,16 @@ func TestCallsOfSomeKindsOnly(t *testing.T) {
 		identity, health *providers.Probe
 		step             providers.Step // the app's check; empty: there is none
 		whose            bool
+		own              bool // the operator names a health endpoint
 	}{
-		"neither":               {&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false},
-		"identity alone":        {&providers.Probe{Kinds: people}, nil, "", false},
-		"health":                {&providers.Probe{Kinds: people}, &providers.Probe{}, "health", false},
-		"identity as the check": {&providers.Probe{}, &providers.Probe{Kinds: people}, "identity", true},
+		"neither":               {&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false, false},
+		"identity alone":        {&providers.Probe{Kinds: people}, nil, "", false, false},
+		"health":                {&providers.Probe{Kinds: people}, &providers.Probe{}, "health", false, false},
+		"identity as the check": {&providers.Probe{}, &providers.Probe{Kinds: people}, "identity", true, false},
+		"the operator's, where the definition has one": {
+			&providers.Probe{Kinds: people}, &providers.Probe{Kinds: people}, "", false, true,
+		},
+		"the operator's before identity": {&providers.Probe{}, nil, "health", true, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			server := providertest.New(t)
@@ -197,6 +208,9 @@ func TestCallsOfSomeKindsOnly(t *testing.T) {
 				d.Account = providers.AccountSpec{ID: []string{"id"}}
 				d.Endpoints["health"] += "?step=health"
 			})
+			if test.own {
+				configured.Endpoints = map[providers.Step]string{providers.StepHealth: server.URL + "/userinfo?step=health"}
+			}
 			client := newClient(t, time.Now)
 			res, err := client.Resolve(t.Context(), configured, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
@@ -224,6 +238,30 @@ func TestCallsOfSomeKindsOnly(t *testing.T) {
 			assert.True(t, configured.Identifies(ofPerson))
 			assert.True(t, configured.CanCheck(providers.Resolved{}, ofPerson))
 		})
+	}
+}
+
+// Nobody is asked of what the answer cannot tell.
+func TestIdentifies(t *testing.T) {
+	server := providertest.New(t)
+	issuer := openID(server)
+	delete(issuer.Definition.Endpoints, providers.StepIdentity)
+	assert.True(t, issuer.Identifies(ofPerson))
+	assert.False(t, issuer.Identifies(providers.KindClientCredentials), "userinfo knows people only")
+
+	app, g := probed(server, func(d *providers.Definition) {
+		d.Identity, d.Health = nil, &providers.Probe{Kinds: []providers.Kind{ofPerson}}
+		d.Account = providers.AccountSpec{Label: []string{"health:name"}}
+	})
+	client := newClient(t, time.Now)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
+	require.NoError(t, err)
+	server.Next(providers.StepIdentity, providertest.Respond(200, `{"name":"Ada"}`))
+	for kind, asked := range map[providers.Kind]bool{ofPerson: true, providers.KindClientCredentials: false} {
+		before := server.Count(providers.StepIdentity)
+		assert.Equal(t, asked, app.Identifies(kind))
+		require.NoError(t, client.Identify(t.Context(), app, res, kind, g))
+		assert.Equal(t, asked, server.Count(providers.StepIdentity) > before)
 	}
 }
 
@@ -286,6 +324,10 @@ func TestIdentifyComparesSubjects(t *testing.T) {
 			assert.Equal(t, providers.ReasonSubjectMismatch, e.Reason)
 			assert.Equal(t, providers.Misconfigured, e.Class)
 			assert.Equal(t, providers.Account{}, g.Account, "nobody knows whose it is")
+			server.Next(providers.StepIdentity, providertest.Respond(200, test.userinfo))
+			told, err := f.client.Check(t.Context(), app, f.res, ofPerson, g)
+			require.NoError(t, err)
+			assert.Equal(t, providers.Account{}, told.Account, "nor does a check tell it")
 		})
 	}
 }

@@ -45,6 +45,39 @@ func TestIntrospect(t *testing.T) {
 	assert.Equal(t, []any{1, known}, []any{s.Count(providers.StepIntrospect), g.Expires}, "it is known")
 }
 
+// Either the issuer or the definition names the endpoint.
+func TestIntrospectEndpoint(t *testing.T) {
+	for name, change := range map[string]func(*providers.App, providers.Resolved){
+		"the issuer": func(app *providers.App, _ providers.Resolved) {
+			delete(app.Definition.Endpoints, providers.StepIntrospect)
+		},
+		"the definition": func(_ *providers.App, res providers.Resolved) { delete(res.Endpoints, providers.StepIntrospect) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, client, app, res, g := introspecting(t)
+			res.Endpoints = map[providers.Step]string{providers.StepIntrospect: s.URL + "/introspect"}
+			change(app, res)
+			require.NoError(t, client.Introspect(t.Context(), app, res, g))
+			assert.False(t, g.Expires.IsZero())
+		})
+	}
+}
+
+// An end far away is a mistake, and one of another zone is kept as all times are.
+func TestIntrospectedEnds(t *testing.T) {
+	now := time.Date(2026, 12, 1, 0, 0, 0, 0, time.UTC)
+	for exp, want := range map[string]time.Time{
+		"99999999999":                 now.Add(10 * 365 * 24 * time.Hour),
+		`"2027-01-02T03:04:05+05:00"`: time.Date(2027, 1, 1, 22, 4, 5, 0, time.UTC),
+	} {
+		s, _, app, res, g := introspecting(t)
+		client := providers.NewClient(http.DefaultClient, func() time.Time { return now }, "test")
+		s.Next(providers.StepIntrospect, providertest.Respond(http.StatusOK, `{"active":true,"exp":`+exp+`}`))
+		require.NoError(t, client.Introspect(t.Context(), app, res, g))
+		assert.Equal(t, want, g.Expires, exp)
+	}
+}
+
 // What tells nothing leaves the token as it was.
 func TestIntrospectInDoubt(t *testing.T) {
 	answers := func(body string) providertest.Behavior { return providertest.Respond(http.StatusOK, body) }
@@ -80,6 +113,7 @@ func TestIntrospectInDoubt(t *testing.T) {
 			require.ErrorAs(t, err, &failure)
 			assert.Equal(t, []any{c.class, c.reason, providers.StepIntrospect},
 				[]any{failure.Class, failure.Reason, failure.Step})
+			assert.NotZero(t, failure.Status)
 			assert.NotContains(t, err.Error(), g.AccessToken.Reveal())
 		})
 	}

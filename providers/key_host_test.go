@@ -180,7 +180,11 @@ func TestMistakesInHostsOfKeys(t *testing.T) {
 		_, err := Decode("git.yaml", []byte(changed))
 		require.ErrorContains(t, err, c.want)
 	}
-	_, err := Decode("git.yaml", []byte(strings.Replace(gitText, "health: {}",
+	_, err := Decode("git.yaml", []byte(strings.NewReplacer("    default: git.example.com\n    pattern: '[a-z.]+'\n",
+		"    default: one\n    variants: {one: {site: git.example.com}}\n", "{host}", "{site}",
+		"identity: {}", "identity: {}\ndiscovery: {issuer: 'https://{site}'}").Replace(gitText)))
+	require.ErrorContains(t, err, `discovery.issuer: a connection may set input "host" for its key`)
+	_, err = Decode("git.yaml", []byte(strings.Replace(gitText, "health: {}",
 		"health: {kinds: [authorization_code], auth: client}", 1)))
 	require.NoError(t, err, "no key goes with that")
 	_, err = Decode("git.yaml", []byte(strings.Replace(gitText, "    by_kind: {api_key: {set_by: connection}}\n", "", 1)))

@@ -102,6 +102,9 @@ func (r *keyFile) value(top string, depth int) error {
 			names[name] = true
 			if depth > 1 {
 				name = ""
+			} else if other := r.respelled(name); other != "" {
+				return fmt.Errorf("field %q has the member %q with other capital letters: write it as the service gave it",
+					r.field.Name, other)
 			}
 		}
 		if err := r.value(name, depth+1); err != nil {
@@ -112,6 +115,16 @@ func (r *keyFile) value(top string, depth int) error {
 		return r.broken()
 	}
 	return nil
+}
+
+// respelled is the member for which a parser takes a name that does not mind capital letters, as many applications'.
+func (r *keyFile) respelled(name string) string {
+	for _, member := range sortedKeys(r.field.JSON) {
+		if name != member && strings.EqualFold(name, member) {
+			return member
+		}
+	}
+	return ""
 }
 
 // broken tells of a syntax error without what the decoder says, which quotes the file.

@@ -33,6 +33,14 @@ func aKeyFile(more string) string {
  "client_email": "robot@p-1.example.com", "n": 1e400, "list": [1, {"a": null, "b": [true]}]` + more + "}\n"
 }
 
+func manyMembers(n int) string {
+	var text strings.Builder
+	for i := range n {
+		fmt.Fprintf(&text, `, "m%d": 1`, i)
+	}
+	return text.String()
+}
+
 func TestKeyFile(t *testing.T) {
 	d, err := Decode("robot.yaml", []byte(fileText))
 	require.NoError(t, err)
@@ -51,6 +59,17 @@ func TestKeyFile(t *testing.T) {
 		assert.True(t, d.HandsOut(name), name)
 	}
 	assert.Empty(t, d.DeriveKey(map[string]string{"key_file": "what an older release took"}))
+	for name, file := range map[string]string{
+		"blanks before it":         " \r\n\t" + aKeyFile(""),
+		"without what may be":      strings.Replace(aKeyFile(""), `"project_id": "p-1", `, "", 1),
+		"lines of another system":  strings.ReplaceAll(aKeyFile(""), `\n`, `\r\n`),
+		"a member without a name":  aKeyFile(`, "": ""`),
+		"as many levels as may be": aKeyFile(`, "x": ` + strings.Repeat(`[`, maxKeyFileDepth-1) + strings.Repeat("]", maxKeyFileDepth-1)),
+		"as many members":          aKeyFile(manyMembers(maxKeyFileMembers - 8)),
+	} {
+		_, err := d.CheckKey(SetByConnection, map[string]string{"key_file": file})
+		assert.NoError(t, err, name)
+	}
 	assert.Empty(t, d.DeriveKey(nil))
 }
 
@@ -79,6 +98,9 @@ func TestKeyFileIsRefused(t *testing.T) {
 		"a member twice":       {aKeyFile(`, "client_email": "c2VjcmV0"`), "has a member twice"},
 		"twice, spelled so":    {aKeyFile(`, "client\u005femail": "c2VjcmV0"`), "has a member twice"},
 		"twice, further in":    {aKeyFile(`, "x": {"c2VjcmV0": 1, "c2VjcmV0": 2}`), "has a member twice"},
+		"twice, in capitals":   {aKeyFile(`, "Client_Email": "c2VjcmV0"`), `has the member "client_email" with other capital letters`},
+		"in capitals alone":    {strings.Replace(whole, `"project_id"`, `"PROJECT_ID"`, 1), `has the member "project_id" with other`},
+		"a letter that folds":  {aKeyFile(`, "private_\u212aey": "c2VjcmV0"`), `has the member "private_key" with other`},
 		"another file":         {`{"installed": {"client_email": "c2VjcmV0"}}`, `lacks the member "client_email", is it another file?`},
 		"a member of no text":  {strings.Replace(whole, `"p-1"`, "7", 1), `the member "project_id" must be a text that is not empty`},
 		"a member of nothing":  {strings.Replace(whole, `"p-1"`, "null", 1), `the member "project_id" must be a text`},

@@ -2,6 +2,7 @@ package connections
 
 import (
 	"context"
+	"crypto/rand"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -134,6 +135,7 @@ func (r *Repository) update(ctx context.Context, k store.Key, act Act,
 	if err != nil || next == nil {
 		return nil, err
 	}
+	sign(act, before, next)
 	if err := r.write(ctx, k, s, next); err != nil {
 		return nil, err
 	}
@@ -163,6 +165,7 @@ func (r *Repository) Keep(ctx context.Context, k store.Key, act Act, known *stor
 	if err != nil || next == nil {
 		return nil, false, err
 	}
+	sign(act, before, next)
 	r.hold(s, act, before, next)
 	if silent == nil && !earlier {
 		if err = r.write(ctx, k, s, next); err == nil {
@@ -268,6 +271,16 @@ func (r *Repository) read(ctx context.Context, k store.Key, s *slot) (*store.Con
 	r.logger.Info("an old write of a connection landed late: its newest state is written again",
 		"connection", k.String())
 	return newest, r.writeAs(ctx, k, s, newest) // a copy with a higher serial might land over what came after it
+}
+
+// sign notes who changed the connection, if anything did change, and names one that has no name yet.
+func sign(act Act, before, next *store.Connection) {
+	if act.By != (store.Actor{}) && !before.Equal(next) {
+		next.Updated = act.By
+	}
+	if next.ID == "" {
+		next.ID = rand.Text()
+	}
 }
 
 // write stores next with a serial above all that were tried.

@@ -40,6 +40,9 @@ type Visit struct {
 	Key        string // of the provider
 	Connection string // that it is made for
 	Account    string // whose it is; connections of one account fail together
+	// who chose what is called, where that is not the provider's: it may be slow at will, so whoever chose it has no more
+	// places than are kept for people
+	Chooser string
 	// the connection had a success before: only then does its failure say something about the provider
 	Worked bool
 	Class  Class
@@ -92,6 +95,7 @@ type door struct {
 	inside  int
 	others  int            // of those inside, the ones that no person asked for
 	people  map[string]int // of those inside, the ones that a person asked for, by account
+	chosen  map[string]int // of those inside, the ones of each chooser
 	waiting [classes][]*visitor
 	queued  bool // it has a place in Gate.turn
 	health  health
@@ -239,6 +243,9 @@ func (g *Gate) Promote(v Visit) {
 func (g *Gate) left(d *door, v Visit, probe bool) {
 	g.inside--
 	d.inside--
+	if d.chosen[v.Chooser]--; d.chosen[v.Chooser] == 0 {
+		delete(d.chosen, v.Chooser)
+	}
 	if probe {
 		d.health.probing--
 	}
@@ -286,6 +293,7 @@ func (g *Gate) admitOne(d *door, class Class) bool {
 	}
 	g.inside++
 	d.inside++
+	d.chosen[w.Chooser]++
 	if class != Person {
 		g.others++
 		d.others++
@@ -299,7 +307,7 @@ func (g *Gate) admitOne(d *door, class Class) bool {
 // place reports whether there is a place for a visitor. One account has as many of people's as are kept for people, so
 // that nobody takes all. It is called under mu.
 func (g *Gate) place(d *door, v Visit) bool {
-	if g.inside >= atOnce || d.inside >= atOnceOfKey {
+	if g.inside >= atOnce || d.inside >= atOnceOfKey || v.Chooser != "" && d.chosen[v.Chooser] >= peopleOfKey {
 		return false
 	}
 	if v.Class == Person {
@@ -422,7 +430,7 @@ func (g *Gate) Report() Report {
 func (g *Gate) door(key string) *door {
 	d := g.keys[key]
 	if d == nil {
-		d = &door{key: key, people: map[string]int{}}
+		d = &door{key: key, people: map[string]int{}, chosen: map[string]int{}}
 		g.keys[key] = d
 	}
 	return d

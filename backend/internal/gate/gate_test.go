@@ -592,6 +592,28 @@ func TestPlacesOfOneAccount(t *testing.T) {
 	})
 }
 
+// Who chose what is called has four places, whoever asks, so that nobody's slow hosts keep others' from being called.
+func TestPlacesOfOneChooser(t *testing.T) {
+	for class := gate.Person; class <= gate.Background; class++ {
+		bubble(t, fmt.Sprintf("class %d: others pass its crowd by", class), func(t *testing.T) {
+			g := open()
+			var crowd []*guest
+			for n := range 1000 {
+				v := of("hosts", class)
+				v.Account, v.Chooser = fmt.Sprint("account ", n), "bob"
+				crowd = append(crowd, come(t, g, v))
+			}
+			require.Equal(t, 4, countInside(crowd))
+			v := of("hosts", class)
+			v.Chooser = "alice"
+			inside(t, g, v).leave(gate.NotSent, 0)
+			crowd[0].leave(gate.NotSent, 0)
+			require.Equal(t, "inside", crowd[4].stands())
+			require.Equal(t, "waiting", crowd[5].stands())
+		})
+	}
+}
+
 // Who has the answer may say so and go on with further calls beside it.
 func TestTell(t *testing.T) {
 	bubble(t, "a probe that has its answer keeps nobody out, and its place stays taken", func(t *testing.T) {

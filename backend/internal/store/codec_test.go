@@ -92,7 +92,8 @@ var (
 
 	// storedConnection has something in each field but those that a key alone has.
 	storedConnection = Connection{
-		Serial: 4, Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true, Created: ann,
+		Serial: 4, ID: "id-1", Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true,
+		Created: ann, Updated: Actor{EntityID: "e-3", DisplayName: "userpass-eve", Time: noon.Add(7 * time.Hour)},
 		OpenedBy: "e-1", Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
 		Companions: map[string]providers.Secret{"hook": providers.NewSecret("hook secret")}, CompanionsBy: "e-1",
 		Credential: Credential{
@@ -247,7 +248,7 @@ func upgraded() map[string]struct {
 	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
 
 	sales := storedConnection.Clone()
-	sales.Companions, sales.CompanionsBy = nil, ""
+	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Disabled{}, time.Time{}, time.Time{}
 	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}

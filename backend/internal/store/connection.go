@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
@@ -17,6 +18,9 @@ import (
 // whatever metadata storage holds by the time it takes it.
 type Connection struct {
 	Serial uint64 `json:"serial"` // higher with every write; see package connections
+	// ID tells this connection from another that has its name later. It is random, and never changes. One that a former
+	// release made gets its own with the next write.
+	ID string `json:"id,omitempty"`
 
 	Provider string            `json:"provider"`
 	Label    string            `json:"label,omitempty"`
@@ -24,6 +28,7 @@ type Connection struct {
 	Private  bool              `json:"private,omitempty"`   // for the owner's own entity alone
 	OpenedBy string            `json:"opened_by,omitempty"` // the owner's entity, if it said that it is not private
 	Created  Actor             `json:"created"`
+	Updated  Actor             `json:"updated,omitzero"` // who changed it last by a request, and when
 
 	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
 	CompanionsBy string                      `json:"companions_by,omitempty"`
@@ -444,6 +449,19 @@ func (c *Connection) SetCompanions(values map[string]providers.Secret, by Setter
 func (c *Connection) Planted(owner Owner) bool {
 	brought := c.AdoptedBy == owner.User || c.SetBy == owner.User // somebody else may have picked a site since
 	return owner.Personal() && brought && c.CompanionsBy != owner.User
+}
+
+// Equal reports whether both would be stored alike. Either may be nil.
+func (c *Connection) Equal(other *Connection) bool {
+	if c == nil || other == nil {
+		return c == other
+	}
+	mine, err := encodeConnection(c)
+	if err != nil {
+		return false
+	}
+	theirs, err := encodeConnection(other)
+	return err == nil && bytes.Equal(mine, theirs)
 }
 
 // Delete marks the connection as being deleted, for good.

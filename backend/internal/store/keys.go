@@ -70,9 +70,9 @@ func ParseOwner(s string) (Owner, error) {
 		o.Org, parts = parts[1], parts[2:]
 	}
 	if len(parts) > 1 && parts[0] == userWord {
-		o.User, parts = parts[1], parts[2:]
+		o.User = parts[1]
 	}
-	if len(parts) > 0 || o.String() != s {
+	if o.String() != s {
 		return Owner{}, fmt.Errorf("%q is no owner: write org/<org>, user/<user> or org/<org>/user/<user>", clip(s))
 	}
 	return o, o.Check()

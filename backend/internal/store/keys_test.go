@@ -18,10 +18,24 @@ func TestParseKey(t *testing.T) {
 		"", "slack", "org/acme", "org/acme/slack/x", "team/acme/slack", "org/Acme/slack",
 		"org//slack", "org/acme/", "user/../x", "org/self/x", "org/acme/self", "org/acme/user/slack", "org/acme/user//slack",
 		"org//user/U1/slack", "user/U1/org/acme/slack", "org/acme/user/U1/x/slack", "org/a/org/b/x", "user/a/user/b/x",
+		"org/Acme/user/U1/slack",
 	} {
 		_, err := ParseKey(s)
 		assert.Error(t, err, "%q", s)
 	}
+}
+
+func TestOwner(t *testing.T) {
+	for s, is := range map[string][2]bool{
+		"org/acme": {false, false}, "user/U1": {true, false}, "org/acme/user/U1": {true, true},
+	} {
+		o, err := ParseOwner(s)
+		require.NoError(t, err, s)
+		assert.Equal(t, is, [2]bool{o.Personal(), o.Member()}, s)
+	}
+	_, err := ParseOwner(strings.Repeat("x", 5000))
+	require.ErrorContains(t, err, "is no owner")
+	assert.Less(t, len(err.Error()), 500)
 }
 
 func TestClassify(t *testing.T) {

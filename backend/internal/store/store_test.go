@@ -100,7 +100,7 @@ func TestSerials(t *testing.T) {
 func TestEachKey(t *testing.T) {
 	storage := &testenv.Storage{}
 	s := New(storage)
-	paths := []string{"org/acme/a", "org/acme/b", "org/other/a", "user/U1/a"}
+	paths := []string{"org/acme/a", "org/acme/b", "org/acme/user/U2/a", "org/other/a", "user/U1/a"}
 	for _, path := range paths {
 		k, err := ParseKey(path)
 		require.NoError(t, err)
@@ -123,8 +123,9 @@ func TestEachKey(t *testing.T) {
 		}
 	})
 	for list, named := range map[string][]string{
-		"connection/org/": nil, "connection/org/acme/": nil, "connection/org/other/": paths[:2],
-		"connection/user/": paths[:3], "connection/user/U1/": paths[:3],
+		"connection/org/": nil, "connection/org/acme/": nil, "connection/org/other/": paths[:3],
+		"connection/org/acme/user/": paths[:2], "connection/org/acme/user/U2/": paths[:2],
+		"connection/user/": paths[:4], "connection/user/U1/": paths[:4],
 	} {
 		t.Run("it ends at the list "+list+", which storage refuses", func(t *testing.T) {
 			storage.Judge(func(a testenv.Access) error {

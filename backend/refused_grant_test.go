@@ -82,7 +82,7 @@ func TestReconnectWithoutARefreshToken(t *testing.T) {
 	})
 }
 
-// A crash cut off that a person had a refused grant tried. The next start finds that late, and while it may not be made.
+// A crash cut off that a person had a refused grant tried. The next start finds that late, while it may not be made.
 func TestTryThatWasCutOffIsFoundLate(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.connect(t, "x")

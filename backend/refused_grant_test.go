@@ -81,3 +81,40 @@ func TestReconnectWithoutARefreshToken(t *testing.T) {
 		assert.True(t, f.provider.Alive(f.token(t, "x").(string)))
 	})
 }
+
+// A crash cut off that a person had a refused grant tried. The next start finds that late, while it may not be made.
+func TestTryThatWasCutOffIsFoundLate(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.connect(t, "x")
+	f.Advance(time.Minute)
+	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`))
+	f.Write("refresh/x", nil).Refused(t, http.StatusConflict)
+	f.Write("config", map[string]any{"refresh_paused": true}).OK(t)
+	f.Advance(time.Minute)
+	c, err := f.engine().store.Connection(t.Context(), aKey("x"))
+	require.NoError(t, err)
+	require.NoError(t, f.engine().store.PutIntent(t.Context(), aKey("x"), &store.Intent{
+		Key: aKey("x").String(), Generation: c.Generation, Time: f.Now(),
+	}))
+	f.Storage.Judge(func(a testenv.Access) error {
+		if a.Under("wal/") {
+			return testenv.ErrStorage
+		}
+		return nil
+	})
+	f.restart(t)
+	require.Eventually(t, func() bool { return !f.engine().directory.lastChecked(aKey("x")).IsZero() }, 10*time.Second,
+		time.Millisecond, "it is known, and nothing is due for it")
+	require.False(t, f.engine().recovered.Load())
+	f.Storage.Judge(nil)
+	require.Eventually(t, func() bool { f.periodic(t); return f.engine().recovered.Load() }, 10*time.Second,
+		time.Millisecond)
+	before := f.spent()
+	f.Write("config", map[string]any{"refresh_paused": false}).OK(t)
+	f.Advance(time.Minute)
+	assert.Eventually(t, func() bool {
+		f.periodic(t)
+		return f.Read("connections/x", nil).OK(t)["status"] == "active"
+	}, 10*time.Second, time.Millisecond)
+	assert.Equal(t, before+1, f.spent())
+}

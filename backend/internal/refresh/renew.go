@@ -132,8 +132,8 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 	return err
 }
 
-// abandon leaves the intent, if it is still open, to be taken up. The last state that was told of does not tell so: of a
-// grant that was refused the background would not look at it again.
+// abandon leaves the intent, if it is still open, to be taken up. The state that was told last does not tell so, and
+// by that nothing more falls due for a grant that was refused.
 func (r *Refresher) abandon(k store.Key, generation uint64) {
 	r.Connections.Abandon(k, generation)
 	if r.Connections.Interrupted(k) {

@@ -85,7 +85,11 @@ func TestImportCutOffIsLookedAtAnew(t *testing.T) {
 		"no imports, and its answer never came": func(t *testing.T, f *fixture) {
 			f.silent(t, "x", map[string]any{"provider": "acme", "refresh_token": f.elsewhere(t)})
 			f.Write("providers/acme", map[string]any{"allow_import": "none"}).OK(t)
-			f.beats(t)
+			for range 10 { // a beat that finds the import still on its way leaves it to the next
+				if f.beats(t); len(f.stored(t, "import/")) == 0 {
+					break
+				}
+			}
 			assert.Empty(t, f.stored(t, "import/"), "nothing is kept that nobody may have")
 			assert.Equal(t, 2, f.spent())
 		},

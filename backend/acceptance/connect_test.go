@@ -15,13 +15,15 @@ import (
 func TestConnectEmulated(t *testing.T) {
 	e := newEngine(t)
 	e.newEmulate(t)
-	for _, service := range []string{"slack", "github", "google"} {
+	for _, service := range []string{"slack", "github", "google", "microsoft", "linear", "okta"} {
 		t.Run(service, func(t *testing.T) {
 			connected := e.connect(t, service, service)
 			assert.Equal(t, "active", connected["status"])
 			credential := e.read(t, "creds/"+service)
 			assert.NotEmpty(t, credential["access_token"])
 			assert.NotContains(t, credential, "refresh_token")
+			assert.NotEmpty(t, connected["account"].(map[string]any)["id"])
+			assert.Equal(t, "true", e.write(t, "check/"+service, nil)["token_valid"])
 		})
 	}
 }

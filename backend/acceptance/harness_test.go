@@ -165,18 +165,22 @@ func (e *engine) newEmulate(t *testing.T) *stack.Emulate {
 	app := func(provider string) stack.EmulatedApp {
 		return stack.EmulatedApp{
 			ClientID: "acceptance", ClientSecret: appSecret, RedirectURIs: []string{e.callback(provider)},
-			Scopes: []string{"chat:write", "channels:history", "users:read"},
+			Scopes: []string{"chat:write", "channels:history", "users:read", "read"},
 		}
 	}
 	server, err := stack.StartEmulate(t.Context(), suite.tools, stack.EmulateOptions{
-		Slack: app("slack"), GitHub: app("github"), Google: app("google"),
+		Slack: app("slack"), GitHub: app("github"), Google: app("google"), Microsoft: app("microsoft"),
+		Linear: app("linear"), Okta: app("okta"),
 	})
 	require.NoError(t, err)
 	t.Cleanup(server.Stop)
-	for _, name := range []string{"slack", "github", "google"} {
+	for _, name := range []string{"slack", "github", "google", "microsoft", "linear"} {
 		e.write(t, "providers/"+name, map[string]any{
 			"client_id": "acceptance", "client_secret": appSecret, "endpoints": server.Endpoints(name),
 		})
 	}
+	e.write(t, "providers/okta", map[string]any{
+		"definition": "oidc", "client_id": "acceptance", "client_secret": appSecret, "issuer": server.Okta,
+	})
 	return server
 }

@@ -352,12 +352,18 @@ func TestCrashWhileARefusedGrantIsTried(t *testing.T) {
 	})
 	bubble(t, "also after a try that could not be sent, without another start", func(t *testing.T) {
 		b := cut(t)
-		b.source.before = func(int) error { return errors.New("nothing was sent") }
+		var reached atomic.Bool
+		b.source.before = func(int) error {
+			if reached.Load() {
+				return nil
+			}
+			return errors.New("nothing was sent")
+		}
 		require.NoError(t, b.Recover(context.Background()))
 		work(t, b)
 		synctest.Wait()
 		require.NotNil(t, b.intent(t), "nothing came of it")
-		b.source.before = nil
+		reached.Store(true)
 		time.Sleep(time.Hour)
 		require.Equal(t, store.StatusActive, statusOf(b.stored(t)))
 		require.Nil(t, b.intent(t))

@@ -48,6 +48,7 @@ type checked struct {
 	words      bool          // the service refused it in words that the definition knows
 	rest       time.Duration // for which the service asked to be left alone with it
 	stale      bool          // what it was begun with does not hold any more, so it was shown to nobody
+	anonymous  bool          // nobody knows whose the account is, and the call that was made tells nothing of it
 }
 
 // asked is when the service was asked; zero: it was not.
@@ -188,6 +189,9 @@ func (b *backend) runCheck(ctx context.Context, k store.Key, conn *store.Connect
 	if err := b.recordCheck(ctx, k, conn, found, terms.CanRefresh); err != nil {
 		b.Logger().Warn("what a check found could not be stored", "connection", k.String(), "error", err)
 	}
+	if found.anonymous {
+		b.identifySoon(k) // once that is stored: what each tells of a key is added to what is there
+	}
 	b.checks.keep(k, found)
 	return found, nil
 }
@@ -262,9 +266,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 		if conn.Grant != nil {
 			b.dateSoon(k, p, conn.Grant)
 		}
-		if told.Account.ID == "" && conn.Account.ID == "" && p.app.Definition.Health != nil {
-			b.identifySoon(k) // the call that was made tells nothing of it
-		}
+		found.anonymous = told.Account.ID == "" && conn.Account.ID == "" && p.app.Definition.Health != nil
 	}
 	return b.judgeCheck(found, err)
 }

@@ -345,13 +345,19 @@ func TestPoliciesOfThePages(t *testing.T) {
 			rules = append(rules, regexp.MustCompile(`(?m)^path .*$`).FindAllString(block[1], -1)...)
 		}
 	}
-	require.Len(t, rules, 2, "each rule that a page shows has a test here")
+	require.Len(t, rules, 4, "each rule that a page shows has a test here")
 	root := newKeys(t)
-	paths := []string{"openai", "org/acme/openai", "user/u-17/openai"}
+	paths := []string{"openai", "org/acme/openai", "org/acme/user/u-17/openai", "user/u-17/openai"}
 	for _, path := range paths {
 		root.write(t, "connections/"+path, key(apiKey))
 	}
-	one, every := root.logIn(t, "the-default-organization", rules[0]), root.logIn(t, "everybody", rules[1])
+	one, every := root.logIn(t, "the-default-organization", rules[0]), root.logIn(t, "everybody", rules[3])
+	acme, member := root.logIn(t, "acme", rules[1]), root.logIn(t, "member-of-acme", rules[2])
+	for _, path := range paths[1:3] {
+		assert.Equal(t, apiKey, acme.read(t, "creds/"+path)["api_key"])
+		member.refusesRead(t, http.StatusForbidden, denied, "creds/"+path)
+	}
+	acme.refusesRead(t, http.StatusForbidden, denied, "creds/openai")
 	for _, path := range paths {
 		assert.Equal(t, apiKey, every.read(t, "creds/"+path)["api_key"])
 	}

@@ -113,8 +113,11 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 			if c == nil || c.Generation != conn.Generation || c.Pinned != conn.Pinned || !unidentified(c) {
 				return nil, nil // what was shown is not its credential any more
 			}
+			if conn.Grant == nil && !c.Captured.Equal(conn.Captured) {
+				return nil, nil // what another call told meanwhile is not known here: with it all is asked again
+			}
 			c.Learned(g, b.now())
-			captured(c, conn, told)
+			c.Capture(told)
 			return c, nil
 		})
 	return err

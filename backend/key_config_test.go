@@ -237,6 +237,47 @@ func TestIdentificationOfAKeyTells(t *testing.T) {
 	assert.Equal(t, map[string]any{"plan": "large", "hub": "7"}, f.config(t))
 }
 
+// What a check tells while another call asks whose the key is: that call does not know of it, so nothing of it is kept,
+// and it is made again, rather than that one half stays unknown for good.
+func TestCheckTellsWhileAKeyIsIdentified(t *testing.T) {
+	more := "  health: https://keys.example.com/plan\nhealth: {}\nconnection_config:\n" +
+		"  - {name: hub, from: identity, path: [hub]}\n  - {name: plan, from: health, path: [plan]}\n"
+	f := newFixture(t, withKeys(t, more), testenv.InProcess)
+	f.Write("providers/keys", map[string]any{"endpoints": map[string]any{
+		"identity": f.provider.URL + "/userinfo", "health": f.provider.URL + "/userinfo",
+	}}).OK(t)
+	plan := func(size string) providertest.Behavior {
+		return providertest.Respond(http.StatusOK, `{"plan":"`+size+`"}`)
+	}
+	person := providertest.Respond(http.StatusOK, `{"sub":"one","hub":7}`)
+	asked, until := make(chan struct{}), make(chan struct{})
+	f.provider.Next(providers.StepIdentity, plan("small"), plan("large"),
+		func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+			close(asked)
+			<-until
+			person(s, w, r, behave)
+		})
+	f.Write("connections/keys", map[string]any{"api_key": "the-key-1234"}).OK(t)
+	f.Advance(time.Minute)
+	f.Write("check/keys", nil).OK(t)
+	<-asked
+	f.Advance(time.Minute)
+	f.provider.Next(providers.StepIdentity, plan("huge"))
+	f.Write("check/keys", nil).OK(t)
+	f.provider.Next(providers.StepIdentity, plan("huge"))
+	close(until)
+	f.quiet(t)
+	assert.Equal(t, map[string]any{"plan": "huge"}, f.config(t))
+	assert.Empty(t, f.accountOf(t, "keys"))
+
+	f.Advance(2 * time.Hour)
+	f.provider.Next(providers.StepIdentity, plan("huge"), person, plan("huge"))
+	f.Write("check/keys", nil).OK(t)
+	f.quiet(t)
+	assert.Equal(t, map[string]any{"plan": "huge", "hub": "7"}, f.config(t))
+	assert.Equal(t, "one", f.accountOf(t, "keys"))
+}
+
 // Of two answers that were waited for at once the first that came stays: the other did not know of it.
 func TestWhatWasToldMeanwhile(t *testing.T) {
 	told := func(hub string) *providers.Captured {

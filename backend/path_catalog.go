@@ -335,4 +335,7 @@ it: 'vault write connectors/providers/slack client_id=... client_secret=...'. A 
 that has no definition of its own is reached by the generic ones: oidc, oauth2,
 http_header, http_basic. Or an operator writes a definition to definition_yaml of a
 provider: it is provider:<name> here.
+
+'vault read connectors/catalog search=mail' finds definitions. manifest, where a service
+takes one, creates the app there in one step, with the callback URL of provider=<name>.
 `

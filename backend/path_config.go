@@ -263,7 +263,7 @@ func checkHosts(c *store.Config, hosts []string) error {
 
 func (b *backend) checkDefaultOrgChange(ctx context.Context, from, to string) error {
 	for _, org := range []string{from, to} {
-		names, err := b.store.Connections(ctx, store.Owner{Org: org})
+		names, _, err := b.store.Connections(ctx, store.Owner{Org: org})
 		if err != nil {
 			return err
 		}

@@ -57,11 +57,14 @@ func (b *backend) connectionsList(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	names, err := b.store.Connections(ctx, owner)
-	if err != nil {
-		return nil, err
+	names, members, err := b.store.Connections(ctx, owner)
+	switch {
+	case err == nil && path == "connections":
+		names, err = b.withOwners(ctx, names)
+	case members:
+		names = append(names, "user/")
 	}
-	if names, err = b.withFolders(ctx, path == "connections", owner, names); err != nil {
+	if err != nil {
 		return nil, err
 	}
 	return listed(ctx, d, names, func(name string) map[string]any {
@@ -98,27 +101,23 @@ func listFolders(ctx context.Context, d *framework.FieldData,
 	return listed(ctx, d, names, nil)
 }
 
-// withFolders shows at the top that there are other owners than the default organization, and of an organization that
-// its members have some too.
-func (b *backend) withFolders(ctx context.Context, top bool, owner store.Owner, names []string) ([]string, error) {
-	if top {
-		orgs, err := b.store.Orgs(ctx)
-		if err != nil {
-			return nil, err
-		}
-		if len(orgs) > 0 {
-			names = append(names, "org/")
-		}
-		owner = store.Owner{} // user/ stands for the users here
+// withOwners shows at the top that there are other owners than the default organization.
+func (b *backend) withOwners(ctx context.Context, names []string) ([]string, error) {
+	orgs, err := b.store.Orgs(ctx)
+	if err != nil {
+		return nil, err
 	}
-	if owner.Personal() {
-		return names, nil
+	users, err := b.store.Users(ctx, "")
+	if err != nil {
+		return nil, err
 	}
-	users, err := b.store.Users(ctx, owner.Org)
+	if len(orgs) > 0 {
+		names = append(names, "org/")
+	}
 	if len(users) > 0 {
 		names = append(names, "user/")
 	}
-	return names, err
+	return names, nil
 }
 
 // keyInfo describes a connection in a list; nil: it is gone, or cannot be read.

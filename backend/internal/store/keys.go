@@ -36,9 +36,6 @@ const (
 // Personal reports whether the owner is a person or an application's user, be it as a member of an organization.
 func (o Owner) Personal() bool { return o.User != "" }
 
-// Member reports whether the owner is one of an organization's members.
-func (o Owner) Member() bool { return o.Org != "" && o.User != "" }
-
 func (o Owner) String() string {
 	switch {
 	case o.User == "":

@@ -99,10 +99,11 @@ func (s Store) Users(ctx context.Context, org string) ([]string, error) {
 	return s.folders(ctx, connectionPrefix+Owner{Org: org}.String()+"/"+userWord+"/")
 }
 
-// Connections lists the names of an owner's connections, without those of its members.
-func (s Store) Connections(ctx context.Context, o Owner) ([]string, error) {
-	names, err := s.list(ctx, connectionPrefix+o.String()+"/")
-	return slices.DeleteFunc(names, isFolder), err
+// Connections lists the names of an owner's connections, and tells whether members of the owner have some of their own.
+func (s Store) Connections(ctx context.Context, o Owner) (names []string, members bool, err error) {
+	names, err = s.list(ctx, connectionPrefix+o.String()+"/")
+	own := slices.DeleteFunc(slices.Clone(names), isFolder)
+	return own, len(own) < len(names), err
 }
 
 // EachKey calls fn with the key of every connection there is, owner by owner. A list that fails ends it, for nobody
@@ -120,18 +121,17 @@ func (s Store) EachKey(ctx context.Context, fn func(Key)) error {
 	return s.eachUser(ctx, "", fn)
 }
 
-// eachOf is EachKey for an organization and its members: one list tells whether it has some.
+// eachOf is EachKey for one owner, and for its members if it has some.
 func (s Store) eachOf(ctx context.Context, o Owner, fn func(Key)) error {
-	names, err := s.list(ctx, connectionPrefix+o.String()+"/")
+	names, members, err := s.Connections(ctx, o)
 	if err != nil {
 		return err
 	}
 	for _, name := range names {
-		if !isFolder(name) {
-			fn(Key{o, name})
-		} else if err := s.eachUser(ctx, o.Org, fn); err != nil {
-			return err
-		}
+		fn(Key{o, name})
+	}
+	if members {
+		return s.eachUser(ctx, o.Org, fn)
 	}
 	return nil
 }
@@ -142,13 +142,8 @@ func (s Store) eachUser(ctx context.Context, org string, fn func(Key)) error {
 		return err
 	}
 	for _, user := range users {
-		owner := Owner{Org: org, User: user}
-		names, err := s.Connections(ctx, owner)
-		if err != nil {
+		if err := s.eachOf(ctx, Owner{Org: org, User: user}, fn); err != nil {
 			return err
-		}
-		for _, name := range names {
-			fn(Key{owner, name})
 		}
 	}
 	return nil

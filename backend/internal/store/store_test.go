@@ -43,7 +43,11 @@ func TestAbsentIsNothing(t *testing.T) {
 		func() ([]string, error) { return s.Orgs(t.Context()) },
 		func() ([]string, error) { return s.Users(t.Context(), "") },
 		func() ([]string, error) { return s.Users(t.Context(), "acme") },
-		func() ([]string, error) { return s.Connections(t.Context(), slack.Owner) },
+		func() ([]string, error) {
+			names, members, err := s.Connections(t.Context(), slack.Owner)
+			assert.False(t, members)
+			return names, err
+		},
 		func() ([]string, error) { return s.Flows(t.Context()) },
 		func() ([]string, error) { return s.Intents(t.Context()) },
 	} {
@@ -158,9 +162,21 @@ func TestOwnersAndNames(t *testing.T) {
 	assert.Equal(t, []string{"U"}, list(s.Users(t.Context(), "")))
 	assert.Equal(t, []string{"U"}, list(s.Users(t.Context(), "a")))
 	assert.Empty(t, list(s.Users(t.Context(), "b")))
-	assert.Equal(t, []string{"x", "y"}, list(s.Connections(t.Context(), Owner{Org: "a"})))
-	assert.Equal(t, []string{"x"}, list(s.Connections(t.Context(), Owner{Org: "a", User: "U"})))
-	assert.Empty(t, list(s.Connections(t.Context(), Owner{User: "a"})), "an org and a user of one name share nothing")
+	for owner, want := range map[Owner]struct {
+		names   []string
+		members bool
+	}{
+		{Org: "a"}:            {[]string{"x", "y"}, true},
+		{Org: "b"}:            {[]string{"x"}, false},
+		{Org: "c"}:            {nil, true},
+		{Org: "a", User: "U"}: {[]string{"x"}, false},
+		{User: "a"}:           {nil, false}, // an organization and a user of one name share nothing
+	} {
+		names, members, err := s.Connections(t.Context(), owner)
+		require.NoError(t, err)
+		assert.ElementsMatch(t, want.names, names, owner)
+		assert.Equal(t, want.members, members, owner)
+	}
 	var all []string
 	require.NoError(t, s.EachKey(t.Context(), func(k Key) { all = append(all, k.String()) }))
 	slices.Sort(all)
@@ -240,7 +256,7 @@ func TestStorageThatHangs(t *testing.T) {
 		"DeleteConnection": {callTime, func(ctx context.Context) error { return s.DeleteConnection(ctx, slack) }},
 		"Orgs":             {listTime, func(ctx context.Context) error { _, err := s.Orgs(ctx); return err }},
 		"Users":            {listTime, func(ctx context.Context) error { _, err := s.Users(ctx, "acme"); return err }},
-		"Connections":      {listTime, func(ctx context.Context) error { _, err := s.Connections(ctx, acme); return err }},
+		"Connections":      {listTime, func(ctx context.Context) error { _, _, err := s.Connections(ctx, acme); return err }},
 		"EachKey":          {listTime, func(ctx context.Context) error { return s.EachKey(ctx, func(Key) {}) }},
 		"Flow":             {callTime, func(ctx context.Context) error { _, err := s.Flow(ctx, "id"); return err }},
 		"PutFlow":          {callTime, func(ctx context.Context) error { return s.PutFlow(ctx, &Flow{ID: "id"}) }},

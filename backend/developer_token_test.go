@@ -99,7 +99,8 @@ func TestAttackDeveloperTokenIsMarked(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.Write("providers/acme", map[string]any{"shared_redirect": true}).OK(t)
 	marked := ads(f.provider.URL)
-	quiet := strings.Replace(strings.Replace(marked, ", handed_out: true", "", 1), ", Developer-Token: '{developer_token}'", "", 1)
+	quiet := strings.Replace(strings.Replace(marked, ", handed_out: true", "", 1),
+		", Developer-Token: '{developer_token}'", "", 1)
 	quiet = strings.Replace(quiet, "identity: {}", "identity: {headers: {Developer-Token: '{developer_token}'}}", 1)
 	f.ours(t, map[string]any{"definition_yaml": quiet, "developer_token": devToken})
 	f.Write("exchange", f.own(t, "a", map[string]any{"provider": "mine"})).OK(t)

@@ -211,15 +211,24 @@ func TestKeyIsToldTooMuch(t *testing.T) {
 	})
 }
 
-// Where another call tells whose a key is, what that one tells is kept too.
-func TestIdentificationOfAKeyTells(t *testing.T) {
-	more := "  health: https://keys.example.com/plan\nhealth: {}\nconnection_config:\n  - {name: hub, from: identity, path: [hub]}\n" +
-		"  - {name: plan, from: health, path: [plan]}\n"
-	catalog := withKeys(t, more)
-	f := newFixture(t, catalog, testenv.InProcess)
+// askedTwice has keys of which the health call tells the plan, and the identity call the hub and whose they are.
+func askedTwice(t *testing.T) *fixture {
+	t.Helper()
+	f := newFixture(t, withKeys(t, `  health: https://keys.example.com/plan
+health: {}
+connection_config:
+  - {name: hub, from: identity, path: [hub]}
+  - {name: plan, from: health, path: [plan]}
+`), testenv.InProcess)
 	f.Write("providers/keys", map[string]any{"endpoints": map[string]any{
 		"identity": f.provider.URL + "/userinfo", "health": f.provider.URL + "/userinfo",
 	}}).OK(t)
+	return f
+}
+
+// Where another call tells whose a key is, what that one tells is kept too.
+func TestIdentificationOfAKeyTells(t *testing.T) {
+	f := askedTwice(t)
 	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"plan":"small"}`))
 	f.Write("connections/keys", map[string]any{"api_key": "the-key-1234"}).OK(t)
 	assert.Equal(t, map[string]any{"plan": "small"}, f.config(t))
@@ -240,12 +249,7 @@ func TestIdentificationOfAKeyTells(t *testing.T) {
 // What a check tells while another call asks whose the key is: that call does not know of it, so nothing of it is kept,
 // and it is made again, rather than that one half stays unknown for good.
 func TestCheckTellsWhileAKeyIsIdentified(t *testing.T) {
-	more := "  health: https://keys.example.com/plan\nhealth: {}\nconnection_config:\n" +
-		"  - {name: hub, from: identity, path: [hub]}\n  - {name: plan, from: health, path: [plan]}\n"
-	f := newFixture(t, withKeys(t, more), testenv.InProcess)
-	f.Write("providers/keys", map[string]any{"endpoints": map[string]any{
-		"identity": f.provider.URL + "/userinfo", "health": f.provider.URL + "/userinfo",
-	}}).OK(t)
+	f := askedTwice(t)
 	plan := func(size string) providertest.Behavior {
 		return providertest.Respond(http.StatusOK, `{"plan":"`+size+`"}`)
 	}

@@ -54,7 +54,8 @@ func TestKeyFileOfAConnection(t *testing.T) {
 		creds := f.Read("creds/robot", nil).OK(t)
 		assert.Equal(t, robotFile("p-1"), creds["key_file"])
 		assert.Equal(t, "robot@p-1.example.com", creds["client_email"])
-		assert.Equal(t, "-----BEGIN PRIVATE KEY-----\nthe-secret-of-the-robot\n-----END PRIVATE KEY-----\n", creds["private_key"])
+		assert.Equal(t, "-----BEGIN PRIVATE KEY-----\nthe-secret-of-the-robot\n-----END PRIVATE KEY-----\n",
+			creds["private_key"])
 		assert.Equal(t, "https://p-1.robots.example.com", creds["api_base"])
 
 		f.Write("connections/robot", f.Read("connections/robot", nil).OK(t)).OK(t)

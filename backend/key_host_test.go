@@ -88,7 +88,8 @@ func aHost(t *testing.T, status int, body string, headers ...string) (url string
 func at(url string) map[string]any { return map[string]any{"base": url} }
 
 func theKey(more map[string]any) map[string]any {
-	return with(map[string]any{"provider": "git", "kind": "api_key", "login": "alice", "token": "the-token-of-alice"}, more)
+	return with(map[string]any{"provider": "git", "kind": "api_key", "login": "alice", "token": "the-token-of-alice"},
+		more)
 }
 
 // A key may come with its host, and is shown to no other before it is written again.

@@ -9,8 +9,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 )
 
-// A member of an organization is an owner of its own: neither the organization nor the same user alone, whichever way it
-// is spelled.
+// A member of an organization is an owner of its own: neither the organization nor the same user alone, whichever way
+// it is spelled.
 func TestMembers(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/openai", nil).OK(t)

@@ -255,7 +255,10 @@ func TestAllowedOwners(t *testing.T) {
 		f.connect(t, "org/acme/slack")
 		f.connect(t, "user/u1/slack")
 		late := f.own(t, "org/beta/late", nil)
-		for _, bad := range []string{"acme", "org/", "org/A", "team/x", "user/..", "*", "org/acme/user/", "org/acme/self", "org/a*"} {
+		for _, bad := range []string{
+			"acme", "org/", "org/A", "team/x", "user/..", "*", "org/acme/user/", "org/acme/self",
+			"org/a*",
+		} {
 			f.Write("providers/acme", map[string]any{"allowed_owners": bad}).
 				Refused(t, http.StatusBadRequest, "allowed_owners")
 		}
@@ -305,7 +308,8 @@ func TestSurplusScopes(t *testing.T) {
 			`","token_type":"bearer","expires_in":3600,"scope":"read write `+scope+`"}`)
 	}
 	each(t, func(t *testing.T, f *fixture) {
-		f.Write("providers/acme", map[string]any{"surplus_scopes": "drop"}).Refused(t, http.StatusBadRequest, "surplus_scopes")
+		f.Write("providers/acme", map[string]any{"surplus_scopes": "drop"}).Refused(t, http.StatusBadRequest,
+			"surplus_scopes")
 		f.provider.Next(providers.StepToken, granted("admin"))
 		warned := f.Write("exchange", f.own(t, "slack", nil))
 		assert.Equal(t, []string{"admin"}, texts(t, warned.OK(t)["surplus_scopes"]))

@@ -16,9 +16,10 @@ import (
 // operationPrefix begins every operation's id in the OpenAPI document.
 const operationPrefix = "connectors"
 
-// ownerPattern is the optional owner in front of a connection's name: an organization, and a user or oneself, who is its
-// member then. Segments capture loosely, so that a bad name reaches a handler that states the rule; a strict pattern
-// would turn it into "unsupported path". self is no capture, or it would stand in the OpenAPI document as a parameter.
+// ownerPattern is the optional owner in front of a connection's name: an organization, and a user or oneself, who is
+// its member then. Segments capture loosely, so that a bad name reaches a handler that states the rule; a strict
+// pattern would turn it into "unsupported path". self is no capture, or it would stand in the OpenAPI document as a
+// parameter.
 const ownerPattern = `(?:org/(?P<org>[^/]+)/)?(?:user/(?P<user>[^/]+)/|self/)?`
 
 // byName is the pattern of a verb's six spellings.

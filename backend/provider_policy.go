@@ -41,8 +41,8 @@ func ownerAllowed(list []string, owner store.Owner) bool {
 	})
 }
 
-// namesOwner reports whether a pattern names an owner, or all that another pattern does. A * stands for one id, so org/*
-// are the organizations, and org/*/user/* their members.
+// namesOwner reports whether a pattern names an owner, or all that another pattern does. A * stands for one id, so
+// org/* are the organizations, and org/*/user/* their members.
 func namesOwner(pattern, owner string) bool {
 	matched, err := path.Match(pattern, owner)
 	return err == nil && matched

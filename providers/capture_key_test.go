@@ -306,7 +306,10 @@ func TestCaptured(t *testing.T) {
 	assert.True(t, none.Equal(&providers.Captured{}))
 	assert.False(t, none.Equal(one))
 	assert.False(t, one.Equal(none))
-	assert.False(t, one.Equal(&providers.Captured{Config: one.Config, SecretConfig: concealed(map[string]string{"b": "3"})}))
+	assert.False(t, one.Equal(&providers.Captured{
+		Config:       one.Config,
+		SecretConfig: concealed(map[string]string{"b": "3"}),
+	}))
 	assert.Nil(t, none.Clone())
 	assert.Nil(t, (&providers.Captured{Config: map[string]string{}}).Clone())
 	assert.Zero(t, none.Size())

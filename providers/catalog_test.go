@@ -119,7 +119,8 @@ func TestCatalogueDetails(t *testing.T) {
 	assert.Equal(t, []string{"access_token"}, bot.Token.Answer.AccessToken)
 
 	github := builtin(t, "github")
-	values, err := github.MergeInputs(KindAuthorizationCode, map[string]string{"api_url": "https://git.example.com/api/v3"}, nil)
+	values, err := github.MergeInputs(KindAuthorizationCode,
+		map[string]string{"api_url": "https://git.example.com/api/v3"}, nil)
 	require.NoError(t, err)
 	u, err := ExpandURL(github.Endpoints[StepIdentity], values)
 	require.NoError(t, err)

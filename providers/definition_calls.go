@@ -55,8 +55,8 @@ type KindCall struct {
 	Grant    string `yaml:"grant_type,omitempty"`
 	// all there is to ask for, whatever the provider says; []: nothing
 	Scopes []Template `yaml:"scopes,omitempty"`
-	// an input -> the pattern, RE2, that the whole value must match for this kind; it wants an input that is not set when it
-	// takes no empty text
+	// an input -> the pattern, RE2, that the whole value must match for this kind; it wants an input that is not set
+	// when it takes no empty text
 	Inputs   map[string]string   `yaml:"inputs,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`

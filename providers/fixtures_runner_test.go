@@ -304,8 +304,14 @@ func TestFixtureRunner(t *testing.T) {
 		{"token: rotating", "token: reusable", `terms: may_rotate: the fixture says true, the definition false`},
 		{"idle: 90d", "idle: 91d", `terms: idle`},
 		{"idle: 90d", "idle: 90d, on_demand: true", `terms: on_demand: the fixture says false`},
-		{"{default: [tasks.read]}", "{default: [tasks.read], accumulates: true}", `terms: accumulates: the fixture says false`},
-		{"failures:", "companions: [{name: sign, on: provider}]\nfailures:", `people: companions: sign="provider" the fixture does not`},
+		{
+			"{default: [tasks.read]}", "{default: [tasks.read], accumulates: true}",
+			`terms: accumulates: the fixture says false`,
+		},
+		{
+			"failures:", "companions: [{name: sign, on: provider}]\nfailures:",
+			`people: companions: sign="provider" the fixture does not`,
+		},
 		{"is: [gone]", "match: gone", `code: the fixture has "gone", the definition makes it ""`},
 		{"is: [gone]", "is: [lost]", `failures[0] (refresh 400 {"error": "gone"}): the fixture says rejected`},
 		{"revoke: {reach", "revoke: {token: access_token, reach", `revoke.request: body: token: the fixture has "refresh-1"`},

@@ -116,7 +116,8 @@ func TestConfineDiscovery(t *testing.T) {
 	network := counted{}
 	client := NewClient(network, time.Now, "")
 	client.Confine(d, func([]string) error { return errors.New("not allowed") })
-	_, err := client.Resolve(t.Context(), &App{Definition: d, Issuer: "https://id.example.com"}, KindAuthorizationCode, nil)
+	_, err := client.Resolve(t.Context(), &App{Definition: d, Issuer: "https://id.example.com"}, KindAuthorizationCode,
+		nil)
 	var failure *Error
 	require.ErrorAs(t, err, &failure)
 	assert.Equal(t, Misconfigured, failure.Class)
@@ -178,7 +179,8 @@ func TestInputsAreMatchedWhenTheyAreUsed(t *testing.T) {
 				return client.Resolve(t.Context(), app, KindAuthorizationCode, map[string]string{"shop": shop})
 			},
 			"provider": func() (Resolved, error) {
-				return client.Resolve(t.Context(), &App{Definition: d, Inputs: map[string]string{"shop": shop}}, KindAuthorizationCode, nil)
+				return client.Resolve(t.Context(), &App{Definition: d, Inputs: map[string]string{"shop": shop}},
+					KindAuthorizationCode, nil)
 			},
 		} {
 			_, err := resolve()

@@ -79,12 +79,18 @@ func TestCheckInputs(t *testing.T) {
 
 func TestMergeInputs(t *testing.T) {
 	d := shopDefinition()
-	got, err := d.MergeInputs(KindAuthorizationCode, map[string]string{"region": "eu"}, map[string]string{"shop": "a", "region": "us"})
+	got, err := d.MergeInputs(KindAuthorizationCode, map[string]string{"region": "eu"}, map[string]string{
+		"shop":   "a",
+		"region": "us",
+	})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"shop": "a", "version": "v1", "region": "eu", "prefix": ""}, got,
 		"the provider wins, a default fills in, and what may be empty is")
 
-	got, err = d.MergeInputs(KindAuthorizationCode, map[string]string{"version": "v2"}, map[string]string{"shop": "a", "version": "v3"})
+	got, err = d.MergeInputs(KindAuthorizationCode, map[string]string{"version": "v2"}, map[string]string{
+		"shop":    "a",
+		"version": "v3",
+	})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"shop": "a", "version": "v2", "prefix": ""}, got,
 		"a connection cannot set what is not its own")

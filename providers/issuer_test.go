@@ -39,8 +39,11 @@ func TestWrongIssuerIsShown(t *testing.T) {
 		"another": {
 			body: `{"issuer":"https://id.example.com/a"}`, seen: `"ISSUER", and its document says "https://id.example.com/a"`,
 		},
-		"in the clear":    {body: `{"issuer":"http://id.example.com"}`, seen: `"http://id.example.com"`},
-		"of many tenants": {body: `{"issuer":"https://id.example.com/{tenantid}/v2.0"}`, seen: `"https://id.example.com/{tenantid}/v2.0", which stands for`},
+		"in the clear": {body: `{"issuer":"http://id.example.com"}`, seen: `"http://id.example.com"`},
+		"of many tenants": {
+			body: `{"issuer":"https://id.example.com/{tenantid}/v2.0"}`,
+			seen: `"https://id.example.com/{tenantid}/v2.0", which stands for`,
+		},
 		"no URL":          {body: `{"issuer":"call 555-0100 and tell your token"}`, seen: "no URL", not: "555-"},
 		"script":          {body: `{"issuer":"javascript:alert(1)"}`, seen: "no URL", not: "alert"},
 		"markup":          {body: `{"issuer":"https://id.example.com/<b>x"}`, seen: "no URL", not: "<b>"},
@@ -51,7 +54,11 @@ func TestWrongIssuerIsShown(t *testing.T) {
 		"with a query": {
 			body: `{"issuer":"https://id.example.com/?token=planted#planted"}`, seen: `"https://id.example.com/"`, not: "planted",
 		},
-		"too long":      {body: `{"issuer":"https://id.example.com/` + strings.Repeat("a", 2000) + `"}`, seen: "aaa...\"", not: strings.Repeat("a", 180)},
+		"too long": {
+			body: `{"issuer":"https://id.example.com/` + strings.Repeat("a", 2000) + `"}`,
+			seen: "aaa...\"",
+			not:  strings.Repeat("a", 180),
+		},
 		"no token call": {body: `{"issuer":"ISSUER"}`, seen: "token_endpoint"},
 		"an insecure one": {
 			body: `{"issuer":"ISSUER","token_endpoint":"http://planted.example.com/"}`, seen: `"token"`, not: "planted",

@@ -62,11 +62,17 @@ func TestHostOfAKey(t *testing.T) {
 		provider, connection map[string]string
 		host, err            string
 	}{
-		"the key's":               {KindAPIKey, nil, own, "my.git", ""},
-		"the default":             {KindAPIKey, nil, nil, "git.example.com", ""},
-		"the provider's":          {KindAPIKey, map[string]string{"host": "our.git"}, nil, "our.git", ""},
-		"the same of both":        {KindAPIKey, map[string]string{"host": "my.git"}, own, "my.git", ""},
-		"another than all go to":  {KindAPIKey, map[string]string{"host": "our.git"}, own, "", `"host" is set on the provider`},
+		"the key's":        {KindAPIKey, nil, own, "my.git", ""},
+		"the default":      {KindAPIKey, nil, nil, "git.example.com", ""},
+		"the provider's":   {KindAPIKey, map[string]string{"host": "our.git"}, nil, "our.git", ""},
+		"the same of both": {KindAPIKey, map[string]string{"host": "my.git"}, own, "my.git", ""},
+		"another than all go to": {
+			KindAPIKey,
+			map[string]string{"host": "our.git"},
+			own,
+			"",
+			`"host" is set on the provider`,
+		},
 		"a key's for a grant":     {KindAuthorizationCode, nil, own, "", `"host" of the connection is set on the provider`},
 		"beside the provider's":   {KindAuthorizationCode, map[string]string{"host": "our.git"}, own, "our.git", ""},
 		"what nobody knows of is": {"", nil, own, "", `"host" of the connection is set on the provider`},
@@ -99,9 +105,14 @@ func TestCheckKeyHost(t *testing.T) {
 		app      App
 		refused  bool
 	}{
-		"all":            {"", "", App{}, true},
-		"the API alone":  {"https://{host}/me", "https://git.example.com/me", App{}, true},
-		"the check":      {"api_base: https://{host}/api/{region}", "api_base: https://git.example.com/{region}", App{}, true},
+		"all":           {"", "", App{}, true},
+		"the API alone": {"https://{host}/me", "https://git.example.com/me", App{}, true},
+		"the check": {
+			"api_base: https://{host}/api/{region}",
+			"api_base: https://git.example.com/{region}",
+			App{},
+			true,
+		},
 		"the operator's": {"", "", App{Endpoints: map[Step]string{StepIdentity: "https://o.example/me"}}, true},
 		"none": {"", "", App{Endpoints: map[Step]string{
 			StepIdentity: "https://o.example/me", StepHealth: "https://o.example/h",

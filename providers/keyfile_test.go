@@ -54,18 +54,22 @@ func TestKeyFile(t *testing.T) {
 	}, derived)
 	assert.True(t, d.MovesKey(key, map[string]string{"key_file": strings.Replace(aKeyFile(""), `"p-1"`, `"p-2"`, 1)}))
 	assert.False(t, d.MovesKey(key, map[string]string{"key_file": aKeyFile(`, "x": "y"`)}))
-	for name, secret := range map[string]bool{"key_file": true, "private_key": true, "client_email": false, "project_id": false} {
+	for name, secret := range map[string]bool{
+		"key_file": true, "private_key": true, "client_email": false,
+		"project_id": false,
+	} {
 		assert.Equal(t, secret, d.IsSecretField(name), name)
 		assert.True(t, d.HandsOut(name), name)
 	}
 	assert.Empty(t, d.DeriveKey(map[string]string{"key_file": "what an older release took"}))
 	for name, file := range map[string]string{
-		"blanks before it":         " \r\n\t" + aKeyFile(""),
-		"without what may be":      strings.Replace(aKeyFile(""), `"project_id": "p-1", `, "", 1),
-		"lines of another system":  strings.ReplaceAll(aKeyFile(""), `\n`, `\r\n`),
-		"a member without a name":  aKeyFile(`, "": ""`),
-		"as many levels as may be": aKeyFile(`, "x": ` + strings.Repeat(`[`, maxKeyFileDepth-1) + strings.Repeat("]", maxKeyFileDepth-1)),
-		"as many members":          aKeyFile(manyMembers(maxKeyFileMembers - 8)),
+		"blanks before it":        " \r\n\t" + aKeyFile(""),
+		"without what may be":     strings.Replace(aKeyFile(""), `"project_id": "p-1", `, "", 1),
+		"lines of another system": strings.ReplaceAll(aKeyFile(""), `\n`, `\r\n`),
+		"a member without a name": aKeyFile(`, "": ""`),
+		"as many levels as may be": aKeyFile(`, "x": ` + strings.Repeat(`[`, maxKeyFileDepth-1) + strings.Repeat("]",
+			maxKeyFileDepth-1)),
+		"as many members": aKeyFile(manyMembers(maxKeyFileMembers - 8)),
 	} {
 		_, err := d.CheckKey(SetByConnection, map[string]string{"key_file": file})
 		assert.NoError(t, err, name)
@@ -84,35 +88,68 @@ func TestKeyFileIsRefused(t *testing.T) {
 		wide[i] = fmt.Sprintf(`"m%d": "c2VjcmV0"`, i)
 	}
 	for name, c := range map[string]struct{ file, want string }{
-		"a path":               {"/home/me/c2VjcmV0.json", "is no JSON file: write what the service gave, whole (the JSON file that was"},
-		"a text in quotes":     {`"c2VjcmV0"`, "is no JSON file"},
-		"a list":               {`["c2VjcmV0"]`, "is no JSON file"},
-		"a mark before it":     {"\ufeff" + whole, "is no JSON file"},
-		"cut off":              {whole[:len(whole)-3], "is no whole JSON file: what comes after"},
-		"cut off in a text":    {whole[:100], "is no whole JSON file"},
-		"nothing of it":        {"{", "is no whole JSON file"},
-		"no JSON":              {`{"client_email": c2VjcmV0}`, "is no whole JSON file: what comes after"},
-		"a comma too much":     {strings.Replace(whole, "}\n", ",}\n", 1), "is no whole JSON file"},
-		"two of them":          {whole + whole, "goes on behind the end"},
-		"something behind it":  {whole + "c2VjcmV0", "goes on behind the end"},
-		"a member twice":       {aKeyFile(`, "client_email": "c2VjcmV0"`), "has a member twice"},
-		"twice, spelled so":    {aKeyFile(`, "client\u005femail": "c2VjcmV0"`), "has a member twice"},
-		"twice, further in":    {aKeyFile(`, "x": {"c2VjcmV0": 1, "c2VjcmV0": 2}`), "has a member twice"},
-		"twice, in capitals":   {aKeyFile(`, "Client_Email": "c2VjcmV0"`), `has the member "client_email" with other capital letters`},
-		"in capitals alone":    {strings.Replace(whole, `"project_id"`, `"PROJECT_ID"`, 1), `has the member "project_id" with other`},
-		"a letter that folds":  {aKeyFile(`, "private_\u212aey": "c2VjcmV0"`), `has the member "private_key" with other`},
-		"another file":         {`{"installed": {"client_email": "c2VjcmV0"}}`, `lacks the member "client_email", is it another file?`},
-		"a member of no text":  {strings.Replace(whole, `"p-1"`, "7", 1), `the member "project_id" must be a text that is not empty`},
-		"a member of nothing":  {strings.Replace(whole, `"p-1"`, "null", 1), `the member "project_id" must be a text`},
-		"an empty member":      {strings.Replace(whole, `"p-1"`, `""`, 1), `the member "project_id" must be a text that`},
-		"a member with others": {strings.Replace(whole, `"p-1"`, `{"c2VjcmV0": 1}`, 1), `the member "project_id" must be a text`},
-		"another host":         {strings.Replace(whole, `"p-1"`, `"c2VjcmV0.evil"`, 1), `its member "project_id" must match [a-z0-9-]+`},
-		"a line's end":         {strings.Replace(whole, "robot@p-1", `robot\nc2VjcmV0@p-1`, 1), `the member "client_email" holds a control character`},
-		"half a character":     {strings.Replace(whole, "robot@p-1", `robot\ud800@p-1`, 1), `the member "client_email" holds`},
-		"a bell in a secret":   {strings.Replace(whole, `KEY-----\n`, `KEY-----\u0007`, 1), `the member "private_key" holds a control`},
-		"many levels":          {deep, "of more than 16 levels"},
-		"many members":         {"{" + strings.Join(wide, ",") + "}", "of more than 1000 members"},
-		"too long":             {aKeyFile(`, "x": "` + strings.Repeat("c2VjcmV0", maxKeyField/8) + `"`), "has more than 65536 bytes"},
+		"a path": {
+			"/home/me/c2VjcmV0.json",
+			"is no JSON file: write what the service gave, whole (the JSON file that was",
+		},
+		"a text in quotes":    {`"c2VjcmV0"`, "is no JSON file"},
+		"a list":              {`["c2VjcmV0"]`, "is no JSON file"},
+		"a mark before it":    {"\ufeff" + whole, "is no JSON file"},
+		"cut off":             {whole[:len(whole)-3], "is no whole JSON file: what comes after"},
+		"cut off in a text":   {whole[:100], "is no whole JSON file"},
+		"nothing of it":       {"{", "is no whole JSON file"},
+		"no JSON":             {`{"client_email": c2VjcmV0}`, "is no whole JSON file: what comes after"},
+		"a comma too much":    {strings.Replace(whole, "}\n", ",}\n", 1), "is no whole JSON file"},
+		"two of them":         {whole + whole, "goes on behind the end"},
+		"something behind it": {whole + "c2VjcmV0", "goes on behind the end"},
+		"a member twice":      {aKeyFile(`, "client_email": "c2VjcmV0"`), "has a member twice"},
+		"twice, spelled so":   {aKeyFile(`, "client\u005femail": "c2VjcmV0"`), "has a member twice"},
+		"twice, further in":   {aKeyFile(`, "x": {"c2VjcmV0": 1, "c2VjcmV0": 2}`), "has a member twice"},
+		"twice, in capitals": {
+			aKeyFile(`, "Client_Email": "c2VjcmV0"`),
+			`has the member "client_email" with other capital letters`,
+		},
+		"in capitals alone": {
+			strings.Replace(whole, `"project_id"`, `"PROJECT_ID"`, 1),
+			`has the member "project_id" with other`,
+		},
+		"a letter that folds": {aKeyFile(`, "private_\u212aey": "c2VjcmV0"`), `has the member "private_key" with other`},
+		"another file": {
+			`{"installed": {"client_email": "c2VjcmV0"}}`,
+			`lacks the member "client_email", is it another file?`,
+		},
+		"a member of no text": {
+			strings.Replace(whole, `"p-1"`, "7", 1),
+			`the member "project_id" must be a text that is not empty`,
+		},
+		"a member of nothing": {strings.Replace(whole, `"p-1"`, "null", 1), `the member "project_id" must be a text`},
+		"an empty member":     {strings.Replace(whole, `"p-1"`, `""`, 1), `the member "project_id" must be a text that`},
+		"a member with others": {
+			strings.Replace(whole, `"p-1"`, `{"c2VjcmV0": 1}`, 1),
+			`the member "project_id" must be a text`,
+		},
+		"another host": {
+			strings.Replace(whole, `"p-1"`, `"c2VjcmV0.evil"`, 1),
+			`its member "project_id" must match [a-z0-9-]+`,
+		},
+		"a line's end": {
+			strings.Replace(whole, "robot@p-1", `robot\nc2VjcmV0@p-1`, 1),
+			`the member "client_email" holds a control character`,
+		},
+		"half a character": {
+			strings.Replace(whole, "robot@p-1", `robot\ud800@p-1`, 1),
+			`the member "client_email" holds`,
+		},
+		"a bell in a secret": {
+			strings.Replace(whole, `KEY-----\n`, `KEY-----\u0007`, 1),
+			`the member "private_key" holds a control`,
+		},
+		"many levels":  {deep, "of more than 16 levels"},
+		"many members": {"{" + strings.Join(wide, ",") + "}", "of more than 1000 members"},
+		"too long": {
+			aKeyFile(`, "x": "` + strings.Repeat("c2VjcmV0", maxKeyField/8) + `"`),
+			"has more than 65536 bytes",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := d.CheckKey(SetByConnection, map[string]string{"key_file": c.file})
@@ -144,16 +181,40 @@ func TestWhatLeavesOfAKeyFile(t *testing.T) {
 
 func TestMistakesInKeyFiles(t *testing.T) {
 	for _, c := range []struct{ old, new, want string }{
-		{"      secret: true\n", "", `key.fields[0].json.private_key.secret: "private_key" is secret, so the file "key_file" is too`},
-		{"      help:", "      multiline: true\n      help:", `key.fields[0].json: key field "key_file" is a JSON file: drop pattern`},
-		{"      help:", "      pattern: '.*'\n      help:", `key.fields[0].json: key field "key_file" is a JSON file: drop pattern`},
-		{"      help:", "      derive: {x: '(.)'}\n      help:", `key.fields[0].json: key field "key_file" is a JSON file: drop`},
+		{
+			"      secret: true\n",
+			"",
+			`key.fields[0].json.private_key.secret: "private_key" is secret, so the file "key_file" is too`,
+		},
+		{
+			"      help:",
+			"      multiline: true\n      help:",
+			`key.fields[0].json: key field "key_file" is a JSON file: drop pattern`,
+		},
+		{
+			"      help:",
+			"      pattern: '.*'\n      help:",
+			`key.fields[0].json: key field "key_file" is a JSON file: drop pattern`,
+		},
+		{
+			"      help:",
+			"      derive: {x: '(.)'}\n      help:",
+			`key.fields[0].json: key field "key_file" is a JSON file: drop`,
+		},
 		{"project_id: {pattern: '[a-z0-9-]+'}", "key_file: {}", `name "key_file" is taken by a key field`},
 		{"project_id: {pattern: '[a-z0-9-]+'}", "access_token: {}", `name "access_token" has a meaning of its own`},
 		{"project_id: {pattern: '[a-z0-9-]+'}", "client_id: {}", `name "client_id" is taken by a reserved word`},
 		{"project_id: {pattern: '[a-z0-9-]+'}", "projectId: {}", "write lower-case letters, digits and underscores"},
-		{"project_id: {pattern: '[a-z0-9-]+'}", "project_id: {pattern: '['}", "json.project_id.pattern: pattern does not compile"},
-		{"project_id: {pattern: '[a-z0-9-]+'}", "project_id: {patern: x}", `project_id.patern: unknown key, did you mean "pattern"?`},
+		{
+			"project_id: {pattern: '[a-z0-9-]+'}",
+			"project_id: {pattern: '['}",
+			"json.project_id.pattern: pattern does not compile",
+		},
+		{
+			"project_id: {pattern: '[a-z0-9-]+'}",
+			"project_id: {patern: x}",
+			`project_id.patern: unknown key, did you mean "pattern"?`,
+		},
 		{"project_id: {pattern: '[a-z0-9-]+'}", "project_id: {}", "api_base: URL template"},
 		{"{project_id}.robots.example.com", "{project_id}", "api_base: URL template"},
 		{

@@ -139,6 +139,7 @@ func TestAPIBase(t *testing.T) {
 		})
 		assert.Equal(t, want, got, string(template))
 	}
-	assert.Equal(t, "https://us6.api.example.com", (&App{Definition: &Definition{APIBase: "https://{dc}.api.example.com"}}).
-		APIBase(nil, &Grant{SecretConfig: map[string]Secret{"dc": NewSecret("us6")}}))
+	assert.Equal(t, "https://us6.api.example.com",
+		(&App{Definition: &Definition{APIBase: "https://{dc}.api.example.com"}}).
+			APIBase(nil, &Grant{SecretConfig: map[string]Secret{"dc": NewSecret("us6")}}))
 }

@@ -83,7 +83,8 @@ func TestCheckAddedScopes(t *testing.T) {
 	for _, name := range []string{"read", "OpenID", "", "openid offline"} {
 		require.ErrorContains(t, app.CheckAddedScopes([]string{"openid", name}), "it adds offline, openid")
 	}
-	require.ErrorContains(t, (&App{Definition: &Definition{ID: "plain"}}).CheckAddedScopes([]string{"openid"}), "it adds none")
+	require.ErrorContains(t, (&App{Definition: &Definition{ID: "plain"}}).CheckAddedScopes([]string{"openid"}),
+		"it adds none")
 }
 
 func TestCheckScopes(t *testing.T) {

@@ -213,7 +213,8 @@ func ReadFixture(files fs.FS, name string) (*Fixture, error) {
 	kind, _, _ := strings.Cut(path.Base(name), ".")
 	f := &Fixture{Name: name, ID: path.Dir(name), Kind: providers.Kind(kind), calls: map[string]*exchange{}}
 	if !slices.Contains(providers.Kinds(), f.Kind) {
-		return nil, fmt.Errorf("%s.txtar: %q is no kind: the file's name is one of %v, and may go on with .case", name, f.Kind,
+		return nil, fmt.Errorf("%s.txtar: %q is no kind: the file's name is one of %v, and may go on with .case", name,
+			f.Kind,
 			providers.Kinds())
 	}
 	for _, section := range slices.Sorted(maps.Keys(sections)) {

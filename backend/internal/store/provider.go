@@ -53,10 +53,11 @@ type Provider struct {
 	Kinds         []providers.Kind `json:"kinds,omitempty"`          // that may be connected; empty: see kindsOf
 	AllowedOwners []string         `json:"allowed_owners,omitempty"` // such as org/acme and user/*; empty: all
 	// owner, such as org/acme -> input -> what its connections may say for it, of kinds that are the app's own
-	BoundInputs   map[string]map[string][]string `json:"bound_inputs,omitempty"`
-	CompanionsFor []string                       `json:"companions_for,omitempty"` // owners that get Companions; empty: none
-	AllowImport   string                         `json:"allow_import,omitempty"`   // none, org or all; empty: org
-	SurplusScopes string                         `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
+	BoundInputs map[string]map[string][]string `json:"bound_inputs,omitempty"`
+
+	CompanionsFor []string `json:"companions_for,omitempty"` // owners that get Companions; empty: none
+	AllowImport   string   `json:"allow_import,omitempty"`   // none, org or all; empty: org
+	SurplusScopes string   `json:"surplus_scopes,omitempty"` // refuse or warn; empty: the definition's word
 
 	ScopesIgnored bool      `json:"scopes_ignored,omitempty"` // none are asked for, required, missed or too much
 	AddedScopes   *[]string `json:"added_scopes,omitempty"`   // that the engine adds by itself; nil: all
@@ -70,8 +71,8 @@ type Provider struct {
 	unknown unknownFields
 }
 
-// CheckEvery is how often what no refresh proves is checked; 0: never. The provider's word goes before the definition's,
-// and that before the mount's, but for a mount where nothing is to be checked.
+// CheckEvery is how often what no refresh proves is checked; 0: never. The provider's word goes before the
+// definition's, and that before the mount's, but for a mount where nothing is to be checked.
 func (p *Provider) CheckEvery(d *providers.Definition, c *Config) time.Duration {
 	switch mount := c.CheckEvery(); {
 	case p.CheckInterval != nil:

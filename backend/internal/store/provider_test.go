@@ -23,13 +23,19 @@ func TestCheckEvery(t *testing.T) {
 		config     time.Duration
 		want       time.Duration
 	}{
-		"nobody said":                     {want: 24 * hour},
-		"the mount":                       {config: 2 * hour, want: 2 * hour},
-		"the definition before the mount": {definition: providers.Duration{D: 3 * hour, Set: true}, config: 2 * hour, want: 3 * hour},
-		"never, says the definition":      {definition: providers.Duration{Never: true, Set: true}},
-		"never, says the mount":           {definition: providers.Duration{D: 3 * hour, Set: true}, config: -1},
-		"the provider before all":         {provider: new(4 * hour), definition: providers.Duration{D: 3 * hour, Set: true}, config: -1, want: 4 * hour},
-		"never, says the provider":        {provider: new(0 * hour), definition: providers.Duration{D: 3 * hour, Set: true}},
+		"nobody said": {want: 24 * hour},
+		"the mount":   {config: 2 * hour, want: 2 * hour},
+		"the definition before the mount": {
+			definition: providers.Duration{D: 3 * hour, Set: true}, config: 2 * hour,
+			want: 3 * hour,
+		},
+		"never, says the definition": {definition: providers.Duration{Never: true, Set: true}},
+		"never, says the mount":      {definition: providers.Duration{D: 3 * hour, Set: true}, config: -1},
+		"the provider before all": {
+			provider: new(4 * hour), definition: providers.Duration{D: 3 * hour, Set: true},
+			config: -1, want: 4 * hour,
+		},
+		"never, says the provider": {provider: new(0 * hour), definition: providers.Duration{D: 3 * hour, Set: true}},
 	} {
 		p := &Provider{CheckInterval: test.provider}
 		got := p.CheckEvery(&providers.Definition{CheckInterval: test.definition}, &Config{CheckInterval: test.config})

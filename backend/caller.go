@@ -61,7 +61,7 @@ type use int
 const (
 	using     use = iota // its credential: to read it, to refresh it, to put another in its place
 	changing             // anything else about it
-	narrowing            // to switch it off, or to delete it: whoever Vault's policy lets may do that
+	narrowing            // others' own word on its serving, or to delete it: whoever Vault's policy lets may do that
 )
 
 // may is the rule about private connections: they are their owner's alone. Vault's policy has spoken before.
@@ -72,7 +72,7 @@ func (c caller) may(u use, k store.Key, conn *store.Connection) error {
 	case u == using:
 		return forbidden("connection %s is private: only the entity that owns it may use it", k)
 	}
-	return forbidden("connection %s is private: others than its owner may only disable or delete it", k)
+	return forbidden("connection %s is private: others than its owner may only disable, archive or delete it", k)
 }
 
 // permitFor is may as the refresher asks it.

@@ -284,7 +284,7 @@ func (b *backend) overtaken(ctx context.Context, k store.Key, conn *store.Connec
 		return true, err
 	}
 	status, _ := terms.Status(now, b.now())
-	return status == store.StatusDisabled || terms.Fingerprint == nil || terms.Serial != p.entry.Serial, nil
+	return status.Stopped() || terms.Fingerprint == nil || terms.Serial != p.entry.Serial, nil
 }
 
 // notShown is what is said when no call was made.

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
+	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
@@ -116,13 +117,10 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 func useOf(d *framework.FieldData) use {
 	for field := range d.Raw {
 		switch field {
-		case "org", "user", "name", "provider", "disabled":
+		case "org", "user", "name", "provider", "disabled", "archived", "archived_reason":
 		default:
 			return changing
 		}
-	}
-	if v, ok := d.GetOk("disabled"); ok && !v.(bool) {
-		return changing
 	}
 	return narrowing
 }
@@ -303,14 +301,47 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 			w.settings.Private = &private
 		}
 	}
-	if v, ok := d.GetOk("disabled"); ok {
-		disabled := v.(bool)
-		w.settings.Disabled = &disabled
+	if err := w.readStops(d); err != nil {
+		return err
 	}
 	if err := w.readCompanions(d); err != nil {
 		return err
 	}
 	return w.readInputs(d)
+}
+
+// readStops takes what the caller's side says of serving.
+func (w *write) readStops(d *framework.FieldData) error {
+	if v, ok := d.GetOk("disabled"); ok {
+		disabled := v.(bool)
+		w.settings.Disabled = &disabled
+	}
+	archived := w.known != nil && !w.known.Stops.Seen(w.who.owns(w.key)).Archived.Time.IsZero()
+	if v, ok := d.GetOk("archived"); ok {
+		archived = v.(bool)
+		w.settings.Archived = &archived
+	}
+	if v, ok := d.GetOk("archived_reason"); ok {
+		reason := v.(string)
+		if reason != "" && !archived {
+			return badRequest("archived_reason goes with archived=true: nothing was changed")
+		}
+		w.settings.Reason = &reason
+	}
+	return nil
+}
+
+// warnOfStops tells who lifted a stop, or said that there is none, that another side's stands.
+func warnOfStops(who caller, k store.Key, conn *store.Connection, resp *logical.Response) {
+	seen := conn.Stops.Seen(who.owns(k))
+	if !conn.Stops.On() || !seen.Disabled.Time.IsZero() || !seen.Archived.Time.IsZero() {
+		return
+	}
+	whose := "its owner's entity, which alone lifts that"
+	if who.owns(k) {
+		whose = "others than its owner, who lift that"
+	}
+	resp.AddWarning("connection " + k.String() + " is still stopped by " + whose + ": see disabled_by")
 }
 
 func mayBePrivate(k store.Key, private bool) error {

@@ -18,6 +18,8 @@ type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
 	owners map[store.Owner]int // guarded by the mirror's mutex; how many connections each has
+
+	grantees *grantees // with whom which are shared
 }
 
 // record is what memory keeps of one connection all the time. It is a [tasks.Task]: what the connection calls for.
@@ -34,6 +36,7 @@ type record struct {
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	disabled   bool
+	archived   bool
 	barred     bool // its provider does not serve it
 	failing    bool // its last renewal failed
 	choosing   bool // a site is to be picked
@@ -58,7 +61,7 @@ func (r *record) shared() (c common) {
 }
 
 func newDirectory(b *backend) *directory {
-	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}}
+	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}, grantees: newGrantees()}
 	d.mirror.counted = d.counted
 	return d
 }
@@ -75,7 +78,7 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
-	r.deleting, r.disabled, r.failing = f.Deleting, f.Disabled, c.Attempt.Failures > 0
+	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
 	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }
 
@@ -83,8 +86,9 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled || r.barred, Pinned: shared.pinned, Refused: shared.refused,
-		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
+		Deleting: r.deleting, Disabled: r.disabled || r.barred, Archived: r.archived, Pinned: shared.pinned,
+		Refused: shared.refused,
+		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
 	if r.invalid {
 		f.Invalid = store.ReasonKeyRefused // or token_refused: for counting they are one
@@ -117,7 +121,10 @@ func (d *directory) changed(c connections.Change) {
 }
 
 // gone lets nothing more fall due for a connection.
-func (d *directory) gone(r *record) { d.b.tasks.Set(r, time.Time{}) }
+func (d *directory) gone(r *record) {
+	d.b.tasks.Set(r, time.Time{})
+	d.grantees.gone(r.key)
+}
 
 // enter gives what to note of a connection, and when something falls due for it.
 func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection) func(*record) {
@@ -128,6 +135,7 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 	}
 	return func(r *record) {
 		r.summarize(d.b, k, c, terms, app)
+		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
 	}
 }

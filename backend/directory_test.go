@@ -33,7 +33,11 @@ func TestRecordTellsTheStatus(t *testing.T) {
 		"a key":                       {Credential: store.Credential{Pinned: "p"}},
 		"a key that failed its check": {Credential: store.Credential{Pinned: "p", Invalid: now}},
 		"disabled": {
-			Disabled: store.Disabled{On: true}, Credential: store.Credential{Pinned: "p", Grant: whole},
+			Stops: store.Stops{Either: store.Actor{Time: now}}, Credential: store.Credential{Pinned: "p", Grant: whole},
+		},
+		"archived": {
+			Stops:      store.Stops{Owner: store.Stop{Archived: store.Actor{Time: now}}},
+			Credential: store.Credential{Pinned: "p", Grant: whole},
 		},
 		"deleting": {Deleting: now, Credential: store.Credential{Pinned: "p", Grant: whole}},
 		"refused": {

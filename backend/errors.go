@@ -32,6 +32,10 @@ func forbidden(format string, args ...any) error {
 	return &statusError{http.StatusForbidden, fmt.Sprintf(format, args...)}
 }
 
+func unavailable(format string, args ...any) error {
+	return &statusError{http.StatusServiceUnavailable, fmt.Sprintf(format, args...)}
+}
+
 func conflict(format string, args ...any) error {
 	return &statusError{http.StatusConflict, fmt.Sprintf(format, args...)}
 }

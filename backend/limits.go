@@ -38,6 +38,7 @@ const kB = 1 << 10
 // that are not named. Fields of a key have theirs in [providers.Definition.CheckKey].
 var fieldLimits = map[string]limit{
 	"label":           {each: 256, chars: forPeople},
+	"archived_reason": {each: 256, chars: forPeople},
 	"tags":            {items: 64, each: 256, total: 24 * kB, chars: forPeople},
 	"inputs":          {items: 32, each: 4 * kB, total: 16 * kB, chars: oneLine},
 	"scopes":          {items: 500, each: kB, total: 16 * kB, chars: oneLine},

@@ -5,20 +5,29 @@ import (
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
 func (b *backend) pathCheck() []*framework.Path {
-	return []*framework.Path{{
-		Pattern:      byName("check"),
-		DisplayAttrs: display(spellings("connection"), "Connection"),
-		Fields:       ownedFields(nil),
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.UpdateOperation: verb("check", forwarded(b.operation(b.checkWrite,
-				"Ask the service whether the credential works.", checkSchema))),
-		},
-		HelpSynopsis:    "Ask the service whether a connection's credential works.",
-		HelpDescription: checkHelp,
-	}}
+	path := func(pattern, suffixes string, handler framework.OperationFunc) *framework.Path {
+		return &framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffixes, "Connection"),
+			Fields:       ownedFields(nil),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.UpdateOperation: verb("check", forwarded(b.operation(handler,
+					"Ask the service whether the credential works.", checkSchema))),
+			},
+			HelpSynopsis:    "Ask the service whether a connection's credential works.",
+			HelpDescription: checkHelp,
+		}
+	}
+	return []*framework.Path{
+		path(sharedPattern("check"), sharedSpellings("connection"), b.checkShared),
+		path(byName("check"), spellings("connection"), b.checkWrite),
+	}
 }
 
 var checkSchema = map[string]*framework.FieldSchema{
@@ -44,9 +53,30 @@ func (b *backend) checkWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	found, err := b.check(ctx, k, callerOf(req).permitFor(k))
+	resp, err := b.checked(ctx, k, callerOf(req).permitFor(k))
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
+	}
+	return resp, nil
+}
+
+// checkShared is checkWrite for those with whom the connection is shared.
+func (b *backend) checkShared(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
+	k, err := b.sharedKey(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := b.checked(ctx, k, b.permitShared(callerOf(req), k))
+	return resp, asNotShared(k, err)
+}
+
+// checked asks the service, and answers what was found.
+func (b *backend) checked(ctx context.Context, k store.Key, permit refresh.Permit) (*logical.Response, error) {
+	found, err := b.check(ctx, k, permit)
+	if err != nil {
+		return nil, err
 	}
 	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil {

@@ -50,7 +50,10 @@ func connectionFields() map[string]*framework.FieldSchema {
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"companions": secret(pairs("Secrets that go along with the credential and are never sent, as the definition " +
 			"names them. Replaced whole. Reads mask the values.")),
-		"disabled": boolean("Stop serving the credential; nothing is lost."),
+		"disabled": boolean("Stop serving the credential; nothing is lost. The owner's entity and everybody else " +
+			"each set and lift their own word on it."),
+		"archived":        boolean("Put the connection away: as disabled, and shown as archived. Two words, as disabled has."),
+		"archived_reason": str("Why it is archived, beside archived=true."),
 		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
 			"entity puts a credential in; only it can say false."),
 		"provision":     boolean("Create under the id of a live entity that is not the caller's own."),
@@ -75,17 +78,22 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"name":  required(str("Name of the connection.")),
 	"connection_id": str("Tells this connection from another that has its name later; kept as long as it lives. Empty " +
 		"until the first write of one that a former release made."),
-	"provider":          required(str("Provider of the connection.")),
-	"kind":              str("How the credential is obtained."),
-	"status":            required(str("active, needs_reconnect, failed_validation, expired, disabled or pending.")),
-	"status_reason":     str("Why it has its status; empty when active."),
-	"status_since":      str("Since when (RFC 3339)."),
-	"label":             str("A name for people."),
-	"tags":              object("Key-value pairs."),
-	"inputs":            object("Values the definition asks of a connection."),
-	"companions":        object("Secrets that go along with the credential and are never sent, masked."),
-	"private":           boolean("Whether only the owner's entity is served."),
-	"disabled":          boolean("Whether somebody switched it off."),
+	"provider":        required(str("Provider of the connection.")),
+	"kind":            str("How the credential is obtained."),
+	"status":          required(str("active, needs_reconnect, failed_validation, expired, disabled, archived or pending.")),
+	"status_reason":   str("Why it has its status; empty when active."),
+	"status_since":    str("Since when (RFC 3339)."),
+	"label":           str("A name for people."),
+	"tags":            object("Key-value pairs."),
+	"inputs":          object("Values the definition asks of a connection."),
+	"companions":      object("Secrets that go along with the credential and are never sent, masked."),
+	"private":         boolean("Whether only the owner's entity is served."),
+	"disabled":        boolean("Whether the caller's side switched it off: its owner's, or everybody else's."),
+	"archived":        boolean("Whether the caller's side put it away."),
+	"archived_reason": str("Why it did."),
+	"disabled_by": objects("Who stopped it: side (owner, others, or either of an older release), what (disabled or " +
+		"archived), reason, display_name, entity_id, time."),
+	"shared_with":       str("With how many a private connection is shared, in words; empty when with nobody."),
 	"account":           object("Whose account it is at the provider: id, label, email."),
 	"scopes":            strs("Scopes granted."),
 	"required_scopes":   strs("Scopes required."),
@@ -141,12 +149,15 @@ func (b *backend) connectionRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.metadata(ctx, k, conn)
-	return b.withOwner(callerOf(req), k, conn, resp), err
+	who := callerOf(req)
+	resp, err := b.metadata(ctx, who, k, conn)
+	return b.withOwner(who, k, conn, resp), err
 }
 
 // metadata is the masked view of a connection; of one that is only a flow so far when conn is nil; nothing else.
-func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connection) (*logical.Response, error) {
+func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
+	conn *store.Connection,
+) (*logical.Response, error) {
 	flow, err := b.flowOf(ctx, k)
 	if err != nil {
 		return nil, err
@@ -176,11 +187,14 @@ func (b *backend) metadata(ctx context.Context, k store.Key, conn *store.Connect
 		return nil, err
 	}
 	status, reason := terms.Status(conn, b.now())
+	stop := conn.Stops.Seen(who.owns(k))
 	maps.Copy(data, map[string]any{
 		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags),
 		"inputs":     orEmpty(conn.Inputs),
 		"companions": maskedSecrets(conn.Companions),
-		"private":    conn.Private, "disabled": conn.Disabled.On, "status": string(status), "status_reason": string(reason),
+		"private":    conn.Private, "disabled": !stop.Disabled.Time.IsZero(),
+		"archived": !stop.Archived.Time.IsZero(), "archived_reason": stop.Reason,
+		"shared_with": b.sharedWords(conn), "disabled_by": disabledBy(conn.Stops), "status": string(status), "status_reason": string(reason),
 		"status_since":    rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
@@ -253,6 +267,24 @@ func maskedKey(p *configured, conn *store.Connection) map[string]any {
 	return masked
 }
 
+// disabledBy lists the stops that stand.
+func disabledBy(stops store.Stops) []map[string]any {
+	all := []map[string]any{}
+	for _, s := range stops.Sides() {
+		add := func(what, reason string, by store.Actor) {
+			if !by.Time.IsZero() {
+				all = append(all, map[string]any{
+					"side": string(s.Side), "what": what, "reason": reason, "display_name": by.DisplayName,
+					"entity_id": by.EntityID, "time": rfc3339(by.Time),
+				})
+			}
+		}
+		add("disabled", "", s.Disabled)
+		add("archived", s.Reason, s.Archived)
+	}
+	return all
+}
+
 func lastError(a store.Attempt) map[string]any {
 	if a.Failures == 0 {
 		return map[string]any{}
@@ -290,8 +322,11 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.metadata(ctx, k, conn)
+	resp, err := b.metadata(ctx, w.who, k, conn)
 	if resp != nil {
+		if w.settings.Decision != (store.Decision{}) {
+			warnOfStops(w.who, k, conn, resp)
+		}
 		if w.closed {
 			resp.AddWarning(closedWarning(k))
 		}

@@ -271,7 +271,7 @@ func TestPrivate(t *testing.T) {
 					{"api_key": openaiKey},
 					{"tags": map[string]any{}},
 					{"disabled": true, "private": false},
-					{"disabled": false},
+					{"archived": true, "label": "x"},
 					{"provision": true, "label": "x"},
 				} {
 					f.Write(path, data, who).Refused(t, http.StatusForbidden, "private")
@@ -282,10 +282,6 @@ func TestPrivate(t *testing.T) {
 		}
 		assert.Equal(t, calls, f.provider.Count(providers.StepRefresh))
 
-		f.Write("connections/user/e-alice/slack", map[string]any{"disabled": true}, bob).OK(t)
-		f.Read("creds/self/slack", nil, alice).Refused(t, http.StatusForbidden, "disabled")
-		f.Write("connections/self/slack", map[string]any{"disabled": false}, alice).OK(t)
-		f.Read("creds/self/slack", nil, alice).OK(t)
 		f.Write("connections/self/slack", map[string]any{"private": false}, alice).OK(t)
 		f.Read("creds/user/e-alice/slack", nil).OK(t)
 		f.Delete("connections/user/e-alice/key", nil, bob).OK(t)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -15,34 +16,44 @@ import (
 )
 
 func (b *backend) pathCreds() []*framework.Path {
-	return []*framework.Path{{
-		Pattern:      byName("creds"),
-		DisplayAttrs: display(spellings("credential"), "Credential"),
-		Fields: ownedFields(map[string]*framework.FieldSchema{
-			"min_ttl": {
-				Type:        framework.TypeDurationSecond,
-				Query:       true,
-				Description: "Answer a token that lives at least this long, refreshing it if need be.",
+	path := func(pattern, suffixes string, handler framework.OperationFunc) *framework.Path {
+		return &framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffixes, "Credential"),
+			Fields:       ownedFields(credsFields()),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ReadOperation: verb("read", b.operation(handler, "Read the credential of a connection, fresh.",
+					credsSchema)),
 			},
-			"provider": {
-				Type:        framework.TypeString,
-				Query:       true,
-				Description: "The provider that the caller expects: another one's credential is refused.",
-			},
-			"include": {
-				Type:  framework.TypeCommaStringSlice,
-				Query: true,
-				Description: "What to answer beside the credential: send, the very headers and parameters to send it " +
-					"by; companions, secrets that go along with it and are never sent.",
-			},
-		}),
-		Operations: map[logical.Operation]framework.OperationHandler{
-			logical.ReadOperation: verb("read", b.operation(b.credsRead, "Read the credential of a connection, fresh.",
-				credsSchema)),
+			HelpSynopsis:    "The credential of a connection, fresh.",
+			HelpDescription: credsHelp,
+		}
+	}
+	return []*framework.Path{
+		path(sharedPattern("creds"), sharedSpellings("credential"), b.credsShared),
+		path(byName("creds"), spellings("credential"), b.credsRead),
+	}
+}
+
+func credsFields() map[string]*framework.FieldSchema {
+	return map[string]*framework.FieldSchema{
+		"min_ttl": {
+			Type:        framework.TypeDurationSecond,
+			Query:       true,
+			Description: "Answer a token that lives at least this long, refreshing it if need be.",
 		},
-		HelpSynopsis:    "The credential of a connection, fresh.",
-		HelpDescription: credsHelp,
-	}}
+		"provider": {
+			Type:        framework.TypeString,
+			Query:       true,
+			Description: "The provider that the caller expects: another one's credential is refused.",
+		},
+		"include": {
+			Type:  framework.TypeCommaStringSlice,
+			Query: true,
+			Description: "What to answer beside the credential: send, the very headers and parameters to send it " +
+				"by; companions, secrets that go along with it and are never sent.",
+		},
+	}
 }
 
 var credsSchema = map[string]*framework.FieldSchema{
@@ -70,15 +81,11 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	include := d.Get("include").([]string)
-	for _, word := range include {
-		if word != includeSend && word != includeCompanions {
-			return nil, badRequest("include=%q is not known here: there are %s and %s", clipText(word), includeSend,
-				includeCompanions)
-		}
+	include, err := includes(d, includeSend, includeCompanions)
+	if err != nil {
+		return nil, err
 	}
-	minTTL := time.Duration(d.Get("min_ttl").(int)) * time.Second
-	a, err := b.refresher.Get(ctx, k, expecting(callerOf(req).permitFor(k), k, d.Get("provider").(string)), minTTL)
+	a, err := b.obtain(ctx, k, callerOf(req).permitFor(k), d)
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
 	}
@@ -90,6 +97,44 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	return resp, nil
+}
+
+// credsShared is credsRead for those with whom the connection is shared. Companions are not shared.
+func (b *backend) credsShared(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (*logical.Response, error) {
+	k, err := b.sharedKey(ctx, req, d)
+	if err != nil {
+		return nil, err
+	}
+	include, err := includes(d, includeSend)
+	if err != nil {
+		return nil, err
+	}
+	a, err := b.obtain(ctx, k, b.permitShared(callerOf(req), k), d)
+	if err != nil {
+		return nil, asNotShared(k, err)
+	}
+	return b.credential(ctx, a, include)
+}
+
+// obtain gives the credential as the request asks for it.
+func (b *backend) obtain(ctx context.Context, k store.Key, permit refresh.Permit,
+	d *framework.FieldData,
+) (refresh.Answer, error) {
+	minTTL := time.Duration(d.Get("min_ttl").(int)) * time.Second
+	return b.refresher.Get(ctx, k, expecting(permit, k, d.Get("provider").(string)), minTTL)
+}
+
+// includes is what the request asks for beside the credential, of what there is.
+func includes(d *framework.FieldData, known ...string) ([]string, error) {
+	include := d.Get("include").([]string)
+	for _, word := range include {
+		if !slices.Contains(known, word) {
+			return nil, badRequest("include=%q is not known here: there is %s", clipText(word), strings.Join(known, " and "))
+		}
+	}
+	return include, nil
 }
 
 // includeSend asks for the parts of a request that show the credential.

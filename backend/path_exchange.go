@@ -131,7 +131,7 @@ func (b *backend) exchangeWrite(ctx context.Context, req *logical.Request,
 	if conn == nil || conn.FlowID != f.ID {
 		return nil, conflict("the flow connected %s, which was deleted since, or connected anew", k)
 	}
-	resp, err := b.metadata(ctx, k, conn)
+	resp, err := b.metadata(ctx, callerOf(req), k, conn)
 	if resp != nil {
 		resp.Warnings = append(resp.Warnings, f.Outcome.Warnings...)
 	}

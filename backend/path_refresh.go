@@ -32,7 +32,7 @@ func (b *backend) refreshWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, b.explainMissing(ctx, k, err)
 	}
-	resp, err := b.metadata(ctx, k, a.Connection)
+	resp, err := b.metadata(ctx, callerOf(req), k, a.Connection)
 	if resp != nil {
 		resp.Warnings = append(resp.Warnings, a.Warnings...)
 	}

@@ -118,7 +118,9 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.connect(t, "slack")
 	f.Write("connections/slack", with(named, map[string]any{"disabled": true})).OK(t)
 	f.connect(t, "self/mine", alice)
-	f.Write("connections/self/mine", named, alice).OK(t)
+	f.Write("connections/self/mine", with(named, map[string]any{
+		"archived": true, "archived_reason": "of a former employee",
+	}), alice).OK(t)
 	f.Write("connections/self/open", map[string]any{
 		"provider": "acme", "refresh_token": f.elsewhereAs(t, "another"), "inputs": map[string]any{"shop": "two"},
 		"private": false,

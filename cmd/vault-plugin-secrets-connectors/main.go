@@ -4,6 +4,7 @@ package main
 import (
 	"fmt"
 	"os"
+	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
@@ -30,6 +31,9 @@ func run(args []string) error {
 	if *version {
 		fmt.Println(backend.Version)
 		return nil
+	}
+	if os.Getenv("GOGC") == "" { // a large mount keeps much and makes little waste: memory costs more than collecting it
+		debug.SetGCPercent(50)
 	}
 	go endWithParent(os.Getppid())
 	return plugin.ServeMultiplex(&plugin.ServeOpts{

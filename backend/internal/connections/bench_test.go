@@ -258,3 +258,9 @@ func (b *bench) damage(t *testing.T, newer bool) {
 	}
 	require.NoError(t, b.storage.Put(ctx, &logical.StorageEntry{Key: "connection/" + key.String(), Value: value}))
 }
+
+// disable is what an operator says.
+func disable(c *store.Connection) {
+	c.Set(store.Settings{Decision: store.Decision{Disabled: new(true)}},
+		store.Setter{Actor: store.Actor{Time: time.Now()}})
+}

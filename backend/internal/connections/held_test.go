@@ -80,7 +80,7 @@ func TestKeep(t *testing.T) {
 	})
 	bubble(t, "lays the credential alone over what storage has by then", func(t *testing.T, b *bench) {
 		land := b.late(t, func() error {
-			return b.update(edit(func(c *store.Connection) { c.Disable(store.Actor{}); c.Label = "late" }))
+			return b.update(edit(func(c *store.Connection) { disable(c); c.Label = "late" }))
 		})
 		b.refuse(isWrite)
 		b.keep(t, nil, edit(func(c *store.Connection) {
@@ -92,17 +92,17 @@ func TestKeep(t *testing.T) {
 		b.heal()
 		require.NoError(t, b.FlushOne(ctx, key))
 		requireIs(t, b.stored(t), "1", "late")
-		require.True(t, b.stored(t).Disabled.On)
+		require.True(t, b.stored(t).Stops.On())
 		b.serves(t, "1", "late", false)
 	})
 	bubble(t, "serves a connection as disabled once that has landed, while held", func(t *testing.T, b *bench) {
-		land := b.late(t, func() error { return b.update(edit(func(c *store.Connection) { c.Disable(store.Actor{}) })) })
+		land := b.late(t, func() error { return b.update(edit(func(c *store.Connection) { disable(c) })) })
 		b.refuse(isWrite)
 		b.keep(t, nil, renew("1"))
 		land()
 		require.Equal(t, 1, b.Flush(ctx))
 		b.serves(t, "1", "", true)
-		require.True(t, b.get(t).Disabled.On)
+		require.True(t, b.get(t).Stops.On())
 	})
 	bubble(t, "rests on what the caller read when storage is silent", func(t *testing.T, b *bench) {
 		known := b.get(t)

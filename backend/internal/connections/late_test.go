@@ -15,16 +15,16 @@ import (
 
 // A write that fails may be made all the same, at once or later.
 func TestFailedWrites(t *testing.T) {
-	disable := edit(func(c *store.Connection) { c.Disable(store.Actor{}) })
+	off := edit(disable)
 
 	bubble(t, "one that timed out is not served before it has landed, and is then", func(t *testing.T, b *bench) {
 		b.get(t)
-		land := b.late(t, func() error { return b.update(disable) })
-		require.False(t, b.get(t).Disabled.On)
+		land := b.late(t, func() error { return b.update(off) })
+		require.False(t, b.get(t).Stops.On())
 		land()
-		require.True(t, b.get(t).Disabled.On)
+		require.True(t, b.get(t).Stops.On())
 		b.settle(t)
-		require.True(t, b.get(t).Disabled.On)
+		require.True(t, b.get(t).Stops.On())
 	})
 	bubble(t, "each read within a minute of one goes to storage, and none after that", func(t *testing.T, b *bench) {
 		b.get(t)

@@ -776,7 +776,7 @@ func TestFollowers(t *testing.T) {
 	})
 	bubble(t, "hear of what is new beside a credential that is still held", func(t *testing.T, b *bench) {
 		land := b.late(t, func() error {
-			return b.update(edit(func(c *store.Connection) { c.Disable(store.Actor{}); c.Label = "off" }))
+			return b.update(edit(func(c *store.Connection) { disable(c); c.Label = "off" }))
 		})
 		known := b.get(t)
 		b.refuse(isWrite)

@@ -690,7 +690,7 @@ func TestMeanwhile(t *testing.T) {
 	bubble(t, "disabling: the token is kept, and not served", func(t *testing.T) {
 		b := during(t, func(b *bench) {
 			_, err := b.Update(context.Background(), key, func(c *store.Connection) (*store.Connection, error) {
-				c.Disable(store.Actor{Time: time.Now()})
+				disable(c)
 				return c, nil
 			})
 			require.NoError(t, err)

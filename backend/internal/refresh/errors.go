@@ -2,6 +2,7 @@ package refresh
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,8 @@ type Error struct {
 	Problem  Problem
 	Key      store.Key
 	Provider string
-	Reason   store.Reason     // with NeedsReconnect
+	Reason   store.Reason     // with NeedsReconnect and Disabled
+	Stops    store.Stops      // with Disabled
 	Class    providers.Class  // with AppRefused and Unavailable
 	Why      string           // one of the engine's own words
 	Code     string           // a known error code
@@ -49,6 +51,35 @@ func needsReconnect(k store.Key, c *store.Connection, reason store.Reason, now t
 		Problem: NeedsReconnect, Key: k, Provider: c.Provider, Reason: reason, HasKey: c.Grant == nil,
 		MayBeTried: reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero() && !limitPassed(c, now),
 	}
+}
+
+// stopped says who stopped a connection, and what lifts that. Names stay with its metadata.
+func stopped(k store.Key, stops store.Stops) string {
+	var who, fields []string
+	for _, s := range stops.Sides() {
+		switch {
+		case !k.Owner.Personal() || s.Side == store.SideEither:
+		case s.Side == store.SideOwner:
+			who = append(who, "its owner, who alone lifts that")
+		default:
+			who = append(who, "somebody else than its owner, which others lift")
+		}
+		if !s.Disabled.Time.IsZero() {
+			fields = append(fields, "disabled=false")
+		}
+		if !s.Archived.Time.IsZero() {
+			fields = append(fields, "archived=false")
+		}
+	}
+	word := "disabled (disabled_by_person)"
+	if stops.Archived() {
+		word = "archived"
+	}
+	if len(who) > 0 {
+		word += " by " + strings.Join(who, ", and by ")
+	}
+	slices.Sort(fields)
+	return word + ": write " + strings.Join(slices.Compact(fields), " ") + " to connections/" + k.String()
 }
 
 // Unwrap gives what storage said, where it is the cause. It is not for callers: it may name files.
@@ -76,8 +107,7 @@ func (e *Error) Error() string {
 				"auth-code-url/%s or connections/%s",
 				e.Key, e.Key, e.Key)
 		}
-		return fmt.Sprintf("connection %s is disabled (%s): enable it with disabled=false on connections/%s", e.Key,
-			e.Reason, e.Key)
+		return fmt.Sprintf("connection %s is %s", e.Key, stopped(e.Key, e.Stops))
 	case NeedsReconnect:
 		if e.Reason == store.ReasonProviderMissing {
 			return fmt.Sprintf("connection %s has no provider (provider_missing): %q was deleted, or this release "+

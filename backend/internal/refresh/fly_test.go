@@ -289,7 +289,7 @@ func TestRefreshRefuses(t *testing.T) {
 		problem refresh.Problem
 	}{
 		"a disabled one": {change: func(c *store.Connection) {
-			c.Disable(store.Actor{Time: time.Now()})
+			disable(c)
 		}, problem: refresh.Disabled},
 		"one to reconnect": {change: func(c *store.Connection) {
 			c.Grant.HardLimit = time.Now()

@@ -30,9 +30,15 @@ func (f *fleet) edit(t *testing.T, k store.Key, change func(*store.Connection)) 
 	require.NoError(t, err)
 }
 
-func disable(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) }
+// disable and enable are what an operator says.
+func disable(c *store.Connection) { decide(c, true) }
 
-func enable(c *store.Connection) { c.Enable(store.Actor{Time: time.Now()}) }
+func enable(c *store.Connection) { decide(c, false) }
+
+func decide(c *store.Connection, disabled bool) {
+	c.Set(store.Settings{Decision: store.Decision{Disabled: &disabled}},
+		store.Setter{Actor: store.Actor{Time: time.Now()}})
+}
 
 // The order in which connections fall due changes all the time.
 func TestIndex(t *testing.T) {

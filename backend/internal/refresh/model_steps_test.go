@@ -223,9 +223,9 @@ func (w *world) label(p *process, k store.Key) {
 func (w *world) able(p *process, k store.Key, disabled bool) {
 	err := w.edit(p, k, func(c *store.Connection) {
 		if disabled {
-			c.Disable(store.Actor{Time: time.Now()})
+			disable(c)
 		} else {
-			c.Enable(store.Actor{Time: time.Now()})
+			enable(c)
 		}
 	})
 	w.mu.Lock()

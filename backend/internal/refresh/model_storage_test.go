@@ -111,7 +111,7 @@ func (v view) landsLate(ctx context.Context, key string, do func() error) (hangs
 		if c, err := store.New(&v.disk).Connection(context.Background(), k); err == nil && c != nil {
 			held = v.stateOf(c)
 			held.denied, held.mark = true, mark{} // whatever replaces it is newer
-			held.lateBy, held.late, held.label, held.disabled = v.p, time.Now(), c.Label, c.Disabled.On
+			held.lateBy, held.late, held.label, held.disabled = v.p, time.Now(), c.Label, c.Stops.On()
 		}
 		v.onDisk[k] = held
 	})

@@ -229,8 +229,8 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	status, reason := a.Status(now)
 	alive := stageOf(conn, 0, now) != dead
 	switch {
-	case status == store.StatusDisabled:
-		return false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	case status.Stopped():
+		return false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason, Stops: conn.Stops}
 	case status == store.StatusNeedsReconnect && !a.mayTryRefused(now):
 		return false, needsReconnect(k, conn, reason, now)
 	case conn.Grant == nil:

@@ -160,7 +160,7 @@ func TestAnswersWhileStorageIsSilent(t *testing.T) {
 	bubble(t, "what a person disabled meanwhile is not served from memory", func(t *testing.T) {
 		b := given(t, -time.Second)
 		land := b.out()
-		b.edit(t, func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) })
+		b.edit(t, disable)
 		b.refuse(isRead)
 		land()
 		_, _, err := b.get(t)

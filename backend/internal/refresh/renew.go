@@ -177,8 +177,8 @@ func (r *Refresher) wanted(ctx context.Context, k store.Key, n *renewal) (a Answ
 		return a, false, nil
 	}
 	switch status, reason := a.Status(r.Now()); status {
-	case store.StatusDisabled:
-		return a, false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	case store.StatusDisabled, store.StatusArchived:
+		return a, false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason, Stops: conn.Stops}
 	case store.StatusNeedsReconnect:
 		if n.forced && a.mayTryRefused(r.Now()) {
 			break

@@ -43,8 +43,8 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	status, reason := a.Status(now)
 	at := stageOf(conn, a.Terms.Margin, now)
 	switch status {
-	case store.StatusDisabled:
-		return nothing, "", &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason}
+	case store.StatusDisabled, store.StatusArchived:
+		return nothing, "", &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason, Stops: conn.Stops}
 	case store.StatusExpired:
 		return nothing, "", &Error{Problem: Expired, Key: k, Provider: conn.Provider}
 	case store.StatusPending:

@@ -36,7 +36,7 @@ func TestAfterTheWait(t *testing.T) {
 		} {
 			b := given(t, -time.Second)
 			b.source.after = func(int) error {
-				b.edit(t, func(c *store.Connection) { c.Disable(store.Actor{Time: time.Now()}) })
+				b.edit(t, disable)
 				return nil
 			}
 			require.Equal(t, refresh.Disabled, problem(t, demand(b)))

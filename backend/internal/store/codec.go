@@ -68,6 +68,8 @@ type providerRecord struct {
 type connectionRecord struct {
 	header
 	Connection
+	Disabled   disabledRecord    `json:"disabled,omitzero"`
+	Switched   json.RawMessage   `json:"switched,omitempty"` // of former releases, and worth nothing once stored
 	Grant      *grantRecord      `json:"grant,omitempty"`
 	Key        map[string]string `json:"key,omitempty"`
 	FormerKey  map[string]string `json:"former_key,omitempty"`
@@ -161,7 +163,7 @@ func decodeProvider(b []byte) (*Provider, error) {
 func encodeConnection(c *Connection) ([]byte, error) {
 	return encode(connectionRecord{
 		header{connectionVersion},
-		*c, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		*c, c.Stops.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
 		capturedOf(c.Captured, c.Generation), capturedOf(c.FormerCaptured, c.Generation),
 	}, c.unknown)
 }
@@ -224,6 +226,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 // connection takes the secrets out of the record.
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
+	c.Stops = r.Disabled.stops(c.Stops)
 	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
 	if c.Grant == nil {
@@ -267,7 +270,7 @@ func decodeFirstConnection(b []byte) (*Connection, error) {
 		if reason == ReasonDeleting {
 			c.Deleting = r.Since
 		} else {
-			c.Disabled = Disabled{On: true, By: Actor{Time: r.Since}}
+			c.Stops = disabledRecord{On: true, By: Actor{Time: r.Since}}.stops(Stops{})
 		}
 		status, reason = r.DisabledFrom, r.FormerReason
 	}

@@ -79,7 +79,8 @@ var (
 		Inputs: map[string]string{"shop": "one"},
 		Settings: Settings{
 			Label: new(string), Tags: &map[string]string{"team": "sales"}, Inputs: &map[string]string{"shop": "one"},
-			RequiredScopes: &[]string{"a"}, Private: new(bool), Disabled: new(bool),
+			RequiredScopes: &[]string{"a"}, Private: new(bool),
+			Decision: Decision{Disabled: new(bool)},
 		},
 		By: ann, Caller: "entity:e-1", Time: noon, Generation: 2, Serial: 4, Tries: 1, Next: noon.Add(time.Minute),
 		AccountChange: true, Creates: true, Parked: true, Identified: true,
@@ -90,16 +91,25 @@ var (
 		},
 	}
 
+	storedStops = Stops{
+		Owner: Stop{Archived: ann}, Others: Stop{Disabled: bob, Archived: bob, Reason: "left"}, Either: ann, By: bob,
+	}
+
 	// storedConnection has something in each field but those that a key alone has.
 	storedConnection = Connection{
 		Serial: 4, ID: "id-1", Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true,
 		Created: ann, Updated: Actor{EntityID: "e-3", DisplayName: "userpass-eve", Time: noon.Add(7 * time.Hour)},
-		OpenedBy: "e-1", Disabled: Disabled{On: true, By: bob}, Deleting: noon.Add(7 * time.Hour),
+		OpenedBy: "e-1", Stops: storedStops, Deleting: noon.Add(7 * time.Hour),
+		Shares: []Share{
+			{Entity: "e-2", Name: "bob", Expires: noon.Add(8 * time.Hour), By: ann},
+			{Group: "g-1", Unchecked: true, By: ann},
+			{Everyone: true, By: ann},
+		},
 		Companions: map[string]providers.Secret{"hook": providers.NewSecret("hook secret")}, CompanionsBy: "e-1",
 		Credential: Credential{
 			Generation: 2, Kind: providers.KindAuthorizationCode, Inputs: map[string]string{"shop": "one"},
 			RequiredScopes: []string{"a"}, SetBy: "e-1", RequiredBy: "e-1", AdoptedBy: "e-1", Closed: true,
-			Switched: Disabled{On: true, By: bob},
+			Switched: storedStops,
 			Pinned:   "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
 			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
 			Sites: &providers.Sites{Input: "shop", More: true, Unknown: true, Choices: []providers.Choice{
@@ -123,7 +133,7 @@ var (
 		},
 	}
 	storedKey = Connection{
-		Serial: 1, Provider: "openai", Created: ann, Disabled: Disabled{By: bob}, // switched on again
+		Serial: 1, Provider: "openai", Created: ann, Stops: Stops{By: bob}, // switched on again
 		Credential: Credential{
 			Generation: 1, Kind: providers.KindAPIKey, Pinned: "pin",
 			Key: map[string]providers.Secret{
@@ -245,20 +255,25 @@ func upgraded() map[string]struct {
 			Why: "grant_refused", Unknown: unknown, ProviderSerial: 3,
 		}
 	}
-	disabled := func(c *Connection) { c.Disabled = Disabled{On: true, By: Actor{Time: noon.Add(3 * time.Hour)}} }
+	disabled := func(c *Connection) {
+		by := Actor{Time: noon.Add(3 * time.Hour)}
+		c.Stops = Stops{Either: by, By: by}
+	}
 
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
+	sales.Shares = nil
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
-	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Disabled{}, time.Time{}, time.Time{}
-	sales.Disabled, sales.Deleting, sales.Imported = Disabled{On: true, By: Actor{Time: noon}}, time.Time{}, Import{}
+	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
+	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}
+	sales.Deleting, sales.Imported = time.Time{}, Import{}
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
 	sales.Attempt = Attempt{
 		Failures: 2, Last: noon, Next: noon.Add(time.Minute), Class: providers.Transient, Code: "c", Why: "server_error",
 		Unknown: true, ProviderSerial: 3,
 	}
 	theKey := storedKey.Clone()
-	theKey.Disabled, theKey.Captured = Disabled{}, nil
+	theKey.Stops, theKey.Captured = Stops{}, nil
 	theKey.KeepFormer(nil, nil, time.Time{})
 	imported := &Connection{
 		Serial: 1, Provider: "acme", Created: ann,
@@ -381,7 +396,8 @@ func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 	c := reflect.ValueOf(storedConnection)
 	for _, v := range []reflect.Value{
-		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Disabled),
+		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Stops),
+		reflect.ValueOf(storedConnection.Stops.Others),
 		reflect.ValueOf(storedConnection.Refused),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
 		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),

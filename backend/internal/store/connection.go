@@ -30,10 +30,12 @@ type Connection struct {
 	Created  Actor             `json:"created"`
 	Updated  Actor             `json:"updated,omitzero"` // who changed it last by a request, and when
 
+	Shares []Share `json:"shares,omitempty"` // who beside its owner may use it while it is private
+
 	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
 	CompanionsBy string                      `json:"companions_by,omitempty"`
 
-	Disabled Disabled  `json:"disabled,omitzero"`
+	Stops    Stops     `json:"stops,omitzero"`
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
 
 	Credential
@@ -55,10 +57,10 @@ type Credential struct {
 	RequiredBy string `json:"required_by,omitempty"` // who named required_scopes
 	AdoptedBy  string `json:"adopted_by,omitempty"`  // the owner's entity, if it brought the credential
 	// and it was private then, or has been made so since
-	Closed   bool     `json:"closed,omitempty"`
-	Switched Disabled `json:"switched,omitzero"` // the last word on that which came with a request
-	Pinned   string   `json:"pinned"`            // fingerprint of the provider it belongs to
-	FlowID   string   `json:"flow_id,omitempty"` // the flow that brought the grant
+	Closed   bool   `json:"closed,omitempty"`
+	Switched Stops  `json:"switched_stops,omitzero"` // the last word on the stops which came with a request
+	Pinned   string `json:"pinned"`                  // fingerprint of the provider it belongs to
+	FlowID   string `json:"flow_id,omitempty"`       // the flow that brought the grant
 	// where the grant comes from, if a refresh token was imported
 	Imported Import  `json:"imported,omitzero"`
 	Account  Account `json:"account,omitzero"`
@@ -82,12 +84,6 @@ type Credential struct {
 	Refused     Refusal   `json:"refused,omitzero"`      // the provider takes it no more
 	Invalid     time.Time `json:"invalid,omitzero"`      // since when checks find that the service refuses it
 	Attempt     Attempt   `json:"attempt,omitzero"`
-}
-
-// Disabled says whether a person switched the connection off, and who did so last, or switched it on again.
-type Disabled struct {
-	On bool  `json:"on,omitempty"`
-	By Actor `json:"by,omitzero"`
 }
 
 // Refusal is the provider's last word on a grant. The zero value is none.
@@ -136,7 +132,7 @@ func (c *Connection) Clone() *Connection {
 		return nil
 	}
 	out := *c
-	out.Tags, out.Companions = maps.Clone(c.Tags), maps.Clone(c.Companions)
+	out.Tags, out.Companions, out.Shares = maps.Clone(c.Tags), maps.Clone(c.Companions), slices.Clone(c.Shares)
 	out.Credential = c.Credential.clone()
 	return &out
 }
@@ -421,20 +417,6 @@ func (c *Connection) lainIdle(limit time.Duration, now time.Time) bool {
 		!now.Before(g.RefreshExpires))
 }
 
-// Disable stops the connection from serving, until Enable. Nothing else about it changes.
-func (c *Connection) Disable(by Actor) {
-	if !c.Disabled.On {
-		c.Disabled = Disabled{On: true, By: by}
-	}
-}
-
-// Enable takes Disable back.
-func (c *Connection) Enable(by Actor) {
-	if c.Disabled.On {
-		c.Disabled = Disabled{By: by}
-	}
-}
-
 // SetCompanions replaces the companions. Who writes back what is there did not set it.
 func (c *Connection) SetCompanions(values map[string]providers.Secret, by Setter) {
 	if by.Owner || !maps.EqualFunc(c.Companions, values, providers.Secret.Equal) {
@@ -474,9 +456,10 @@ func (c *Connection) Delete(now time.Time) {
 // Over is the connection as it is once cred has become its credential.
 func (c *Connection) Over(cred Credential) *Connection {
 	out := *c
-	out.Tags, out.Companions, out.Credential = maps.Clone(c.Tags), maps.Clone(c.Companions), cred.clone()
-	if cred.Switched.By.Time.After(out.Disabled.By.Time) {
-		out.Disabled = cred.Switched
+	out.Tags, out.Companions, out.Shares = maps.Clone(c.Tags), maps.Clone(c.Companions), slices.Clone(c.Shares)
+	out.Credential = cred.clone()
+	if cred.Switched.By.Time.After(out.Stops.By.Time) {
+		out.Stops = cred.Switched
 	}
 	switch {
 	case cred.Closed:

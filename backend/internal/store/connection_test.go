@@ -61,7 +61,7 @@ func TestImportSentAgain(t *testing.T) {
 	}
 	reuse := func(c *Connection) { c.Refreshed(grantOf("a2", "r"), noon) }
 	consent := func(c *Connection) { c.Adopt(grantOf("a2", "r2"), "pin", noon) }
-	disable := func(c *Connection) { c.Disable(ann) }
+	disable := func(c *Connection) { decide(c, true, ann) }
 	same := grantOf("a", "r")
 	for name, c := range map[string]struct {
 		since          func(*Connection)
@@ -207,7 +207,7 @@ func TestAccount(t *testing.T) {
 				c.RefreshFailed(Failure{Error: &providers.Error{Class: providers.Transient}}, noon)
 			}, known,
 		},
-		"switching off and on keeps it":            {func(c *Connection) { c.Disable(ann); c.Enable(ann) }, known},
+		"switching off and on keeps it":            {func(c *Connection) { decide(c, true, ann); decide(c, false, ann) }, known},
 		"a consent that does not tell it keeps it": {adopted("", "pin"), known},
 		"a consent that tells it replaces it":      {adopted("2", "pin"), Account{ID: "2", Pinned: "pin"}},
 		"a silent consent elsewhere keeps its pin": {adopted("", "pin2"), known},
@@ -274,39 +274,39 @@ func TestDisableEnableDelete(t *testing.T) {
 	t.Run("switching off notes who did so first, and switching on who did that", func(t *testing.T) {
 		c := connected()
 		before := c.Clone()
-		c.Enable(ann)
+		decide(c, false, ann)
 		assert.Equal(t, before, c, "what is on is not switched on")
-		c.Disable(ann)
-		c.Disable(bob)
-		assert.Equal(t, Disabled{On: true, By: ann}, c.Disabled)
-		c.Enable(bob)
-		c.Enable(ann)
-		assert.Equal(t, Disabled{By: bob}, c.Disabled)
-		c.Disabled = Disabled{}
+		decide(c, true, ann)
+		decide(c, true, bob)
+		assert.Equal(t, Stops{Others: Stop{Disabled: ann}, By: ann}, c.Stops)
+		decide(c, false, bob)
+		decide(c, false, ann)
+		assert.Equal(t, Stops{By: bob}, c.Stops)
+		c.Stops, c.Switched = Stops{}, Stops{}
 		assert.Equal(t, before, c)
 	})
 	t.Run("a reconnect does not switch on", func(t *testing.T) {
 		c := connected()
-		c.Disable(ann)
+		decide(c, true, ann)
 		c.Adopt(&providers.Grant{}, "pin", noon)
 		assert.Equal(t, StatusDisabled, status(c, noon))
-		c.Enable(ann)
+		decide(c, false, ann)
 		assert.Equal(t, StatusActive, status(c, noon))
 	})
 	t.Run("what happens while it is off shows when it is on again", func(t *testing.T) {
 		c := connected()
-		c.Disable(ann)
+		decide(c, true, ann)
 		c.RefreshFailed(rejected, noon)
 		assert.Equal(t, StatusDisabled, status(c, noon))
-		c.Enable(ann)
+		decide(c, false, ann)
 		assert.Equal(t, StatusNeedsReconnect, status(c, noon))
 	})
 	t.Run("nothing takes a deletion back", func(t *testing.T) {
 		c := connected()
-		c.Disable(ann)
+		decide(c, true, ann)
 		c.Delete(noon)
 		c.Delete(noon.Add(time.Hour))
-		c.Enable(ann)
+		decide(c, false, ann)
 		c.Adopt(&providers.Grant{}, "pin", noon)
 		assert.Equal(t, noon, c.Deleting)
 		s, reason := c.Facts(true).Status(&c.Pinned, noon)
@@ -322,6 +322,7 @@ func whole() *Connection {
 	c.Grant.SecretConfig = map[string]providers.Secret{"a": providers.NewSecret("1")}
 	c.Key = map[string]providers.Secret{"a": providers.NewSecret("1")}
 	c.Captured, c.FormerCaptured = captured(), captured()
+	c.Shares = []Share{{Entity: "e-2", By: ann}}
 	return c
 }
 
@@ -342,6 +343,7 @@ func spoil(c *Connection) {
 	delete(c.Grant.SecretConfig, "a")
 	delete(c.Key, "a")
 	c.Grant.AccessToken = providers.NewSecret("2")
+	c.Shares[0].Entity = "x"
 }
 
 func TestCopiesShareNothing(t *testing.T) {
@@ -370,7 +372,7 @@ func TestOver(t *testing.T) {
 	c := connected()
 	c.Serial, c.Label, c.Private = 7, "renamed", true
 	c.Tags = map[string]string{"team": "sales"}
-	c.Disable(ann)
+	decide(c, true, ann)
 	c.Delete(noon)
 	late := connected()
 	late.Label, late.Tags = "as it was", nil
@@ -512,4 +514,9 @@ func TestCapture(t *testing.T) {
 	assert.Nil(t, c.Captured)
 	assert.Nil(t, c.FormerCaptured)
 	assert.Equal(t, map[string]string{"b": "3"}, c.Config())
+}
+
+// decide is what somebody else than the owner says.
+func decide(c *Connection, disabled bool, by Actor) {
+	c.Set(Settings{Decision: Decision{Disabled: &disabled}}, Setter{Actor: by})
 }

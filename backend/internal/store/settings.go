@@ -12,7 +12,7 @@ type Settings struct {
 	Inputs         *map[string]string `json:"inputs,omitempty"`
 	RequiredScopes *[]string          `json:"required_scopes,omitempty"`
 	Private        *bool              `json:"private,omitempty"`
-	Disabled       *bool              `json:"disabled,omitempty"`
+	Decision
 }
 
 // Setter is who sets them.
@@ -46,13 +46,9 @@ func (c *Connection) Set(s Settings, by Setter) {
 		c.setPrivate(*s.Private, by)
 	}
 	c.Closed = c.AdoptedBy != "" && c.Private // so that it goes along with a credential that is not saved yet
-	if s.Disabled != nil {
-		if *s.Disabled {
-			c.Disable(by.Actor)
-		} else {
-			c.Enable(by.Actor)
-		}
-		c.Switched = c.Disabled
+	if s.Decision != (Decision{}) {
+		c.Stops.decide(s.Decision, by)
+		c.Switched = c.Stops
 	}
 }
 

@@ -12,6 +12,7 @@ const (
 	StatusFailedValidation Status = "failed_validation" // the service refused it when it was checked
 	StatusExpired          Status = "expired"
 	StatusDisabled         Status = "disabled"
+	StatusArchived         Status = "archived" // put away: disabled, and not among what is looked after
 	StatusPending          Status = "pending"
 )
 
@@ -49,7 +50,8 @@ func (r Reason) MayBeTried() bool {
 // switched on again, or points to its provider again, is found as it was.
 type Facts struct {
 	Deleting bool
-	Disabled bool
+	Disabled bool // by a person
+	Archived bool
 	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
 	Pinned   string    // the provider that the credential belongs to
 	Refused  Reason    // the provider's refusal of the grant
@@ -62,7 +64,7 @@ type Facts struct {
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{
-		Deleting: !c.Deleting.IsZero(), Disabled: c.Disabled.On, Pinned: c.Pinned, Refused: c.Refused.Reason,
+		Deleting: !c.Deleting.IsZero(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(), Pinned: c.Pinned, Refused: c.Refused.Reason,
 		Choosing: c.Choosing(),
 	}
 	switch {
@@ -87,6 +89,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:
 		return StatusDisabled, ReasonDeleting
+	case f.Archived:
+		return StatusArchived, ReasonDisabledByPerson
 	case f.Disabled:
 		return StatusDisabled, ReasonDisabledByPerson
 	case f.Barred != "":
@@ -109,6 +113,9 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	return StatusActive, ""
 }
 
+// Stopped reports whether nothing is served or renewed because somebody decided so.
+func (s Status) Stopped() bool { return s == StatusDisabled || s == StatusArchived }
+
 // Lives reports whether the grant is kept fresh: it serves, or will once a person has picked a site.
 func (s Status) Lives() bool { return s == StatusActive || s == StatusPending }
 
@@ -121,7 +128,7 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 	case r == ReasonDeleting:
 		return c.Deleting
 	case r == ReasonDisabledByPerson:
-		return c.Disabled.By.Time
+		return c.Stops.Since(s == StatusArchived)
 	case r == ReasonProviderChanged, r == ReasonProviderMissing, s == StatusDisabled:
 		return time.Time{}
 	case r == ReasonHardLimit && c.Refused.Reason == "":
@@ -133,7 +140,7 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 	case s == StatusExpired:
 		return c.Grant.Expires
 	}
-	if on := c.Disabled.By.Time; on.After(c.Serving) {
+	if on := c.Stops.By.Time; on.After(c.Serving) {
 		return on
 	}
 	return c.Serving

@@ -85,7 +85,7 @@ func TestFacts(t *testing.T) {
 	}
 	key := func(c *Connection) { c.AdoptKey(nil, "pin", noon) }
 	fail := func(f Failure) func(*Connection) { return func(c *Connection) { c.RefreshFailed(f, noon) } }
-	disable, del := func(c *Connection) { c.Disable(ann) }, func(c *Connection) { c.Delete(noon) }
+	disable, del := func(c *Connection) { decide(c, true, ann) }, func(c *Connection) { c.Delete(noon) }
 	for name, c := range map[string]struct {
 		change    func(*Connection)
 		renewable bool
@@ -102,7 +102,7 @@ func TestFacts(t *testing.T) {
 		"a refusal":                      {fail(rejected), true, Facts{Pinned: "pin", Refused: ReasonGrantRefused}},
 		"a failure alone":                {fail(transient), true, Facts{Pinned: "pin"}},
 		"switched off":                   {disable, true, Facts{Pinned: "pin", Disabled: true}},
-		"on again":                       {func(c *Connection) { disable(c); c.Enable(ann) }, true, Facts{Pinned: "pin"}},
+		"on again":                       {func(c *Connection) { disable(c); decide(c, false, ann) }, true, Facts{Pinned: "pin"}},
 		"being deleted":                  {del, true, Facts{Pinned: "pin", Deleting: true}},
 		"being deleted and off": {
 			func(c *Connection) { disable(c); del(c) }, true, Facts{Pinned: "pin", Disabled: true, Deleting: true},
@@ -134,14 +134,14 @@ func TestStatusComesBackAsItWas(t *testing.T) {
 			status, reason := c.Facts(false).Status(&same, noon)
 			since := c.Since(status, reason)
 
-			c.Disable(bob)
+			decide(c, true, bob)
 			s, _ := c.Facts(false).Status(&same, noon)
 			assert.Equal(t, StatusDisabled, s)
 			for _, fingerprint := range []*string{nil, &other} {
 				s, r := c.Facts(false).Status(fingerprint, noon)
 				assert.Equal(t, []any{StatusDisabled, ReasonDisabledByPerson}, []any{s, r}, "what a person decided goes first")
 			}
-			c.Enable(bob)
+			decide(c, false, bob)
 			for _, fingerprint := range []*string{nil, &other} {
 				s, _ := c.Facts(false).Status(fingerprint, noon)
 				assert.Equal(t, StatusNeedsReconnect, s)
@@ -159,8 +159,8 @@ func TestStatusComesBackAsItWas(t *testing.T) {
 func TestSince(t *testing.T) {
 	type event = func(*Connection)
 	hour := func(n int) time.Time { return noon.Add(time.Duration(n) * time.Hour) }
-	off := func(n int) event { return func(c *Connection) { c.Disable(Actor{Time: hour(n)}) } }
-	on := func(n int) event { return func(c *Connection) { c.Enable(Actor{Time: hour(n)}) } }
+	off := func(n int) event { return func(c *Connection) { decide(c, true, Actor{Time: hour(n)}) } }
+	on := func(n int) event { return func(c *Connection) { decide(c, false, Actor{Time: hour(n)}) } }
 	del := func(n int) event { return func(c *Connection) { c.Delete(hour(n)) } }
 	fail := func(f Failure, n int) event { return func(c *Connection) { c.RefreshFailed(f, hour(n)) } }
 	refresh := func(n int) event { return func(c *Connection) { c.Refreshed(grantOf("a2", "r2"), hour(n)) } }

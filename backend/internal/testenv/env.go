@@ -247,9 +247,11 @@ type System struct {
 	logical.StaticSystemView
 
 	mu       sync.Mutex
-	entities map[string]bool
-	lookups  int   // of entities
-	fails    error // what looking one up gives
+	entities map[string]*logical.Entity
+	groups   map[string][]*logical.Group // by entity
+	lookups  int                         // of entities
+	asked    int                         // for groups
+	fails    error                       // what looking an entity up gives, or its groups
 	state    consts.ReplicationState
 	tainted  func() bool
 }
@@ -274,9 +276,36 @@ func (s *System) AddEntity(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.entities == nil {
-		s.entities = map[string]bool{}
+		s.entities = map[string]*logical.Entity{}
 	}
-	s.entities[id] = true
+	s.entities[id] = &logical.Entity{ID: id, Name: "entity-" + id}
+}
+
+// DisableEntity disables the entity id, or enables it again.
+func (s *System) DisableEntity(id string, disabled bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.entities[id] = &logical.Entity{ID: id, Name: "entity-" + id, Disabled: disabled}
+}
+
+// SetGroups says which groups an entity is in, by their ids. The name of one is its id in capitals.
+func (s *System) SetGroups(entity string, ids ...string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.groups == nil {
+		s.groups = map[string][]*logical.Group{}
+	}
+	s.groups[entity] = nil
+	for _, id := range ids {
+		s.groups[entity] = append(s.groups[entity], &logical.Group{ID: id, Name: strings.ToUpper(id)})
+	}
+}
+
+// GroupLookups counts the calls of GroupsForEntity.
+func (s *System) GroupLookups() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
 }
 
 // RemoveEntity deletes the entity id.
@@ -286,7 +315,7 @@ func (s *System) RemoveEntity(id string) {
 	delete(s.entities, id)
 }
 
-// FailEntities lets EntityInfo fail; nil ends that.
+// FailEntities lets EntityInfo and GroupsForEntity fail; nil ends that.
 func (s *System) FailEntities(err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -315,10 +344,18 @@ func (s *System) EntityInfo(id string) (*logical.Entity, error) {
 	switch {
 	case s.fails != nil:
 		return nil, s.fails
-	case !s.entities[id]:
+	case s.entities[id] == nil:
 		return nil, nil
 	}
-	return &logical.Entity{ID: id, Name: "entity-" + id}, nil
+	return s.entities[id], nil
+}
+
+// GroupsForEntity implements [logical.SystemView].
+func (s *System) GroupsForEntity(id string) ([]*logical.Group, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	return s.groups[id], s.fails
 }
 
 // ReplicationState implements [logical.SystemView].

@@ -60,6 +60,7 @@ type use int
 
 const (
 	using     use = iota // its credential: to read it, to refresh it, to put another in its place
+	restoring            // a person's consent for the same account as before, in the place of what was there
 	changing             // anything else about it
 	narrowing            // others' own word on its serving, or to delete it: whoever Vault's policy lets may do that
 )
@@ -71,8 +72,18 @@ func (c caller) may(u use, k store.Key, conn *store.Connection) error {
 		return nil
 	case u == using:
 		return forbidden("connection %s is private: only the entity that owns it may use it", k)
+	case u == restoring && conn.Account.ID != "" && conn.Key == nil:
+		return nil
+	case u == restoring:
+		return forbidden("connection %s is private, and whose account it is was never learned: only the entity that owns "+
+			"it may connect it again", k)
 	}
 	return forbidden("connection %s is private: others than its owner may only disable, archive or delete it", k)
+}
+
+// mends reports whether the caller connects a private connection again that is somebody else's.
+func (c caller) mends(k store.Key, conn *store.Connection) bool {
+	return conn != nil && conn.Private && !c.owns(k)
 }
 
 // permitFor is may as the refresher asks it.

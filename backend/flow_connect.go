@@ -68,7 +68,11 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 			if b.voided(ctx, f.ID) {
 				return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
 			}
-			if why := p.refuses(c, grant, x.otherAccount); why != "" {
+			if f.Restores && (c == nil || grant.Account.ID != c.Account.ID || c.Account.Pinned != p.fingerprint) {
+				return nil, conflict("connection %s is private: others than its owner connect it again for the account that "+
+					"it was of, and for no other", k)
+			}
+			if why := p.refuses(c, grant, x.otherAccount && !f.Restores); why != "" {
 				return nil, conflict("%s", why)
 			}
 			c, err := adoptFlow(c, known, k, f, x.who, p, grant, b.connections.Spending(k), b.now())
@@ -175,6 +179,9 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(k)
 	}
+	if f.Restores {
+		return restored(c, f, p, g, spending, now), nil
+	}
 	if err := who.may(using, k, c); err != nil {
 		return nil, err
 	}
@@ -187,6 +194,18 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	who.adopts(k, c)
 	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
 	return c, nil
+}
+
+// restored puts another grant of the same account in a private connection for somebody else than its owner. All else
+// stays the owner's, who set it up.
+func restored(c *store.Connection, f *store.Flow, p *configured, g *providers.Grant, spending bool,
+	now time.Time,
+) *store.Connection {
+	adopted, closed := c.AdoptedBy, c.Closed
+	c.Kind, c.FlowID = f.Kind, f.ID
+	c.AdoptConsent(g, spending, p.fingerprint, now)
+	c.AdoptedBy, c.Closed = adopted, closed
+	return c
 }
 
 func deletedMeanwhile(k store.Key) error { return conflict("connection %s was deleted meanwhile", k) }

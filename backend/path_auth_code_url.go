@@ -146,7 +146,7 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 	case !known.Deleting.IsZero():
 		err = beingDeleted(k)
 	default:
-		err = who.permitFor(k)(known)
+		err = who.may(restoring, k, known)
 	}
 	if err != nil {
 		return nil, nil, err
@@ -186,6 +186,12 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	if err := p.admit(k, kind, known); err != nil {
 		return nil, "", err
 	}
+	restores := who.mends(k, known)
+	if restores {
+		if err := mayRestore(k, known, p, d); err != nil {
+			return nil, "", err
+		}
+	}
 	now := b.now()
 	state = newState()
 	f = &store.Flow{
@@ -193,12 +199,15 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		Caller:     who.id(),
 		Created:    store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
 		Expires:    now.Add(config.FlowTTL),
-		Reconnects: known != nil, Confirm: p.entry.Confirm,
+		Reconnects: known != nil, Restores: restores, Confirm: p.entry.Confirm,
 	}
 	if p.app.UsesPKCE() {
 		f.Verifier = providers.NewSecret(oauth2.GenerateVerifier())
 	}
 	asked := d.Get("scopes").([]string)
+	if restores {
+		asked = known.RequiredScopes // which are those that its owner asked for
+	}
 	if err := mayAskFor(p, asked); err != nil {
 		return nil, "", err
 	}
@@ -252,6 +261,20 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		f.Nonce = randomText(16)
 	}
 	return f, state, nil
+}
+
+// mayRestore refuses to change anything of a private connection that is somebody else's but its grant.
+func mayRestore(k store.Key, known *store.Connection, p *configured, d *framework.FieldData) error {
+	for _, field := range []string{"scopes", "optional_scopes", "required_scopes", "inputs", "private"} {
+		if _, named := d.GetOk(field); named {
+			return forbidden("connection %s is private: others than its owner connect it again as it is, without %s", k, field)
+		}
+	}
+	if known.Account.Pinned != p.fingerprint {
+		return forbidden("connection %s is private, and provider %q was changed since its account was learned: only the "+
+			"entity that owns it may connect it again", k, p.name)
+	}
+	return nil
 }
 
 // mayAskFor checks what is asked against what the operator allows.

@@ -277,8 +277,8 @@ func TestPrivate(t *testing.T) {
 					f.Write(path, data, who).Refused(t, http.StatusForbidden, "private")
 				}
 			}
-			f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme", "provision": true}, bob).Refused(t,
-				http.StatusForbidden, "private")
+			f.Write("auth-code-url/user/e-alice/key", map[string]any{"provider": "acme", "provision": true}, bob).Refused(t,
+				http.StatusBadRequest, "provider")
 		}
 		assert.Equal(t, calls, f.provider.Count(providers.StepRefresh))
 

@@ -12,8 +12,6 @@ import (
 	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
@@ -24,7 +22,7 @@ const mount = "connectors"
 
 // scaleOptions choose what is measured and how much of it.
 type scaleOptions struct {
-	parts   []string      // idle, stall, wave
+	parts   []string      // idle, shared, stall, wave
 	sizes   []int         // of idle: connections, ascending
 	clients int           // that read and write at once
 	quiet   time.Duration // of idle: over which processor time is measured
@@ -45,8 +43,8 @@ type scale struct {
 
 func runScale(ctx context.Context, o scaleOptions) error {
 	for _, part := range o.parts {
-		if !slices.Contains([]string{"idle", "stall", "wave"}, part) {
-			return fmt.Errorf("there is no part %q: there are idle, stall, wave", part)
+		if !slices.Contains([]string{"idle", "shared", "stall", "wave"}, part) {
+			return fmt.Errorf("there is no part %q: there are idle, shared, stall, wave", part)
 		}
 	}
 	tools, err := stack.Locate(ctx, os.Stderr)
@@ -76,7 +74,7 @@ func runScale(ctx context.Context, o scaleOptions) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, io.Writer) error
-	}{{"idle", s.idle}, {"stall", s.stall}, {"wave", s.due}} {
+	}{{"idle", s.idle}, {"shared", s.sharing}, {"stall", s.stall}, {"wave", s.due}} {
 		if !slices.Contains(o.parts, part.name) {
 			continue
 		}
@@ -110,31 +108,16 @@ func credential(provider string, i int) string {
 // populate imports the connections from, from+1 ... to-1 of a provider,
 // and gives the time before which each had its token.
 func (s *scale) populate(ctx context.Context, provider string, from, to int, life time.Duration) ([]time.Time, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var (
-		wg   sync.WaitGroup
-		next atomic.Int64
-	)
 	began := make([]time.Time, to-from)
-	next.Store(int64(from))
-	for range s.clients {
-		wg.Go(func() {
-			for i := int(next.Add(1)) - 1; i < to && ctx.Err() == nil; i = int(next.Add(1)) - 1 {
-				name := imported(provider, i)
-				began[i-from] = time.Now()
-				err := s.write(ctx, fmt.Sprintf("connections/org/o%d/%s", i/1000, name), map[string]any{
-					"provider": provider, "access_token": accessToken(name), "refresh_token": name,
-					"expires_in": int(life.Seconds()),
-				})
-				if err != nil {
-					cancel(err)
-				}
-			}
+	err := s.all(ctx, to-from, func(i int) error {
+		name := imported(provider, from+i)
+		began[i] = time.Now()
+		return s.write(ctx, fmt.Sprintf("connections/org/o%d/%s", (from+i)/1000, name), map[string]any{
+			"provider": provider, "access_token": accessToken(name), "refresh_token": name,
+			"expires_in": int(life.Seconds()),
 		})
-	}
-	wg.Wait()
-	return began, context.Cause(ctx)
+	})
+	return began, err
 }
 
 // write sends one update to the mount.
@@ -160,6 +143,8 @@ func (s *scale) status(ctx context.Context) (counts, error) {
 
 // counts are those of the engine's status that matter here.
 type counts struct {
+	Connections int `json:"connections"`
+
 	Scheduled int `json:"scheduled"`
 	Due       int `json:"due"`
 	Overdue   int `json:"overdue"`

@@ -63,7 +63,7 @@ var (
 		},
 		Scopes: []string{"a"}, RequiredScopes: []string{"b"}, Inputs: map[string]string{"shop": "one"}, Private: new(bool),
 		RedirectURI: "https://vault.example.com/cb", OwnRedirect: true, ReturnURL: "https://app.example.com/",
-		Reconnects: true, Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
+		Reconnects: true, Restores: true, Confirm: true, SessionBinding: "binding", Nonce: "nonce", Verifier: providers.NewSecret("verifier"),
 		Parked: &Parked{
 			Time: noon, Denied: "access_denied", Issuer: "https://id.example.com",
 			Callback: map[string]string{"shop": "one"}, Code: providers.NewSecret("code"),
@@ -377,6 +377,7 @@ func TestEntriesComeBackWhole(t *testing.T) {
 // Providers and flows of the first release have what came later as if nobody had said it.
 func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	provider, flow := storedProvider, storedFlow
+	flow.Restores = false
 	provider.Kinds, provider.AllowedOwners, provider.AllowImport, provider.SurplusScopes = nil, nil, "", ""
 	provider.BoundInputs = nil
 	provider.DefinitionYAML, provider.DefinitionPin, provider.Companions, provider.CompanionsFor = "", "", nil, nil

@@ -32,7 +32,9 @@ type Flow struct {
 	Inputs         map[string]string  `json:"inputs,omitempty"`
 	Private        *bool              `json:"private,omitempty"`    // as the caller wants the connection; nil: not said
 	Reconnects     bool               `json:"reconnects,omitempty"` // there was a connection when it started
-	RedirectURI    string             `json:"redirect_uri"`
+	// it was private and is somebody else's: it gets another grant of its account, and stays as it is
+	Restores    bool   `json:"restores,omitempty"`
+	RedirectURI string `json:"redirect_uri"`
 	// the application receives the browser, not Vault
 	OwnRedirect bool   `json:"own_redirect,omitempty"`
 	ReturnURL   string `json:"return_url,omitempty"`

@@ -17,7 +17,7 @@ import (
 type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
-	owners map[store.Owner]int // guarded by the mirror's mutex; how many connections each has
+	table  ordered // the mirror's, guarded by its mutex
 
 	grantees *grantees // with whom which are shared
 }
@@ -26,8 +26,9 @@ type directory struct {
 // Guarded by the mirror's mutex, but for the place, which is the index's, and what never changes.
 type record struct {
 	tasks.Place
-	b   *backend  // never changes; nil while nothing was read of the connection
-	key store.Key // never changes
+	b     *backend                   // never changes; nil while nothing was read of the connection
+	owner unique.Handle[store.Owner] // never changes, and so does the name
+	name  string
 
 	common     unique.Handle[common] // what many connections have alike
 	account    string                // at the provider; empty when unknown
@@ -61,16 +62,18 @@ func (r *record) shared() (c common) {
 }
 
 func newDirectory(b *backend) *directory {
-	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}, grantees: newGrantees()}
-	d.mirror.counted = d.counted
-	return d
+	table := newOrdered()
+	return &directory{b: b, mirror: newMirror(table), table: table, grantees: newGrantees()}
 }
 
+// key is the connection's.
+func (r *record) key() store.Key { return store.Key{Owner: r.owner.Value(), Name: r.name} }
+
 // summarize notes what a connection is.
-func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refresh.Terms, app string) {
+func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app string) {
 	f := c.Facts(t.CanRefresh)
 	if r.b == nil { // they never change, and are read without the mutex
-		r.b, r.key, r.checked = b, k, unixOf(b.now())
+		r.b, r.checked = b, unixOf(b.now())
 	}
 	r.unreadable = false
 	r.common = unique.Make(common{c.Provider, c.Pinned, app, f.Refused})
@@ -123,7 +126,7 @@ func (d *directory) changed(c connections.Change) {
 // gone lets nothing more fall due for a connection.
 func (d *directory) gone(r *record) {
 	d.b.tasks.Set(r, time.Time{})
-	d.grantees.gone(r.key)
+	d.grantees.gone(r.key())
 }
 
 // enter gives what to note of a connection, and when something falls due for it.
@@ -134,7 +137,7 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 		due = d.b.dueOf(k, c, terms)
 	}
 	return func(r *record) {
-		r.summarize(d.b, k, c, terms, app)
+		r.summarize(d.b, c, terms, app)
 		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
 	}
@@ -243,7 +246,7 @@ func (r *record) Lane() tasks.Lane {
 }
 
 // Name implements [tasks.Task].
-func (r *record) Name() string { return r.key.String() }
+func (r *record) Name() string { return r.key().String() }
 
 // Run implements [tasks.Task].
-func (r *record) Run(ctx context.Context) time.Time { return r.b.runConnection(ctx, r.key) }
+func (r *record) Run(ctx context.Context) time.Time { return r.b.runConnection(ctx, r.key()) }

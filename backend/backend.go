@@ -129,6 +129,7 @@ func New(o Options) logical.Factory {
 				b.pathClientSecret(),
 				b.pathCatalog(),
 				b.pathConfig(),
+				b.pathInventory(),
 				b.pathStatus(),
 			),
 		}

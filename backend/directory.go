@@ -10,6 +10,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // directory knows a little of every connection, so that counts and questions across owners need not read them all.
@@ -38,7 +39,8 @@ type record struct {
 	deleting   bool
 	disabled   bool
 	archived   bool
-	barred     bool // its provider does not serve it
+	private    bool
+	shares     bool // with somebody, or did once
 	failing    bool // its last renewal failed
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
@@ -48,9 +50,27 @@ type record struct {
 // common is what many connections have alike, so that it is kept once.
 type common struct {
 	provider string
+	kind     providers.Kind
 	pinned   string
 	app      string // of its grant at the service; see appOf
 	refused  store.Reason
+	barred   store.Reason // why its provider does not serve it
+	creator  string       // who made it; see creatorOf
+}
+
+// byOwner is the creator of what its owner's entity made, so that it is one for all of them.
+const byOwner = "\x00owner"
+
+// creatorOf names who made a connection: the entity, or the display name of a token without one.
+func creatorOf(k store.Key, c *store.Connection) string {
+	switch id := c.Created.EntityID; id {
+	case "":
+		return c.Created.DisplayName
+	case k.Owner.User:
+		return byOwner
+	default:
+		return id
+	}
 }
 
 // shared is the record's; zero while nothing was read of the connection.
@@ -76,25 +96,31 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 		r.b, r.checked = b, unixOf(b.now())
 	}
 	r.unreadable = false
-	r.common = unique.Make(common{c.Provider, c.Pinned, app, f.Refused})
+	r.common = unique.Make(common{
+		c.Provider, c.Kind, c.Pinned, app, f.Refused, t.Barred, creatorOf(r.key(), c),
+	})
 	r.account, r.limit, r.end = "", unixOf(f.Limit), unixOf(f.End)
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
-	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
+	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
 }
 
 // facts are the ones that the status depends on.
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled || r.barred, Archived: r.archived, Pinned: shared.pinned,
+		Deleting: r.deleting, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred, Pinned: shared.pinned,
 		Refused: shared.refused,
 		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
-	if r.invalid {
-		f.Invalid = store.ReasonKeyRefused // or token_refused: for counting they are one
+	switch {
+	case !r.invalid:
+	case shared.kind.HasKey():
+		f.Invalid = store.ReasonKeyRefused
+	default:
+		f.Invalid = store.ReasonTokenRefused
 	}
 	return f
 }

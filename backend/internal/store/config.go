@@ -28,6 +28,9 @@ type Config struct {
 
 	CheckInterval time.Duration `json:"check_interval,omitempty"` // 0: nobody set it; negative: never; see CheckEvery
 
+	Freeze                // of the whole mount
+	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

@@ -33,11 +33,12 @@ type record struct {
 	account    string                // at the provider; empty when unknown
 	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
+	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	disabled   bool
 	archived   bool
-	barred     bool // its provider does not serve it
+	barred     bool // its provider does not serve it; whether it is frozen, config and the provider tell
 	failing    bool // its last renewal failed
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
@@ -79,7 +80,20 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 		r.account = c.Account.ID
 	}
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
-	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
+	r.barred = t.Barred != "" && t.Barred != store.ReasonFrozen
+	r.lapse = unixOf(lapseOf(c, t))
+	r.choosing, r.invalid = f.Choosing, f.Invalid != ""
+}
+
+// lapseOf is when a grant dies unless it is refreshed before; zero: never.
+func lapseOf(c *store.Connection, t refresh.Terms) (at time.Time) {
+	if c.Grant == nil || !t.CanRefresh {
+		return at
+	}
+	if at = c.Grant.RefreshExpires; t.Idle > 0 {
+		at = earlier(at, c.Grant.Issued.Add(t.Idle))
+	}
+	return at
 }
 
 // facts are the ones that the status depends on.

@@ -61,6 +61,7 @@ type backend struct {
 	identities  identities
 	lifetimes   identities
 	saving      saving
+	metrics     *metrics
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -101,6 +102,7 @@ func New(o Options) logical.Factory {
 			catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process, fenced: o.Paused,
 			resolver: o.Resolver,
 		}
+		b.metrics = newMetrics(b)
 		b.Backend = &framework.Backend{
 			Help:           backendHelp,
 			BackendType:    logical.TypeLogical,
@@ -130,6 +132,7 @@ func New(o Options) logical.Factory {
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathStatus(),
+				b.pathMetrics(),
 			),
 		}
 		if err := b.Setup(ctx, conf); err != nil {
@@ -178,6 +181,7 @@ tokens and client secrets go to their provider and to nobody else.
   check/            ask the service whether it works
   refresh/          replace a token now
   status            what is due, fails or needs somebody
+  metrics           the same for Prometheus
 
 A connection belongs to the default organization (creds/slack), to another
 (creds/org/acme/slack), to a user (creds/user/u1/slack) or to the caller

@@ -27,6 +27,7 @@
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
 //	                                                    itself: daily_check.go
 //	status                    path_status.go            counts and health
+//	metrics                   path_metrics.go           the same for Prometheus: metrics.go
 //	anything else             path_advice.go            what may have been meant
 //
 // # Rooms

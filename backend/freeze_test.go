@@ -40,26 +40,34 @@ func freezings() map[string]freezing {
 	return map[string]freezing{
 		"a provider": {
 			"providers/acme", on, off, "org/acme/slack", "org/acme/key",
-			[]string{`provider "acme" is frozen (laptop stolen)`, "frozen=false to providers/acme"}, 3, `what="provider acme"`,
+			[]string{`provider "acme" is frozen (laptop stolen)`, "frozen=false to providers/acme"},
+			3, `what="provider acme"`,
 		},
 		"an organization": {
 			"config", owners("org/acme"), none, "org/acme/slack", "user/u1/slack",
-			[]string{"org/acme is frozen (laptop stolen)", "out of frozen_owners on config"}, 3, "what=org/acme",
+			[]string{"org/acme is frozen (laptop stolen)", "out of frozen_owners on config"},
+			3, "what=org/acme",
 		},
 		"an organization, of which somebody is a member": {
 			"config", owners("org/acme"), none, "org/acme/user/u1/slack", "user/u1/slack",
-			[]string{"org/acme/user/u1 is frozen (laptop stolen)", "out of frozen_owners on config"}, 3, "what=org/acme",
+			[]string{"org/acme/user/u1 is frozen (laptop stolen)", "out of frozen_owners on config"},
+			3, "what=org/acme",
 		},
 		"a member": {
 			"config", owners("org/acme/user/u1"), none, "org/acme/user/u1/slack", "org/acme/slack",
-			[]string{"org/acme/user/u1 is frozen"}, 1, "what=org/acme/user/u1",
+			[]string{"org/acme/user/u1 is frozen"},
+			1, "what=org/acme/user/u1",
 		},
 		"all who stand for themselves": {
-			"config", owners("user/*"), none, "user/u1/slack", "org/acme/user/u1/slack", []string{"user/u1 is frozen"}, 1,
+			"config", owners("user/*"), none, "user/u1/slack", "org/acme/user/u1/slack",
+			[]string{"user/u1 is frozen"},
+			1,
 			`what="user/*"`,
 		},
 		"the mount": {
-			"config", on, off, "org/acme/slack", "", []string{"this mount is frozen (laptop stolen)", "frozen=false to config"}, 4,
+			"config", on, off, "org/acme/slack", "",
+			[]string{"this mount is frozen (laptop stolen)", "frozen=false to config"},
+			4,
 			`what="the mount"`,
 		},
 	}
@@ -125,7 +133,7 @@ func TestFreeze(t *testing.T) {
 					view := f.Read("connections/"+way.path, nil).OK(t)
 					assert.Equal(t, []any{"disabled", "frozen", ""}, []any{view["status"], view["status_reason"], view["status_since"]})
 					owner, last, _ := cutLast(way.path)
-					listed := members(t, members(t, f.List("connections/"+owner+"/").OK(t)["key_info"])[last])
+					listed := members(t, members(t, f.List("connections/" + owner + "/").OK(t)["key_info"])[last])
 					assert.Equal(t, "disabled", listed["status"])
 					status := f.Read("status", nil).OK(t)
 					assert.InDelta(t, way.frozen, number(status["frozen_connections"]), 0)
@@ -207,8 +215,10 @@ func TestFreezeIsValidated(t *testing.T) {
 		for _, at := range []string{"providers/acme", "config"} {
 			before := f.written(t, strings.Replace(at, "providers", "provider", 1))
 			for _, bad := range []map[string]any{
-				{"frozen_reason": "why"}, {"frozen": true, "frozen_reason": "a\nb"},
-				{"frozen": true, "frozen_reason": strings.Repeat("x", 257)}, {"frozen": "perhaps"},
+				{"frozen_reason": "why"},
+				{"frozen": true, "frozen_reason": "a\nb"},
+				{"frozen": true, "frozen_reason": strings.Repeat("x", 257)},
+				{"frozen": "perhaps"},
 			} {
 				f.Write(at, bad).Refused(t, http.StatusBadRequest, "frozen")
 			}
@@ -752,4 +762,3 @@ func TestFreezeTellsOfLimits(t *testing.T) {
 		})
 	}
 }
-

@@ -375,6 +375,7 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
 		return nil, err
 	}
 	b.decoded.Delete(name)
+	b.metrics.forget(name)
 	b.providersChanged()
 	b.lift(name)
 	return nil, nil

@@ -103,6 +103,7 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 	if err != nil {
 		return nil, fmt.Errorf("provider %q: %w", name, err)
 	}
+	b.metrics.timed(name, httpClient)
 	app := entry.App(definition)
 	client := providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version)
 	client.Confine(definition, func(hosts []string) error { return checkHosts(config, hosts) })
@@ -181,6 +182,7 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 		return nil, err
 	}
 	g, err := p.client.Refresh(ctx, p.app, resolved, c.Kind, c.Grant)
+	b.metrics.refreshed(p.name, err)
 	if err == nil {
 		b.proven(p)
 	}

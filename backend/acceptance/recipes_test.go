@@ -300,6 +300,21 @@ func TestPolicyRecipes(t *testing.T) {
 			_, err := u.vault.Client.Logical().DeleteWithContext(t.Context(), u.path+"/"+path)
 			assertRefused(t, http.StatusForbidden, denied, nil, err)
 		},
+		"metrics": func(t *testing.T, policy string) {
+			u := root.logIn(t, "metrics", policy)
+			for _, header := range []string{"X-Vault-Token: " + u.vault.Token, "Authorization: Bearer " + u.vault.Token} {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u.vault.Addr+"/v1/"+u.path+"/metrics", nil)
+				require.NoError(t, err)
+				name, value, _ := strings.Cut(header, ": ")
+				req.Header.Set(name, value)
+				page := open(t, req)
+				require.Equal(t, http.StatusOK, page.Status, page.Body)
+				assert.Contains(t, page.Body, "\nconnectors_writable 1\n")
+				assert.Contains(t, page.Body, `connectors_provider_connections{definition="openai",provider="openai"}`)
+				assert.NotContains(t, page.Body, "prod", "no name of a connection")
+			}
+			refuses(t, u, "status", "config", "creds/openai", "connections/openai")
+		},
 		"deny": func(t *testing.T, policy string) {
 			u := root.logIn(t, "deny", policy)
 			reads(t, u, "openai", "org/other/openai", "user/42/openai")

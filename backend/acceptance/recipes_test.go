@@ -313,6 +313,9 @@ func TestPolicyRecipes(t *testing.T) {
 				assert.Contains(t, page.Body, `connectors_provider_connections{definition="openai",provider="openai"}`)
 				assert.NotContains(t, page.Body, "prod", "no name of a connection")
 			}
+			asItCame := u.cli(t, "read", "-format=raw", "{mount}/metrics")
+			assert.Contains(t, asItCame.out, "\nconnectors_writable 1\n", "%+v", asItCame)
+			assert.NotZero(t, u.cli(t, "read", "{mount}/metrics").exit, "the command expects data")
 			refuses(t, u, "status", "config", "creds/openai", "connections/openai")
 		},
 		"deny": func(t *testing.T, policy string) {

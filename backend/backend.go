@@ -62,6 +62,7 @@ type backend struct {
 	identities  identities
 	lifetimes   identities
 	saving      saving
+	metrics     *metrics
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -102,6 +103,7 @@ func New(o Options) logical.Factory {
 			catalog: catalog, store: store.New(conf.StorageView), now: o.Now, process: o.Process, fenced: o.Paused,
 			resolver: o.Resolver,
 		}
+		b.metrics = newMetrics(b)
 		b.Backend = &framework.Backend{
 			Help:           backendHelp,
 			BackendType:    logical.TypeLogical,
@@ -133,6 +135,7 @@ func New(o Options) logical.Factory {
 				b.pathConfig(),
 				b.pathInventory(),
 				b.pathStatus(),
+				b.pathMetrics(),
 			),
 		}
 		if err := b.Setup(ctx, conf); err != nil {
@@ -181,6 +184,7 @@ tokens and client secrets go to their provider and to nobody else.
   check/            ask the service whether it works
   refresh/          replace a token now
   status            what is due, fails or needs somebody
+  metrics           the same for Prometheus
 
 A connection belongs to the default organization (creds/slack), to another
 (creds/org/acme/slack), to a user (creds/user/u1/slack) or to the caller

@@ -187,12 +187,12 @@ func (b *backend) enterFor(ctx context.Context, class gate.Class, provider strin
 	if !v.Worked && who.id() != "" {
 		v.Account = who.id()
 	}
-	return b.gate.Enter(ctx, v)
+	return b.pass(ctx, k, v)
 }
 
 func (b *backend) enterAs(ctx context.Context, class gate.Class, provider string, k store.Key, c *store.Connection,
 ) (*gate.Pass, error) {
-	return b.gate.Enter(ctx, visit(class, provider, k, c))
+	return b.pass(ctx, k, visit(class, provider, k, c))
 }
 
 // visit is one call as the gate sees it. A host that a key named is its owner's choice, whatever organization a person

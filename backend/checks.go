@@ -127,7 +127,7 @@ func (b *backend) check(ctx context.Context, k store.Key, permit refresh.Permit)
 		a, err := b.refresher.Get(ctx, k, permit, 0)
 		var problem *refresh.Error
 		switch {
-		case errors.As(err, &problem) && problem.Problem != refresh.NotFound:
+		case errors.As(err, &problem) && problem.Problem != refresh.NotFound && problem.Reason != store.ReasonFrozen:
 			return unusable(problem), nil
 		case err != nil:
 			return checked{}, err

@@ -35,6 +35,7 @@ type record struct {
 	account    string                // at the provider; empty when unknown
 	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
+	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	disabled   bool
@@ -96,8 +97,12 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 		r.b, r.checked = b, unixOf(b.now())
 	}
 	r.unreadable = false
+	barred := t.Barred
+	if barred == store.ReasonFrozen {
+		barred = "" // config and the provider tell that
+	}
 	r.common = unique.Make(common{
-		c.Provider, c.Kind, c.Pinned, app, f.Refused, t.Barred, creatorOf(r.key(), c),
+		c.Provider, c.Kind, c.Pinned, app, f.Refused, barred, creatorOf(r.key(), c),
 	})
 	r.account, r.limit, r.end = "", unixOf(f.Limit), unixOf(f.End)
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
@@ -105,6 +110,18 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 	}
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
 	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
+	r.lapse = unixOf(lapseOf(c, t))
+}
+
+// lapseOf is when a grant dies unless it is refreshed before; zero: never.
+func lapseOf(c *store.Connection, t refresh.Terms) (at time.Time) {
+	if c.Grant == nil || !t.CanRefresh {
+		return at
+	}
+	if at = c.Grant.RefreshExpires; t.Idle > 0 {
+		at = earlier(at, c.Grant.Issued.Add(t.Idle))
+	}
+	return at
 }
 
 // facts are the ones that the status depends on.

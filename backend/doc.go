@@ -31,6 +31,7 @@
 //	history/O/:name           path_history.go           what changed, and by whom
 //	inventory                 path_inventory.go         what there is, across owners (inventory.go)
 //	status                    path_status.go            counts and health
+//	metrics                   path_metrics.go           the same for Prometheus: metrics.go
 //	anything else             path_advice.go            what may have been meant
 //
 // # Rooms

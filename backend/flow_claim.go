@@ -43,6 +43,15 @@ func (b *backend) enterExchange(ctx context.Context, x exchangeRequest) (*gate.P
 	return b.enterFor(ctx, gate.Person, f.Provider, k, known, x.who)
 }
 
+// thawedFlow is thawed for what a flow would connect.
+func (b *backend) thawedFlow(ctx context.Context, f *store.Flow) error {
+	k, err := f.ConnectionKey()
+	if err != nil {
+		return err
+	}
+	return b.thawed(ctx, f.Provider, k)
+}
+
 // claim checks that this caller may finish this flow now, and marks it as being finished. A flow that has an outcome
 // is answered with it, and so is one whose code is not its own.
 func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*store.Flow, *configured, error) {
@@ -69,6 +78,11 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		}
 		return nil, nil, badRequest("this flow ends at Vault's callback: finish it with flow_id and the " +
 			"confirmation code that the page shows")
+	}
+	if f.Claimed == "" { // before a try is counted, too
+		if err := b.thawedFlow(ctx, f); err != nil {
+			return nil, nil, err
+		}
 	}
 	if !passed && callable(f) {
 		return nil, nil, errNoPass // before a try is counted

@@ -36,6 +36,9 @@ func (b *backend) finishImports(ctx context.Context) {
 		if err != nil || b.tasks.Find(importName(k)) != nil {
 			return
 		}
+		if b.thawed(ctx, t.Provider, k) != nil {
+			return // nothing is sent for it, nor forgotten
+		}
 		switch now := b.now(); {
 		case !now.Before(t.Time.Add(parkedTime)):
 			if !t.Parked {

@@ -162,7 +162,7 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 // mayAskAgain reports whether a request without an answer may be made once more: the token may be spent, and providers
 // that forgive that do so for seconds. Storage tells whether this node still leads.
 func (b *backend) mayAskAgain(ctx context.Context, k store.Key, t *store.Trial, rotates bool) bool {
-	return ctx.Err() == nil && (!rotates || b.store.PutTrial(ctx, k, t) == nil)
+	return ctx.Err() == nil && b.thawed(ctx, t.Provider, k) == nil && (!rotates || b.store.PutTrial(ctx, k, t) == nil)
 }
 
 // notRedeemed says why the refresh token brought nothing, and forgets it unless an answer may have been lost.

@@ -27,6 +27,8 @@ var layers = map[string][]string{
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",
 		"github.com/hashicorp/go-hclog", "github.com/hashicorp/go-secure-stdlib/parseutil", "github.com/tidwall/btree",
+		// what metrics are counted with and written by
+		"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt",
 	},
 	"backend/pages":          {module + "providers"},
 	"backend/internal/store": {module + "providers", vaultSDK + "logical"},

@@ -32,15 +32,29 @@ type standing struct {
 	reason store.Reason
 }
 
+// fingerprint is that of a record's provider as it is now. It is called under the mirror's mutex.
+func (p providerStates) fingerprint(r *record) *string {
+	name := r.shared().provider
+	if p.unreadable[name] {
+		pinned := r.shared().pinned
+		return &pinned // nobody can tell whether the provider changed: it did not, as far as we know
+	}
+	return p.fingerprints[name]
+}
+
+// freezes reports whether an operator froze what a record belongs to. It is called under the mirror's mutex.
+func (p providerStates) freezes(r *record) bool {
+	_, frozen := p.frozen[r.shared().provider]
+	return frozen || p.config.Frozen || freezesOwner(p.config, r.owner.Value())
+}
+
 // judge derives the status of a record. It is called under the mirror's mutex.
 func (p providerStates) judge(r *record, now time.Time) standing {
 	facts := r.facts()
-	name := r.shared().provider
-	fingerprint := p.fingerprints[name]
-	if p.unreadable[name] {
-		fingerprint = &facts.Pinned // nobody can tell whether the provider changed: it did not, as far as we know
+	if p.freezes(r) {
+		facts.Barred = store.ReasonFrozen
 	}
-	status, reason := facts.Status(fingerprint, now)
+	status, reason := facts.Status(p.fingerprint(r), now)
 	return standing{status, reason}
 }
 

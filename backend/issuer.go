@@ -17,7 +17,7 @@ const issuerTime = 3 * time.Second
 // issuerWarnings reads what the issuer of a provider publishes, once it was stored: what is wrong with it is told while
 // the operator is there, and stops nothing. It is called with no lock held.
 func (b *backend) issuerWarnings(ctx context.Context, name string, written *store.Provider) []string {
-	if written.Issuer == "" {
+	if config, err := b.config(ctx); written.Issuer == "" || written.Frozen || err != nil || config.Frozen {
 		return nil
 	}
 	p, err := b.provider(ctx, name)

@@ -39,6 +39,8 @@ const kB = 1 << 10
 var fieldLimits = map[string]limit{
 	"label":           {each: 256, chars: forPeople},
 	"archived_reason": {each: 256, chars: forPeople},
+	"frozen_reason":   {each: 256, chars: forPeople},
+	"frozen_owners":   {items: 100, each: 256, total: 16 * kB, chars: oneLine},
 	"tags":            {items: 64, each: 256, total: 24 * kB, chars: forPeople},
 	"inputs":          {items: 32, each: 4 * kB, total: 16 * kB, chars: oneLine},
 	"scopes":          {items: 500, each: kB, total: 16 * kB, chars: oneLine},

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/oauth2"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -400,7 +401,7 @@ func asBadRequest(provider string, err error) error {
 			provider)
 	case errors.As(err, &call):
 		return badGateway("%s: try again later", call)
-	case errors.As(err, new(*gate.Refused)), errors.Is(err, gate.ErrClosed):
+	case errors.As(err, new(*gate.Refused)), errors.As(err, new(*refresh.Error)), errors.Is(err, gate.ErrClosed):
 		return err
 	}
 	return badRequest("%s", err)

@@ -46,6 +46,12 @@ func configFields() map[string]*framework.FieldSchema {
 		"proxy_url": str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
 		"refresh_paused": boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot " +
 			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
+		"frozen": boolean("Serve and spend nothing on this mount, and send nothing but revocations, until this is false " +
+			"again."),
+		"frozen_owners": strs("Owners that are frozen so: org/<org>, with its members, user/<user>, org/<org>/user/<user>, " +
+			"with * for any id. Replaced whole."),
+		"frozen_reason": str("Why it is frozen, or they are: whoever is refused reads it. Gone when nothing is frozen any " +
+			"more."),
 		"refresh_margin": seconds("How long before its end a token is replaced; a fifth of its life if that is " +
 			"less. A definition's margin goes before."),
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
@@ -74,7 +80,7 @@ func (b *backend) configRead(ctx context.Context, _ *logical.Request,
 	return &logical.Response{Data: configData(c)}, nil
 }
 
-func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
+func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
@@ -106,6 +112,17 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 	}
 	if v, ok := d.GetOk("refresh_paused"); ok {
 		c.RefreshPaused = v.(bool)
+	}
+	if v, ok := d.GetOk("frozen_owners"); ok {
+		c.FrozenOwners = v.([]string)
+		for _, owner := range c.FrozenOwners {
+			if err := checkOwnerPattern("frozen_owners", owner); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if err := takeFreeze(d, &c.Freeze, len(c.FrozenOwners) > 0); err != nil {
+		return nil, err
 	}
 	for _, setting := range []struct {
 		field    string
@@ -154,11 +171,13 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 			return nil, err
 		}
 	}
-	if err := b.store.PutConfig(ctx, &c); err != nil {
+	err = b.store.PutConfig(ctx, &c)
+	b.configs.drop()   // though it failed: it may have been made
+	b.providers.drop() // their clients hold the egress settings
+	if err != nil {
 		return nil, err
 	}
-	b.configs.drop()
-	b.providers.drop() // their clients hold the egress settings
+	b.configFrozen(stored, &c, callerOf(req))
 	b.paused.Store(c.RefreshPaused || b.fenced)
 	b.tasks.Wake() // it may have been paused
 	resp := &logical.Response{Data: configData(&c)}
@@ -176,6 +195,9 @@ func configData(c *store.Config) map[string]any {
 		"endpoint_hosts":  list(c.EndpointHosts),
 		"proxy_url":       maskedProxy(c.ProxyURL),
 		"refresh_paused":  c.RefreshPaused,
+		"frozen":          c.Frozen,
+		"frozen_owners":   list(c.FrozenOwners),
+		"frozen_reason":   c.FrozenReason,
 		"refresh_margin":  int(c.RefreshMargin.Seconds()),
 		"poll_interval":   int(c.PollInterval.Seconds()),
 		"request_timeout": int(c.RequestTimeout.Seconds()),

@@ -378,7 +378,7 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
 		return sharedWarning, nil
 	}
-	pass, err := b.enterAs(ctx, class, p.name, k, conn)
+	pass, err := b.gate.Enter(ctx, visit(class, p.name, k, conn)) // a revocation goes out though it is frozen
 	switch {
 	case err == nil:
 		defer pass.Leave(gate.NotSent, 0)

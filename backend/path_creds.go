@@ -17,13 +17,14 @@ import (
 
 func (b *backend) pathCreds() []*framework.Path {
 	path := func(pattern, suffixes string, handler framework.OperationFunc) *framework.Path {
+		read := b.operation(handler, "Read the credential of a connection, fresh.", credsSchema)
+		read.Callback = b.metrics.countReads(read.Callback)
 		return &framework.Path{
 			Pattern:      pattern,
 			DisplayAttrs: display(suffixes, "Credential"),
 			Fields:       ownedFields(credsFields()),
 			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ReadOperation: verb("read", b.operation(handler, "Read the credential of a connection, fresh.",
-					credsSchema)),
+				logical.ReadOperation: verb("read", read),
 			},
 			HelpSynopsis:    "The credential of a connection, fresh.",
 			HelpDescription: credsHelp,

@@ -116,6 +116,9 @@ func providerFields() map[string]*framework.FieldSchema {
 			"never; empty (default): as the definition says, else as config says."),
 		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
 			"the stored client_secret in the same call."),
+		"frozen": boolean("Serve and spend nothing of this provider's connections, and send nothing but revocations, until " +
+			"this is false again. Written alone it changes nothing else."),
+		"frozen_reason": str("Why it is frozen: whoever is refused reads it. Gone when it is not frozen any more."),
 		"force": {
 			Type: framework.TypeBool, Query: true,
 			Description: "Delete although connections remain; they stay: tokens are served until they " +
@@ -164,9 +167,12 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"check_interval":          str("How often what no refresh proves is checked; empty: as elsewhere."),
 	"idle_ttl":                integer("Seconds that a grant lives unused; 0: as the definition says."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
+	"frozen":                  boolean("Whether an operator froze it."),
+	"frozen_reason":           str("Why."),
 	"updated":                 str("When the provider last changed (RFC 3339)."),
 	"circuit": object("Whether the provider is left alone now: its state (limited, open, refused), " +
-		"and until when. Empty when it is not. Any write lifts it."),
+		"and until when. Empty when it is not. Any write lifts it, but " +
+		"one of frozen alone."),
 }
 
 func (b *backend) providerExists(ctx context.Context, _ *logical.Request, d *framework.FieldData) (bool, error) {
@@ -255,6 +261,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"check_interval": intervalWord(p.CheckInterval),
 		"idle_ttl":       int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
 		"ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
+		"frozen": p.Frozen, "frozen_reason": p.FrozenReason,
 		"circuit": b.circuit(name),
 	}, Warnings: warnings}, nil
 }
@@ -354,10 +361,21 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
 		return nil, conflict("provider %s may have connections: %s cannot be read, and any may be its; restore what "+
 			"is damaged from a snapshot, or set force=true to leave them without a provider", name, plural(unreadable))
 	}
+	if n+unreadable > 0 {
+		p, err := b.store.Provider(ctx, name)
+		switch {
+		case err != nil && !store.Unusable(err):
+			return nil, err
+		case err == nil && p != nil && p.Frozen:
+			return nil, conflict("provider %s is frozen, and without it its connections would not be: delete those first, "+
+				"or write frozen=false to providers/%s", name, name)
+		}
+	}
 	if err := b.store.DeleteProvider(ctx, name); err != nil {
 		return nil, err
 	}
 	b.decoded.Delete(name)
+	b.metrics.forget(name)
 	b.providersChanged()
 	b.lift(name)
 	return nil, nil

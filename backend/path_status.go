@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
@@ -42,6 +43,11 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"retrying":      required(integer("Connections whose last refresh failed.")),
 	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, " +
 		"whatever is refreshed: see reconnect_by on connections.")),
+	"frozen": required(object("What operators froze: mount, its owners, and providers with the reason of each; and reason, " +
+		"of the first two.")),
+	"frozen_connections": required(integer("Connections that are not served because of that.")),
+	"frozen_limits": required(object("Of them, those that a person must connect again once a limit has passed: of their " +
+		"refresh token, of its lying idle, or of the consent. passed, within_a_day and within_a_week, each with those before.")),
 	"last_pass": required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
 	"moved_callbacks": required(strs("Providers whose callback URL is not the one that was last told, as after a " +
 		"move of the mount.")),
@@ -75,9 +81,14 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	data["moved_callbacks"] = list(moved)
-	if err := b.countConnections(ctx, providers, data); err != nil {
+	data["frozen"] = map[string]any{
+		"mount": config.Frozen, "owners": list(config.FrozenOwners), "reason": config.FrozenReason, "providers": providers.frozen,
+	}
+	counted, err := b.countConnections(ctx, providers)
+	if err != nil {
 		return nil, err
 	}
+	counted.describe(data)
 	if data["open_flows"], err = b.openFlows(ctx); err != nil {
 		return nil, err
 	}
@@ -90,6 +101,8 @@ type providerStates struct {
 	fingerprints map[string]*string
 	unreadable   map[string]bool
 	about        map[string]aboutProvider
+	frozen       map[string]string // with the reason
+	config       *store.Config
 	count        int
 }
 
@@ -97,8 +110,15 @@ type providerStates struct {
 type aboutProvider struct{ definition, category string }
 
 func (b *backend) readProviders(ctx context.Context, each func(*configured)) (providerStates, error) {
+	config, err := b.config(ctx)
+	if err != nil {
+		return providerStates{}, err // without settings no provider can be used
+	}
 	names, err := b.store.Providers(ctx)
-	states := providerStates{fingerprints: map[string]*string{}, unreadable: map[string]bool{}, about: map[string]aboutProvider{}, count: len(names)}
+	states := providerStates{
+		fingerprints: map[string]*string{}, unreadable: map[string]bool{}, about: map[string]aboutProvider{},
+		frozen: map[string]string{}, config: config, count: len(names),
+	}
 	for _, name := range names {
 		p, err := b.provider(ctx, name)
 		switch {
@@ -109,36 +129,93 @@ func (b *backend) readProviders(ctx context.Context, each func(*configured)) (pr
 		case p != nil:
 			states.fingerprints[name] = &p.fingerprint
 			states.about[name] = aboutProvider{p.app.Definition.ID, p.app.Definition.Category}
+			states.freeze(name, p.entry)
 			each(p)
+		default: // this release cannot use it, and what is frozen stays so
+			entry, err := b.store.Provider(ctx, name)
+			if err == nil && entry != nil {
+				states.freeze(name, entry)
+			}
 		}
 	}
 	return states, err
 }
 
-// countConnections counts the connections by what an operator asks for.
-func (b *backend) countConnections(ctx context.Context, providers providerStates, data map[string]any) error {
-	now, unreadable := b.now(), len(providers.unreadable)
-	total, retrying, soon, byStatus, byProvider := 0, 0, 0, map[string]int{}, map[string]int{}
+func (s *providerStates) freeze(name string, p *store.Provider) {
+	if p.Frozen {
+		s.frozen[name] = p.FrozenReason
+	}
+}
+
+// counted is how many connections there are, by what an operator asks for.
+type counted struct {
+	connections, unreadable, providers, retrying, soon, frozen int
+
+	byStatus, byProvider map[string]int
+	limits               [3]int // of those that are frozen; see frozenLimits
+}
+
+// frozenLimits name when the limits pass that are counted of what is frozen.
+var frozenLimits = [...]struct {
+	name   string
+	within time.Duration
+}{{"passed", 0}, {"within_a_day", 24 * time.Hour}, {"within_a_week", 7 * 24 * time.Hour}}
+
+// countConnections counts the connections.
+func (b *backend) countConnections(ctx context.Context, providers providerStates) (counted, error) {
+	now := b.now()
+	n := counted{
+		unreadable: len(providers.unreadable), providers: providers.count,
+		byStatus: map[string]int{}, byProvider: map[string]int{},
+	}
 	err := b.directory.each(ctx, func(_ store.Key, r *record) {
 		if r.unreadable {
-			unreadable++
+			n.unreadable++
 			return
 		}
-		total++
+		n.connections++
+		if providers.freezes(r) {
+			n.frozen++
+			n.countLimits(r, providers, now)
+		}
 		status := providers.judge(r, now).status
-		byStatus[string(status)]++
-		byProvider[r.shared().provider]++
+		n.byStatus[string(status)]++
+		n.byProvider[r.shared().provider]++
 		if r.failing {
-			retrying++
+			n.retrying++
 		}
 		if status.Lives() && refresh.EndsSoon(timeOf(r.limit), now) {
-			soon++
+			n.soon++
 		}
 	})
-	data["connections"], data["unreadable"], data["providers"] = total, unreadable, providers.count
-	data["by_status"], data["by_provider"] = byStatus, byProvider
-	data["retrying"], data["reconnect_soon"] = retrying, soon
-	return err
+	return n, err
+}
+
+// countLimits counts a frozen connection that would live, if a limit of it is near or has passed.
+func (n *counted) countLimits(r *record, providers providerStates, now time.Time) {
+	facts := r.facts()
+	first := earlier(facts.Limit, timeOf(r.lapse))
+	facts.Limit = time.Time{} // it may have passed meanwhile
+	if status, _ := facts.Status(providers.fingerprint(r), now); first.IsZero() || !status.Lives() {
+		return
+	}
+	for i, limit := range frozenLimits {
+		if !first.After(now.Add(limit.within)) {
+			n.limits[i]++
+		}
+	}
+}
+
+// describe tells the counts.
+func (n *counted) describe(data map[string]any) {
+	data["connections"], data["unreadable"], data["providers"] = n.connections, n.unreadable, n.providers
+	data["by_status"], data["by_provider"] = n.byStatus, n.byProvider
+	data["retrying"], data["reconnect_soon"], data["frozen_connections"] = n.retrying, n.soon, n.frozen
+	limits := map[string]int{}
+	for i, limit := range frozenLimits {
+		limits[limit.name] = n.limits[i]
+	}
+	data["frozen_limits"] = limits
 }
 
 func (b *backend) openFlows(ctx context.Context) (open int, err error) {
@@ -171,5 +248,7 @@ that refreshing does not keep up, or that a provider is down: see circuits. unsa
 0 means that storage refuses writes and tokens would be lost with the process.
 reconnect_soon counts the consents that run out within two weeks. unreadable above 0
 means that entries are damaged, of a newer release, or not given by storage: reading
-them says which it is, and lists show them without key_info.
+them says which it is, and lists show them without key_info. frozen shows what operators
+froze; frozen_limits how many connections would have to be connected again by now, in a
+day or in a week, if it stays so.
 `

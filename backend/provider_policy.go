@@ -61,6 +61,13 @@ func kindsOf(p *store.Provider, definition *providers.Definition) []providers.Ki
 // admit refuses what the operator does not let the provider be used for. known is the connection as it is; of one that
 // has its kind already, the list of kinds says nothing.
 func (p *configured) admit(k store.Key, kind providers.Kind, known *store.Connection) error {
+	why := mountFreeze(p.mount, k.Owner)
+	if why == "" {
+		why = providerFreeze(p.name, p.entry)
+	}
+	if why != "" {
+		return frozen(p.name, k, why)
+	}
 	switch p.bars(k.Owner, kind, nil) { // of inputs admitInputs knows
 	case store.ReasonOwnerNotAllowed:
 		return forbidden("provider %q serves no connections of %s: an operator adds the owner to allowed_owners on "+

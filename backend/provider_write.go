@@ -38,9 +38,13 @@ func leaveDefaults(d *framework.FieldData, stored *store.Provider, definition *p
 func (b *backend) changeProvider(ctx context.Context, req *logical.Request, name string, d *framework.FieldData,
 	begin func(stored *store.Provider) error,
 ) (*logical.Response, error) {
-	p, warnings, err := b.putProvider(ctx, req, name, d, begin)
+	p, before, warnings, err := b.putProvider(ctx, req, name, d, begin)
 	if err != nil {
 		return nil, err
+	}
+	b.providerFrozen(name, before.Freeze, p.Freeze, callerOf(req))
+	if before.OnlyFreezes(p) && (before.Freeze != p.Freeze || freezesOnly(d)) {
+		return b.providerAnswer(ctx, req, name, p)
 	}
 	b.tasks.Go("looking at the connections of "+name, func(ctx context.Context) { b.reconsider(ctx, name) })
 	if _, named := d.GetOk("issuer"); named {
@@ -53,15 +57,16 @@ func (b *backend) changeProvider(ctx context.Context, req *logical.Request, name
 	return resp, err
 }
 
-// putProvider stores what the request makes of a provider. begin looks at it, and at what is stored, before.
+// putProvider stores what the request makes of a provider, and gives what it was before; a new one was nothing. begin
+// looks at the request, and at what is stored, first.
 func (b *backend) putProvider(ctx context.Context, req *logical.Request, name string, d *framework.FieldData,
 	begin func(stored *store.Provider) error,
-) (p *store.Provider, warnings []string, err error) {
+) (p, before *store.Provider, warnings []string, err error) {
 	b.configWrites.Lock()
 	defer b.configWrites.Unlock()
 	stored, err := b.store.Provider(ctx, name)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	defer func() {
 		if err != nil && stored == nil {
@@ -69,28 +74,59 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 		}
 	}()
 	if err := begin(stored); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	if stored != nil && freezesOnly(d) {
+		p, err = b.putFreeze(ctx, name, stored, d)
+		return p, stored, nil, err
 	}
 	config, err := b.config(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	p, warnings, err = b.mergeProvider(name, stored, config, callerOf(req), d)
 	if err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
+	}
+	if stored != nil && stored.Freeze != p.Freeze && stored.OnlyFreezes(p) { // a read that came back, but for that
+		p, err = b.putFreeze(ctx, name, stored, d)
+		return p, stored, nil, err
 	}
 	if err := b.checkRedirects(ctx, name, stored, p); err != nil {
-		return nil, nil, err
+		return nil, nil, nil, err
 	}
 	if _, told := d.Schema["redirect_uris"]; told { // by the path whose answer has it
 		p.ToldCallback = callbackURL(config, req, name)
 	}
-	if err := b.store.PutProvider(ctx, name, p); err != nil {
-		return nil, nil, err
+	err = b.store.PutProvider(ctx, name, p)
+	b.providersChanged() // though it failed: it may have been made
+	if err != nil {
+		return nil, nil, nil, err
 	}
-	b.providersChanged()
 	b.lift(name)
-	return p, warnings, nil
+	if before = stored; before == nil {
+		before = &store.Provider{}
+	}
+	return p, before, warnings, nil
+}
+
+// putFreeze stores whether and why a provider is frozen, and nothing else: what the gate knows of it holds as before.
+func (b *backend) putFreeze(ctx context.Context, name string, stored *store.Provider, d *framework.FieldData,
+) (*store.Provider, error) {
+	p := *stored
+	if err := takeFreeze(d, &p.Freeze, false); err != nil {
+		return nil, err
+	}
+	if p.Freeze == stored.Freeze {
+		return &p, nil
+	}
+	p.Updated = b.now()
+	err := b.store.PutFreeze(ctx, name, &p)
+	b.providersChanged() // though it failed: it may have been made
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
 }
 
 // mergeProvider lays what the request names over what is stored, and validates the whole. It touches no storage.
@@ -113,6 +149,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		if err := definition.CheckSteps(p.Endpoints); err != nil {
 			return nil, nil, badRequest("%s", err)
 		}
+	}
+	if err := takeFreeze(d, &p.Freeze, false); err != nil {
+		return nil, nil, err
 	}
 	if err := takeCheckInterval(d, p); err != nil {
 		return nil, nil, err

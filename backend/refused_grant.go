@@ -16,6 +16,9 @@ const refusedTokenLife = 7 * 24 * time.Hour
 
 // erasureDue is when the refresh token of a refused grant is to be erased; zero: it is not.
 func (b *backend) erasureDue(_ store.Key, c *store.Connection, t refresh.Terms) (due time.Time) {
+	if t.Frozen != "" {
+		return due // what may be evidence stays
+	}
 	if c.Refused.Reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero() && !t.Paused {
 		due = c.Refused.Time.Add(refusedTokenLife)
 	}

@@ -18,6 +18,7 @@ type configured struct {
 	app         *providers.App
 	client      *providers.Client
 	fingerprint string
+	mount       *store.Config // as it was made with; nobody may change it
 }
 
 // config is the mount's settings. Nobody may change the value: write a copy.
@@ -102,11 +103,12 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 	if err != nil {
 		return nil, fmt.Errorf("provider %q: %w", name, err)
 	}
+	b.metrics.timed(name, httpClient)
 	app := entry.App(definition)
 	client := providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version)
 	client.Confine(definition, func(hosts []string) error { return checkHosts(config, hosts) })
 	return &configured{
-		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(), client: client,
+		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(), client: client, mount: config,
 	}, nil
 }
 
@@ -122,10 +124,19 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 		Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused || b.fenced,
 	}
 	p, err := b.provider(ctx, c.Provider)
+	if err == nil {
+		terms.Frozen, err = b.freezeOf(ctx, config, c.Provider, p, k.Owner)
+	}
+	if terms.Frozen != "" {
+		terms.Barred = store.ReasonFrozen
+	}
 	if err != nil || p == nil {
 		return terms, err
 	}
-	terms.Fingerprint, terms.Serial, terms.Barred = &p.fingerprint, p.entry.Serial, p.bars(k.Owner, c.Kind, c.Inputs)
+	terms.Fingerprint, terms.Serial = &p.fingerprint, p.entry.Serial
+	if why := p.bars(k.Owner, c.Kind, c.Inputs); why != "" { // which stays when it is not frozen any more
+		terms.Barred = why
+	}
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
 	if p.app.CanCheck(providers.Resolved{}, c.Kind) {
@@ -171,6 +182,7 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 		return nil, err
 	}
 	g, err := p.client.Refresh(ctx, p.app, resolved, c.Kind, c.Grant)
+	b.metrics.refreshed(p.name, err)
 	if err == nil {
 		b.proven(p)
 	}

@@ -111,6 +111,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"companions_for": "org/acme,user/u-1",
 	}).OK(t)
 	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
+	f.Write("providers/own", map[string]any{"frozen": true, "frozen_reason": "an incident"}).OK(t)
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
@@ -132,6 +133,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
 	f.Write("config", map[string]any{
+		"frozen": true, "frozen_reason": "an incident", "frozen_owners": "user/u-1,org/acme",
 		"refresh_paused": true, "proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
 	}).OK(t)
 	return map[string]string{

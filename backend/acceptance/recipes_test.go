@@ -300,6 +300,24 @@ func TestPolicyRecipes(t *testing.T) {
 			_, err := u.vault.Client.Logical().DeleteWithContext(t.Context(), u.path+"/"+path)
 			assertRefused(t, http.StatusForbidden, denied, nil, err)
 		},
+		"metrics": func(t *testing.T, policy string) {
+			u := root.logIn(t, "metrics", policy)
+			for _, header := range []string{"X-Vault-Token: " + u.vault.Token, "Authorization: Bearer " + u.vault.Token} {
+				req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, u.vault.Addr+"/v1/"+u.path+"/metrics", nil)
+				require.NoError(t, err)
+				name, value, _ := strings.Cut(header, ": ")
+				req.Header.Set(name, value)
+				page := open(t, req)
+				require.Equal(t, http.StatusOK, page.Status, page.Body)
+				assert.Contains(t, page.Body, "\nconnectors_writable 1\n")
+				assert.Contains(t, page.Body, `connectors_provider_connections{definition="openai",provider="openai"}`)
+				assert.NotContains(t, page.Body, "prod", "no name of a connection")
+			}
+			asItCame := u.cli(t, "read", "-format=raw", "{mount}/metrics")
+			assert.Contains(t, asItCame.out, "\nconnectors_writable 1\n", "%+v", asItCame)
+			assert.NotZero(t, u.cli(t, "read", "{mount}/metrics").exit, "the command expects data")
+			refuses(t, u, "status", "config", "creds/openai", "connections/openai")
+		},
 		"deny": func(t *testing.T, policy string) {
 			u := root.logIn(t, "deny", policy)
 			reads(t, u, "openai", "org/other/openai", "user/42/openai")

@@ -35,7 +35,7 @@ type Error struct {
 	Reason   store.Reason     // with NeedsReconnect and Disabled
 	Stops    store.Stops      // with Disabled
 	Class    providers.Class  // with AppRefused and Unavailable
-	Why      string           // one of the engine's own words
+	Why      string           // one of the engine's own words; of what is frozen, with the operator's
 	Code     string           // a known error code
 	Next     time.Time        // with Unavailable: the next try
 	HasKey   bool             // with NeedsReconnect: it holds a key, which nobody consents to
@@ -92,6 +92,8 @@ func (e *Error) Error() string {
 			e.Key, e.Key, e.Key)
 	case Disabled:
 		switch e.Reason {
+		case store.ReasonFrozen:
+			return fmt.Sprintf("connection %s is frozen: %s", e.Key, e.Why)
 		case store.ReasonOwnerNotAllowed:
 			return fmt.Sprintf("connection %s is not served (owner_not_allowed): an operator adds its owner to "+
 				"allowed_owners on providers/%s", e.Key, e.Provider)

@@ -23,6 +23,7 @@ type Terms struct {
 	CanRefresh  bool         // there is something to refresh with
 	MayRotate   bool         // the provider may replace what is spent: an intent is needed
 	Barred      store.Reason // why the provider does not serve it at all
+	Frozen      string       // what an operator froze of it, and what lifts that; empty: nothing
 	Paused      bool
 	Idle        time.Duration // the grant must be used so often, though nobody reads; zero: need not
 	MinAge      time.Duration // the provider renews no token that is younger
@@ -110,10 +111,13 @@ func (r *Refresher) Get(ctx context.Context, k store.Key, permit Permit, minTTL 
 		case store.IsReadOnly(err):
 			return Answer{}, logical.ErrReadOnly // another node can do it
 		case done.of(a) && done.brought && (again == askAgain || !done.answer.diedWaiting(r.Now())):
-			return r.renewed(k, done.answer, permit)
+			return r.renewed(ctx, k, done.answer, permit)
 		case again < askAgain && done.asksAgain(a, err):
-			if a = done.answer; err != nil {
+			if err != nil {
 				a, err = r.look(ctx, k)
+			} else {
+				a = done.answer
+				a.Terms, err = r.Source.Terms(ctx, k, a.Connection)
 			}
 			if err != nil {
 				return Answer{}, err
@@ -138,6 +142,8 @@ func (r *Refresher) instead(ctx context.Context, k store.Key, a Answer, permit P
 		a = now
 	} else if errors.As(err, new(*Error)) {
 		return Answer{}, err // it is gone
+	} else if a.Terms, err = r.Source.Terms(ctx, k, a.Connection); err != nil {
+		return Answer{}, err // nobody knows whether it is frozen
 	}
 	if err := permit(a.Connection); err != nil {
 		return Answer{}, err
@@ -172,7 +178,7 @@ func (r *Refresher) Refresh(ctx context.Context, k store.Key, permit Permit) (An
 		done, err := r.await(ctx, k, a, renewal{seen: a.Connection.Generation, forced: true, class: gate.Person})
 		switch {
 		case done.of(a) && done.brought && (again == askAgain || !done.answer.diedWaiting(r.Now())):
-			renewed, err := r.renewed(k, done.answer, permit)
+			renewed, err := r.renewed(ctx, k, done.answer, permit)
 			if problem := new(Error); errors.As(err, &problem) && problem.Problem == Choosing {
 				return done.answer, nil // it is not handed out yet, and is fresh
 			}
@@ -205,7 +211,7 @@ func (r *Refresher) Replace(ctx context.Context, k store.Key, permit Permit, see
 		return Answer{}, err
 	}
 	if a.Connection.Generation != seen {
-		return r.renewed(k, a, permit)
+		return r.renewed(ctx, k, a, permit)
 	}
 	if status, reason := a.Status(r.Now()); status == store.StatusNeedsReconnect {
 		return Answer{}, needsReconnect(k, a.Connection, reason, r.Now())
@@ -218,7 +224,7 @@ func (r *Refresher) Replace(ctx context.Context, k store.Key, permit Permit, see
 	case err != nil:
 		return Answer{}, err
 	case done.of(a) && done.brought:
-		return r.renewed(k, done.answer, permit)
+		return r.renewed(ctx, k, done.answer, permit)
 	}
 	return Answer{}, keepsChanging(k, a)
 }
@@ -230,7 +236,7 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 	alive := stageOf(conn, 0, now) != dead
 	switch {
 	case status.Stopped():
-		return false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason, Stops: conn.Stops}
+		return false, a.disabled(k, reason)
 	case status == store.StatusNeedsReconnect && !a.mayTryRefused(now):
 		return false, needsReconnect(k, conn, reason, now)
 	case conn.Grant == nil:
@@ -254,11 +260,16 @@ func (r *Refresher) mayDemand(k store.Key, a Answer) (answered bool, err error) 
 }
 
 // renewed is the answer for whoever waited for a renewal. It is judged as what a reader found: a person may have
-// disabled the connection meanwhile, or changed whom it serves.
-func (r *Refresher) renewed(k store.Key, a Answer, permit Permit) (Answer, error) {
+// disabled the connection meanwhile, or changed whom it serves, or an operator may have frozen it.
+func (r *Refresher) renewed(ctx context.Context, k store.Key, a Answer, permit Permit) (Answer, error) {
 	if err := permit(a.Connection); err != nil {
 		return Answer{}, err
 	}
+	terms, err := r.Source.Terms(ctx, k, a.Connection)
+	if err != nil {
+		return Answer{}, err
+	}
+	a.Terms = terms
 	now := r.Now()
 	need, _, err := a.judge(k, 0, now)
 	switch {

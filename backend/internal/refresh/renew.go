@@ -178,7 +178,7 @@ func (r *Refresher) wanted(ctx context.Context, k store.Key, n *renewal) (a Answ
 	}
 	switch status, reason := a.Status(r.Now()); status {
 	case store.StatusDisabled, store.StatusArchived:
-		return a, false, &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason, Stops: conn.Stops}
+		return a, false, a.disabled(k, reason)
 	case store.StatusNeedsReconnect:
 		if n.forced && a.mayTryRefused(r.Now()) {
 			break
@@ -253,16 +253,28 @@ func (r *Refresher) intend(ctx context.Context, k store.Key, a Answer) (doubt bo
 func (r *Refresher) spend(ctx context.Context, k store.Key,
 	a Answer,
 ) (g *providers.Grant, unanswered bool, err error) {
-	g, err = r.Source.Refresh(ctx, a.Connection)
+	g, err = r.send(ctx, k, a)
 	var failure *providers.Error
 	if !errors.As(err, &failure) || failure.Class != providers.Unknown || !r.mayRepeat(ctx, k, a) {
 		return g, false, err
 	}
-	again, second := r.Source.Refresh(ctx, a.Connection)
+	again, second := r.send(ctx, k, a)
 	if second != nil && !errors.As(second, &failure) {
 		return nil, true, err // the second was not sent: what there is to tell is what came of the first
 	}
 	return again, true, second
+}
+
+// send makes one request, unless an operator froze what it is for: storage may have kept the intent waiting for long.
+func (r *Refresher) send(ctx context.Context, k store.Key, a Answer) (*providers.Grant, error) {
+	terms, err := r.Source.Terms(ctx, k, a.Connection)
+	if err != nil {
+		return nil, err
+	}
+	if a.Terms = terms; terms.Frozen != "" {
+		return nil, a.disabled(k, store.ReasonFrozen)
+	}
+	return r.Source.Refresh(ctx, a.Connection)
 }
 
 // mayRepeat reports whether a request without an answer may be made once more. A node that was deposed while it

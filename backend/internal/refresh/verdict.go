@@ -29,6 +29,12 @@ func (t Terms) Status(c *store.Connection, now time.Time) (store.Status, store.R
 	return f.Status(t.Fingerprint, now)
 }
 
+// disabled is the error of a connection that is not served because somebody decided so.
+func (a Answer) disabled(k store.Key, reason store.Reason) *Error {
+	c := a.Connection
+	return &Error{Problem: Disabled, Key: k, Provider: c.Provider, Reason: reason, Stops: c.Stops, Why: a.Terms.Frozen}
+}
+
 // mayTryRefused reports whether a grant that the provider refused may be tried once more, because a person asks.
 func (a Answer) mayTryRefused(now time.Time) bool {
 	status, reason := a.Status(now)
@@ -44,7 +50,7 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 	at := stageOf(conn, a.Terms.Margin, now)
 	switch status {
 	case store.StatusDisabled, store.StatusArchived:
-		return nothing, "", &Error{Problem: Disabled, Key: k, Provider: conn.Provider, Reason: reason, Stops: conn.Stops}
+		return nothing, "", a.disabled(k, reason)
 	case store.StatusExpired:
 		return nothing, "", &Error{Problem: Expired, Key: k, Provider: conn.Provider}
 	case store.StatusPending:

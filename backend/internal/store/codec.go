@@ -19,13 +19,34 @@ import (
 // with an upgrade in the decoder; what it may ignore is added as a field at the top of the entry, and an older release
 // writes it back as it found it.
 const (
-	configVersion     = 1
-	providerVersion   = 2 // 2 limits kinds, owners and imports
+	configVersion     = 2 // 2 freezes
+	providerVersion   = 3 // 2 limits kinds, owners and imports; 3 freezes
 	connectionVersion = 2 // 1 stored the status; 2 stores the facts that it is derived from
 	flowVersion       = 2 // 2 says whether the connection is to be private
 	intentVersion     = 1
 	trialVersion      = 1
 )
+
+// What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they
+// refuse: they would serve it.
+const (
+	thawedConfig   = 1
+	thawedProvider = 2
+)
+
+func (c *Config) version() int {
+	if c.Freezes() {
+		return configVersion
+	}
+	return thawedConfig
+}
+
+func (p *Provider) version() int {
+	if p.Frozen {
+		return providerVersion
+	}
+	return thawedProvider
+}
 
 // header is common to all entries.
 type header struct {
@@ -126,7 +147,7 @@ type intentRecord struct {
 }
 
 func encodeConfig(c *Config) ([]byte, error) {
-	return encode(configRecord{header{configVersion}, configFields(*c)}, c.unknown)
+	return encode(configRecord{header{c.version()}, configFields(*c)}, c.unknown)
 }
 
 func decodeConfig(b []byte) (*Config, error) {
@@ -142,7 +163,7 @@ func decodeConfig(b []byte) (*Config, error) {
 
 func encodeProvider(p *Provider) ([]byte, error) {
 	return encode(providerRecord{
-		header{providerVersion},
+		header{p.version()},
 		providerFields(*p), p.ClientSecret.Reveal(), p.FormerSecret.Reveal(), reveal(p.Keys),
 		reveal(p.Companions),
 	}, p.unknown)

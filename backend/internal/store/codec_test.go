@@ -32,6 +32,16 @@ var (
 		RefreshMargin: time.Minute, PollInterval: 2 * time.Minute, RequestTimeout: 3 * time.Second,
 		FlowTTL: 4 * time.Minute, MaxOpenFlows: 5,
 	}
+	// What is frozen has a version that releases refuse which would serve it.
+	frozenConfig = Config{
+		DefaultOrg: "acme", EndpointHosts: []string{"*"}, RefreshMargin: time.Minute, PollInterval: 2 * time.Minute,
+		RequestTimeout: 3 * time.Second, FlowTTL: 4 * time.Minute, MaxOpenFlows: 5,
+		Freeze: Freeze{Frozen: true, FrozenReason: "leaked"}, FrozenOwners: []string{"org/acme", "user/u-1"},
+	}
+	frozenProvider = Provider{
+		Serial: 3, Definition: "oauth2", ClientSecret: providers.NewSecret("client secret"), Confirm: true,
+		Freeze: Freeze{Frozen: true, FrozenReason: "leaked"}, Created: ann, Updated: noon,
+	}
 	ann            = Actor{EntityID: "e-1", DisplayName: "userpass-ann", Time: noon}
 	bob            = Actor{EntityID: "e-2", DisplayName: "userpass-bob", Time: noon.Add(6 * time.Hour)}
 	storedProvider = Provider{
@@ -220,6 +230,15 @@ func entries() map[string]entry {
 				return s.PutProvider(ctx, "acme", &former)
 			}, &storedProvider,
 		},
+		"v2/config": {
+			configKey, func(ctx context.Context, s Store) (any, error) { return s.Config(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutConfig(ctx, v.(*Config)) }, &frozenConfig,
+		},
+		"v3/provider": {
+			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
+			func(ctx context.Context, s Store, v any) error { return s.PutFreeze(ctx, "acme", v.(*Provider)) },
+			&frozenProvider,
+		},
 		"v2/connection":             connectionEntry(&storedConnection),
 		"v2/connection_key":         connectionEntry(&storedKey),
 		"v2/connection_reconnected": connectionEntry(&storedReconnected),
@@ -404,6 +423,35 @@ func TestProvidersAndFlowsOfTheFirstRelease(t *testing.T) {
 	assert.Equal(t, &flow, f)
 }
 
+// What an older release would serve it must refuse, and no more than that: once nothing is frozen, it can run again.
+func TestFreezingAndOlderReleases(t *testing.T) {
+	const knownToConfig, knownToProvider = 1, 2 // by releases without a freeze
+	s := &logical.InmemStorage{}
+	version := func(key string) (h header) {
+		require.NoError(t, json.Unmarshal([]byte(inStorage(t, s, key)), &h))
+		return h
+	}
+	for what, change := range map[string]func(*Config){
+		"the mount": func(c *Config) { c.Frozen = true },
+		"an owner":  func(c *Config) { c.FrozenOwners = []string{"org/acme"} },
+	} {
+		c := DefaultConfig()
+		change(c)
+		require.NoError(t, New(s).PutConfig(t.Context(), c))
+		require.ErrorContains(t, version(configKey).check("config", knownToConfig), "newer release", what)
+		c.Frozen, c.FrozenOwners = false, nil
+		require.NoError(t, New(s).PutConfig(t.Context(), c))
+		require.NoError(t, version(configKey).check("config", knownToConfig), what)
+	}
+	p := frozenProvider
+	require.NoError(t, New(s).PutProvider(t.Context(), "acme", &p))
+	require.ErrorContains(t, version(providerPrefix+"acme").check("provider", knownToProvider), "newer release")
+	p.Freeze = Freeze{}
+	require.NoError(t, New(s).PutFreeze(t.Context(), "acme", &p))
+	require.NoError(t, version(providerPrefix+"acme").check("provider", knownToProvider))
+	assert.Equal(t, frozenProvider.Serial+1, p.Serial, "a freeze is no change of what was refused")
+}
+
 // A field without a value would be in no file, so that losing it would be noticed by nobody.
 func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 	c := reflect.ValueOf(storedConnection)
@@ -578,7 +626,8 @@ var versionOf = regexp.MustCompile(`"version":\d`)
 func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
 		known := map[string]int{
-			"v1/config": configVersion, "v2/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
+			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
+			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v1/history": historyVersion,
 			"v1/intent":  intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,

@@ -31,6 +31,9 @@ type Config struct {
 	// how long a history outlives its connection; 0: nobody set it; negative: not at all; see Retention
 	HistoryRetention time.Duration `json:"history_retention,omitempty"`
 
+	Freeze                // of the whole mount
+	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

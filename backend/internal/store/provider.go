@@ -65,10 +65,19 @@ type Provider struct {
 	// what the last write answered to be registered at the service
 	ToldCallback string `json:"told_callback,omitempty"`
 
+	Freeze
+
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
 
 	unknown unknownFields
+}
+
+// OnlyFreezes reports whether other differs from p in nothing but whether and why it is frozen.
+func (p *Provider) OnlyFreezes(other *Provider) bool {
+	alike := *other
+	alike.Freeze = p.Freeze
+	return p.Same(&alike)
 }
 
 // CheckEvery is how often what no refresh proves is checked; 0: never. The provider's word goes before the

@@ -34,6 +34,7 @@ const (
 	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 	ReasonInputNotBound    Reason = "input_not_bound"
+	ReasonFrozen           Reason = "frozen" // an operator stops everything for a while
 	ReasonKeyRefused       Reason = "key_refused"
 	ReasonTokenRefused     Reason = "token_refused"
 	ReasonChoice           Reason = "choice"

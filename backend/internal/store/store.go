@@ -60,6 +60,12 @@ func (s Store) NoteProof(ctx context.Context, name string, p *Provider) error {
 	return put(ctx, s.storage, providerPrefix+name, p, encodeProvider)
 }
 
+// PutFreeze writes whether a provider is frozen. What failed because of its settings failed for the same ones still, so
+// its serial stays.
+func (s Store) PutFreeze(ctx context.Context, name string, p *Provider) error {
+	return put(ctx, s.storage, providerPrefix+name, p, encodeProvider)
+}
+
 // DeleteProvider removes one provider; absent is fine.
 func (s Store) DeleteProvider(ctx context.Context, name string) error {
 	return s.remove(ctx, providerPrefix+name)

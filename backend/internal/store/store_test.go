@@ -289,6 +289,7 @@ func TestStorageThatHangs(t *testing.T) {
 			_, _, err := s.CountTrials(ctx, slack)
 			return err
 		}},
+		"PutFreeze":  {callTime, func(ctx context.Context) error { return s.PutFreeze(ctx, "acme", &Provider{}) }},
 		"NoteProof":  {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
 		"EachTrial":  {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
 		"Intents":    {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},

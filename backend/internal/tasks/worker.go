@@ -206,11 +206,13 @@ func (r *Runner) Held() bool {
 
 // Report is how the background fares.
 type Report struct {
-	Scheduled int       // tasks that fall due by themselves
-	Due       int       // of them due now, waiting ones included
-	Overdue   int       // of them due for more than a minute
-	Running   int       // tasks under way
-	LastDue   time.Time // when something was last found due; zero before the first time
+	Scheduled int // tasks that fall due by themselves
+	Due       int // of them due now, waiting ones included
+	Overdue   int // of them due for more than a minute
+	Running   int // tasks under way
+	// for how long the first of those that are due has been due
+	Lag     time.Duration
+	LastDue time.Time // when something was last found due; zero before the first time
 }
 
 // Report tells how the background fares now.
@@ -224,6 +226,7 @@ func (r *Runner) Report() Report {
 		due := t.place().due.time()
 		if !due.After(now) {
 			report.Due++
+			report.Lag = max(report.Lag, now.Sub(due))
 		}
 		if !due.After(late) {
 			report.Overdue++
@@ -237,6 +240,7 @@ func (r *Runner) Report() Report {
 		report.Scheduled += len(waiting)
 		report.Due += len(waiting)
 		for _, t := range waiting {
+			report.Lag = max(report.Lag, now.Sub(t.since))
 			if t.since.Before(late) {
 				report.Overdue++
 			}

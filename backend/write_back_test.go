@@ -111,7 +111,6 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"companions_for": "org/acme,user/u-1",
 	}).OK(t)
 	f.Write("providers/own", map[string]any{"definition_yaml": "name: Own\nextends: keys\n# the end"}).OK(t)
-	f.Write("providers/own", map[string]any{"frozen": true, "frozen_reason": "an incident"}).OK(t)
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
@@ -133,7 +132,6 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
 	f.Write("config", map[string]any{
-		"frozen": true, "frozen_reason": "an incident", "frozen_owners": "user/u-1,org/acme",
 		"refresh_paused": true, "proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
 	}).OK(t)
 	return map[string]string{
@@ -149,6 +147,11 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 func TestWriteBack(t *testing.T) {
 	eachWith(t, withEverything(t), func(t *testing.T, f *fixture) {
 		paths := f.everything(t)
+		for path, owners := range map[string]map[string]any{
+			"providers/own": nil, "config": {"frozen_owners": "user/u-1,org/acme"},
+		} {
+			f.Write(path, with(map[string]any{"frozen": true, "frozen_reason": "an incident"}, owners)).OK(t)
+		}
 		seen := map[string]map[string]bool{"config": {}, "providers": {}, "connections": {}}
 		for path, key := range paths {
 			before, read := f.written(t, key), f.Read(path, nil, alice).OK(t)

@@ -471,10 +471,10 @@ func TestReport(t *testing.T) {
 		time.Sleep(50 * time.Second)
 		m.places.Store(0)
 		many(r, 2, "other", nil)
-		want := tasks.Report{Scheduled: 10, Due: 5, Running: 1, LastDue: start.Add(50 * time.Second)}
+		want := tasks.Report{Scheduled: 10, Due: 5, Running: 1, LastDue: start.Add(50 * time.Second), Lag: 50 * time.Second}
 		require.Equal(t, want, r.Report())
 		time.Sleep(30 * time.Second)
-		want.Overdue = 3
+		want.Overdue, want.Lag = 3, 80*time.Second
 		require.Equal(t, want, r.Report())
 	})
 	bubble(t, "what nobody has found is due all the same", func(t *testing.T) {
@@ -483,6 +483,6 @@ func TestReport(t *testing.T) {
 			r.Set(newTask("acme", nil), in(at))
 		}
 		time.Sleep(120 * time.Second)
-		require.Equal(t, tasks.Report{Scheduled: 3, Due: 2, Overdue: 1}, r.Report())
+		require.Equal(t, tasks.Report{Scheduled: 3, Due: 2, Overdue: 1, Lag: 110 * time.Second}, r.Report())
 	})
 }

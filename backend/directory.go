@@ -19,6 +19,8 @@ type directory struct {
 	mirror *mirror[store.Key, record]
 	owners map[store.Owner]int // guarded by the mirror's mutex; how many connections each has
 
+	personal int // guarded by the mirror's mutex; how many of them are persons'
+
 	grantees *grantees // with whom which are shared
 }
 
@@ -42,6 +44,9 @@ type record struct {
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
+
+	owner ownerMarks // of a person's: what is known of the entity that owns it
+	left  uint32     // since when that has left, in Unix seconds; 0: it has not
 }
 
 // common is what many connections have alike, so that it is kept once.
@@ -79,6 +84,7 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 		r.account = c.Account.ID
 	}
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
+	r.owner, r.left = r.owner&ownerAsked|marksOf(k.Owner, c), unixOf(c.Entity.Since)
 	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }
 
@@ -88,7 +94,8 @@ func (r *record) facts() store.Facts {
 	f := store.Facts{
 		Deleting: r.deleting, Disabled: r.disabled || r.barred, Archived: r.archived, Pinned: shared.pinned,
 		Refused: shared.refused,
-		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
+		Left:    r.owner.left(), Shelved: r.owner&ownerShelved != 0,
+		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
 	if r.invalid {
 		f.Invalid = store.ReasonKeyRefused // or token_refused: for counting they are one
@@ -137,6 +144,9 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 		r.summarize(d.b, k, c, terms, app)
 		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
+		if k.Owner.Personal() {
+			d.b.leavers.begin()
+		}
 	}
 }
 

@@ -91,6 +91,9 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		}
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
+		if b.directory.hasPersonal() { // they may have been read while this node could not write
+			b.leavers.begin()
+		}
 		b.noteProofs(ctx)
 	})
 	if b.trials.Load() > 0 || b.lateTrials.Load() > 0 {

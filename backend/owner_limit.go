@@ -12,6 +12,9 @@ func (d *directory) counted(k store.Key, by int) {
 	if d.owners[k.Owner] += by; d.owners[k.Owner] == 0 {
 		delete(d.owners, k.Owner)
 	}
+	if k.Owner.Personal() {
+		d.personal += by
+	}
 }
 
 // owned is how many connections an owner has.

@@ -57,11 +57,18 @@ func configFields() map[string]*framework.FieldSchema {
 			"an application that connects more people than this within flow_ttl."),
 		"check_interval": seconds("How often what no refresh proves is checked: keys, and tokens that do not expire; " +
 			"0: never."),
+		"leaver_grace": seconds("How long after its owner left Vault a connection is archived; 0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
 	}
 }
+
+// The bounds of leaver_grace: owners are looked at once a day.
+const (
+	shortestGrace = 24 * time.Hour
+	longestGrace  = 10 * 365 * 24 * time.Hour
+)
 
 func (b *backend) configRead(ctx context.Context, _ *logical.Request,
 	_ *framework.FieldData,
@@ -129,6 +136,13 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 		}
 		c.SetCheckEvery(every)
 	}
+	if v, ok := d.GetOk("leaver_grace"); ok {
+		grace := time.Duration(v.(int)) * time.Second
+		if grace != 0 && (grace < shortestGrace || grace > longestGrace) {
+			return nil, badRequest("leaver_grace must lie between one day and ten years, or be 0")
+		}
+		c.LeaverGrace = grace
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -176,6 +190,7 @@ func configData(c *store.Config) map[string]any {
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
 		"check_interval":  int(c.CheckEvery().Seconds()),
+		"leaver_grace":    int(c.LeaverGrace.Seconds()),
 
 		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}

@@ -28,6 +28,8 @@ type Config struct {
 
 	CheckInterval time.Duration `json:"check_interval,omitempty"` // 0: nobody set it; negative: never; see CheckEvery
 
+	LeaverGrace time.Duration `json:"leaver_grace,omitempty"` // 0: what somebody who left had is never put away
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

@@ -16,12 +16,15 @@ const (
 	codePrefix       = "code/"
 	intentPrefix     = "wal/"
 	trialPrefix      = "import/"
+	leaversKey       = "leavers"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
 // any other is one exact key.
 func SealWrapped() []string {
-	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix}
+	return []string{
+		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, leaversKey,
+	}
 }
 
 // Owner is whose a connection is: an organization, a user, or with both a member of an organization.

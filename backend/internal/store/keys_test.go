@@ -79,5 +79,5 @@ func TestIntentKeys(t *testing.T) {
 
 func TestSealWrapped(t *testing.T) {
 	assert.ElementsMatch(t,
-		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/"}, SealWrapped())
+		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "leavers"}, SealWrapped())
 }

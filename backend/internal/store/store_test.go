@@ -266,6 +266,8 @@ func TestStorageThatHangs(t *testing.T) {
 		"PutCode":          {callTime, func(ctx context.Context) error { return s.PutCode(ctx, "id", &Code{}) }},
 		"DeleteCode":       {callTime, func(ctx context.Context) error { return s.DeleteCode(ctx, "id") }},
 		"Codes":            {listTime, func(ctx context.Context) error { _, err := s.Codes(ctx); return err }},
+		"Leavers":          {callTime, func(ctx context.Context) error { _, err := s.Leavers(ctx); return err }},
+		"PutLeavers":       {callTime, func(ctx context.Context) error { return s.PutLeavers(ctx, &Leavers{}) }},
 		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
 		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
 		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},

@@ -26,7 +26,7 @@
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
 //	                                                    itself: daily_check.go
-//	status                    path_status.go            counts and health
+//	status                    path_status.go            counts and health; whose owners left: leavers.go
 //	anything else             path_advice.go            what may have been meant
 //
 // # Rooms
@@ -79,8 +79,9 @@
 //
 // What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
 // both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token
-// are there. For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and
-// Set it whenever the entry changes.
+// are there. What concerns the mount is one task of its own: saving (background.go) and leavers (leavers.go). For
+// entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever
+// the entry changes.
 //
 // # What must hold
 //

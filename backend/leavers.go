@@ -329,6 +329,9 @@ func (l *ownerLook) stopMissing(ctx context.Context) error {
 		return err
 	}
 	for user, owned := range owners {
+		if l.b.tasks.Closing() {
+			return tasks.ErrClosed
+		}
 		refused := l.failed
 		l.failed = nil
 		if err := l.leave(ctx, user, store.ReasonOwnerMissing, owned, ownerMissing); err != nil {

@@ -334,6 +334,9 @@ kept until flow_ttl has passed, whatever became of it. An application that conne
 people needs as many as it starts within that time. Callers without an entity share one
 allowance, so give applications one.
 
+leaver_grace is for what is stopped because the entity that owns it was disabled or
+deleted: after so long it is archived, and it is lifted when the entity is back.
+
 max_connections_per_owner is looked at when a flow starts, before its code is spent, and
 when a key or tokens are written. Requests that meet may exceed it by a few: what a
 provider gave is not thrown away for it. A lower limit deletes nothing.

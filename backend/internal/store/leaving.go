@@ -42,7 +42,7 @@ func (c *Connection) OwnerLives(o Owner) bool {
 	return c.Entity != before
 }
 
-// OwnerLeft records that the owner was found disabled, or missing. It reports whether that changes anything: of an owner
+// OwnerLeft records that the owner was found disabled, or missing. It reports whether that changes anything: of one
 // that is missing and never was a live entity nothing is known.
 func (c *Connection) OwnerLeft(o Owner, why Reason, now time.Time) bool {
 	before := c.Entity

@@ -63,6 +63,7 @@ type backend struct {
 	lifetimes   identities
 	saving      saving
 	metrics     *metrics
+	leavers     leavers
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -149,7 +150,7 @@ func New(o Options) logical.Factory {
 // build joins the rooms of the house. Calls go from the later ones to the earlier.
 func (b *backend) build() {
 	b.paused.Store(true) // until config was read
-	b.saving.b = b
+	b.saving.b, b.leavers.b = b, b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.gate = gate.New(b.now, b.directory.recovered)

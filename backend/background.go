@@ -18,6 +18,7 @@ const (
 	laneRefresh = "refresh"
 	laneDelete  = "delete"
 	laneSave    = "save"
+	laneLook    = "look" // at the entities that own connections
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -75,6 +76,8 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 1, until
 	case !b.writable.Load(), b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
+	case lane.Kind == laneLook:
+		return 1, until
 	}
 	return b.gate.Room(lane.Key)
 }

@@ -333,6 +333,10 @@ func (w *write) readStops(d *framework.FieldData) error {
 
 // warnOfStops tells who lifted a stop, or said that there is none, that another side's stands.
 func warnOfStops(who caller, k store.Key, conn *store.Connection, resp *logical.Response) {
+	if left := conn.Entity.Left; left != "" && !conn.Stops.On() {
+		resp.AddWarning("connection " + k.String() + " is still stopped for its owner (" + string(left) + "), which " +
+			"no write lifts: see status_reason")
+	}
 	seen := conn.Stops.Seen(who.owns(k))
 	if !conn.Stops.On() || !seen.Disabled.Time.IsZero() || !seen.Archived.Time.IsZero() {
 		return

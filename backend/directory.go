@@ -18,7 +18,7 @@ import (
 type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
-	table  ordered // the mirror's, guarded by its mutex
+	table  *ordered // the mirror's, guarded by its mutex
 
 	grantees *grantees // with whom which are shared
 }
@@ -46,6 +46,9 @@ type record struct {
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
+
+	marks ownerMarks // of a person's: what is known of the entity that owns it
+	left  uint32     // since when that has left, in Unix seconds; 0: it has not
 }
 
 // common is what many connections have alike, so that it is kept once.
@@ -110,6 +113,7 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 	}
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
 	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
+	r.marks, r.left = r.marks&ownerAsked|marksOf(r.owner.Value(), c), unixOf(c.Entity.Since)
 	r.lapse = unixOf(lapseOf(c, t))
 }
 
@@ -130,7 +134,8 @@ func (r *record) facts() store.Facts {
 	f := store.Facts{
 		Deleting: r.deleting, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred, Pinned: shared.pinned,
 		Refused: shared.refused,
-		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
+		Left:    r.marks.left(), Shelved: r.marks&ownerShelved != 0,
+		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
 	switch {
 	case !r.invalid:
@@ -183,6 +188,9 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 		r.summarize(d.b, c, terms, app)
 		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
+		if k.Owner.Personal() {
+			d.b.leavers.begin()
+		}
 	}
 }
 

@@ -30,7 +30,7 @@
 //	connections/shared/       path_connections_shared.go  shared with the caller (grantees.go)
 //	history/O/:name           path_history.go           what changed, and by whom
 //	inventory                 path_inventory.go         what there is, across owners (inventory.go)
-//	status                    path_status.go            counts and health
+//	status                    path_status.go            counts and health; whose owners left: leavers.go
 //	metrics                   path_metrics.go           the same for Prometheus: metrics.go
 //	anything else             path_advice.go            what may have been meant
 //
@@ -85,8 +85,9 @@
 //
 // What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
 // both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token
-// are there. For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and
-// Set it whenever the entry changes.
+// are there. What concerns the mount is one task of its own: saving (background.go) and leavers (leavers.go). For
+// entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever
+// the entry changes.
 //
 // # What must hold
 //

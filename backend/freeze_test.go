@@ -390,7 +390,7 @@ func TestFreezeStopsTheWorker(t *testing.T) {
 			f.Write(way.at, way.freeze).OK(t)
 			f.beats(t)
 			status := f.Read("status", nil).OK(t)
-			assert.Zero(t, number(status["scheduled"]), "nothing falls due")
+			assert.LessOrEqual(t, number(status["scheduled"]), 1.0, "nothing falls due but the look at owners")
 			calls := f.sent()
 			f.Advance(2 * time.Hour)
 			f.beats(t)

@@ -60,6 +60,9 @@ func (b *backend) recover(ctx context.Context) {
 // fillDirectory reads all connections, and later those that another node changed.
 func (b *backend) fillDirectory(ctx context.Context) {
 	missed, err := b.directory.fill(ctx)
+	if b.directory.hasPersonal() { // they may have been read before it was known that this node may write
+		b.leavers.begin()
+	}
 	switch n := len(missed.keys); {
 	case ctx.Err() != nil:
 	case n > 0:

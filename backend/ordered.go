@@ -13,11 +13,12 @@ import (
 // ordered is the table of the directory, in the order of keys: an organization, its members, then who stands for
 // themselves, each by name. A tree of pointers costs a tenth of a map by keys.
 type ordered struct {
-	tree *btree.BTreeG[*record]
+	tree     *btree.BTreeG[*record]
+	personal int // how many are persons'
 }
 
-func newOrdered() ordered {
-	return ordered{btree.NewBTreeGOptions((*record).before, btree.Options{NoLocks: true})}
+func newOrdered() *ordered {
+	return &ordered{tree: btree.NewBTreeGOptions((*record).before, btree.Options{NoLocks: true})}
 }
 
 // before is the order of keys.
@@ -38,21 +39,28 @@ func compareOwners(a, b store.Owner) int {
 // lookup is a record to look another one up by.
 func lookup(k store.Key) *record { return &record{owner: unique.Make(k.Owner), name: k.Name} }
 
-func (o ordered) get(k store.Key) *record {
+func (o *ordered) get(k store.Key) *record {
 	r, _ := o.tree.Get(lookup(k))
 	return r
 }
 
-func (o ordered) add(k store.Key) *record {
+func (o *ordered) add(k store.Key) *record {
 	r := lookup(k)
 	r.name = strings.Clone(k.Name) // it may be the end of a longer text
 	o.tree.Set(r)
+	if k.Owner.Personal() {
+		o.personal++
+	}
 	return r
 }
 
-func (o ordered) drop(k store.Key) { o.tree.Delete(lookup(k)) }
+func (o *ordered) drop(k store.Key) {
+	if _, there := o.tree.Delete(lookup(k)); there && k.Owner.Personal() {
+		o.personal--
+	}
+}
 
-func (o ordered) each(fn func(store.Key, *record)) {
+func (o *ordered) each(fn func(store.Key, *record)) {
 	o.tree.Scan(func(r *record) bool {
 		fn(r.key(), r)
 		return true
@@ -60,4 +68,4 @@ func (o ordered) each(fn func(store.Key, *record)) {
 }
 
 // from calls fn with each record from k on, in order, until it says no.
-func (o ordered) from(k store.Key, fn func(*record) bool) { o.tree.Ascend(lookup(k), fn) }
+func (o *ordered) from(k store.Key, fn func(*record) bool) { o.tree.Ascend(lookup(k), fn) }

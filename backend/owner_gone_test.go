@@ -10,7 +10,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 )
 
-// A private connection whose entity is gone serves nobody, and says so to whoever finds it.
+// Whoever finds a private connection whose entity is gone is told so. The status says what the daily look at owners
+// found, whatever Vault knows at the moment.
 func TestPrivateConnectionOfAnEntityThatIsGone(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.System.AddEntity("e-alice")
@@ -27,15 +28,13 @@ func TestPrivateConnectionOfAnEntityThatIsGone(t *testing.T) {
 			require.Len(t, r.Warnings, 1)
 			assert.Contains(t, r.Warnings[0], "Vault knows no entity e-alice")
 			assert.Contains(t, r.Warnings[0], "delete the connection")
-			assert.Equal(t, "disabled", r.Data["status"])
 			return true
 		}
 		assert.False(t, warned(f.Read(path, nil)), "the entity is there")
 		f.System.RemoveEntity("e-alice")
 		gone := f.Read(path, nil)
 		assert.True(t, warned(gone))
-		assert.Equal(t, "owner_missing", gone.Data["status_reason"])
-		assert.Empty(t, gone.Data["status_since"])
+		assert.Equal(t, []any{"active", ""}, []any{gone.Data["status"], gone.Data["status_reason"]})
 		assert.True(t, warned(f.Read(path, nil, bob)))
 		switchedOff := f.Write(path, map[string]any{"disabled": true}, bob)
 		assert.True(t, warned(switchedOff))
@@ -57,5 +56,12 @@ func TestPrivateConnectionOfAnEntityThatIsGone(t *testing.T) {
 		f.Write("connections/self/slack", map[string]any{"private": true}, alice).OK(t)
 		assert.True(t, warned(f.Read(path, nil)))
 		f.Delete(path, nil, bob).OK(t)
+
+		f.Write("connections/user/u1/slack", map[string]any{"private": true}).OK(t)
+		never := f.Read("connections/user/u1/slack", nil)
+		never.OK(t)
+		require.Len(t, never.Warnings, 1)
+		assert.Contains(t, never.Warnings[0], "or never was one")
+		assert.Equal(t, "active", never.Data["status"])
 	})
 }

@@ -64,11 +64,18 @@ func configFields() map[string]*framework.FieldSchema {
 		"check_interval": seconds("How often what no refresh proves is checked: keys, and tokens that do not expire; " +
 			"0: never."),
 		"history_retention": seconds("How long the history of a connection is kept after it was deleted."),
+		"leaver_grace":      seconds("How long after its owner left Vault a connection is archived; 0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
 	}
 }
+
+// The bounds of leaver_grace: owners are looked at once a day.
+const (
+	shortestGrace = 24 * time.Hour
+	longestGrace  = 10 * 365 * 24 * time.Hour
+)
 
 func (b *backend) configRead(ctx context.Context, _ *logical.Request,
 	_ *framework.FieldData,
@@ -154,6 +161,13 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		}
 		c.SetRetention(kept)
 	}
+	if v, ok := d.GetOk("leaver_grace"); ok {
+		grace := time.Duration(v.(int)) * time.Second
+		if grace != 0 && (grace < shortestGrace || grace > longestGrace) {
+			return nil, badRequest("leaver_grace must lie between one day and ten years, or be 0")
+		}
+		c.LeaverGrace = grace
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -206,6 +220,7 @@ func configData(c *store.Config) map[string]any {
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
 		"check_interval":  int(c.CheckEvery().Seconds()),
+		"leaver_grace":    int(c.LeaverGrace.Seconds()),
 
 		"history_retention": int(c.Retention().Seconds()),
 
@@ -350,6 +365,9 @@ max_open_flows, max_ended_flows and max_flows bound what callers can pile up: a 
 kept until flow_ttl has passed, whatever became of it. An application that connects many
 people needs as many as it starts within that time. Callers without an entity share one
 allowance, so give applications one.
+
+leaver_grace is for what is stopped because the entity that owns it was disabled or
+deleted: after so long it is archived, and it is lifted when the entity is back.
 
 max_connections_per_owner is looked at when a flow starts, before its code is spent, and
 when a key or tokens are written. Requests that meet may exceed it by a few: what a

@@ -55,6 +55,8 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"unsaved":  required(integer("Connections whose newest state lives in memory only, because storage refuses it.")),
 	"doubtful_writes": required(integer("Connections of which a write failed within the last minute " +
 		"and may still land in storage.")),
+	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
+		"that none was stopped for it.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),
 	"writable":       required(boolean("Whether this node may write, and so refresh.")),
 }
@@ -89,6 +91,11 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	counted.describe(data)
+	leavers, err := b.store.Leavers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	data["owners_missing_held"] = leavers.Held
 	if data["open_flows"], err = b.openFlows(ctx); err != nil {
 		return nil, err
 	}
@@ -246,6 +253,8 @@ const statusHelp = `
 Counts, and whatever an operator must know. overdue above 0 while nothing is paused means
 that refreshing does not keep up, or that a provider is down: see circuits. unsaved above
 0 means that storage refuses writes and tokens would be lost with the process.
+owners_missing_held above 0 means that many owners of connections were missing from
+Vault on one day, as after a restore of its identities: none was stopped for it.
 reconnect_soon counts the consents that run out within two weeks. unreadable above 0
 means that entries are damaged, of a newer release, or not given by storage: reading
 them says which it is, and lists show them without key_info. frozen shows what operators

@@ -89,7 +89,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("config", map[string]any{
 		"public_url": "https://vault.example.com/v1/x/", "default_org": "acme", "egress_allow": "127.0.0.1,10.0.0.0/8",
 		"endpoint_hosts": "127.0.0.1,*.example.com", "refresh_margin": "2m", "poll_interval": 77, "request_timeout": 9,
-		"flow_ttl": "9m", "check_interval": "11h", "max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
+		"flow_ttl": "9m", "check_interval": "11h", "leaver_grace": "720h",
+		"max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
 		"allowed_scopes": "read,write,admin", "optional_scopes": "admin", "inputs": map[string]any{"realm": "main"},

@@ -104,6 +104,13 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s is not served (input_not_bound): the app itself acts on the account that its "+
 				"inputs name, and an operator has not bound that to its owner; bound_inputs on providers/%s does", e.Key,
 				e.Provider)
+		case store.ReasonOwnerDisabled:
+			return fmt.Sprintf("connection %s is not served (owner_disabled): the Vault entity that owns it is disabled; "+
+				"once that is enabled again, the next daily look at owners lets the connection serve", e.Key)
+		case store.ReasonOwnerMissing:
+			return fmt.Sprintf("connection %s is not served (owner_missing): Vault does not know the entity any more that "+
+				"owns it, and nothing moves it to another owner; delete the connection, and connect the account again for "+
+				"whom it is meant", e.Key)
 		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",

@@ -24,6 +24,7 @@ const (
 	connectionVersion = 2 // 1 stored the status; 2 stores the facts that it is derived from
 	flowVersion       = 2 // 2 says whether the connection is to be private
 	intentVersion     = 1
+	leaversVersion    = 1
 	trialVersion      = 1
 )
 
@@ -146,6 +147,11 @@ type intentRecord struct {
 	Intent
 }
 
+type leaversRecord struct {
+	header
+	Leavers
+}
+
 func encodeConfig(c *Config) ([]byte, error) {
 	return encode(configRecord{header{c.version()}, configFields(*c)}, c.unknown)
 }
@@ -184,7 +190,7 @@ func decodeProvider(b []byte) (*Provider, error) {
 func encodeConnection(c *Connection) ([]byte, error) {
 	return encode(connectionRecord{
 		header{connectionVersion},
-		*c, c.Stops.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		*c, c.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
 		capturedOf(c.Captured, c.Generation), capturedOf(c.FormerCaptured, c.Generation),
 	}, c.unknown)
 }
@@ -247,7 +253,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 // connection takes the secrets out of the record.
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
-	c.Stops = r.Disabled.stops(c.Stops)
+	c.readDisabled(r.Disabled)
 	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
 	if c.Grant == nil {
@@ -363,6 +369,21 @@ func decodeIntent(b []byte) (*Intent, error) {
 		return nil, err
 	}
 	return &r.Intent, r.check("intent", intentVersion)
+}
+
+func encodeLeavers(l *Leavers) ([]byte, error) {
+	return encode(leaversRecord{header{leaversVersion}, *l}, l.unknown)
+}
+
+func decodeLeavers(b []byte) (*Leavers, error) {
+	var r leaversRecord
+	unknown, err := decode(b, &r)
+	if err != nil {
+		return nil, err
+	}
+	l := r.Leavers
+	l.unknown = unknown
+	return &l, r.check("leavers", leaversVersion)
 }
 
 // encode writes a record, with the fields that this release does not know beside those it does.

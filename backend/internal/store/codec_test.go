@@ -105,6 +105,8 @@ var (
 		},
 	}
 
+	storedLeavers = Leavers{Missing: map[string]time.Time{"e-1": noon, "e-2": noon.Add(time.Hour)}, Held: 3}
+
 	storedStops = Stops{
 		Owner: Stop{Archived: ann}, Others: Stop{Disabled: bob, Archived: bob, Reason: "left"}, Either: ann, By: bob,
 	}
@@ -115,6 +117,9 @@ var (
 		Created: ann, Updated: Actor{EntityID: "e-3", DisplayName: "userpass-eve", Time: noon.Add(7 * time.Hour)},
 		OpenedBy: "e-1", Stops: storedStops, Deleting: noon.Add(7 * time.Hour),
 		Record: &storedHistory.Records[0],
+		Entity: Entity{
+			Known: true, Left: ReasonOwnerMissing, Since: noon.Add(time.Hour), Archived: noon.Add(48 * time.Hour),
+		},
 		Shares: []Share{
 			{Entity: "e-2", Name: "bob", Expires: noon.Add(8 * time.Hour), By: ann},
 			{Group: "g-1", Unchecked: true, By: ann},
@@ -266,6 +271,10 @@ func entries() map[string]entry {
 			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
 			func(ctx context.Context, s Store, v any) error { return s.PutIntent(ctx, slack, v.(*Intent)) }, &storedIntent,
 		},
+		"v1/leavers": {
+			leaversKey, func(ctx context.Context, s Store) (any, error) { return s.Leavers(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutLeavers(ctx, v.(*Leavers)) }, &storedLeavers,
+		},
 	}
 }
 
@@ -293,6 +302,7 @@ func upgraded() map[string]struct {
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.Shares, sales.Record = nil, nil
+	sales.Entity = Entity{}
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
 	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}
@@ -457,7 +467,7 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 	c := reflect.ValueOf(storedConnection)
 	for _, v := range []reflect.Value{
 		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Stops),
-		reflect.ValueOf(storedConnection.Stops.Others),
+		reflect.ValueOf(storedConnection.Stops.Others), reflect.ValueOf(storedConnection.Entity),
 		reflect.ValueOf(storedConnection.Refused),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
 		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),
@@ -628,8 +638,8 @@ func TestNewerVersionIsRefused(t *testing.T) {
 		known := map[string]int{
 			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
-			"v1/history": historyVersion,
-			"v1/intent":  intentVersion, "v1/trial": trialVersion,
+			"v1/history": historyVersion, "v1/leavers": leaversVersion,
+			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,
 		}[name]

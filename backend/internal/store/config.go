@@ -30,6 +30,7 @@ type Config struct {
 
 	// how long a history outlives its connection; 0: nobody set it; negative: not at all; see Retention
 	HistoryRetention time.Duration `json:"history_retention,omitempty"`
+	LeaverGrace      time.Duration `json:"leaver_grace,omitempty"` // 0: what somebody who left had is never put away
 
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too

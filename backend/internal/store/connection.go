@@ -38,6 +38,7 @@ type Connection struct {
 	CompanionsBy string                      `json:"companions_by,omitempty"`
 
 	Stops    Stops     `json:"stops,omitzero"`
+	Entity   Entity    `json:"entity,omitzero"`   // of the entity that owns it
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
 
 	Credential

@@ -10,6 +10,7 @@
 //	code/<hash of app and code>   which flow brought an authorization code first
 //	wal/<hash of key>             an intent: this grant is being spent
 //	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
+//	leavers                       the entities that the daily look missed, of those that own connections
 //
 // Every entry carries the version of its encoding. A version newer than the code is refused and never rewritten, so
 // that a downgrade cannot lose what it does not know. Entries are read into fresh values each time; nothing here is

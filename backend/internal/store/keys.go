@@ -17,12 +17,16 @@ const (
 	intentPrefix     = "wal/"
 	trialPrefix      = "import/"
 	historyPrefix    = "history/"
+	leaversKey       = "leavers"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
 // any other is one exact key.
 func SealWrapped() []string {
-	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix}
+	return []string{
+		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
+		leaversKey,
+	}
 }
 
 // Owner is whose a connection is: an organization, a user, or with both a member of an organization.

@@ -79,5 +79,6 @@ func TestIntentKeys(t *testing.T) {
 
 func TestSealWrapped(t *testing.T) {
 	assert.ElementsMatch(t,
-		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/"}, SealWrapped())
+		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers"},
+		SealWrapped())
 }

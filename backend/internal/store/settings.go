@@ -68,6 +68,7 @@ func (c *Connection) setPrivate(private bool, by Setter) {
 // opened it. It reports whether it was open.
 func (c *Connection) CloseFor(entity string) (closed bool) {
 	c.AdoptedBy = entity
+	c.noteLive(Owner{User: entity})
 	if c.Private || c.OpenedBy == entity {
 		return false
 	}

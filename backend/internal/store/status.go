@@ -38,7 +38,8 @@ const (
 	ReasonKeyRefused       Reason = "key_refused"
 	ReasonTokenRefused     Reason = "token_refused"
 	ReasonChoice           Reason = "choice"
-	ReasonOwnerMissing     Reason = "owner_missing" // only Vault knows: it is told, and nothing is derived from it
+	ReasonOwnerDisabled    Reason = "owner_disabled"
+	ReasonOwnerMissing     Reason = "owner_missing"
 )
 
 // MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been
@@ -53,6 +54,8 @@ type Facts struct {
 	Deleting bool
 	Disabled bool // by a person
 	Archived bool
+	Left     Reason    // what became of the entity that owns it
+	Shelved  bool      // it was put away for that
 	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
 	Pinned   string    // the provider that the credential belongs to
 	Refused  Reason    // the provider's refusal of the grant
@@ -66,7 +69,7 @@ type Facts struct {
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{
 		Deleting: !c.Deleting.IsZero(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(), Pinned: c.Pinned, Refused: c.Refused.Reason,
-		Choosing: c.Choosing(),
+		Left: c.Entity.Left, Shelved: !c.Entity.Archived.IsZero(), Choosing: c.Choosing(),
 	}
 	switch {
 	case c.Invalid.IsZero():
@@ -85,15 +88,19 @@ func (c *Connection) Facts(renewable bool) Facts {
 }
 
 // Status derives the word. fingerprint is that of the provider as it is now, nil when it is gone. What a person
-// decided goes first, then where the credential belongs, then what the provider said of it, then what time did to it.
+// decided goes first, then whether its owner is there, then where the credential belongs, then what the provider said of it, then what time did to it.
 func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:
 		return StatusDisabled, ReasonDeleting
 	case f.Archived:
 		return StatusArchived, ReasonDisabledByPerson
+	case f.Left != "" && f.Shelved:
+		return StatusArchived, f.Left
 	case f.Disabled:
 		return StatusDisabled, ReasonDisabledByPerson
+	case f.Left != "":
+		return StatusDisabled, f.Left
 	case f.Barred != "":
 		return StatusDisabled, f.Barred
 	case fingerprint == nil:
@@ -114,7 +121,7 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	return StatusActive, ""
 }
 
-// Stopped reports whether nothing is served or renewed because somebody decided so.
+// Stopped reports whether nothing is served or renewed because somebody decided so, or its owner left.
 func (s Status) Stopped() bool { return s == StatusDisabled || s == StatusArchived }
 
 // Lives reports whether the grant is kept fresh: it serves, or will once a person has picked a site.
@@ -130,6 +137,11 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 		return c.Deleting
 	case r == ReasonDisabledByPerson:
 		return c.Stops.Since(s == StatusArchived)
+	case r == ReasonOwnerDisabled, r == ReasonOwnerMissing:
+		if s == StatusArchived {
+			return c.Entity.Archived
+		}
+		return c.Entity.Since
 	case r == ReasonProviderChanged, r == ReasonProviderMissing, s == StatusDisabled:
 		return time.Time{}
 	case r == ReasonHardLimit && c.Refused.Reason == "":

@@ -127,10 +127,19 @@ type disabledRecord struct {
 // disabled is what those releases must see, so that they serve nothing that is stopped.
 func (s Stops) disabled() disabledRecord { return disabledRecord{s.On(), s.By} }
 
+// is compares what was stored. Two times that are alike may be of zones that are not.
+func (d disabledRecord) is(other disabledRecord) bool { return d.On == other.On && d.By.is(other.By) }
+
+func (a Actor) is(other Actor) bool {
+	at := a.Time.Equal(other.Time)
+	a.Time, other.Time = time.Time{}, time.Time{}
+	return at && a == other
+}
+
 // stops are the stops as stored, unless such a release changed the word since.
 func (d disabledRecord) stops(stored Stops) Stops {
 	switch {
-	case stored.disabled() == d:
+	case stored.disabled().is(d):
 		return stored
 	case d.On && d.By.Time.IsZero(): // which would be none
 		d.By.Time = time.Unix(0, 0).UTC()

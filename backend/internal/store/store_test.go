@@ -271,6 +271,8 @@ func TestStorageThatHangs(t *testing.T) {
 		"AppendHistory":    {callTime, func(ctx context.Context) error { return s.AppendHistory(ctx, slack, Record{}) }},
 		"Histories":        {listTime, func(ctx context.Context) error { _, err := s.Histories(ctx); return err }},
 		"DeleteHistory":    {callTime, func(ctx context.Context) error { return s.DeleteHistory(ctx, "id") }},
+		"Leavers":          {callTime, func(ctx context.Context) error { _, err := s.Leavers(ctx); return err }},
+		"PutLeavers":       {callTime, func(ctx context.Context) error { return s.PutLeavers(ctx, &Leavers{}) }},
 		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
 		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
 		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},

@@ -166,6 +166,9 @@ func (r *Runner) gone(id int) {
 	}
 }
 
+// Closing reports whether the mount ends: what takes long and can be begun anew at any time leaves off then.
+func (r *Runner) Closing() bool { return r.loops.Err() != nil }
+
 // Quiesce waits until the work that is under way now has ended, or ctx ends. New work may start.
 func (r *Runner) Quiesce(ctx context.Context) {
 	r.mu.Lock()

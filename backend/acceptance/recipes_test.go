@@ -31,18 +31,30 @@ func recipe(t *testing.T, name string) string {
 	return string(content)
 }
 
-// commands are those of a chapter of the operations.
+// commands are the first that a chapter of the operations has.
 func commands(t *testing.T, heading string) string {
 	t.Helper()
-	operations, err := os.ReadFile("../../scripts/operations.md")
-	require.NoError(t, err)
-	block := regexp.MustCompile("(?s)\n" + heading + "\n.*?\n```sh\n(.*?)```").FindSubmatch(operations)
-	require.NotNil(t, block, "the chapter %q has commands", heading)
-	return string(block[1])
+	return blocks(t, "../../scripts/operations.md", heading)[0]
 }
 
-// shell runs a script in which vault is the command of this Vault.
-func (e *engine) shell(t *testing.T, script string, args []string, environment ...string) {
+// blocks are the commands of a chapter, as they stand there together.
+func blocks(t *testing.T, page, heading string) []string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	_, chapter, found := strings.Cut(string(text), "\n"+heading+"\n")
+	require.True(t, found, "there is a chapter %q", heading)
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	var all []string
+	for _, block := range regexp.MustCompile("(?s)\n```sh\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
+		all = append(all, block[1])
+	}
+	require.NotEmpty(t, all, "the chapter %q has commands", heading)
+	return all
+}
+
+// shell runs a script in which vault is the command of this Vault, and gives what it prints.
+func (e *engine) shell(t *testing.T, script string, args []string, environment ...string) string {
 	t.Helper()
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(e.vault.Binary(), filepath.Join(bin, "vault")))
@@ -53,6 +65,7 @@ func (e *engine) shell(t *testing.T, script string, args []string, environment .
 	}, environment...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return string(out)
 }
 
 // list gives the names at a path.

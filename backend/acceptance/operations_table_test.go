@@ -173,6 +173,15 @@ func TestWhoMayDoWhatWithAConnection(t *testing.T) {
 		admin, other cell
 		differs      string
 	}
+	words := map[string]string{ // of the recipes, for each operation
+		"View on Accounts":             "see that it is there",
+		"Add to a new trigger or step": "put its credential to a new use",
+		"Modify existing steps":        "go on using its credential",
+		"Test existing steps":          "rely on an application with which it was shared",
+		"Manage access":                "disable and archive it, lift that again, end shares",
+		"Reconnect":                    "connect the same account again",
+		"Delete":                       "delete it",
+	}
 	private := []row{
 		{"View on Accounts", yes, no, ""},
 		{"Add to a new trigger or step", no, no, ""},
@@ -191,6 +200,16 @@ func TestWhoMayDoWhatWithAConnection(t *testing.T) {
 		{"Reconnect", yes, no, ""},
 		{"Delete", yes, no, ""},
 	}
+	page := recipe(t, "README.md")
+	for i := range private {
+		line := "| " + words[private[i].operation] + " |"
+		for _, c := range []cell{private[i].admin, private[i].other, shared[i].admin, shared[i].other} {
+			line += map[cell]string{yes: " yes |", yesInPart: " yes |", no: " no |", notHere: " no |"}[c]
+		}
+		assert.Contains(t, page, line+"\n")
+	}
+	assert.Contains(t, page, "| share it with more, or open it | no | no | no | no |\n")
+
 	o := newOffice(t)
 	for name, table := range map[string]struct {
 		rows  []row

@@ -368,8 +368,6 @@ func TestReconnect(t *testing.T) {
 		}
 		assert.Equal(t, "2026-03-01T12:01:00Z", again["last_rotation"])
 		assert.NotEqual(t, before, f.Read("creds/self/slack", nil, alice).OK(t)["access_token"])
-		f.Write("auth-code-url/user/e-alice/slack", map[string]any{"provider": "acme"}, bob).Refused(t, http.StatusForbidden,
-			"private")
 	})
 }
 

@@ -35,6 +35,7 @@ type backend struct {
 
 	recovered    atomic.Bool  // what a crash cut off was tried again
 	beating      atomic.Bool  // a heartbeat's work is under way
+	tidied       atomic.Int64 // when histories were tidied last, in Unix seconds
 	lateTrials   atomic.Int64 // how often to look for one that storage refused and may take late
 	finishing    atomic.Bool  // imports are being finished
 	worked       sync.Map     // by provider: the client secret that it has taken, to be written down
@@ -122,6 +123,7 @@ func New(o Options) logical.Factory {
 				b.pathConnectionsShared(),
 				b.pathConnectionsList(),
 				b.pathShares(),
+				b.pathHistory(),
 				b.pathAuthCodeURL(),
 				b.pathExchange(),
 				b.pathCallback(),
@@ -129,6 +131,7 @@ func New(o Options) logical.Factory {
 				b.pathClientSecret(),
 				b.pathCatalog(),
 				b.pathConfig(),
+				b.pathInventory(),
 				b.pathStatus(),
 			),
 		}
@@ -148,7 +151,7 @@ func (b *backend) build() {
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
-		Store: b.store, Logger: b.Logger(), Uncached: b.uncached.Load, Changed: b.changed,
+		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
 		Unsettled: b.saving.begin,
 	})
 	b.refresher = refresh.New(refresh.Options{

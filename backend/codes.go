@@ -28,7 +28,7 @@ type codeIndex struct {
 }
 
 func newCodeIndex(b *backend) *codeIndex {
-	return &codeIndex{b: b, mirror: newMirror[string, time.Time](), locks: newHashLocks()}
+	return &codeIndex{b: b, mirror: newMirror(unordered[string, time.Time]{}), locks: newHashLocks()}
 }
 
 // codeHash names a code by its app, since it is good at every provider of that app. What a service adds to its codes

@@ -10,6 +10,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // directory knows a little of every connection, so that counts and questions across owners need not read them all.
@@ -17,7 +18,7 @@ import (
 type directory struct {
 	b      *backend
 	mirror *mirror[store.Key, record]
-	owners map[store.Owner]int // guarded by the mirror's mutex; how many connections each has
+	table  ordered // the mirror's, guarded by its mutex
 
 	grantees *grantees // with whom which are shared
 }
@@ -26,8 +27,9 @@ type directory struct {
 // Guarded by the mirror's mutex, but for the place, which is the index's, and what never changes.
 type record struct {
 	tasks.Place
-	b   *backend  // never changes; nil while nothing was read of the connection
-	key store.Key // never changes
+	b     *backend                   // never changes; nil while nothing was read of the connection
+	owner unique.Handle[store.Owner] // never changes, and so does the name
+	name  string
 
 	common     unique.Handle[common] // what many connections have alike
 	account    string                // at the provider; empty when unknown
@@ -37,7 +39,8 @@ type record struct {
 	deleting   bool
 	disabled   bool
 	archived   bool
-	barred     bool // its provider does not serve it
+	private    bool
+	shares     bool // with somebody, or did once
 	failing    bool // its last renewal failed
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
@@ -47,9 +50,27 @@ type record struct {
 // common is what many connections have alike, so that it is kept once.
 type common struct {
 	provider string
+	kind     providers.Kind
 	pinned   string
 	app      string // of its grant at the service; see appOf
 	refused  store.Reason
+	barred   store.Reason // why its provider does not serve it
+	creator  string       // who made it; see creatorOf
+}
+
+// byOwner is the creator of what its owner's entity made, so that it is one for all of them.
+const byOwner = "\x00owner"
+
+// creatorOf names who made a connection: the entity, or the display name of a token without one.
+func creatorOf(k store.Key, c *store.Connection) string {
+	switch id := c.Created.EntityID; id {
+	case "":
+		return c.Created.DisplayName
+	case k.Owner.User:
+		return byOwner
+	default:
+		return id
+	}
 }
 
 // shared is the record's; zero while nothing was read of the connection.
@@ -61,37 +82,45 @@ func (r *record) shared() (c common) {
 }
 
 func newDirectory(b *backend) *directory {
-	d := &directory{b: b, mirror: newMirror[store.Key, record](), owners: map[store.Owner]int{}, grantees: newGrantees()}
-	d.mirror.counted = d.counted
-	return d
+	table := newOrdered()
+	return &directory{b: b, mirror: newMirror(table), table: table, grantees: newGrantees()}
 }
 
+// key is the connection's.
+func (r *record) key() store.Key { return store.Key{Owner: r.owner.Value(), Name: r.name} }
+
 // summarize notes what a connection is.
-func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refresh.Terms, app string) {
+func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app string) {
 	f := c.Facts(t.CanRefresh)
 	if r.b == nil { // they never change, and are read without the mutex
-		r.b, r.key, r.checked = b, k, unixOf(b.now())
+		r.b, r.checked = b, unixOf(b.now())
 	}
 	r.unreadable = false
-	r.common = unique.Make(common{c.Provider, c.Pinned, app, f.Refused})
+	r.common = unique.Make(common{
+		c.Provider, c.Kind, c.Pinned, app, f.Refused, t.Barred, creatorOf(r.key(), c),
+	})
 	r.account, r.limit, r.end = "", unixOf(f.Limit), unixOf(f.End)
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
-	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
+	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
 }
 
 // facts are the ones that the status depends on.
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled || r.barred, Archived: r.archived, Pinned: shared.pinned,
+		Deleting: r.deleting, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred, Pinned: shared.pinned,
 		Refused: shared.refused,
 		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
-	if r.invalid {
-		f.Invalid = store.ReasonKeyRefused // or token_refused: for counting they are one
+	switch {
+	case !r.invalid:
+	case shared.kind.HasKey():
+		f.Invalid = store.ReasonKeyRefused
+	default:
+		f.Invalid = store.ReasonTokenRefused
 	}
 	return f
 }
@@ -123,7 +152,7 @@ func (d *directory) changed(c connections.Change) {
 // gone lets nothing more fall due for a connection.
 func (d *directory) gone(r *record) {
 	d.b.tasks.Set(r, time.Time{})
-	d.grantees.gone(r.key)
+	d.grantees.gone(r.key())
 }
 
 // enter gives what to note of a connection, and when something falls due for it.
@@ -134,7 +163,7 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 		due = d.b.dueOf(k, c, terms)
 	}
 	return func(r *record) {
-		r.summarize(d.b, k, c, terms, app)
+		r.summarize(d.b, c, terms, app)
 		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
 	}
@@ -243,7 +272,7 @@ func (r *record) Lane() tasks.Lane {
 }
 
 // Name implements [tasks.Task].
-func (r *record) Name() string { return r.key.String() }
+func (r *record) Name() string { return r.key().String() }
 
 // Run implements [tasks.Task].
-func (r *record) Run(ctx context.Context) time.Time { return r.b.runConnection(ctx, r.key) }
+func (r *record) Run(ctx context.Context) time.Time { return r.b.runConnection(ctx, r.key()) }

@@ -29,9 +29,14 @@ func TestRecordTellsTheStatus(t *testing.T) {
 	}
 	whole := grant(func(*providers.Grant) {})
 	for name, c := range map[string]store.Connection{
-		"active":                      {Credential: store.Credential{Pinned: "p", Grant: whole}},
-		"a key":                       {Credential: store.Credential{Pinned: "p"}},
-		"a key that failed its check": {Credential: store.Credential{Pinned: "p", Invalid: now}},
+		"active": {Credential: store.Credential{Pinned: "p", Grant: whole}},
+		"a key":  {Credential: store.Credential{Pinned: "p"}},
+		"a key that failed its check": {Credential: store.Credential{
+			Kind: providers.KindAPIKey, Pinned: "p", Invalid: now,
+		}},
+		"a token that failed its check": {Credential: store.Credential{
+			Kind: providers.KindAuthorizationCode, Pinned: "p", Grant: whole, Invalid: now,
+		}},
 		"disabled": {
 			Stops: store.Stops{Either: store.Actor{Time: now}}, Credential: store.Credential{Pinned: "p", Grant: whole},
 		},
@@ -52,8 +57,8 @@ func TestRecordTellsTheStatus(t *testing.T) {
 	} {
 		for _, renewable := range []bool{true, false} {
 			for _, fingerprint := range []*string{&same, &other, nil} {
-				var r record
-				r.summarize(&backend{now: newClock().Now}, store.Key{}, &c, refresh.Terms{CanRefresh: renewable}, "app")
+				r := lookup(store.Key{Name: "a"})
+				r.summarize(&backend{now: newClock().Now}, &c, refresh.Terms{CanRefresh: renewable}, "app")
 				status, reason := c.Facts(renewable).Status(fingerprint, now)
 				got, why := r.facts().Status(fingerprint, now)
 				assert.Equal(t, []any{status, reason}, []any{got, why}, name)

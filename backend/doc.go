@@ -26,6 +26,10 @@
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
 //	                                                    itself: daily_check.go
+//	shares/O/:name            path_shares.go            with whom a private connection is shared (shared.go); what is
+//	connections/shared/       path_connections_shared.go  shared with the caller (grantees.go)
+//	history/O/:name           path_history.go           what changed, and by whom
+//	inventory                 path_inventory.go         what there is, across owners (inventory.go)
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //
@@ -49,7 +53,8 @@
 // Storage is described in package store. In memory there are:
 //
 //	what of config and providers was read                    cache.go
-//	a record of each connection: a summary, and what is due  directory.go
+//	a record of each connection: a summary, and what is due  directory.go, in order: ordered.go
+//	with whom which connections are shared                   grantees.go
 //	a summary of each flow                                   flows.go
 //	until when each code is remembered                       codes.go
 //	connections read last, and what storage refused          package connections

@@ -73,7 +73,7 @@ type openFlow struct {
 
 func newFlowIndex(b *backend) *flowIndex {
 	return &flowIndex{
-		b: b, mirror: newMirror[string, openFlow](), starting: make(chan struct{}, 1), locks: newHashLocks(),
+		b: b, mirror: newMirror(unordered[string, openFlow]{}), starting: make(chan struct{}, 1), locks: newHashLocks(),
 	}
 }
 

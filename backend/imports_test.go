@@ -26,7 +26,7 @@ var layers = map[string][]string{
 	},
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",
-		"github.com/hashicorp/go-hclog", "github.com/hashicorp/go-secure-stdlib/parseutil",
+		"github.com/hashicorp/go-hclog", "github.com/hashicorp/go-secure-stdlib/parseutil", "github.com/tidwall/btree",
 	},
 	"backend/pages":          {module + "providers"},
 	"backend/internal/store": {module + "providers", vaultSDK + "logical"},

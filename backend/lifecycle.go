@@ -92,11 +92,25 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
 		b.noteProofs(ctx)
+		b.tidyDaily(ctx)
 	})
 	if b.trials.Load() > 0 || b.lateTrials.Load() > 0 {
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	return b.tidyFlows(ctx)
+}
+
+// tidyDaily forgets once a day what need not be kept any longer.
+func (b *backend) tidyDaily(ctx context.Context) {
+	if now := b.now().Unix(); now-b.tidied.Load() >= int64((24 * time.Hour).Seconds()) {
+		if err := b.tidyHistories(ctx); err != nil {
+			if ctx.Err() == nil {
+				b.Logger().Warn("old histories could not be tidied", "error", err)
+			}
+			return
+		}
+		b.tidied.Store(now)
+	}
 }
 
 // invalidate hears that storage changed without us. It does not say how, so what memory holds of it is dropped, or

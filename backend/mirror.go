@@ -14,13 +14,12 @@ const failuresInARow = 100
 // questions across entries; whether one exists, storage says.
 type mirror[K comparable, V any] struct {
 	filling chan struct{} // holds a token during a fill, so that there is one at a time
-	counted func(K, int)  // never changes; told under mu of each entry that comes (1) or goes (-1), if it is not nil
 
 	mu      sync.Mutex
-	full    bool       // guarded by mu; every entry was read, or is stale
-	entries map[K]*V   // guarded by mu, and so are the values
-	stale   map[K]bool // guarded by mu; what must be read again
-	touched map[K]bool // guarded by mu; non-nil during a fill: what changed here since it began
+	full    bool        // guarded by mu; every entry was read, or is stale
+	entries table[K, V] // guarded by mu, and so are the values
+	stale   map[K]bool  // guarded by mu; what must be read again
+	touched map[K]bool  // guarded by mu; non-nil during a fill: what changed here since it began
 }
 
 // source is where a mirror reads what it does not know.
@@ -32,8 +31,34 @@ type source[K comparable, V any] struct {
 	unread func(*V)
 }
 
-func newMirror[K comparable, V any]() *mirror[K, V] {
-	return &mirror[K, V]{filling: make(chan struct{}, 1), entries: map[K]*V{}, stale: map[K]bool{}}
+// table holds the entries of a mirror. It locks nothing.
+type table[K comparable, V any] interface {
+	get(K) *V // nil when there is none
+	add(K) *V // of which there is none
+	drop(K)
+	each(func(K, *V))
+}
+
+// unordered is the table of what nobody asks for in order.
+type unordered[K comparable, V any] map[K]*V
+
+func (t unordered[K, V]) get(k K) *V { return t[k] }
+
+func (t unordered[K, V]) add(k K) *V {
+	t[k] = new(V)
+	return t[k]
+}
+
+func (t unordered[K, V]) drop(k K) { delete(t, k) }
+
+func (t unordered[K, V]) each(fn func(K, *V)) {
+	for k, v := range t {
+		fn(k, v)
+	}
+}
+
+func newMirror[K comparable, V any](entries table[K, V]) *mirror[K, V] {
+	return &mirror[K, V]{filling: make(chan struct{}, 1), entries: entries, stale: map[K]bool{}}
 }
 
 // set follows one entry. change runs under the mirror's mutex.
@@ -46,11 +71,9 @@ func (m *mirror[K, V]) set(k K, change func(*V)) {
 
 // enter is called under mu.
 func (m *mirror[K, V]) enter(k K, change func(*V)) {
-	v := m.entries[k]
+	v := m.entries.get(k)
 	if v == nil {
-		v = new(V)
-		m.entries[k] = v
-		m.count(k, 1)
+		v = m.entries.add(k)
 	}
 	change(v)
 }
@@ -65,17 +88,9 @@ func (m *mirror[K, V]) remove(k K, then func(*V)) {
 
 // drop is called under mu.
 func (m *mirror[K, V]) drop(k K, then func(*V)) {
-	if v := m.entries[k]; v != nil {
-		delete(m.entries, k)
-		m.count(k, -1)
+	if v := m.entries.get(k); v != nil {
+		m.entries.drop(k)
 		then(v)
-	}
-}
-
-// count is called under mu.
-func (m *mirror[K, V]) count(k K, by int) {
-	if m.counted != nil {
-		m.counted(k, by)
 	}
 }
 
@@ -192,9 +207,7 @@ func (m *mirror[K, V]) take(k K, enter func(*V), again bool, gone func(*V)) {
 func (m *mirror[K, V]) each(fn func(K, *V)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, v := range m.entries {
-		fn(k, v)
-	}
+	m.entries.each(fn)
 }
 
 // eachKnown is each for those who do not wait for what is not known: it reports whether that was all there is, as it
@@ -202,9 +215,7 @@ func (m *mirror[K, V]) each(fn func(K, *V)) {
 func (m *mirror[K, V]) eachKnown(fn func(K, *V)) (all bool) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	for k, v := range m.entries {
-		fn(k, v)
-	}
+	m.entries.each(fn)
 	return m.full && len(m.stale) == 0 && m.touched == nil
 }
 
@@ -212,7 +223,7 @@ func (m *mirror[K, V]) eachKnown(fn func(K, *V)) (all bool) {
 func (m *mirror[K, V]) with(k K, fn func(*V)) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if v := m.entries[k]; v != nil {
+	if v := m.entries.get(k); v != nil {
 		fn(v)
 	}
 }

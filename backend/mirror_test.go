@@ -65,7 +65,7 @@ func contents(t *testing.T, m *mirror[string, int], d *disk) map[string]int {
 }
 
 func TestMirrorFollows(t *testing.T) {
-	m := newMirror[string, int]()
+	m := newMirror(unordered[string, int]{})
 	m.set("before", becomes(1))
 	d := &disk{values: map[string]int{"a": 1, "before": 1}}
 	assert.Equal(t, map[string]int{"a": 1, "before": 1}, contents(t, m, d))
@@ -80,7 +80,7 @@ func TestMirrorFollows(t *testing.T) {
 func TestMirrorChangesDuringAFill(t *testing.T) {
 	for _, at := range []string{"at first", "again"} {
 		t.Run(at, func(t *testing.T) {
-			m := newMirror[string, int]()
+			m := newMirror(unordered[string, int]{})
 			d := &disk{values: map[string]int{"changed": 1, "deleted": 1, "same": 1}}
 			if at == "again" {
 				contents(t, m, d)
@@ -98,7 +98,7 @@ func TestMirrorChangesDuringAFill(t *testing.T) {
 
 // However many entries there are, only those that somebody else changed are read again.
 func TestMirrorForgets(t *testing.T) {
-	m := newMirror[string, int]()
+	m := newMirror(unordered[string, int]{})
 	d := &disk{values: map[string]int{"a": 1, "gone": 1, "other": 1}}
 	contents(t, m, d)
 	d.looks = 0
@@ -119,7 +119,7 @@ func TestMirrorForgets(t *testing.T) {
 
 // What goes is told of, so that nothing falls due for it any more.
 func TestMirrorTellsWhatIsGone(t *testing.T) {
-	m := newMirror[string, int]()
+	m := newMirror(unordered[string, int]{})
 	d := &disk{values: map[string]int{"a": 1, "b": 2}}
 	contents(t, m, d)
 	gone := 0
@@ -134,7 +134,7 @@ func TestMirrorTellsWhatIsGone(t *testing.T) {
 
 // One entry that storage does not give hides no other. It is named, and read again by the next fill, alone.
 func TestMirrorUnread(t *testing.T) {
-	m := newMirror[string, int]()
+	m := newMirror(unordered[string, int]{})
 	d := &disk{values: map[string]int{"a": 1, "lost": 2}}
 	from, failing := d.source(), true
 	read := from.read
@@ -160,7 +160,7 @@ func TestMirrorUnread(t *testing.T) {
 func TestMirrorWhileStorageIsDown(t *testing.T) {
 	for _, at := range []string{"at first", "again"} {
 		t.Run(at, func(t *testing.T) {
-			m := newMirror[string, int]()
+			m := newMirror(unordered[string, int]{})
 			d := &disk{values: map[string]int{}}
 			for i := range 2 * failuresInARow {
 				d.values[strconv.Itoa(i)] = i
@@ -182,7 +182,7 @@ func TestMirrorWhileStorageIsDown(t *testing.T) {
 			assert.Equal(t, d.values, contents(t, m, d))
 		})
 	}
-	m := newMirror[string, int]()
+	m := newMirror(unordered[string, int]{})
 	d := &disk{values: map[string]int{"a": 1}, failing: errors.New("storage")}
 	_, err := m.fill(t.Context(), d.source(), nop)
 	require.ErrorIs(t, err, d.failing, "nobody knows what the list would have named")
@@ -192,7 +192,7 @@ func TestMirrorWhileStorageIsDown(t *testing.T) {
 
 // Whoever waits for a fill leaves when they are told to.
 func TestMirrorWaitForAFillEnds(t *testing.T) {
-	m := newMirror[string, int]()
+	m := newMirror(unordered[string, int]{})
 	d := &disk{values: map[string]int{"a": 1}}
 	d.during = func() {
 		ctx, cancel := context.WithCancel(t.Context())
@@ -204,7 +204,7 @@ func TestMirrorWaitForAFillEnds(t *testing.T) {
 }
 
 func TestMirrorUnderConcurrency(t *testing.T) {
-	m := newMirror[int, int]()
+	m := newMirror(unordered[int, int]{})
 	var all sync.WaitGroup
 	for i := range 8 {
 		all.Go(func() {

@@ -2,26 +2,26 @@ package backend
 
 import (
 	"context"
+	"unique"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
-// counted follows how many connections each owner has, those being deleted and those that cannot be read among them.
-// It is told under the mirror's mutex.
-func (d *directory) counted(k store.Key, by int) {
-	if d.owners[k.Owner] += by; d.owners[k.Owner] == 0 {
-		delete(d.owners, k.Owner)
-	}
-}
-
-// owned is how many connections an owner has.
-func (d *directory) owned(ctx context.Context, o store.Owner) (int, error) {
+// owned is how many connections an owner has, those being deleted and those that cannot be read among them.
+func (d *directory) owned(ctx context.Context, o store.Owner) (n int, err error) {
 	if _, err := d.fill(ctx); err != nil {
 		return 0, err
 	}
 	d.mirror.mu.Lock()
 	defer d.mirror.mu.Unlock()
-	return d.owners[o], nil
+	owner := unique.Make(o)
+	d.table.from(store.Key{Owner: o}, func(r *record) bool {
+		if r.owner == owner {
+			n++
+		}
+		return r.owner == owner
+	})
+	return n, nil
 }
 
 // mayAdd refuses one more connection of an owner that has as many as config allows. It is asked before anything is

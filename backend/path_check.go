@@ -55,7 +55,7 @@ func (b *backend) checkWrite(ctx context.Context, req *logical.Request,
 	}
 	resp, err := b.checked(ctx, k, callerOf(req).permitFor(k))
 	if err != nil {
-		return nil, b.explainMissing(ctx, k, err)
+		return nil, b.explainMissing(ctx, callerOf(req), k, err)
 	}
 	return resp, nil
 }

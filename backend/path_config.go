@@ -57,6 +57,7 @@ func configFields() map[string]*framework.FieldSchema {
 			"an application that connects more people than this within flow_ttl."),
 		"check_interval": seconds("How often what no refresh proves is checked: keys, and tokens that do not expire; " +
 			"0: never."),
+		"history_retention": seconds("How long the history of a connection is kept after it was deleted."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
@@ -129,6 +130,13 @@ func (b *backend) configWrite(ctx context.Context, _ *logical.Request,
 		}
 		c.SetCheckEvery(every)
 	}
+	if v, ok := d.GetOk("history_retention"); ok {
+		kept := time.Duration(v.(int)) * time.Second
+		if kept < 0 || kept > 10*365*24*time.Hour {
+			return nil, badRequest("history_retention must lie between 0 and ten years")
+		}
+		c.SetRetention(kept)
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -176,6 +184,8 @@ func configData(c *store.Config) map[string]any {
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
 		"check_interval":  int(c.CheckEvery().Seconds()),
+
+		"history_retention": int(c.Retention().Seconds()),
 
 		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}

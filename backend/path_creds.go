@@ -87,7 +87,7 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	}
 	a, err := b.obtain(ctx, k, callerOf(req).permitFor(k), d)
 	if err != nil {
-		return nil, b.explainMissing(ctx, k, err)
+		return nil, b.explainMissing(ctx, callerOf(req), k, err)
 	}
 	resp, err := b.credential(ctx, a, include)
 	if err == nil {
@@ -158,7 +158,7 @@ func expecting(permit refresh.Permit, k store.Key, provider string) refresh.Perm
 }
 
 // explainMissing says of a connection that does not exist what it lacks: a flow's end, or its start.
-func (b *backend) explainMissing(ctx context.Context, k store.Key, err error) error {
+func (b *backend) explainMissing(ctx context.Context, who caller, k store.Key, err error) error {
 	var problem *refresh.Error
 	if !errors.As(err, &problem) || problem.Problem != refresh.NotFound {
 		return err
@@ -168,6 +168,9 @@ func (b *backend) explainMissing(ctx context.Context, k store.Key, err error) er
 	case ferr != nil:
 		return ferr
 	case f == nil:
+		if told := b.disconnected(ctx, who, k); told != "" {
+			return badRequest("%s%s", err, told)
+		}
 		return err
 	case f.denied:
 		return conflict("connection %s is not connected: the person or the provider said no; "+

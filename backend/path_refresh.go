@@ -30,7 +30,7 @@ func (b *backend) refreshWrite(ctx context.Context, req *logical.Request,
 	}
 	a, err := b.refresher.Refresh(ctx, k, callerOf(req).permitFor(k))
 	if err != nil {
-		return nil, b.explainMissing(ctx, k, err)
+		return nil, b.explainMissing(ctx, callerOf(req), k, err)
 	}
 	resp, err := b.metadata(ctx, callerOf(req), k, a.Connection)
 	if resp != nil {

@@ -89,12 +89,16 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 type providerStates struct {
 	fingerprints map[string]*string
 	unreadable   map[string]bool
+	about        map[string]aboutProvider
 	count        int
 }
 
+// aboutProvider is what filters go by.
+type aboutProvider struct{ definition, category string }
+
 func (b *backend) readProviders(ctx context.Context, each func(*configured)) (providerStates, error) {
 	names, err := b.store.Providers(ctx)
-	states := providerStates{fingerprints: map[string]*string{}, unreadable: map[string]bool{}, count: len(names)}
+	states := providerStates{fingerprints: map[string]*string{}, unreadable: map[string]bool{}, about: map[string]aboutProvider{}, count: len(names)}
 	for _, name := range names {
 		p, err := b.provider(ctx, name)
 		switch {
@@ -104,6 +108,7 @@ func (b *backend) readProviders(ctx context.Context, each func(*configured)) (pr
 			states.unreadable[name] = true
 		case p != nil:
 			states.fingerprints[name] = &p.fingerprint
+			states.about[name] = aboutProvider{p.app.Definition.ID, p.app.Definition.Category}
 			each(p)
 		}
 	}
@@ -120,18 +125,13 @@ func (b *backend) countConnections(ctx context.Context, providers providerStates
 			return
 		}
 		total++
-		name, facts := r.shared().provider, r.facts()
-		fingerprint := providers.fingerprints[name]
-		if providers.unreadable[name] {
-			fingerprint = &facts.Pinned // nobody can tell whether the provider changed: it did not, as far as we know
-		}
-		status, _ := facts.Status(fingerprint, now)
+		status := providers.judge(r, now).status
 		byStatus[string(status)]++
-		byProvider[name]++
+		byProvider[r.shared().provider]++
 		if r.failing {
 			retrying++
 		}
-		if status.Lives() && refresh.EndsSoon(facts.Limit, now) {
+		if status.Lives() && refresh.EndsSoon(timeOf(r.limit), now) {
 			soon++
 		}
 	})

@@ -51,7 +51,7 @@ func newBench() *bench {
 // restart begins a process that knows nothing of the one before.
 func (b *bench) restart() {
 	b.Repository = connections.New(connections.Options{
-		Store: b.store, Uncached: b.uncached.Load,
+		Store: b.store, Now: time.Now, Uncached: b.uncached.Load,
 		Logger: hclog.New(&hclog.LoggerOptions{Output: b.logs, Level: hclog.Debug}),
 		Changed: func(c connections.Change) {
 			b.mu.Lock()

@@ -20,6 +20,7 @@ const failuresInARow = 3
 // held is a credential that storage does not have yet.
 type held struct {
 	credential store.Credential
+	record     *store.Record     // of the change that brought it, or of one before
 	creates    *store.Connection // the connection that came with it, if there was none
 	refused    bool              // storage refused it: until then a write is under way
 
@@ -67,11 +68,17 @@ func (h *held) over(stored *store.Connection) *store.Connection {
 	case stored == nil && h.creates == nil:
 		return nil
 	case stored == nil:
-		return h.creates.Over(h.credential)
+		next := h.creates.Over(h.credential)
+		next.Record = h.record
+		return next
 	case !h.fits(stored):
 		return nil
 	}
-	return stored.Over(h.credential) // of one generation the later verdict counts, and what is held is later
+	next := stored.Over(h.credential) // of one generation the later verdict counts, and what is held is later
+	if h.record != nil && (next.Record == nil || next.Record.ID == h.record.ID && next.Record.N < h.record.N) {
+		next.Record = h.record
+	}
+	return next
 }
 
 // Unsaved is how many connections live in memory only.
@@ -123,7 +130,7 @@ func (r *Repository) hold(s *slot, act Act, before, next *store.Connection) {
 		h.renews = renews
 	}
 	h.own = append(slices.Clone(h.own), versionOf(next.Credential))
-	h.credential = next.Clone().Credential
+	h.credential, h.record = next.Clone().Credential, next.Record
 	if before == nil {
 		h.creates = next.Clone()
 	}

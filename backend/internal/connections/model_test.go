@@ -42,6 +42,7 @@ func TestModel(t *testing.T) {
 func oneRun(t *testing.T, seed uint64) {
 	m := &model{storage: &testenv.Storage{}, rng: rand.New(rand.NewPCG(seed, 0)), start: time.Now(), unborn: true}
 	m.Repository = connections.New(connections.Options{
+		Now:   time.Now,
 		Store: store.New(slow{m}), Logger: hclog.NewNullLogger(), Uncached: func() bool { return seed%4 == 0 },
 		Changed: m.changed, Unsettled: func() {},
 	})

@@ -35,6 +35,7 @@ type Change struct {
 type Options struct {
 	Store    store.Store // of the mount, not of one request
 	Logger   hclog.Logger
+	Now      func() time.Time
 	Uncached func() bool // whether storage must be read every time
 	// Changed is told of each change, under the connection's lock and in order. It must not call back, nor wait.
 	Changed func(Change)
@@ -135,7 +136,7 @@ func (r *Repository) update(ctx context.Context, k store.Key, act Act,
 	if err != nil || next == nil {
 		return nil, err
 	}
-	sign(act, before, next)
+	r.sign(act, before, next)
 	if err := r.write(ctx, k, s, next); err != nil {
 		return nil, err
 	}
@@ -165,7 +166,7 @@ func (r *Repository) Keep(ctx context.Context, k store.Key, act Act, known *stor
 	if err != nil || next == nil {
 		return nil, false, err
 	}
-	sign(act, before, next)
+	r.sign(act, before, next)
 	r.hold(s, act, before, next)
 	if silent == nil && !earlier {
 		if err = r.write(ctx, k, s, next); err == nil {
@@ -204,6 +205,9 @@ func (r *Repository) Delete(ctx context.Context, k store.Key, act Act) error {
 		return err
 	}
 	s.setIntent(nil)
+	if err := r.retire(ctx, k, s.stored(), nil); err != nil {
+		return err
+	}
 	serial := s.nextSerial()
 	if err := r.o.Store.DeleteConnection(ctx, k); err != nil {
 		r.failed(s, before, serial, err)
@@ -274,13 +278,26 @@ func (r *Repository) read(ctx context.Context, k store.Key, s *slot) (*store.Con
 }
 
 // sign notes who changed the connection, if anything did change, and names one that has no name yet.
-func sign(act Act, before, next *store.Connection) {
-	if act.By != (store.Actor{}) && !before.Equal(next) {
+func (r *Repository) sign(act Act, before, next *store.Connection) {
+	by := act.By
+	if by == (store.Actor{}) {
+		by.Time = r.o.Now()
+	} else if !before.Equal(next) {
 		next.Updated = act.By
 	}
 	if next.ID == "" {
 		next.ID = rand.Text()
 	}
+	next.Note(before, act.Verb, by, act.Renews)
+}
+
+// retire keeps the record of what storage has before another takes its place, or the entry goes: it is true, whatever
+// becomes of the write that follows.
+func (r *Repository) retire(ctx context.Context, k store.Key, stored, next *store.Connection) error {
+	if stored == nil || stored.Record == nil || next != nil && stored.Record.Same(next.Record) {
+		return nil
+	}
+	return r.o.Store.AppendHistory(context.WithoutCancel(ctx), k, *stored.Record)
 }
 
 // write stores next with a serial above all that were tried.
@@ -293,6 +310,9 @@ func (r *Repository) write(ctx context.Context, k store.Key, s *slot, next *stor
 // all the same.
 func (r *Repository) writeAs(ctx context.Context, k store.Key, s *slot, next *store.Connection) error {
 	before := s.lastKnown(nil)
+	if err := r.retire(ctx, k, s.stored(), next); err != nil {
+		return err
+	}
 	if err := r.o.Store.PutConnection(context.WithoutCancel(ctx), k, next); err != nil {
 		r.failed(s, before, 0, err)
 		return err

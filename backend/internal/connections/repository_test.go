@@ -728,6 +728,7 @@ func TestFollowers(t *testing.T) {
 	bubble(t, "are told under the connection's lock, and may look at the repository", func(t *testing.T, b *bench) {
 		var seen []*store.Connection
 		b.Repository = connections.New(connections.Options{
+			Now:   time.Now,
 			Store: b.store, Logger: hclog.NewNullLogger(), Uncached: b.uncached.Load, Unsettled: func() {},
 			Changed: func(c connections.Change) {
 				impatient, cancel := context.WithTimeout(ctx, time.Second)

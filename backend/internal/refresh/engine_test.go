@@ -108,6 +108,7 @@ func newEngine(o options) *engine {
 		}
 	})
 	e.Repository = connections.New(connections.Options{
+		Now:   time.Now,
 		Store: o.Store, Logger: hclog.NewNullLogger(), Uncached: o.Uncached,
 		Changed: func(c connections.Change) {
 			o.Changed(c.Key, c.After)

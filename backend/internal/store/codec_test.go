@@ -72,7 +72,11 @@ var (
 		Tries: 2, Void: true, Claimed: "digest",
 		Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
 	}
-	storedCode   = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
+	storedCode    = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
+	storedHistory = History{Key: "org/acme/slack", Records: []Record{
+		{ID: "id-0", N: 3, By: ann, Verb: "write", Private: true, Changes: []Change{{"label", "old", "new"}}},
+		{ID: "id-1", N: 1, By: Actor{Time: noon}, Verb: "refresh"},
+	}}
 	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
 	storedTrial  = Trial{
 		Key: "org/acme/slack", Provider: "acme", Pinned: "pin", Kind: providers.KindAuthorizationCode, Digest: "digest",
@@ -100,6 +104,7 @@ var (
 		Serial: 4, ID: "id-1", Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true,
 		Created: ann, Updated: Actor{EntityID: "e-3", DisplayName: "userpass-eve", Time: noon.Add(7 * time.Hour)},
 		OpenedBy: "e-1", Stops: storedStops, Deleting: noon.Add(7 * time.Hour),
+		Record: &storedHistory.Records[0],
 		Shares: []Share{
 			{Entity: "e-2", Name: "bob", Expires: noon.Add(8 * time.Hour), By: ann},
 			{Group: "g-1", Unchecked: true, By: ann},
@@ -232,6 +237,12 @@ func entries() map[string]entry {
 			codePrefix + "hash", func(ctx context.Context, s Store) (any, error) { return s.Code(ctx, "hash") },
 			func(ctx context.Context, s Store, v any) error { return s.PutCode(ctx, "hash", v.(*Code)) }, &storedCode,
 		},
+		"v1/history": {
+			historyPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.History(ctx, slack) },
+			func(ctx context.Context, s Store, v any) error {
+				return put(ctx, s.storage, historyPrefix+slack.hash(), v.(*History), encodeHistory)
+			}, &storedHistory,
+		},
 		"v1/intent": {
 			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
 			func(ctx context.Context, s Store, v any) error { return s.PutIntent(ctx, slack, v.(*Intent)) }, &storedIntent,
@@ -262,7 +273,7 @@ func upgraded() map[string]struct {
 
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
-	sales.Shares = nil
+	sales.Shares, sales.Record = nil, nil
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
 	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}
@@ -568,7 +579,8 @@ func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
 		known := map[string]int{
 			"v1/config": configVersion, "v2/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
-			"v1/intent": intentVersion, "v1/trial": trialVersion,
+			"v1/history": historyVersion,
+			"v1/intent":  intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,
 		}[name]

@@ -28,6 +28,9 @@ type Config struct {
 
 	CheckInterval time.Duration `json:"check_interval,omitempty"` // 0: nobody set it; negative: never; see CheckEvery
 
+	// how long a history outlives its connection; 0: nobody set it; negative: not at all; see Retention
+	HistoryRetention time.Duration `json:"history_retention,omitempty"`
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields
@@ -82,6 +85,21 @@ func (c *Config) SetCheckEvery(every time.Duration) {
 	}
 	if c.CheckInterval = every; every == 0 {
 		c.CheckInterval = -1
+	}
+}
+
+// Retention is how long a history outlives its connection.
+func (c *Config) Retention() time.Duration {
+	return max(cmp.Or(c.HistoryRetention, 30*24*time.Hour), 0)
+}
+
+// SetRetention takes how long that is; 0: not at all.
+func (c *Config) SetRetention(d time.Duration) {
+	if d == c.Retention() {
+		return
+	}
+	if c.HistoryRetention = d; d == 0 {
+		c.HistoryRetention = -1
 	}
 }
 

@@ -30,6 +30,8 @@ type Connection struct {
 	Created  Actor             `json:"created"`
 	Updated  Actor             `json:"updated,omitzero"` // who changed it last by a request, and when
 
+	Record *Record `json:"record,omitempty"` // of the last change that is worth one; never changed, so it may be shared
+
 	Shares []Share `json:"shares,omitempty"` // who beside its owner may use it while it is private
 
 	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere

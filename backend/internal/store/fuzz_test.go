@@ -23,6 +23,8 @@ func FuzzDecodeFlow(f *testing.F) { fuzzDecode(f, decodeFlow, encodeFlow, "v1/fl
 
 func FuzzDecodeCode(f *testing.F) { fuzzDecode(f, decodeCode, encodeCode, "v1/code") }
 
+func FuzzDecodeHistory(f *testing.F) { fuzzDecode(f, decodeHistory, encodeHistory, "v1/history") }
+
 func FuzzDecodeIntent(f *testing.F) { fuzzDecode(f, decodeIntent, encodeIntent, "v1/intent") }
 
 func FuzzDecodeTrial(f *testing.F) { fuzzDecode(f, decodeTrial, encodeTrial, "v1/trial") }

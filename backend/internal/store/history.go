@@ -1,0 +1,65 @@
+package store
+
+import "context"
+
+// historyVersion is the version of history entries. An older release may ignore the whole kind, and leaves its entries.
+const historyVersion = 1
+
+type historyRecord struct {
+	header
+	History
+}
+
+func encodeHistory(h *History) ([]byte, error) {
+	return encode(historyRecord{header{historyVersion}, *h}, h.unknown)
+}
+
+func decodeHistory(b []byte) (*History, error) {
+	var r historyRecord
+	unknown, err := decode(b, &r)
+	if err != nil {
+		return nil, err
+	}
+	r.History.unknown = unknown
+	return &r.History, r.check("history", historyVersion)
+}
+
+// History reads what happened to the connections of one name; nil when nothing is kept.
+func (s Store) History(ctx context.Context, k Key) (*History, error) {
+	return get(ctx, s.storage, historyPrefix+k.hash(), decodeHistory)
+}
+
+// AppendHistory keeps a record of a connection, unless it is kept already. One that cannot be decoded is begun anew: it
+// must not keep people from changing the connection.
+func (s Store) AppendHistory(ctx context.Context, k Key, r Record) error {
+	h, err := s.History(ctx, k)
+	if Damaged(err) {
+		h, err = nil, nil
+	}
+	if err != nil {
+		return err
+	}
+	if h == nil {
+		h = &History{Key: k.String()}
+	}
+	if !h.Append(r) {
+		return nil
+	}
+	return put(ctx, s.storage, historyPrefix+k.hash(), h, encodeHistory)
+}
+
+// HistoryByID reads the history that Histories listed under id.
+func (s Store) HistoryByID(ctx context.Context, id string) (*History, error) {
+	return get(ctx, s.storage, historyPrefix+id, decodeHistory)
+}
+
+// Histories lists the ids of all histories; a key has the one of its HistoryID.
+func (s Store) Histories(ctx context.Context) ([]string, error) { return s.list(ctx, historyPrefix) }
+
+// HistoryID is where a key's history is.
+func (k Key) HistoryID() string { return k.hash() }
+
+// DeleteHistory removes one history; absent is fine.
+func (s Store) DeleteHistory(ctx context.Context, id string) error {
+	return s.remove(ctx, historyPrefix+id)
+}

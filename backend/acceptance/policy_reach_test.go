@@ -53,14 +53,16 @@ var reach = map[string]map[string]string{
 		"read creds": "user/me self", "update check": "self", "update refresh": "self", "update auth-code-url": "self",
 		"create connections": "self", "update connections": "self", "read connections": "self",
 		"delete connections": "self", "list connections": "self",
-		"read shares": "self", "update shares": "self", "delete shares": "self",
-		"list catalog": "yes", "read catalog": "yes", "read catalog/openai": "yes", "update exchange": "yes",
+		"read shares": "self", "update shares": "self", "delete shares": "self", "read history": "self",
+		"read inventory/self": "yes",
+		"list catalog":        "yes", "read catalog": "yes", "read catalog/openai": "yes", "update exchange": "yes",
 	},
 	"member": {
 		"read creds": "org/acme/self", "update check": "org/acme/self", "update refresh": "org/acme/self",
 		"update auth-code-url": "org/acme/self", "create connections": "org/acme/self", "update connections": "org/acme/self",
 		"read connections": "org/acme/self", "delete connections": "org/acme/self", "list connections": "org/acme/self",
 		"read shares": "org/acme/self", "update shares": "org/acme/self", "delete shares": "org/acme/self",
+		"read history": "org/acme/self", "read inventory/self": "yes",
 		"list catalog": "yes", "read catalog": "yes", "read catalog/openai": "yes", "update exchange": "yes",
 	},
 	"for-person": {"read creds": "self", "update check": "self"},
@@ -76,15 +78,17 @@ var reach = map[string]map[string]string{
 		"list connections": "shared/user/42 shared/org/acme/user/42",
 	},
 	"org-admin": {
-		"create connections":   "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"read connections":     "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"update connections":   "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"delete connections":   "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"list connections":     "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"update auth-code-url": "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"read shares":          "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"delete shares":        "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"update refresh":       "org/acme", "update check": "org/acme", "update exchange": "yes",
+		"create connections":      "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"read connections":        "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"update connections":      "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"delete connections":      "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"list connections":        "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"update auth-code-url":    "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"read shares":             "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"delete shares":           "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"read history":            "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"read inventory/org/acme": "yes",
+		"update refresh":          "org/acme", "update check": "org/acme", "update exchange": "yes",
 		"list catalog": "yes", "read catalog": "yes", "read catalog/openai": "yes",
 	},
 	"operator": {
@@ -106,7 +110,9 @@ var reach = map[string]map[string]string{
 		"read shares": "all", "delete shares": "all", "read status": "yes",
 	},
 	"auditor": {
-		"read connections": "all", "list connections": "all", "read shares": "all",
+		"read connections": "all", "list connections": "all", "read shares": "all", "read history": "all",
+		"read inventory": "yes", "read inventory/self": "yes", "read inventory/org/acme": "yes",
+		"read inventory/org/other": "yes", "read inventory/user/42": "yes",
 		"read config": "yes", "read status": "yes", "list providers": "yes", "read providers/openai": "yes",
 		"list catalog": "yes", "read catalog": "yes", "read catalog/openai": "yes",
 	},
@@ -144,7 +150,7 @@ func TestPolicyReach(t *testing.T) {
 			for _, verb := range []string{
 				"read creds", "update check", "update refresh", "update auth-code-url", "create connections",
 				"read connections", "update connections", "delete connections", "list connections", "read shares",
-				"update shares", "delete shares",
+				"update shares", "delete shares", "read history",
 			} {
 				operation, noun, _ := strings.Cut(verb, " ")
 				asked := 0
@@ -178,6 +184,8 @@ func TestPolicyReach(t *testing.T) {
 				"read config", "update config", "read status", "list catalog", "read catalog", "read catalog/openai",
 				"list providers", "read providers/openai", "update providers/openai", "create providers/absent",
 				"delete providers/absent", "update providers/openai/client-secret", "update exchange",
+				"read inventory", "read inventory/self", "read inventory/org/acme", "read inventory/org/other",
+				"read inventory/user/42",
 			} {
 				if operation, path, _ := strings.Cut(verb, " "); me.permits(t, operation, path) {
 					say(verb, "yes")

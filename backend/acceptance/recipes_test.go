@@ -162,6 +162,8 @@ func TestPolicyRecipes(t *testing.T) {
 		assert.Empty(t, her.read(t, "shares/"+mine)["shares"])
 		her.write(t, "shares/"+mine, map[string]any{"entities": him.entity})
 		assert.Len(t, her.read(t, "shares/"+mine)["shares"], 1)
+		assert.Len(t, her.read(t, "inventory/self")["connections"], 1)
+		assert.NotEmpty(t, her.read(t, "history/"+mine)["records"])
 		refuses(t, him, "creds/shared/"+full) // that is everybody.hcl's to give
 		her.remove(t, "shares/"+mine)
 		assert.Empty(t, her.read(t, "shares/"+mine)["shares"])
@@ -393,6 +395,8 @@ func TestPolicyRecipes(t *testing.T) {
 			hers := "org/acme/user/" + her.entity + "/openai"
 			assert.Equal(t, true, u.read(t, "connections/"+hers)["private"])
 			assert.Len(t, u.read(t, "shares/"+hers)["shares"], 1)
+			assert.NotEmpty(t, u.read(t, "inventory/org/acme")["connections"])
+			assert.NotEmpty(t, u.read(t, "history/"+hers)["records"])
 			u.remove(t, "shares/"+hers)
 			assert.Empty(t, u.read(t, "shares/"+hers)["shares"])
 			u.refusesWrite(t, http.StatusForbidden, denied, "shares/"+hers, map[string]any{"everyone": true})
@@ -421,6 +425,9 @@ func TestPolicyRecipes(t *testing.T) {
 			hers := "user/" + her.entity + "/openai"
 			assert.Equal(t, map[string]any{"api_key": "****WXYZ"}, u.read(t, "connections/"+hers)["key"])
 			assert.Len(t, u.read(t, "shares/"+hers)["shares"], 1)
+			assert.NotEmpty(t, u.read(t, "inventory")["connections"])
+			assert.NotEmpty(t, u.read(t, "inventory/org/acme")["connections"])
+			assert.NotEmpty(t, u.read(t, "history/"+hers)["records"])
 			assert.Contains(t, u.read(t, "config"), "public_url")
 			assert.Contains(t, u.read(t, "status"), "connections")
 			assert.Equal(t, "openai", u.read(t, "providers/openai")["definition"])

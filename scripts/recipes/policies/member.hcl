@@ -10,4 +10,6 @@ path "connectors/connections/org/{{identity.entity.metadata.org}}/self/"        
 path "connectors/refresh/org/{{identity.entity.metadata.org}}/self/+"                { capabilities = ["update"] }
 path "connectors/check/org/{{identity.entity.metadata.org}}/self/+"                  { capabilities = ["update"] }
 path "connectors/shares/org/{{identity.entity.metadata.org}}/self/+"                 { capabilities = ["read", "update", "delete"] }
+path "connectors/inventory/self"                                                     { capabilities = ["read"] }
+path "connectors/history/org/{{identity.entity.metadata.org}}/self/+"                { capabilities = ["read"] }
 path "connectors/creds/org/{{identity.entity.metadata.org}}/self/+"                  { capabilities = ["read"] }

@@ -14,4 +14,6 @@ path "connectors/auth-code-url/org/acme/*" {
 path "connectors/exchange"           { capabilities = ["update"] }
 path "connectors/shares/org/acme/*"  { capabilities = ["read", "delete"] }
 path "connectors/refresh/org/acme/+" { capabilities = ["update"] }
+path "connectors/inventory/org/acme" { capabilities = ["read"] }
+path "connectors/history/org/acme/*" { capabilities = ["read"] }
 path "connectors/check/org/acme/+"   { capabilities = ["update"] }

@@ -9,6 +9,8 @@ path "connectors/connections/self/"    { capabilities = ["list"] }
 path "connectors/refresh/self/+"       { capabilities = ["update"] }
 path "connectors/check/self/+"         { capabilities = ["update"] }
 path "connectors/shares/self/+"        { capabilities = ["read", "update", "delete"] }
+path "connectors/inventory/self"       { capabilities = ["read"] }
+path "connectors/history/self/+"       { capabilities = ["read"] }
 path "connectors/creds/self/+"         { capabilities = ["read"] }
 
 path "connectors/creds/user/{{identity.entity.id}}/+" { capabilities = ["read"] }

@@ -1,11 +1,6 @@
 package acceptance
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"encoding/pem"
 	"net/http"
 	"os"
 	"os/exec"
@@ -155,7 +150,7 @@ func TestBecomingSomebody(t *testing.T) {
 		require.NoError(t, e.vault.Client.Sys().EnableAuthWithOptionsWithContext(t.Context(), "jwt",
 			&api.EnableAuthOptions{Type: "jwt"}))
 		told("done: update sys/auth/jwt")
-		e.ask(t, "auth/jwt/config", map[string]any{"jwt_validation_pubkeys": publicKey(t)})
+		e.ask(t, "auth/jwt/config", map[string]any{"jwt_validation_pubkeys": newIssuer(t).publicKey(t)})
 		told("done: update auth/jwt/config")
 		e.ask(t, "auth/jwt/role/app", map[string]any{"role_type": "jwt", "user_claim": "email", "bound_audiences": "vault"})
 		told("done: create auth/jwt/role/app")
@@ -210,13 +205,4 @@ func TestBecomingSomebody(t *testing.T) {
 	}
 	assert.Equal(t, alerts, said, "%s", printed)
 	assert.NotContains(t, string(printed), apiKey)
-}
-
-func publicKey(t *testing.T) string {
-	t.Helper()
-	private, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	require.NoError(t, err)
-	public, err := x509.MarshalPKIXPublicKey(private.Public())
-	require.NoError(t, err)
-	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: public}))
 }

@@ -168,8 +168,15 @@ func TestPrivateConnection(t *testing.T) {
 	assert.Equal(t, apiKey, alice.read(t, "creds/self/openai")["api_key"], "none of that changed it")
 
 	root.write(t, "connections/"+path, map[string]any{"disabled": true})
+	alice.write(t, "connections/self/openai", map[string]any{"disabled": false})
 	alice.refusesRead(t, http.StatusForbidden, "disabled", "creds/self/openai")
-	root.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+path, map[string]any{"disabled": false})
+	bob.write(t, "connections/"+path, map[string]any{"disabled": false}) // everybody but the owner is one side
+	assert.Equal(t, apiKey, alice.read(t, "creds/self/openai")["api_key"])
+	alice.write(t, "connections/self/openai", map[string]any{"disabled": true})
+	for _, other := range others {
+		assert.Equal(t, "disabled", other.write(t, "connections/"+path, map[string]any{"disabled": false})["status"])
+	}
+	alice.refusesRead(t, http.StatusForbidden, "disabled", "creds/self/openai")
 	root.remove(t, "connections/"+path)
 	alice.absent(t, "connections/self/openai")
 }

@@ -31,18 +31,30 @@ func recipe(t *testing.T, name string) string {
 	return string(content)
 }
 
-// commands are those of a chapter of the operations.
+// commands are the first that a chapter of the operations has.
 func commands(t *testing.T, heading string) string {
 	t.Helper()
-	operations, err := os.ReadFile("../../scripts/operations.md")
-	require.NoError(t, err)
-	block := regexp.MustCompile("(?s)\n" + heading + "\n.*?\n```sh\n(.*?)```").FindSubmatch(operations)
-	require.NotNil(t, block, "the chapter %q has commands", heading)
-	return string(block[1])
+	return blocks(t, "../../scripts/operations.md", heading)[0]
 }
 
-// shell runs a script in which vault is the command of this Vault.
-func (e *engine) shell(t *testing.T, script string, args []string, environment ...string) {
+// blocks are the commands of a chapter, as they stand there together.
+func blocks(t *testing.T, page, heading string) []string {
+	t.Helper()
+	text, err := os.ReadFile(page)
+	require.NoError(t, err)
+	_, chapter, found := strings.Cut(string(text), "\n"+heading+"\n")
+	require.True(t, found, "there is a chapter %q", heading)
+	chapter, _, _ = strings.Cut(chapter, "\n## ")
+	var all []string
+	for _, block := range regexp.MustCompile("(?s)\n```sh\n(.*?)```").FindAllStringSubmatch(chapter, -1) {
+		all = append(all, block[1])
+	}
+	require.NotEmpty(t, all, "the chapter %q has commands", heading)
+	return all
+}
+
+// shell runs a script in which vault is the command of this Vault, and gives what it prints.
+func (e *engine) shell(t *testing.T, script string, args []string, environment ...string) string {
 	t.Helper()
 	bin := t.TempDir()
 	require.NoError(t, os.Symlink(e.vault.Binary(), filepath.Join(bin, "vault")))
@@ -53,6 +65,7 @@ func (e *engine) shell(t *testing.T, script string, args []string, environment .
 	}, environment...)
 	out, err := cmd.CombinedOutput()
 	require.NoError(t, err, "%s", out)
+	return string(out)
 }
 
 // list gives the names at a path.
@@ -143,6 +156,18 @@ func TestPolicyRecipes(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, []any{"sendgrid"}, answer.Data["keys"])
 	}
+	// shares has somebody share what is theirs, by the path that their policy has, with somebody else, and end it.
+	shares := func(t *testing.T, her, him *user, mine, full string) {
+		t.Helper()
+		assert.Empty(t, her.read(t, "shares/"+mine)["shares"])
+		her.write(t, "shares/"+mine, map[string]any{"entities": him.entity})
+		assert.Len(t, her.read(t, "shares/"+mine)["shares"], 1)
+		assert.Len(t, her.read(t, "inventory/self")["connections"], 1)
+		assert.NotEmpty(t, her.read(t, "history/"+mine)["records"])
+		refuses(t, him, "creds/shared/"+full) // that is everybody.hcl's to give
+		her.remove(t, "shares/"+mine)
+		assert.Empty(t, her.read(t, "shares/"+mine)["shares"])
+	}
 	tests := map[string]func(t *testing.T, policy string){
 		"default-org": func(t *testing.T, policy string) {
 			u := root.logIn(t, "default-org", policy)
@@ -190,6 +215,8 @@ func TestPolicyRecipes(t *testing.T) {
 			refuses(t, u, "creds/org/acme/openai", "creds/org/other/self/openai", "creds/org/acme/user/42/openai",
 				"creds/self/openai")
 			root.refusesRead(t, http.StatusForbidden, "is private", "creds/org/acme/user/"+u.entity+"/openai")
+			refuses(t, other, "shares/"+mine)
+			shares(t, u, other, mine, "org/acme/user/"+u.entity+"/openai")
 			u.remove(t, "connections/"+mine)
 			other.remove(t, "connections/org/other/self/openai")
 		},
@@ -208,7 +235,8 @@ func TestPolicyRecipes(t *testing.T) {
 				map[string]any{"provider": "openai"})
 			u.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
 			refuses(t, other, "creds/user/"+u.entity+"/openai", "connections/user/"+u.entity+"/openai", "creds/openai",
-				"connections/openai", "config")
+				"connections/openai", "config", "shares/user/"+u.entity+"/openai")
+			shares(t, u, other, "self/openai", "user/"+u.entity+"/openai")
 			u.remove(t, "connections/self/openai")
 		},
 		"application-users": func(t *testing.T, policy string) {
@@ -294,7 +322,12 @@ func TestPolicyRecipes(t *testing.T) {
 			her.write(t, "connections/self/openai", key(apiKey))
 			private := "connections/user/" + her.entity + "/openai"
 			assert.Equal(t, "disabled", u.write(t, private, map[string]any{"disabled": true})["status"])
-			u.refusesWrite(t, http.StatusForbidden, "is private", private, map[string]any{"disabled": false})
+			her.write(t, "connections/self/openai", map[string]any{"disabled": false})
+			her.refusesRead(t, http.StatusForbidden, "disabled", "creds/self/openai") // theirs stays
+			assert.Equal(t, "active", u.write(t, private, map[string]any{"disabled": false})["status"])
+			her.write(t, "connections/self/openai", map[string]any{"disabled": true})
+			assert.Equal(t, "disabled", u.write(t, private, map[string]any{"disabled": false})["status"]) // and hers
+			her.refusesRead(t, http.StatusForbidden, "disabled", "creds/self/openai")
 			u.refusesWrite(t, http.StatusForbidden, denied, "connections/new", key(apiKey))
 			refuses(t, u, "creds/org/other/openai", "config")
 			_, err := u.vault.Client.Logical().DeleteWithContext(t.Context(), u.path+"/"+path)
@@ -321,10 +354,148 @@ func TestPolicyRecipes(t *testing.T) {
 		"deny": func(t *testing.T, policy string) {
 			u := root.logIn(t, "deny", policy)
 			reads(t, u, "openai", "org/other/openai", "user/42/openai")
-			refuses(t, u, "creds/prod", "creds/org/default/prod", "creds/org/acme/openai")
+			refuses(t, u, "creds/prod", "creds/org/default/prod", "creds/org/acme/openai",
+				"creds/shared/org/acme/user/42/openai")
 			weak := root.logIn(t, "weak-deny", strings.Replace(policy, "connectors/creds/org/acme/*",
 				"connectors/+/org/acme/*", 1))
 			reads(t, weak, "org/acme/openai") // as the recipe says
+		},
+		"for-person": func(t *testing.T, policy string) {
+			u := root.logIn(t, "for-person", policy)
+			planted := key(apiKey)
+			planted["provision"] = true
+			root.write(t, "connections/user/"+u.entity+"/openai", planted)
+			reads(t, u, "self/openai")
+			u.write(t, "check/self/openai", nil)
+			refuses(t, u, "creds/openai", "creds/user/42/openai", "connections/self/openai", "shares/self/openai",
+				"creds/shared/user/42/openai")
+			u.refusesWrite(t, http.StatusForbidden, denied, "connections/self/openai", key(otherAPIKey))
+			u.refusesWrite(t, http.StatusForbidden, denied, "shares/self/openai", map[string]any{"everyone": true})
+			root.remove(t, "connections/user/"+u.entity+"/openai")
+		},
+		"everybody": func(t *testing.T, policy string) {
+			u, her := root.logIn(t, "everybody", policy), root.logIn(t, "sharer", everything)
+			her.write(t, "connections/self/openai", key(apiKey))
+			shared := "shared/user/" + her.entity + "/openai"
+			for _, path := range []string{shared, "shared/user/42/openai", "shared/user/nobody/nothing"} {
+				u.refusesRead(t, http.StatusForbidden, "is shared with you", "creds/"+path)
+				u.refusesWrite(t, http.StatusForbidden, "is shared with you", "check/"+path, nil)
+			}
+			her.write(t, "shares/self/openai", map[string]any{"everyone": true})
+			reads(t, u, shared)
+			u.write(t, "check/"+shared, nil)
+			assert.Equal(t, []any{"user/"}, u.list(t, "connections/shared"))
+			assert.Equal(t, []any{"openai"}, u.list(t, "connections/shared/user/"+her.entity))
+			refuses(t, u, "creds/user/"+her.entity+"/openai", "connections/user/"+her.entity+"/openai",
+				"shares/user/"+her.entity+"/openai", "creds/openai", "creds/self/openai")
+			her.remove(t, "connections/self/openai")
+		},
+		"org-admin": func(t *testing.T, policy string) {
+			u := root.logIn(t, "org-admin", policy)
+			const own = "connections/org/acme/of-the-admin"
+			u.write(t, own, key(otherAPIKey))
+			assert.Equal(t, "disabled", u.write(t, own, map[string]any{"disabled": true})["status"])
+			assert.Equal(t, "active", u.write(t, own, map[string]any{"disabled": false, "label": "the team's"})["status"])
+			assert.Equal(t, []any{"of-the-admin", "openai", "user/"}, u.list(t, "connections/org/acme"))
+			assert.Contains(t, u.list(t, "catalog"), "openai")
+			finds(t, u)
+			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
+			u.write(t, "check/org/acme/of-the-admin", nil)
+			u.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/org/acme/of-the-admin", nil)
+			u.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/org/acme/new",
+				map[string]any{"provider": "openai"})
+			u.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
+			u.remove(t, own)
+
+			her := root.logIn(t, "member-of-the-admin", everything)
+			her.write(t, "connections/org/acme/self/openai", key(apiKey))
+			her.write(t, "shares/org/acme/self/openai", map[string]any{"everyone": true})
+			hers := "org/acme/user/" + her.entity + "/openai"
+			assert.Equal(t, true, u.read(t, "connections/"+hers)["private"])
+			assert.Len(t, u.read(t, "shares/"+hers)["shares"], 1)
+			assert.NotEmpty(t, u.read(t, "inventory/org/acme")["connections"])
+			assert.NotEmpty(t, u.read(t, "history/"+hers)["records"])
+			u.remove(t, "shares/"+hers)
+			assert.Empty(t, u.read(t, "shares/"+hers)["shares"])
+			u.refusesWrite(t, http.StatusForbidden, denied, "shares/"+hers, map[string]any{"everyone": true})
+			u.write(t, "connections/"+hers, map[string]any{"archived": true, "archived_reason": "she left the team"})
+			her.refusesRead(t, http.StatusForbidden, "archived", "creds/org/acme/self/openai")
+			u.write(t, "connections/"+hers, map[string]any{"archived": false})
+			for _, data := range []map[string]any{{"label": "x"}, {"private": false}, key(otherAPIKey)} {
+				u.refusesWrite(t, http.StatusForbidden, "is private", "connections/"+hers, data)
+			}
+			for _, value := range []any{true, "true", "1", 1} {
+				planted := key(otherAPIKey)
+				planted["provision"] = value
+				path := "org/acme/user/" + her.entity + "/planted"
+				u.refusesWrite(t, http.StatusForbidden, denied, "connections/"+path, planted)
+				u.refusesWrite(t, http.StatusForbidden, denied, "auth-code-url/"+path, planted)
+			}
+			refuses(t, u, "creds/org/acme/openai", "creds/"+hers, "creds/openai", "creds/shared/"+hers,
+				"connections/org/other/openai", "connections/openai", "connections/user/42/openai", "config", "status",
+				"providers/openai")
+			u.remove(t, "connections/"+hers)
+		},
+		"auditor": func(t *testing.T, policy string) {
+			u, her := root.logIn(t, "auditor", policy), root.logIn(t, "audited", everything)
+			her.write(t, "connections/self/openai", key(apiKey))
+			her.write(t, "shares/self/openai", map[string]any{"entities": u.entity})
+			hers := "user/" + her.entity + "/openai"
+			assert.Equal(t, map[string]any{"api_key": "****WXYZ"}, u.read(t, "connections/"+hers)["key"])
+			assert.Len(t, u.read(t, "shares/"+hers)["shares"], 1)
+			assert.NotEmpty(t, u.read(t, "inventory")["connections"])
+			assert.NotEmpty(t, u.read(t, "inventory/org/acme")["connections"])
+			assert.NotEmpty(t, u.read(t, "history/"+hers)["records"])
+			assert.Contains(t, u.read(t, "config"), "public_url")
+			assert.Contains(t, u.read(t, "status"), "connections")
+			assert.Equal(t, "openai", u.read(t, "providers/openai")["definition"])
+			assert.Contains(t, u.list(t, "providers"), "openai")
+			assert.Contains(t, u.list(t, "connections/org/acme"), "openai")
+			assert.Contains(t, u.list(t, "catalog"), "openai")
+			finds(t, u)
+			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
+			refuses(t, u, "creds/openai", "creds/"+hers, "creds/shared/"+hers, "creds/org/acme/openai")
+			for _, path := range []string{
+				"connections/openai", "connections/new", "connections/self/openai", "shares/" + hers, "config",
+				"providers/openai", "providers/openai/client-secret", "auth-code-url/new", "refresh/openai", "check/openai",
+				"exchange",
+			} {
+				u.refusesWrite(t, http.StatusForbidden, denied, path, map[string]any{"disabled": true})
+			}
+			for _, path := range []string{"connections/" + hers, "shares/" + hers, "providers/openai"} {
+				assert.False(t, u.permits(t, "delete", path), path)
+			}
+			her.remove(t, "connections/self/openai")
+		},
+		"break-glass": func(t *testing.T, policy string) {
+			u, her := root.logIn(t, "break-glass", policy), root.logIn(t, "broken", everything)
+			him := root.logIn(t, "shared-with", recipe(t, "policies/everybody.hcl"))
+			her.write(t, "connections/self/openai", key(apiKey))
+			her.write(t, "shares/self/openai", map[string]any{"entities": him.entity})
+			hers := "user/" + her.entity + "/openai"
+			reads(t, him, "shared/"+hers)
+			assert.Contains(t, u.read(t, "status"), "connections")
+			assert.Equal(t, []any{"openai"}, u.list(t, "connections/user/"+her.entity))
+			assert.Equal(t, "active", u.read(t, "connections/"+hers)["status"])
+			assert.Len(t, u.read(t, "shares/"+hers)["shares"], 1)
+			u.remove(t, "shares/"+hers)
+			him.refusesRead(t, http.StatusForbidden, "is shared with you", "creds/shared/"+hers)
+			assert.Equal(t, "disabled", u.write(t, "connections/"+hers, map[string]any{"disabled": "true"})["status"])
+			assert.Equal(t, "archived", u.write(t, "connections/"+hers, map[string]any{
+				"archived": true, "archived_reason": "a leaked laptop",
+			})["status"])
+			her.refusesRead(t, http.StatusForbidden, "archived", "creds/self/openai")
+			for _, value := range []any{false, "false", "0", 0, "1"} {
+				u.refusesWrite(t, http.StatusForbidden, denied, "connections/"+hers, map[string]any{"disabled": value})
+				u.refusesWrite(t, http.StatusForbidden, denied, "connections/"+hers, map[string]any{"archived": value})
+			}
+			for _, data := range []map[string]any{{"label": "x"}, {"private": false}, key(otherAPIKey)} {
+				u.refusesWrite(t, http.StatusForbidden, denied, "connections/openai", data)
+			}
+			u.refusesWrite(t, http.StatusForbidden, denied, "shares/"+hers, map[string]any{"everyone": true})
+			refuses(t, u, "creds/openai", "creds/"+hers, "creds/shared/"+hers, "creds/self/openai", "config")
+			u.remove(t, "connections/"+hers)
+			her.absent(t, "connections/self/openai")
 		},
 	}
 	files, err := filepath.Glob("../../scripts/recipes/policies/*")

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 
@@ -79,19 +80,25 @@ func (s *switched) metadata(t *testing.T, names ...string) map[string]any {
 }
 
 // sameMetadata asserts that connections read as they did under the former release. This one shows more: whether a
-// person switched it off, the service's word for the token, and fields that have nothing to show here.
+// person switched it off, by whose word, the service's word for the token, and fields that have nothing to show here.
 func sameMetadata(t *testing.T, was, now map[string]any) {
 	t.Helper()
 	for name, metadata := range was {
 		former, shown := metadata.(map[string]any), now[name].(map[string]any)
-		assert.Equal(t, former["status"] == "disabled", shown["disabled"], name)
+		off := former["status"] == "disabled"
+		assert.Equal(t, off, shown["disabled"], name)
+		stops, _ := shown["disabled_by"].([]any)
+		if assert.Equal(t, off, len(stops) == 1, "%s: %v", name, stops) && off {
+			stop := stops[0].(map[string]any) // that release knew one word alone, which either side lifts
+			assert.Equal(t, []any{"either", "disabled"}, []any{stop["side"], stop["what"]})
+		}
 		for field, value := range former {
 			if field != "disabled" {
 				assert.Equal(t, value, shown[field], "%s of %s", field, name)
 			}
 		}
 		for field, value := range shown {
-			if _, had := former[field]; !had && field != "token_type" && field != "disabled" {
+			if _, had := former[field]; !had && !slices.Contains([]string{"token_type", "disabled", "disabled_by"}, field) {
 				assert.True(t, holdsNothing(value), "%s of %s: %v", field, name, value)
 			}
 		}

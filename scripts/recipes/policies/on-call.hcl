@@ -1,5 +1,5 @@
-# Somebody on call may switch any connection off and on again, and change nothing else of it. What its owner made
-# private only its owner switches on again.
+# Somebody on call may switch any connection off and on again, and change nothing else of it. A stop of the owner's own
+# is not theirs to lift: the owner's entity and everybody else have a word each, also where it is private.
 path "connectors/status"        { capabilities = ["read"] }
 path "connectors/connections/*" {
   capabilities       = ["read", "list", "update"]

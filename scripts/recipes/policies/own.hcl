@@ -1,5 +1,5 @@
-# People connect accounts of their own and use them. self and user/<entity id> are the same objects, so both spellings
-# are here. Writes to connections/self are updates, always.
+# People connect accounts of their own, use them and share them. self and user/<entity id> are the same objects, so both
+# spellings are here. Writes to connections/self are updates, always.
 path "connectors/catalog"              { capabilities = ["read", "list"] }
 path "connectors/catalog/*"            { capabilities = ["read"] }
 path "connectors/auth-code-url/self/+" { capabilities = ["update"] }
@@ -8,6 +8,9 @@ path "connectors/connections/self/+"   { capabilities = ["read", "update", "dele
 path "connectors/connections/self/"    { capabilities = ["list"] }
 path "connectors/refresh/self/+"       { capabilities = ["update"] }
 path "connectors/check/self/+"         { capabilities = ["update"] }
+path "connectors/shares/self/+"        { capabilities = ["read", "update", "delete"] }
+path "connectors/inventory/self"       { capabilities = ["read"] }
+path "connectors/history/self/+"       { capabilities = ["read"] }
 path "connectors/creds/self/+"         { capabilities = ["read"] }
 
 path "connectors/creds/user/{{identity.entity.id}}/+" { capabilities = ["read"] }

@@ -122,6 +122,8 @@ func New(o Options) logical.Factory {
 				b.pathConnectionsShared(),
 				b.pathConnectionsList(),
 				b.pathShares(),
+				b.pathTransfer(),
+				b.pathAccept(),
 				b.pathAuthCodeURL(),
 				b.pathExchange(),
 				b.pathCallback(),
@@ -159,6 +161,7 @@ func (b *backend) build() {
 	b.connectionTasks = []connectionTask{
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
+		{b.moveDue, b.runMove},
 		{b.erasureDue, b.runErasure},
 		{b.checkDue, b.runDailyCheck},
 	}

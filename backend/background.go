@@ -18,6 +18,7 @@ const (
 	laneRefresh = "refresh"
 	laneDelete  = "delete"
 	laneSave    = "save"
+	laneMove    = "move"
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -67,6 +68,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+// maxMoves is how many moves that were cut off are carried through at once.
+const maxMoves = 4
+
 // room tells how many tasks of a lane may run now. Nothing is refreshed where nothing may be written, or while it is
 // paused: what is due waits, and costs nothing meanwhile.
 func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
@@ -75,6 +79,8 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 1, until
 	case !b.writable.Load(), b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
+	case lane.Kind == laneMove: // it need not ask the provider
+		return maxMoves, until
 	}
 	return b.gate.Room(lane.Key)
 }

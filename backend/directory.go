@@ -35,6 +35,8 @@ type record struct {
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
+	moving     bool
+	bare       bool // and its credential stays behind, to be ended
 	disabled   bool
 	archived   bool
 	barred     bool // its provider does not serve it
@@ -78,6 +80,7 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
+	r.moving, r.bare = f.Moving, c.Moving.Bare
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
 	r.barred, r.choosing, r.invalid = t.Barred != "", f.Choosing, f.Invalid != ""
 }
@@ -86,7 +89,7 @@ func (r *record) summarize(b *backend, k store.Key, c *store.Connection, t refre
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled || r.barred, Archived: r.archived, Pinned: shared.pinned,
+		Deleting: r.deleting, Moving: r.moving, Disabled: r.disabled || r.barred, Archived: r.archived, Pinned: shared.pinned,
 		Refused: shared.refused,
 		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
@@ -236,8 +239,11 @@ func (d *directory) sooner(k store.Key, at time.Time) {
 func (r *record) Lane() tasks.Lane {
 	r.b.directory.mirror.mu.Lock()
 	defer r.b.directory.mirror.mu.Unlock()
-	if r.deleting {
+	switch {
+	case r.deleting:
 		return tasks.Lane{Kind: laneDelete, Key: r.shared().provider}
+	case r.moving:
+		return tasks.Lane{Kind: laneMove}
 	}
 	return tasks.Lane{Kind: laneRefresh, Key: r.shared().provider}
 }

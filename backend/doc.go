@@ -71,7 +71,7 @@
 //  1. configWrites, over the read and write of config or of one provider
 //  2. a flow's lock (flowIndex.lock)
 //  3. a code's lock (codeIndex.bring)
-//  4. a connection's lock (inside package connections)
+//  4. a connection's lock (inside package connections), and two of them in the order of their keys
 //  5. a mirror's filling (directory.go, flows.go, codes.go), over reads of storage
 //  6. the mutexes of caches, mirrors, gate, tasks and slots: leaves, held for a few instructions
 //

@@ -174,6 +174,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		c = newConnection(k, f.Provider, f.Kind, who, now)
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(k)
+	case c.IsMoving():
+		return nil, beingMoved(k)
 	}
 	if err := who.may(using, k, c); err != nil {
 		return nil, err

@@ -131,6 +131,9 @@ func (r *Repository) update(ctx context.Context, k store.Key, act Act,
 	if err != nil && !(overDamaged && store.Damaged(err)) {
 		return nil, err
 	}
+	if before != nil && before.IsMoving() {
+		return nil, &MovingError{k} // what it is has been decided, and may stand elsewhere already
+	}
 	next, err := change(before.Clone())
 	if err != nil || next == nil {
 		return nil, err
@@ -198,6 +201,11 @@ func (r *Repository) Delete(ctx context.Context, k store.Key, act Act) error {
 	if err != nil && !store.Damaged(err) {
 		return err
 	}
+	return r.remove(ctx, k, s, before, act)
+}
+
+// remove deletes a connection and its intent, under the lock.
+func (r *Repository) remove(ctx context.Context, k store.Key, s *slot, before *store.Connection, act Act) error {
 	// The intent goes first: one that outlived its connection would cast doubt on the next of that name.
 	ctx = context.WithoutCancel(ctx)
 	if err := r.o.Store.DeleteIntent(ctx, k); err != nil {

@@ -102,6 +102,8 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s is not served (input_not_bound): the app itself acts on the account that its "+
 				"inputs name, and an operator has not bound that to its owner; bound_inputs on providers/%s does", e.Key,
 				e.Provider)
+		case store.ReasonMoving:
+			return fmt.Sprintf("connection %s is moving to another owner or name: read it there in a moment", e.Key)
 		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",
@@ -200,6 +202,8 @@ func explain(r store.Reason) string {
 		return "an answer of the provider was lost and it now refuses the former token"
 	case store.ReasonIdleLimit:
 		return "it was not used for longer than the provider lets a grant rest"
+	case store.ReasonTransferred:
+		return "it was private, and came here without its former owner's credential"
 	case store.ReasonHardLimit:
 		return "the consent has run out"
 	case store.ReasonProviderChanged:

@@ -163,7 +163,7 @@ func decodeProvider(b []byte) (*Provider, error) {
 func encodeConnection(c *Connection) ([]byte, error) {
 	return encode(connectionRecord{
 		header{connectionVersion},
-		*c, c.Stops.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		*c, c.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
 		capturedOf(c.Captured, c.Generation), capturedOf(c.FormerCaptured, c.Generation),
 	}, c.unknown)
 }
@@ -226,7 +226,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 // connection takes the secrets out of the record.
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
-	c.Stops = r.Disabled.stops(c.Stops)
+	c.Stops = r.Disabled.stops(c.Stops, c.disabled())
 	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
 	if c.Grant == nil {
@@ -270,7 +270,7 @@ func decodeFirstConnection(b []byte) (*Connection, error) {
 		if reason == ReasonDeleting {
 			c.Deleting = r.Since
 		} else {
-			c.Stops = disabledRecord{On: true, By: Actor{Time: r.Since}}.stops(Stops{})
+			c.Stops = disabledRecord{On: true, By: Actor{Time: r.Since}}.stops(Stops{}, disabledRecord{})
 		}
 		status, reason = r.DisabledFrom, r.FormerReason
 	}

@@ -37,6 +37,8 @@ const (
 	ReasonKeyRefused       Reason = "key_refused"
 	ReasonTokenRefused     Reason = "token_refused"
 	ReasonChoice           Reason = "choice"
+	ReasonTransferred      Reason = "transferred" // its former owner's credential did not come along
+	ReasonMoving           Reason = "moving"
 	ReasonOwnerMissing     Reason = "owner_missing" // only Vault knows: it is told, and nothing is derived from it
 )
 
@@ -50,6 +52,7 @@ func (r Reason) MayBeTried() bool {
 // switched on again, or points to its provider again, is found as it was.
 type Facts struct {
 	Deleting bool
+	Moving   bool
 	Disabled bool // by a person
 	Archived bool
 	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
@@ -64,8 +67,8 @@ type Facts struct {
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{
-		Deleting: !c.Deleting.IsZero(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(), Pinned: c.Pinned, Refused: c.Refused.Reason,
-		Choosing: c.Choosing(),
+		Deleting: !c.Deleting.IsZero(), Moving: c.IsMoving(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(),
+		Pinned: c.Pinned, Refused: c.Refused.Reason, Choosing: c.Choosing(),
 	}
 	switch {
 	case c.Invalid.IsZero():
@@ -89,6 +92,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:
 		return StatusDisabled, ReasonDeleting
+	case f.Moving:
+		return StatusDisabled, ReasonMoving
 	case f.Archived:
 		return StatusArchived, ReasonDisabledByPerson
 	case f.Disabled:
@@ -127,6 +132,8 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 	switch {
 	case r == ReasonDeleting:
 		return c.Deleting
+	case r == ReasonMoving:
+		return c.Moving.Since
 	case r == ReasonDisabledByPerson:
 		return c.Stops.Since(s == StatusArchived)
 	case r == ReasonProviderChanged, r == ReasonProviderMissing, s == StatusDisabled:

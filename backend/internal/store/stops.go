@@ -127,10 +127,10 @@ type disabledRecord struct {
 // disabled is what those releases must see, so that they serve nothing that is stopped.
 func (s Stops) disabled() disabledRecord { return disabledRecord{s.On(), s.By} }
 
-// stops are the stops as stored, unless such a release changed the word since.
-func (d disabledRecord) stops(stored Stops) Stops {
+// stops are the stops as stored, unless such a release changed the word since that it was told.
+func (d disabledRecord) stops(stored Stops, told disabledRecord) Stops {
 	switch {
-	case stored.disabled() == d:
+	case told == d:
 		return stored
 	case d.On && d.By.Time.IsZero(): // which would be none
 		d.By.Time = time.Unix(0, 0).UTC()

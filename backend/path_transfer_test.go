@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -14,6 +13,7 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
 // people has alice, bob and carol exist.
@@ -34,6 +34,11 @@ func (f *fixture) offers(t *testing.T, from, to string, as ...testenv.Caller) te
 // accept takes what is offered.
 func (f *fixture) accept(to, from string, as ...testenv.Caller) testenv.Result {
 	return f.Write("accept/"+to, map[string]any{"from": from}, as...)
+}
+
+// isAnother has the service name another account, once.
+func (f *fixture) isAnother() {
+	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"account-2"}`))
 }
 
 // An organization's connection goes to another with all that it is, and its former path knows nothing any more.
@@ -142,7 +147,7 @@ func TestWhatEndsAnOffer(t *testing.T) {
 			f.Write("connections/"+path, map[string]any{"archived": false}).OK(t)
 		}, true},
 		"another account": {func(t *testing.T, f *fixture) {
-			f.provider.Account("u-2")
+			f.isAnother()
 			f.Write("exchange", with(f.own(t, path, nil), map[string]any{"allow_account_change": true})).OK(t)
 		}, true},
 		"a connection made anew": {func(t *testing.T, f *fixture) {
@@ -295,7 +300,6 @@ func TestTransferWithoutTheGrantSaysHowThatWent(t *testing.T) {
 func TestTransferOfAPrivateKeyByOthers(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.people()
-		f.Write("providers/twilio", nil).OK(t)
 		f.key(t, "self/key", alice)
 		f.Write("connections/self/key", map[string]any{"api_key": openaiKey + "2", "organization": "org-1"}, alice).OK(t)
 		f.offers(t, "user/e-alice/key", "org/acme/key")
@@ -517,9 +521,8 @@ func TestTransferWhileAnImportWaits(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.connect(t, "org/acme/slack")
 	f.offers(t, "org/acme/slack", "org/umbrella/slack")
-	f.provider.Account("u-2")
-	token := f.provider.Grant(t)
-	f.Write("connections/org/acme/slack", map[string]any{"refresh_token": token}).Refused(t, http.StatusConflict)
+	f.isAnother()
+	f.Write("connections/org/acme/slack", map[string]any{"refresh_token": f.elsewhere(t)}).Refused(t, http.StatusConflict)
 	require.NotEmpty(t, f.stored(t, "import/"))
 	f.accept("org/umbrella/slack", "org/acme/slack").Refused(t, http.StatusConflict, "an import", "not finished")
 	f.Advance(2 * time.Hour)
@@ -527,4 +530,3 @@ func TestTransferWhileAnImportWaits(t *testing.T) {
 	f.accept("org/umbrella/slack", "org/acme/slack").OK(t)
 }
 
-var _ = sync.Mutex{}

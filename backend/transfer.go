@@ -6,7 +6,6 @@ import (
 	"strings"
 	"time"
 
-
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
@@ -279,4 +278,3 @@ func (b *backend) runMove(ctx context.Context, k store.Key) (next time.Time) {
 func beingMoved(k store.Key) error {
 	return &connections.MovingError{Key: k}
 }
-

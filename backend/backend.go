@@ -180,6 +180,8 @@ tokens and client secrets go to their provider and to nobody else.
   creds/            the credential, fresh
   check/            ask the service whether it works
   refresh/          replace a token now
+  transfer/         offer a connection to another owner, or rename it
+  accept/           take what is offered
   status            what is due, fails or needs somebody
 
 A connection belongs to the default organization (creds/slack), to another

@@ -26,6 +26,8 @@
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
 //	                                                    itself: daily_check.go
+//	transfer/O/:name          path_transfer.go          offer to another owner, or rename
+//	accept/O/:name            path_accept.go            take what is offered; the move itself: transfer.go
 //	status                    path_status.go            counts and health
 //	anything else             path_advice.go            what may have been meant
 //

@@ -529,4 +529,3 @@ func TestTransferWhileAnImportWaits(t *testing.T) {
 	require.Eventually(t, func() bool { f.periodic(t); return len(f.stored(t, "import/")) == 0 }, 10*time.Second, time.Millisecond)
 	f.accept("org/umbrella/slack", "org/acme/slack").OK(t)
 }
-

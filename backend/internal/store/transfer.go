@@ -51,7 +51,8 @@ func (c *Connection) MakeOffer(to Key, by Setter, live bool, now time.Time) {
 // stopped the connection or let it serve again, counts for nothing.
 func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
 	o = c.Offer
-	same := o.Account != "" && o.Account == c.Account.ID || o.Brought == c.brought() &&
+	// whose a key is, a host that it names for itself may lie about
+	same := c.Grant != nil && o.Account != "" && o.Account == c.Account.ID || o.Brought == c.brought() &&
 		(o.Account == "" || o.Account == c.Account.ID)
 	if o.To == "" || reached(o.Until, now) || !same || !o.Stopped.Equal(c.Stops.By.Time) || !c.Deleting.IsZero() ||
 		c.IsMoving() {

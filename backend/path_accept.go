@@ -68,8 +68,8 @@ func (b *backend) acceptWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	if done.bare {
-		text := "connection " + to.String() + " arrived without its credential, since it was private and not offered by its " +
-			"owner: connect it again"
+		text := "connection " + to.String() + " arrived without its credential, since it was private and not offered by " +
+			"its owner: connect it again"
 		if done.warning != "" {
 			text += "; " + done.warning
 		} else {

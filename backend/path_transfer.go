@@ -109,8 +109,8 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 	}
 	resp := &logical.Response{Data: offerData(made.Offer)}
 	if made.Private && !made.Offer.Owner {
-		resp.AddWarning("connection " + from.String() + " is private, and you are not its owner: it will arrive without its " +
-			"credential")
+		resp.AddWarning("connection " + from.String() + " is private, and you are not its owner: it will arrive without " +
+			"its credential")
 	}
 	return resp, nil
 }

@@ -268,6 +268,12 @@ func TestTransferOfAPrivateConnectionByOthers(t *testing.T) {
 			f.Read("creds/"+to, nil, who).OK(t)
 			f.Delete("connections/"+to, nil).OK(t)
 		}
+		f.connect(t, "self/last", alice)
+		f.offers(t, "user/e-alice/last", "org/acme/last", bob)
+		f.accept("org/acme/last", "user/e-alice/last", bob).OK(t)
+		revoked := f.provider.Count(providers.StepRevoke)
+		assert.Empty(t, f.Delete("connections/org/acme/last", nil).Response, "it has no grant to revoke")
+		assert.Equal(t, revoked, f.provider.Count(providers.StepRevoke))
 	})
 }
 

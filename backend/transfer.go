@@ -35,8 +35,8 @@ func keyNamed(who caller, field, text string) (store.Key, error) {
 		break
 	}
 	if len(parts) < 3 {
-		return store.Key{}, badRequest("%s=%q names no connection with its owner: write org/<org>/<name>, user/<user>/<name>, "+
-			"self/<name>, or one of the latter two behind org/<org>/", field, clipText(text))
+		return store.Key{}, badRequest("%s=%q names no connection with its owner: write org/<org>/<name>, "+
+			"user/<user>/<name>, self/<name>, or one of the latter two behind org/<org>/", field, clipText(text))
 	}
 	k, err := store.ParseKey(strings.Join(parts, "/"))
 	if err != nil {
@@ -45,8 +45,8 @@ func keyNamed(who caller, field, text string) (store.Key, error) {
 	return k, nil
 }
 
-// isLive reports whether an owner is an entity: the caller's, or one that Vault knows. It asks Vault's system view, so
-// no lock may be held.
+// isLive reports whether an owner is an entity: the caller's, or one that Vault knows. It asks Vault's system view,
+// so no lock may be held.
 func (b *backend) isLive(who caller, o store.Owner) (bool, error) {
 	if !o.Personal() || who.owns(store.Key{Owner: o}) {
 		return o.Personal(), nil
@@ -208,14 +208,14 @@ func (b *backend) whyNotMoved(ctx context.Context, m move, err error) error {
 	now, _, looked := b.connections.Get(ctx, m.from)
 	if looked == nil && now != nil && now.Moving.To == m.to.String() {
 		b.Logger().Warn("a move could not be finished at once", "connection", m.from.String(), "error", err)
-		return unavailable("connection %s is on its way to %s, and this node could not bring it there at once: that goes on in "+
-			"the background, and the same request sent again hastens it", m.from, m.to)
+		return unavailable("connection %s is on its way to %s, and this node could not bring it there at once: that goes on "+
+			"in the background, and the same request sent again hastens it", m.from, m.to)
 	}
 	return err
 }
 
-// settleArrival finishes the move by which a connection came, if its former entry is left: that would pass for one that
-// has yet to arrive, once this one is gone.
+// settleArrival finishes the move by which a connection came, if its former entry is left: that would pass for one
+// that has yet to arrive, once this one is gone.
 func (b *backend) settleArrival(ctx context.Context, k store.Key, conn *store.Connection) error {
 	from, err := store.ParseKey(conn.MovedFrom)
 	if err != nil {
@@ -228,16 +228,20 @@ func (b *backend) settleArrival(ctx context.Context, k store.Key, conn *store.Co
 	if former == nil || former.ID != conn.ID || former.Moving.To != k.String() {
 		return nil
 	}
-	return b.moveOn(ctx, from, k, gate.Person)
+	_, err = b.moveOn(ctx, from, k, gate.Person)
+	return err
 }
 
 // moveOn carries on with a move that is marked.
-func (b *backend) moveOn(ctx context.Context, from, to store.Key, class gate.Class) error {
+func (b *backend) moveOn(ctx context.Context, from, to store.Key, class gate.Class) (warning string, err error) {
 	m := move{from: from, to: to, act: connections.Act{Verb: "move"}, mark: func(*store.Connection) error {
 		return conflict("connection %s does not move any more", from)
 	}}
-	_, err := b.tasks.Once(ctx, m.name(), func(ctx context.Context) (any, error) { return b.carry(ctx, m, class) })
-	return err
+	out, err := b.tasks.Once(ctx, m.name(), func(ctx context.Context) (any, error) { return b.carry(ctx, m, class) })
+	if err != nil {
+		return "", err
+	}
+	return out.(moved).warning, nil
 }
 
 // moveDue is when the background is to carry a move through.
@@ -248,19 +252,24 @@ func (b *backend) moveDue(_ store.Key, c *store.Connection, _ refresh.Terms) (du
 	return due
 }
 
-// runMove carries a move through that was cut off, or takes it back where it cannot be: another connection has the name
-// by now, or the grant was on its way and must be looked after first.
+// runMove carries a move through that was cut off, or takes it back where it cannot be: another connection has the
+// name by now, or the grant was on its way and must be looked after first.
 func (b *backend) runMove(ctx context.Context, k store.Key) (next time.Time) {
 	conn, err := b.connections.Look(ctx, k)
 	if err != nil || conn == nil || !conn.IsMoving() {
 		return next
 	}
+	warning := ""
 	to, err := store.ParseKey(conn.Moving.To)
 	if err == nil {
-		err = b.moveOn(ctx, k, to, gate.Background)
+		warning, err = b.moveOn(ctx, k, to, gate.Background)
 	}
 	interrupted := errors.Is(err, connections.ErrSpending) && !b.connections.Spending(k)
 	switch {
+	case err == nil && warning != "": // whoever asked for it is gone
+		b.Logger().Warn("finished a move that was cut off", "connection", k.String(), "to", to.String(),
+			"warning", warning)
+		return next
 	case err == nil:
 		b.Logger().Info("finished a move that was cut off", "connection", k.String(), "to", to.String())
 		return next

@@ -22,5 +22,6 @@
 //     It is served if it turns out to be in storage.
 //
 // Lock order: the lock of a slot, held over storage, and where two are, in the order of their keys; then the mutex of
-// the repository; then the mutex of a slot. The last two are held for a few instructions. A reader takes no slot's lock.
+// the repository; then the mutex of a slot. The last two are held for a few instructions. A reader takes no slot's
+// lock.
 package connections

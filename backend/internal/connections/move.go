@@ -12,8 +12,8 @@ import (
 type MovingError struct{ Key store.Key }
 
 func (e *MovingError) Error() string {
-	return fmt.Sprintf("connection %s is being moved to another owner or name: nothing was changed; try again in a minute, "+
-		"there if it has gone", e.Key)
+	return fmt.Sprintf("connection %s is being moved to another owner or name: nothing was changed; try again in a "+
+		"minute, there if it has gone", e.Key)
 }
 
 // Errors of Move.
@@ -33,11 +33,11 @@ type Journey struct {
 	Arrive func(*store.Connection) *store.Connection
 }
 
-// Move brings a connection under another key. It is marked first, and from then on serves nothing under the former one;
-// then it is written under the new one; then the former is deleted. Whatever storage does in between, what is there
-// tells how to go on, and Move does when it is called again: a marked connection whose target is there, by its id, is a
-// rest; one whose target is not is written there. bare tells that the rest has a credential of its own, which the caller
-// ends before it deletes it; so it does with left, where only that deletion failed.
+// Move brings a connection under another key. It is marked first, and from then on serves nothing under the former
+// one; then it is written under the new one; then the former is deleted. Whatever storage does in between, what is
+// there tells how to go on, and Move does when it is called again: a marked connection whose target is there, by its
+// id, is a rest; one whose target is not is written there. bare tells that the rest has a credential of its own,
+// which the caller ends before it deletes it; so it does with left, where only that deletion failed.
 //
 // The locks of both slots are held meanwhile, so that nothing is read, renewed or made in between.
 func (r *Repository) Move(ctx context.Context, j Journey) (there *store.Connection, bare, left bool, err error) {
@@ -92,14 +92,17 @@ func (r *Repository) Move(ctx context.Context, j Journey) (there *store.Connecti
 		return target.Clone(), true, false, nil
 	}
 	if err := r.remove(ctx, j.From, from, source, j.Act); err != nil {
-		r.logger.Debug("a connection that has moved could not be deleted yet", "connection", j.From.String(), "error", err)
+		r.logger.Debug("a connection that has moved could not be deleted yet", "connection", j.From.String(),
+			"error", err)
 		left = true
 	}
 	return target.Clone(), false, left, nil
 }
 
 // mark stores that the connection goes.
-func (r *Repository) mark(ctx context.Context, j Journey, s *slot, source *store.Connection) (*store.Connection, error) {
+func (r *Repository) mark(ctx context.Context, j Journey, s *slot,
+	source *store.Connection,
+) (*store.Connection, error) {
 	next := source.Clone()
 	if err := j.Mark(next); err != nil {
 		return nil, err
@@ -115,8 +118,8 @@ func (r *Repository) mark(ctx context.Context, j Journey, s *slot, source *store
 	return next, nil
 }
 
-// unspent refuses to go on while the grant may be on its way: what came of that would be kept under the key that it had,
-// and doubt about it would be forgotten.
+// unspent refuses to go on while the grant may be on its way: what came of that would be kept under the key that it
+// had, and doubt about it would be forgotten.
 func (r *Repository) unspent(ctx context.Context, k store.Key, s *slot) error {
 	known := s.openIntent()
 	if known != nil && known.answered {
@@ -131,7 +134,9 @@ func (r *Repository) unspent(ctx context.Context, k store.Key, s *slot) error {
 }
 
 // arrive writes the connection under its new key. What is left there of a connection that had the name before goes.
-func (r *Repository) arrive(ctx context.Context, j Journey, s *slot, source *store.Connection) (*store.Connection, error) {
+func (r *Repository) arrive(ctx context.Context, j Journey, s *slot,
+	source *store.Connection,
+) (*store.Connection, error) {
 	stale, err := r.o.Store.Intent(ctx, j.To)
 	if err != nil && !store.Unusable(err) {
 		return nil, err

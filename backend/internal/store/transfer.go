@@ -9,8 +9,8 @@ import (
 // OfferLife is how long an offer may be taken.
 const OfferLife = 24 * time.Hour
 
-// Offer is a connection's offer to another owner. The zero value is none. It stands while the connection is what it was
-// when it was offered, so whoever changes that need not know of it.
+// Offer is a connection's offer to another owner. The zero value is none. It stands while the connection is what it
+// was when it was offered, so whoever changes that need not know of it.
 type Offer struct {
 	To    string    `json:"to"` // the key
 	By    Actor     `json:"by"`
@@ -23,8 +23,8 @@ type Offer struct {
 	Stopped time.Time `json:"stopped,omitzero"`  // when its stops were changed last
 }
 
-// Moving is the mark of a connection that is on its way to another key. It serves nothing any more, whatever becomes of
-// the process: what is there under the other key, or is still to be written there, takes its place.
+// Moving is the mark of a connection that is on its way to another key. It serves nothing any more, whatever becomes
+// of the process: what is there under the other key, or is still to be written there, takes its place.
 type Moving struct {
 	To      string    `json:"to"` // the key
 	Since   time.Time `json:"since"`
@@ -33,8 +33,8 @@ type Moving struct {
 	Private bool      `json:"private,omitempty"` // it is to be its new owner's alone
 }
 
-// brought tells one credential from another that somebody else, or another account, put in its place. A refresh leaves
-// it as it is.
+// brought tells one credential from another that somebody else, or another account, put in its place. A refresh
+// leaves it as it is.
 func (c *Connection) brought() string {
 	return string(c.Kind) + " " + c.SetBy + " " + c.FlowID + " " + c.Imported.Digest
 }

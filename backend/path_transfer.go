@@ -128,8 +128,10 @@ func (b *backend) rename(ctx context.Context, who caller, from, to store.Key,
 	if err := mayRename(conn); err != nil {
 		return nil, err
 	}
-	if err := b.isFree(ctx, to); err != nil {
-		return nil, err
+	if conn.Moving.To != to.String() { // else it is on its way already, and may have arrived
+		if err := b.isFree(ctx, to); err != nil {
+			return nil, err
+		}
 	}
 	flow, err := b.flowOf(ctx, from)
 	if err != nil {

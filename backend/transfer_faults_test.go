@@ -352,8 +352,9 @@ func TestMoveThatWasCutOffBeforeAnotherTookItsPlace(t *testing.T) {
 // What is left of a move does not bring a connection back that was deleted, or went on, where it had arrived.
 func TestRestOfAMoveBringsNothingBack(t *testing.T) {
 	for name, act := range map[string]func(*testing.T, *passage){
-		"deleted": func(t *testing.T, p *passage) { p.Delete("connections/"+p.to, nil).OK(t) },
-		"went on": func(t *testing.T, p *passage) { p.offers(t, p.to, "org/umbrella/further") },
+		"deleted":         func(t *testing.T, p *passage) { p.Delete("connections/"+p.to, nil).OK(t) },
+		"asked for again": func(t *testing.T, p *passage) { p.send().OK(t); p.Delete("connections/"+p.to, nil).OK(t) },
+		"went on":         func(t *testing.T, p *passage) { p.offers(t, p.to, "org/umbrella/further") },
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := passages()["an acceptance"](t)
@@ -379,6 +380,34 @@ func TestRestOfAMoveBringsNothingBack(t *testing.T) {
 			assert.Nil(t, p.entry(p.to))
 		})
 	}
+}
+
+// A rename that is sent again finishes what is left of it.
+func TestRenameSentAgain(t *testing.T) {
+	for _, refused := range []string{"put", "delete"} {
+		p := passages()["a rename"](t)
+		p.Storage.Judge(func(a testenv.Access) error {
+			if refused == "delete" && isWriteOf(a, "delete", p.from) || refused == "put" && isWriteOf(a, "put", p.to) {
+				return testenv.ErrStorage
+			}
+			return nil
+		})
+		first := p.send()
+		if p.Storage.Judge(nil); refused == "delete" {
+			first.OK(t)
+		} else {
+			first.Refused(t, http.StatusServiceUnavailable, "is on its way to "+p.to, "sent again")
+		}
+		p.Read("creds/"+p.from, nil, alice).Refused(t, http.StatusConflict, "is moving")
+		p.send().OK(t)
+		assert.Nil(t, p.entry(p.from))
+		p.Read("creds/"+p.to, nil, alice).OK(t)
+		p.Stop()
+	}
+}
+
+func isWriteOf(a testenv.Access, op, path string) bool {
+	return a.Op == op && a.Key == "connection/"+path
 }
 
 // A refresh that is under way lands first, or the move is refused: no token is lost.

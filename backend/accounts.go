@@ -35,7 +35,7 @@ func (b *backend) restsOn(ctx context.Context, provider, account string, k store
 	}
 	app := p.appName()
 	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
-		return other != k && (r.mayRest(app, account) || !r.deleting && r.account == account &&
+		return other != k && (r.mayRest(app, account) || !r.ends() && r.account == account &&
 			r.shared().provider == provider)
 	})
 	return err != nil || others > 0 || b.process.restsElsewhere(b, app, account)
@@ -44,8 +44,11 @@ func (b *backend) restsOn(ctx context.Context, provider, account string, k store
 // mayRest is called under the mirror's mutex.
 func (r *record) mayRest(app string, account string) bool {
 	mine := r.shared().app
-	return r.unreadable || !r.deleting && r.account == account && (mine == app || mine == "")
+	return r.unreadable || !r.ends() && r.account == account && (mine == app || mine == "")
 }
+
+// ends reports whether the grant is about to be ended with the connection.
+func (r *record) ends() bool { return r.deleting || r.bare }
 
 // restsElsewhere asks the other mounts whether a connection of theirs may rest on an account at an app. It learns yes
 // or no, and waits for nobody: each answers from memory, and one that does not know all of its connections says yes.

@@ -127,6 +127,8 @@ func New(o Options) logical.Factory {
 				b.pathConnectionsList(),
 				b.pathShares(),
 				b.pathHistory(),
+				b.pathTransfer(),
+				b.pathAccept(),
 				b.pathAuthCodeURL(),
 				b.pathExchange(),
 				b.pathCallback(),
@@ -166,6 +168,7 @@ func (b *backend) build() {
 	b.connectionTasks = []connectionTask{
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
+		{b.moveDue, b.runMove},
 		{b.erasureDue, b.runErasure},
 		{b.checkDue, b.runDailyCheck},
 	}
@@ -184,6 +187,8 @@ tokens and client secrets go to their provider and to nobody else.
   creds/            the credential, fresh
   check/            ask the service whether it works
   refresh/          replace a token now
+  transfer/         offer a connection to another owner, or rename it
+  accept/           take what is offered
   status            what is due, fails or needs somebody
   metrics           the same for Prometheus
 

@@ -19,6 +19,7 @@ const (
 	laneDelete  = "delete"
 	laneSave    = "save"
 	laneLook    = "look" // at the entities that own connections
+	laneMove    = "move"
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -68,6 +69,9 @@ func earlier(a, b time.Time) time.Time {
 	return a
 }
 
+// maxMoves is how many moves that were cut off are carried through at once.
+const maxMoves = 4
+
 // room tells how many tasks of a lane may run now. Nothing is refreshed where nothing may be written, or while it is
 // paused: what is due waits, and costs nothing meanwhile.
 func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
@@ -78,6 +82,8 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 0, b.now().Add(tasks.LookAgain)
 	case lane.Kind == laneLook:
 		return 1, until
+	case lane.Kind == laneMove: // it need not ask the provider
+		return maxMoves, until
 	}
 	return b.gate.Room(lane.Key)
 }

@@ -24,6 +24,8 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		c = newConnection(w.key, w.provider.name, w.kind, w.who, w.now)
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(w.key)
+	case c.IsMoving():
+		return nil, beingMoved(w.key)
 	case w.known != nil && !c.Created.Time.Equal(w.known.Created.Time), w.provider != nil &&
 		c.Provider != w.provider.name:
 		return nil, conflict("connection %s was deleted and made anew meanwhile: nothing was written", w.key)

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
@@ -20,6 +21,11 @@ const damagedWarning = "the entry was damaged: it is deleted, and whatever it he
 // deleteConnection ends a connection for good, and says what did not go as it should. It is marked first and gone at
 // the end: a crash between the two leaves a mark, and the background carries on.
 func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connections.Act) (warning string, err error) {
+	if conn, _, err := b.connections.Get(ctx, k); err == nil && conn != nil {
+		if err := b.settleArrival(ctx, k, conn); err != nil {
+			return "", err
+		}
+	}
 	if err := b.voidFlows(ctx, k); err != nil {
 		return "", err
 	}
@@ -69,6 +75,9 @@ func (b *backend) endConnection(ctx context.Context, k store.Key, act connection
 	}
 	if err := b.store.DeleteTrials(ctx, k); err != nil { // or an import that was cut off brought it back
 		return "", err
+	}
+	if strings.HasPrefix(warning, mayLiveOn) {
+		warning = "the connection is deleted, but " + warning
 	}
 	return warning, b.connections.Delete(ctx, k, act)
 }

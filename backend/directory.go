@@ -38,6 +38,8 @@ type record struct {
 	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
+	moving     bool
+	bare       bool // and its credential stays behind, to be ended
 	disabled   bool
 	archived   bool
 	private    bool
@@ -111,6 +113,7 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
+	r.moving, r.bare = f.Moving, c.Moving.Bare
 	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
 	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
 	r.marks, r.left = r.marks&ownerAsked|marksOf(r.owner.Value(), c), unixOf(c.Entity.Since)
@@ -132,7 +135,8 @@ func lapseOf(c *store.Connection, t refresh.Terms) (at time.Time) {
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred, Pinned: shared.pinned,
+		Deleting: r.deleting, Moving: r.moving, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred,
+		Pinned:  shared.pinned,
 		Refused: shared.refused,
 		Left:    r.marks.left(), Shelved: r.marks&ownerShelved != 0,
 		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
@@ -290,8 +294,11 @@ func (d *directory) sooner(k store.Key, at time.Time) {
 func (r *record) Lane() tasks.Lane {
 	r.b.directory.mirror.mu.Lock()
 	defer r.b.directory.mirror.mu.Unlock()
-	if r.deleting {
+	switch {
+	case r.deleting:
 		return tasks.Lane{Kind: laneDelete, Key: r.shared().provider}
+	case r.moving:
+		return tasks.Lane{Kind: laneMove}
 	}
 	return tasks.Lane{Kind: laneRefresh, Key: r.shared().provider}
 }

@@ -28,6 +28,8 @@
 //	                                                    itself: daily_check.go
 //	shares/O/:name            path_shares.go            with whom a private connection is shared (shared.go); what is
 //	connections/shared/       path_connections_shared.go  shared with the caller (grantees.go)
+//	transfer/O/:name          path_transfer.go          offer to another owner, or rename
+//	accept/O/:name            path_accept.go            take what is offered; the move itself: transfer.go
 //	history/O/:name           path_history.go           what changed, and by whom
 //	inventory                 path_inventory.go         what there is, across owners (inventory.go)
 //	status                    path_status.go            counts and health; whose owners left: leavers.go
@@ -77,7 +79,7 @@
 //  1. configWrites, over the read and write of config or of one provider
 //  2. a flow's lock (flowIndex.lock)
 //  3. a code's lock (codeIndex.bring)
-//  4. a connection's lock (inside package connections)
+//  4. a connection's lock (inside package connections), and two of them in the order of their keys
 //  5. a mirror's filling (directory.go, flows.go, codes.go), over reads of storage
 //  6. the mutexes of caches, mirrors, gate, tasks and slots: leaves, held for a few instructions
 //

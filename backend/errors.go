@@ -9,6 +9,7 @@ import (
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -62,12 +63,15 @@ func (b *backend) toVault(req *logical.Request, err error) (*logical.Response, e
 		flight *refresh.Error
 		call   *providers.Error
 		shut   *gate.Refused
+		moving *connections.MovingError
 	)
 	switch {
+	case errors.As(err, &moving):
+		return coded(http.StatusConflict, moving.Error())
 	case errors.As(err, &status):
 		return coded(status.status, status.text)
 	case errors.As(err, &flight):
-		return coded(problemStatus(flight.Problem), flight.Error())
+		return coded(problemStatus(flight), flight.Error())
 	case errors.As(err, &shut):
 		return coded(http.StatusBadGateway, gateText(shut))
 	case errors.As(err, &call) && call.NotSent():
@@ -136,11 +140,14 @@ func coded(status int, text string) (*logical.Response, error) {
 	return nil, logical.CodedError(status, text)
 }
 
-func problemStatus(p refresh.Problem) int {
-	switch p {
+func problemStatus(e *refresh.Error) int {
+	switch e.Problem {
 	case refresh.NotFound, refresh.NotRefreshable:
 		return http.StatusBadRequest // a 404 would hide its text from the CLI
 	case refresh.Disabled:
+		if e.Reason == store.ReasonMoving {
+			break
+		}
 		return http.StatusForbidden
 	case refresh.Unavailable:
 		return http.StatusBadGateway

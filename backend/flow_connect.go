@@ -178,6 +178,8 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		c = newConnection(k, f.Provider, f.Kind, who, now)
 	case !c.Deleting.IsZero():
 		return nil, beingDeleted(k)
+	case c.IsMoving():
+		return nil, beingMoved(k)
 	}
 	if f.Restores {
 		return restored(c, f, p, g, spending, now), nil

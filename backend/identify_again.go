@@ -77,9 +77,8 @@ func (b *backend) identifySoon(k store.Key) {
 // identifyAgain keeps what the service tells of a connection that is not known yet. Doubt changes nothing.
 func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	conn, _, err := b.connections.Get(ctx, k)
-	if err != nil || conn == nil || !unidentified(conn) || !conn.Deleting.IsZero() || conn.Stops.On() ||
-		conn.Entity.Left != "" ||
-		!b.mayWrite() {
+	if err != nil || conn == nil || !unidentified(conn) || !conn.Deleting.IsZero() || conn.IsMoving() ||
+		conn.Stops.On() || conn.Entity.Left != "" || !b.mayWrite() {
 		return err
 	}
 	p, err := b.provider(ctx, conn.Provider)

@@ -128,7 +128,7 @@ func (b *backend) planTrial(ctx context.Context, k store.Key, t *store.Trial) (*
 		return nil, nil
 	case t.Creates || c.Generation != t.Generation || c.Provider != t.Provider:
 		return nil, conflict("connection %s was changed meanwhile", k)
-	case c.Stops.On(), c.Entity.Left != "":
+	case c.Stops.On(), c.IsMoving(), c.Entity.Left != "":
 		return nil, errSwitchedOff
 	case c.Serial != t.Serial: // what people wrote since stands
 		w.settings = store.Settings{Inputs: t.Settings.Inputs}

@@ -20,7 +20,7 @@ func (b *backend) orAdvice(req *logical.Request, resp *logical.Response, err err
 func advice(path string) error {
 	verb, rest, _ := strings.Cut(strings.TrimRight(path, "/"), "/")
 	switch verb {
-	case "creds", "refresh", "check", "auth-code-url", "connections":
+	case "creds", "refresh", "check", "auth-code-url", "connections", "transfer", "accept":
 		switch {
 		case rest == "" || rest == "self" || strings.HasPrefix(rest, "org") || strings.HasPrefix(rest, "user"):
 			return badRequest("%s needs a connection's name: %s/<name>, %s/self/<name>, "+

@@ -146,6 +146,8 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 		}
 	case !known.Deleting.IsZero():
 		err = beingDeleted(k)
+	case known.IsMoving():
+		err = beingMoved(k)
 	default:
 		err = who.may(restoring, k, known)
 	}

@@ -94,6 +94,8 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"disabled_by": objects("Who stopped it: side (owner, others, or either of an older release), what (disabled or " +
 		"archived), reason, display_name, entity_id, time."),
 	"shared_with":       str("With how many a private connection is shared, in words; empty when with nobody."),
+	"transfer_to":       str("Where it is offered to, or on its way to; empty when to nowhere."),
+	"transfer_until":    str("Until when the offer may be taken (RFC 3339)."),
 	"account":           object("Whose account it is at the provider: id, label, email."),
 	"scopes":            strs("Scopes granted."),
 	"required_scopes":   strs("Scopes required."),
@@ -194,7 +196,8 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		"companions": maskedSecrets(conn.Companions),
 		"private":    conn.Private, "disabled": !stop.Disabled.Time.IsZero(),
 		"archived": !stop.Archived.Time.IsZero(), "archived_reason": stop.Reason,
-		"shared_with": b.sharedWords(conn), "disabled_by": disabledBy(conn.Stops), "status": string(status), "status_reason": string(reason),
+		"shared_with": b.sharedWords(conn), "disabled_by": disabledBy(conn.Stops),
+		"status": string(status), "status_reason": string(reason),
 		"status_since":    rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
@@ -204,8 +207,11 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		"created_time": rfc3339(conn.Created.Time),
 		"updated_by":   conn.Updated.DisplayName, "updated_by_id": conn.Updated.EntityID,
 		"updated_time":    rfc3339(conn.Updated.Time),
-		"open_flow_until": "",
+		"open_flow_until": "", "transfer_to": conn.Moving.To, "transfer_until": "",
 	})
+	if offer, open := conn.Offered(b.now()); open {
+		data["transfer_to"], data["transfer_until"] = offer.To, rfc3339(offer.Until)
+	}
 	if flow != nil && !flow.denied {
 		data["open_flow_until"] = rfc3339(flow.expires)
 	}
@@ -362,6 +368,8 @@ func (b *backend) connectionDelete(ctx context.Context, req *logical.Request,
 // revokeTime is how long a deletion waits for the provider.
 const revokeTime = 15 * time.Second
 
+const mayLiveOn = "the grant may live on"
+
 // revoke asks the provider to forget the grant, and says how that went; empty when it did. The error is that of the
 // mount's end: then nothing was asked.
 func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection,
@@ -369,6 +377,9 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 ) (warning string, err error) {
 	if conn.Grant == nil {
 		return "", nil // keys are made and ended at the provider by people
+	}
+	if conn.Refused.Reason == store.ReasonTransferred {
+		return "", nil // it has no token
 	}
 	p, err := b.provider(ctx, conn.Provider)
 	if err != nil || p == nil || p.fingerprint != conn.Pinned {
@@ -388,7 +399,7 @@ func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connectio
 		return "", gate.ErrClosed
 	}
 	if err != nil {
-		return "the connection is deleted, but the grant may live on at the provider (" + b.warningText(err) +
+		return mayLiveOn + " at the provider (" + b.warningText(err) +
 			"): revoke it in the account's settings at the service", nil
 	}
 	return "", nil

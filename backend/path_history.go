@@ -77,7 +77,7 @@ func recordData(r store.Record) map[string]any {
 	}
 }
 
-// disconnected tells of a connection that is not there by whom it was deleted, as far as the caller may know: of a
+// disconnected tells of a connection that is not there by whom it was deleted or moved, as far as the caller may know: of a
 // private one its owner alone may. It is empty when nothing is known.
 func (b *backend) disconnected(ctx context.Context, who caller, k store.Key) string {
 	h, err := b.store.History(ctx, k)
@@ -85,12 +85,18 @@ func (b *backend) disconnected(ctx context.Context, who caller, k store.Key) str
 		return ""
 	}
 	last := h.Records[len(h.Records)-1]
-	deleted := slices.ContainsFunc(last.Changes, func(c store.Change) bool { return c.Field == "deleting" })
-	if !deleted || last.Private && !who.owns(k) {
+	became := map[string]string{"deleting": "disconnected", "moving": "moved to another owner or name"}
+	what := ""
+	for _, c := range last.Changes {
+		if c.After != "" {
+			what = orDefault(what, became[c.Field])
+		}
+	}
+	if what == "" || last.Private && !who.owns(k) {
 		return ""
 	}
 	by := orDefault(last.By.DisplayName, "entity "+last.By.EntityID)
-	return "; it was disconnected by " + clipText(by) + " at " + rfc3339(last.By.Time)
+	return "; it was " + what + " by " + clipText(by) + " at " + rfc3339(last.By.Time)
 }
 
 // logRecord writes the record of a change to the log. Of a private connection values stay out of it.

@@ -73,14 +73,18 @@ func (p *configured) admit(k store.Key, kind providers.Kind, known *store.Connec
 		return forbidden("provider %q serves no connections of %s: an operator adds the owner to allowed_owners on "+
 			"providers/%s", p.name, k.Owner, p.name)
 	case store.ReasonKindNotAllowed:
-		return forbidden("a connection of kind %s has the operator's own credential, so no user can have one: "+
-			"make it for an organization", kind)
+		return ofTheApp(string(kind))
 	}
 	if (known == nil || known.Kind != kind) && !slices.Contains(p.kinds(), kind) {
 		return forbidden("provider %q takes no connections of kind %s: an operator adds it to kinds on providers/%s",
 			p.name, kind, p.name)
 	}
 	return nil
+}
+
+func ofTheApp(kind string) error {
+	return forbidden("a connection of kind %s has the operator's own credential, so no user can have one: "+
+		"make it for an organization", kind)
 }
 
 // kindOf is the kind asked for, or the first that may be connected and that wanted accepts.

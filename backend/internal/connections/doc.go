@@ -4,6 +4,7 @@
 //	repository.go  Get, Update, Keep, Delete, Invalidate
 //	slot.go        what is in memory of one connection, and how storage's answers are judged by it
 //	held.go        what storage refused: held in memory, served from there, saved by Flush
+//	move.go        Move: from one key to another, in two entries of storage that no transaction joins
 //	intent.go      Intend and Settle: a grant is being spent, and what came of it is known
 //
 // Storage has no compare-and-swap, and a write that fails may be made all the same, even later. So:
@@ -20,6 +21,7 @@
 //   - What [Repository.Update] failed to write is never served from memory, since its caller was told that it failed.
 //     It is served if it turns out to be in storage.
 //
-// Lock order: the lock of a slot, held over storage; then the mutex of the repository; then the mutex of a slot. The
-// last two are held for a few instructions. A reader takes no slot's lock.
+// Lock order: the lock of a slot, held over storage, and where two are, in the order of their keys; then the mutex of
+// the repository; then the mutex of a slot. The last two are held for a few instructions. A reader takes no slot's
+// lock.
 package connections

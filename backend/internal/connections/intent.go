@@ -44,7 +44,7 @@ func (r *Repository) Intend(ctx context.Context, k store.Key, generation uint64,
 		return false, err
 	}
 	defer s.unlock()
-	if c := s.lastKnown(nil); c != nil && c.Generation != generation {
+	if c := s.lastKnown(nil); c != nil && (c.Generation != generation || c.IsMoving()) || c == nil && s.isGone() {
 		return false, ErrChanged // while the lock was waited for
 	}
 	open, err := r.o.Store.Intent(ctx, k)

@@ -132,6 +132,9 @@ func (r *Repository) update(ctx context.Context, k store.Key, act Act,
 	if err != nil && !(overDamaged && store.Damaged(err)) {
 		return nil, err
 	}
+	if before != nil && before.IsMoving() {
+		return nil, &MovingError{k} // what it is has been decided, and may stand elsewhere already
+	}
 	next, err := change(before.Clone())
 	if err != nil || next == nil {
 		return nil, err
@@ -199,6 +202,11 @@ func (r *Repository) Delete(ctx context.Context, k store.Key, act Act) error {
 	if err != nil && !store.Damaged(err) {
 		return err
 	}
+	return r.remove(ctx, k, s, before, act)
+}
+
+// remove deletes a connection and its intent, under the lock.
+func (r *Repository) remove(ctx context.Context, k store.Key, s *slot, before *store.Connection, act Act) error {
 	// The intent goes first: one that outlived its connection would cast doubt on the next of that name.
 	ctx = context.WithoutCancel(ctx)
 	if err := r.o.Store.DeleteIntent(ctx, k); err != nil {
@@ -297,7 +305,11 @@ func (r *Repository) retire(ctx context.Context, k store.Key, stored, next *stor
 	if stored == nil || stored.Record == nil || next != nil && stored.Record.Same(next.Record) {
 		return nil
 	}
-	return r.o.Store.AppendHistory(context.WithoutCancel(ctx), k, *stored.Record)
+	ctx = context.WithoutCancel(ctx)
+	if next == nil && stored.IsMoving() { // the rest went with it
+		return r.o.Store.LeaveHistory(ctx, k, *stored.Record)
+	}
+	return r.o.Store.AppendHistory(ctx, k, *stored.Record)
 }
 
 // write stores next with a serial above all that were tried.

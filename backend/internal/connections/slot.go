@@ -164,6 +164,13 @@ func (r *Repository) take(s *slot, stored *store.Connection, epoch uint64) (c *s
 	return newest.Clone(), current
 }
 
+// isGone reports whether storage is known to have no such connection.
+func (s *slot) isGone() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.gone
+}
+
 // judge is newest for the holder of the lock.
 func (s *slot) judge(stored *store.Connection) (newest *store.Connection, late bool) {
 	s.mu.Lock()

@@ -111,6 +111,8 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s is not served (owner_missing): Vault does not know the entity any more that "+
 				"owns it, and nothing moves it to another owner; delete the connection, and connect the account again for "+
 				"whom it is meant", e.Key)
+		case store.ReasonMoving:
+			return fmt.Sprintf("connection %s is moving to another owner or name: read it there in a moment", e.Key)
 		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",
@@ -209,6 +211,8 @@ func explain(r store.Reason) string {
 		return "an answer of the provider was lost and it now refuses the former token"
 	case store.ReasonIdleLimit:
 		return "it was not used for longer than the provider lets a grant rest"
+	case store.ReasonTransferred:
+		return "it was private, and came here without its former owner's credential"
 	case store.ReasonHardLimit:
 		return "the consent has run out"
 	case store.ReasonProviderChanged:

@@ -120,6 +120,12 @@ var (
 		Entity: Entity{
 			Known: true, Left: ReasonOwnerMissing, Since: noon.Add(time.Hour), Archived: noon.Add(48 * time.Hour),
 		},
+		Offer: Offer{
+			To: "org/acme/slack", By: ann, Until: noon.Add(24 * time.Hour), Owner: true, Live: true, Account: "1",
+			Brought: "authorization_code e-1 flow digest", Stopped: noon.Add(6 * time.Hour),
+		},
+		Moving:    Moving{To: "user/e-2/slack", Since: noon.Add(7 * time.Hour), By: bob, Bare: true, Private: true},
+		MovedFrom: "org/acme/crm",
 		Shares: []Share{
 			{Entity: "e-2", Name: "bob", Expires: noon.Add(8 * time.Hour), By: ann},
 			{Group: "g-1", Unchecked: true, By: ann},
@@ -301,8 +307,8 @@ func upgraded() map[string]struct {
 
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
-	sales.Shares, sales.Record = nil, nil
-	sales.Entity = Entity{}
+	sales.Shares, sales.Record, sales.Entity = nil, nil, Entity{}
+	sales.Offer, sales.Moving, sales.MovedFrom = Offer{}, Moving{}, ""
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
 	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}

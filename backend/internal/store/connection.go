@@ -41,6 +41,10 @@ type Connection struct {
 	Entity   Entity    `json:"entity,omitzero"`   // of the entity that owns it
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
 
+	Offer     Offer  `json:"offer,omitzero"`       // to another owner
+	Moving    Moving `json:"moving,omitzero"`      // it is on its way to another key
+	MovedFrom string `json:"moved_from,omitempty"` // the key that it had before, if it was moved
+
 	Credential
 
 	unknown  unknownFields // written by a newer release that lets this one ignore them

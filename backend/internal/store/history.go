@@ -33,10 +33,7 @@ func (s Store) History(ctx context.Context, k Key) (*History, error) {
 // must not keep people from changing the connection.
 func (s Store) AppendHistory(ctx context.Context, k Key, r Record) error {
 	h, err := s.History(ctx, k)
-	if Damaged(err) {
-		h, err = nil, nil
-	}
-	if err != nil {
+	if err = unlessDamaged(err); err != nil {
 		return err
 	}
 	if h == nil {
@@ -45,7 +42,46 @@ func (s Store) AppendHistory(ctx context.Context, k Key, r Record) error {
 	if !h.Append(r) {
 		return nil
 	}
+	return s.putHistory(ctx, k, h)
+}
+
+func (s Store) putHistory(ctx context.Context, k Key, h *History) error {
 	return put(ctx, s.storage, historyPrefix+k.hash(), h, encodeHistory)
+}
+
+// TakeHistory adds what is kept of one key to what is kept of another, to which its connection has moved.
+func (s Store) TakeHistory(ctx context.Context, from, to Key) error {
+	source, err := s.History(ctx, from)
+	if source == nil || Damaged(err) {
+		return unlessDamaged(err)
+	}
+	h, err := s.History(ctx, to)
+	if err = unlessDamaged(err); err != nil {
+		return err
+	}
+	if h == nil {
+		h = &History{Key: to.String()}
+	}
+	added := false
+	for _, r := range source.Records {
+		added = h.Append(r) || added
+	}
+	if !added {
+		return nil
+	}
+	return s.putHistory(ctx, to, h)
+}
+
+// LeaveHistory keeps of a key nothing but the record of the move by which its connection left.
+func (s Store) LeaveHistory(ctx context.Context, k Key, r Record) error {
+	return s.putHistory(ctx, k, &History{Key: k.String(), Records: []Record{r}})
+}
+
+func unlessDamaged(err error) error {
+	if Damaged(err) {
+		return nil
+	}
+	return err
 }
 
 // HistoryByID reads the history that Histories listed under id.

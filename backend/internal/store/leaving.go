@@ -73,10 +73,12 @@ func (e Entity) actor() Actor { return Actor{DisplayName: string(e.Left), Time: 
 
 // disabled is what former releases must see, so that they serve nothing that is stopped.
 func (c *Connection) disabled() disabledRecord {
-	if d := c.Stops.disabled(); d.On || c.Entity.Left == "" {
-		return d
+	d := c.Stops.disabled()
+	if !d.On && c.Entity.Left != "" {
+		d = disabledRecord{true, c.Entity.actor()}
 	}
-	return disabledRecord{true, c.Entity.actor()}
+	d.On = d.On || c.IsMoving()
+	return d
 }
 
 // readDisabled reads that word back. A former release takes what the look at the owner did for a person's decision, and

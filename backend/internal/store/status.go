@@ -40,6 +40,8 @@ const (
 	ReasonChoice           Reason = "choice"
 	ReasonOwnerDisabled    Reason = "owner_disabled"
 	ReasonOwnerMissing     Reason = "owner_missing"
+	ReasonTransferred      Reason = "transferred" // its former owner's credential did not come along
+	ReasonMoving           Reason = "moving"
 )
 
 // MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been
@@ -52,6 +54,7 @@ func (r Reason) MayBeTried() bool {
 // switched on again, or points to its provider again, is found as it was.
 type Facts struct {
 	Deleting bool
+	Moving   bool
 	Disabled bool // by a person
 	Archived bool
 	Left     Reason    // what became of the entity that owns it
@@ -68,7 +71,8 @@ type Facts struct {
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{
-		Deleting: !c.Deleting.IsZero(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(), Pinned: c.Pinned, Refused: c.Refused.Reason,
+		Deleting: !c.Deleting.IsZero(), Moving: c.IsMoving(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(),
+		Pinned: c.Pinned, Refused: c.Refused.Reason,
 		Left: c.Entity.Left, Shelved: !c.Entity.Archived.IsZero(), Choosing: c.Choosing(),
 	}
 	switch {
@@ -93,6 +97,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:
 		return StatusDisabled, ReasonDeleting
+	case f.Moving:
+		return StatusDisabled, ReasonMoving
 	case f.Archived:
 		return StatusArchived, ReasonDisabledByPerson
 	case f.Left != "" && f.Shelved:
@@ -135,6 +141,8 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 	switch {
 	case r == ReasonDeleting:
 		return c.Deleting
+	case r == ReasonMoving:
+		return c.Moving.Since
 	case r == ReasonDisabledByPerson:
 		return c.Stops.Since(s == StatusArchived)
 	case r == ReasonOwnerDisabled, r == ReasonOwnerMissing:

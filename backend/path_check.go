@@ -68,8 +68,12 @@ func (b *backend) checkShared(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	resp, err := b.checked(ctx, k, b.permitShared(callerOf(req), k))
-	return resp, asNotShared(k, err)
+	who := callerOf(req)
+	resp, err := b.checked(ctx, k, b.permitShared(who, k))
+	if err != nil {
+		return nil, b.toldShared(ctx, who, k, err)
+	}
+	return resp, nil
 }
 
 // checked asks the service, and answers what was found.

@@ -112,9 +112,10 @@ func (b *backend) credsShared(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	a, err := b.obtain(ctx, k, b.permitShared(callerOf(req), k), d)
+	who := callerOf(req)
+	a, err := b.obtain(ctx, k, b.permitShared(who, k), d)
 	if err != nil {
-		return nil, asNotShared(k, err)
+		return nil, b.toldShared(ctx, who, k, err)
 	}
 	return b.credential(ctx, a, include)
 }

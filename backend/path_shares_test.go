@@ -311,6 +311,31 @@ func TestShareEndsWhileAReaderWaits(t *testing.T) {
 	}, providertest.WithLifetime(time.Hour))
 }
 
+// Nor does it learn what the wait came to.
+func TestShareEndsWhileAReaderWaitsInVain(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		f.share(t, map[string]any{"entities": "e-bob"})
+		f.Advance(2 * time.Hour)
+		asked, answer := make(chan struct{}), make(chan struct{})
+		f.provider.Next(providers.StepRefresh, func(_ *providertest.Server, w http.ResponseWriter, _ *http.Request,
+			_ http.HandlerFunc,
+		) {
+			close(asked)
+			<-answer
+			w.WriteHeader(http.StatusBadRequest)
+			_, err := w.Write([]byte(`{"error":"invalid_grant"}`))
+			assert.NoError(t, err)
+		})
+		got := make(chan testenv.Result)
+		go func() { got <- f.Read(sharedSlack, nil, bob) }()
+		<-asked
+		f.Delete(ownShares, nil, alice)
+		close(answer)
+		notThere(t, <-got)
+	}, providertest.WithLifetime(time.Hour))
+}
+
 // At no moment after a share's end has been answered does anybody get the credential by it.
 func TestSharesUnderConcurrency(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {

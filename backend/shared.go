@@ -123,11 +123,19 @@ func (b *backend) sharedWords(conn *store.Connection) string {
 	return words
 }
 
-// asNotShared makes of a connection that is not there the same as of one that is not shared.
-func asNotShared(k store.Key, err error) error {
+// toldShared is an error as those may hear it with whom a connection is shared: of one that is not there, or that is
+// shared with them no more after a wait, they hear what everybody hears.
+func (b *backend) toldShared(ctx context.Context, who caller, k store.Key, err error) error {
 	var problem *refresh.Error
 	if errors.As(err, &problem) && problem.Problem == refresh.NotFound {
 		return notShared(k)
+	}
+	conn, _, silent := b.connections.Get(ctx, k)
+	if silent != nil || conn == nil {
+		return err
+	}
+	if forbids := b.permitShared(who, k)(conn); forbids != nil {
+		return forbids
 	}
 	return err
 }

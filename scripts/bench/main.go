@@ -3,8 +3,9 @@
 // By default it tells what reading a valid token costs, as a ratio to what Vault and its plugin boundary cost anyway:
 // all legs run in turn on one Vault in one run, so that the ratio holds whatever else the machine does.
 //
-// With -scale it tells what many connections cost, in four parts: idle (nothing is due), shared (people share what
-// is theirs), stall (a provider hangs) and wave (many tokens fall due together). It writes scale.md and scale.png, and needs Linux.
+// With -scale it tells what many connections cost, in five parts: idle (nothing is due), pages (the inventory is read),
+// shared (people share what is theirs), stall (a provider hangs) and wave (many tokens fall due together). It writes
+// scale.md and scale.png, and needs Linux.
 package main
 
 import (
@@ -37,7 +38,7 @@ func main() {
 	pairs := flag.Int("pairs", 9, "legs of each kind; the median counts")
 
 	atScale := flag.Bool("scale", false, "measure what many connections cost instead")
-	parts := flag.String("parts", "idle,shared,stall,wave", "with -scale: what to measure")
+	parts := flag.String("parts", "idle,pages,shared,stall,wave", "with -scale: what to measure")
 	sizes := flag.String("connections", "1000,10000,100000", "idle: numbers of connections")
 	quiet := flag.Duration("quiet", time.Minute, "idle: over which processor time is measured")
 	stalled := flag.Int("due", 1000, "stall: tokens that are due at the provider that hangs")

@@ -22,7 +22,7 @@ const mount = "connectors"
 
 // scaleOptions choose what is measured and how much of it.
 type scaleOptions struct {
-	parts   []string      // idle, shared, stall, wave
+	parts   []string      // idle, pages, shared, stall, wave
 	sizes   []int         // of idle: connections, ascending
 	clients int           // that read and write at once
 	quiet   time.Duration // of idle: over which processor time is measured
@@ -43,8 +43,8 @@ type scale struct {
 
 func runScale(ctx context.Context, o scaleOptions) error {
 	for _, part := range o.parts {
-		if !slices.Contains([]string{"idle", "shared", "stall", "wave"}, part) {
-			return fmt.Errorf("there is no part %q: there are idle, shared, stall, wave", part)
+		if !slices.Contains([]string{"idle", "pages", "shared", "stall", "wave"}, part) {
+			return fmt.Errorf("there is no part %q: there are idle, pages, shared, stall, wave", part)
 		}
 	}
 	tools, err := stack.Locate(ctx, os.Stderr)
@@ -74,7 +74,7 @@ func runScale(ctx context.Context, o scaleOptions) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, io.Writer) error
-	}{{"idle", s.idle}, {"shared", s.sharing}, {"stall", s.stall}, {"wave", s.due}} {
+	}{{"idle", s.idle}, {"pages", s.pages}, {"shared", s.sharing}, {"stall", s.stall}, {"wave", s.due}} {
 		if !slices.Contains(o.parts, part.name) {
 			continue
 		}

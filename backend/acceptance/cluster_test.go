@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/http"
 	"net/http/httptest"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -36,6 +37,44 @@ func TestActiveNodeLost(t *testing.T) {
 			orphans, err := o.former.Orphans()
 			return err == nil && len(orphans) == 0
 		}, patience, 20*time.Millisecond, "the orphaned plugin lives on")
+		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
+	})
+
+	// What is picked while the node dies is not picked: the grant stands, and the next node takes the word again.
+	t.Run("killed during a choice", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		var state atomic.Int32 // of the list of sites: away, hanging, there
+		asked := make(chan struct{})
+		s := o.own(t, func(w http.ResponseWriter, r *http.Request) bool {
+			switch state.Load() {
+			case 0:
+				w.WriteHeader(http.StatusServiceUnavailable)
+			case 1:
+				close(asked)
+				<-r.Context().Done()
+			}
+			return state.Load() != 2
+		})
+		made := o.write(t, "exchange", s.consent(t, "x"))
+		require.Equal(t, []any{"pending", "choice"}, []any{made["status"], made["status_reason"]})
+		state.Store(1)
+		pick := map[string]any{"inputs": map[string]any{"site": "two"}}
+		former := o.engine.vault
+		picked := meanwhile(func() {
+			_, err := former.Client.Logical().WriteWithContext(t.Context(), o.path+"/connections/x", pick)
+			assert.Error(t, err)
+		})
+		within(t, asked, "the service is asked which sites there are")
+		o.former.Kill()
+		within(t, picked, "the caller hears of it")
+		state.Store(2)
+		o.succeeded(t)
+		made = o.read(t, "connections/x")
+		assert.Equal(t, []any{"pending", "choice"}, []any{made["status"], made["status_reason"]})
+		assert.Equal(t, "active", o.write(t, "connections/x", pick)["status"])
+		creds := o.read(t, "creds/x")
+		assert.Equal(t, map[string]any{"site": "two", "site_url": "https://two.example.com"}, creds["connection_config"])
+		assert.True(t, s.Alive(creds["access_token"].(string)))
 		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
 	})
 

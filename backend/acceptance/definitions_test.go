@@ -37,11 +37,17 @@ connection_config: [{name: site_url, from: resources, path: [url]}]
 companions: [{name: signing, on: provider}, {name: hook, on: connection}]
 `
 
-// own is a provider whose definition stands on the mount, and a service for it.
-func (e *engine) own(t *testing.T) *service {
+// own is a provider whose definition stands on the mount, and a service for it. first, if there are any, say that the
+// list of sites is not answered.
+func (e *engine) own(t *testing.T, first ...func(http.ResponseWriter, *http.Request) (answered bool)) *service {
 	t.Helper()
 	s := &service{engine: e, Server: providertest.New(t), provider: "sites"}
 	list := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, do := range first {
+			if do(w, r) {
+				return
+			}
+		}
 		if !s.Alive(strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")) {
 			w.WriteHeader(http.StatusUnauthorized)
 			return

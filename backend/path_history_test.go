@@ -221,3 +221,30 @@ func aKeyOf(t *testing.T, path string) store.Key {
 	require.NoError(t, err)
 	return k
 }
+
+// What the look at owners does, and a transfer, is told too, and goes along with a move.
+func TestHistoryOfOwners(t *testing.T) {
+	eachLeaving(t, func(t *testing.T, l *leaving) {
+		l.sharing(t)
+		l.days(t, 1)
+		l.System.DisableEntity("e-alice", true)
+		l.days(t, 1)
+		l.System.DisableEntity("e-alice", false)
+		l.days(t, 1)
+		assert.Equal(t, []string{"owner back : owner_left owner_disabled>", "owner left : owner_left >owner_disabled"},
+			l.told(t, "user/e-alice/slack")[:2])
+		before := l.told(t, "user/e-alice/slack")
+		l.Write("transfer/self/slack", map[string]any{"to": "org/acme/slack"}, alice).OK(t)
+		l.Write("accept/org/acme/slack", map[string]any{"from": "user/e-alice/slack"}, bob).OK(t)
+		after := l.told(t, "org/acme/slack")
+		assert.Equal(t, before, after[len(after)-len(before):])
+		assert.Len(t, after, len(before)+2)
+		left := l.told(t, "user/e-alice/slack")
+		require.Len(t, left, 1, "the record of the move is left")
+		assert.Contains(t, left[0], "moving >org/acme/slack")
+		l.Read("creds/self/slack", nil, alice).Refused(t, http.StatusBadRequest, "moved to another owner or name by")
+		r := l.Read("creds/user/e-alice/slack", nil)
+		r.Refused(t, http.StatusBadRequest, "no connection")
+		assert.NotContains(t, r.Text, "moved")
+	})
+}

@@ -105,7 +105,7 @@ func public(c *Connection) map[string]string {
 		"private": strconv.FormatBool(c.Private), "account": cmp.Or(c.Account.ID, c.Account.Label),
 		"companions": strings.Join(slices.Sorted(maps.Keys(c.Companions)), " "),
 		"refused":    string(f.Refused), "invalid": string(f.Invalid), "deleting": strconv.FormatBool(f.Deleting),
-		"moving":  c.Moving.To,
+		"moving": c.Moving.To, "offered": c.Offer.To, "owner_left": string(c.Entity.Left),
 		"failing": strconv.FormatBool(c.Attempt.Failures > 0),
 	}
 	if c.Grant != nil {

@@ -37,6 +37,7 @@ type record struct {
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
+	ending     bool // with others
 	disabled   bool
 	archived   bool
 	private    bool
@@ -103,7 +104,8 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
-	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
+	r.deleting, r.ending, r.disabled, r.archived = f.Deleting, f.Ending, f.Disabled, f.Archived
+	r.failing = c.Attempt.Failures > 0
 	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
 }
 
@@ -111,7 +113,7 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred, Pinned: shared.pinned,
+		Deleting: r.deleting, Ending: r.ending, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred, Pinned: shared.pinned,
 		Refused: shared.refused,
 		Limit:   timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
 	}
@@ -265,6 +267,9 @@ func (d *directory) sooner(k store.Key, at time.Time) {
 func (r *record) Lane() tasks.Lane {
 	r.b.directory.mirror.mu.Lock()
 	defer r.b.directory.mirror.mu.Unlock()
+	if r.ending {
+		return tasks.Lane{Kind: laneEnd, Key: r.shared().provider}
+	}
 	if r.deleting {
 		return tasks.Lane{Kind: laneDelete, Key: r.shared().provider}
 	}

@@ -75,6 +75,7 @@ func (b *backend) identifySoon(k store.Key) {
 func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil || conn == nil || !unidentified(conn) || !conn.Deleting.IsZero() || conn.Stops.On() ||
+		conn.Ending.On() || conn.Revoked() ||
 		!b.mayWrite() {
 		return err
 	}

@@ -21,7 +21,7 @@ func (b *backend) withOwner(who caller, k store.Key, conn *store.Connection,
 	resp.AddWarning("the connection is private, and Vault knows no entity " + k.Owner.User + " (it was deleted, or " +
 		"merged into another, or never was one): nobody can read this credential, and nothing moves it to another " +
 		"owner; delete the connection, and connect the account again for whom it is meant")
-	if conn.Deleting.IsZero() && !conn.Stops.On() { // those say more of what was wanted
+	if conn.Deleting.IsZero() && !conn.Stops.On() && !conn.Ending.On() { // those say more of what was wanted
 		resp.Data["status"], resp.Data["status_reason"] = string(store.StatusDisabled), string(store.ReasonOwnerMissing)
 		resp.Data["status_since"] = "" // Vault does not tell
 	}

@@ -145,6 +145,8 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 		}
 	case !known.Deleting.IsZero():
 		err = beingDeleted(k)
+	case known.Ending.On():
+		err = beingEnded(k)
 	default:
 		err = who.may(restoring, k, known)
 	}

@@ -102,6 +102,9 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s is not served (input_not_bound): the app itself acts on the account that its "+
 				"inputs name, and an operator has not bound that to its owner; bound_inputs on providers/%s does", e.Key,
 				e.Provider)
+		case store.ReasonRevoking:
+			return fmt.Sprintf("connection %s is being ended (revoking): once that is over, its owner can connect it again",
+				e.Key)
 		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",
@@ -202,6 +205,8 @@ func explain(r store.Reason) string {
 		return "it was not used for longer than the provider lets a grant rest"
 	case store.ReasonHardLimit:
 		return "the consent has run out"
+	case store.ReasonRevoked:
+		return "it was ended here, with whatever was stored of it"
 	case store.ReasonProviderChanged:
 		return "the provider was changed since this grant was made, so the grant is not sent there"
 	}

@@ -25,6 +25,8 @@ const (
 	flowVersion       = 2 // 2 says whether the connection is to be private
 	intentVersion     = 1
 	trialVersion      = 1
+	jobVersion        = 1
+	chunkVersion      = 1
 )
 
 // header is common to all entries.
@@ -163,7 +165,7 @@ func decodeProvider(b []byte) (*Provider, error) {
 func encodeConnection(c *Connection) ([]byte, error) {
 	return encode(connectionRecord{
 		header{connectionVersion},
-		*c, c.Stops.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		*c, c.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
 		capturedOf(c.Captured, c.Generation), capturedOf(c.FormerCaptured, c.Generation),
 	}, c.unknown)
 }
@@ -226,7 +228,7 @@ func decodeConnection(b []byte) (*Connection, error) {
 // connection takes the secrets out of the record.
 func (r *connectionRecord) connection() *Connection {
 	c := r.Connection
-	c.Stops = r.Disabled.stops(c.Stops)
+	c.Stops = r.Disabled.stopsOf(&c)
 	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
 	if c.Grant == nil {

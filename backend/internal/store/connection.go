@@ -37,6 +37,8 @@ type Connection struct {
 
 	Stops    Stops     `json:"stops,omitzero"`
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
+	Ending   Ending    `json:"revoking,omitzero"` // it is being ended
+	Ended    Ended     `json:"ended,omitzero"`    // what came of its last end
 
 	Credential
 
@@ -133,6 +135,7 @@ func (c *Connection) Clone() *Connection {
 	}
 	out := *c
 	out.Tags, out.Companions, out.Shares = maps.Clone(c.Tags), maps.Clone(c.Companions), slices.Clone(c.Shares)
+	out.Ended.Digests = slices.Clone(c.Ended.Digests)
 	out.Credential = c.Credential.clone()
 	return &out
 }

@@ -16,12 +16,15 @@ const (
 	codePrefix       = "code/"
 	intentPrefix     = "wal/"
 	trialPrefix      = "import/"
+	jobPrefix        = "job/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
 // any other is one exact key.
 func SealWrapped() []string {
-	return []string{configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix}
+	return []string{
+		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, jobPrefix,
+	}
 }
 
 // Owner is whose a connection is: an organization, a user, or with both a member of an organization.
@@ -109,7 +112,7 @@ func ParseKey(s string) (Key, error) {
 func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
-		intentPrefix: "intent", trialPrefix: "import",
+		intentPrefix: "intent", trialPrefix: "import", jobPrefix: "job",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

@@ -42,7 +42,7 @@ func TestClassify(t *testing.T) {
 			"connection", "org/acme/slack",
 		},
 		"flow/abc": {"flow", "abc"}, "code/abc": {"code", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
-		"import/a/b": {"import", "a/b"},
+		"import/a/b": {"import", "a/b"}, "job/a": {"job", "a"}, "job/a/0": {"job", "a/0"},
 	} {
 		noun, name := Classify(key)
 		assert.Equal(t, want, [2]string{noun, name}, key)
@@ -79,5 +79,5 @@ func TestIntentKeys(t *testing.T) {
 
 func TestSealWrapped(t *testing.T) {
 	assert.ElementsMatch(t,
-		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/"}, SealWrapped())
+		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "job/"}, SealWrapped())
 }

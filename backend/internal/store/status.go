@@ -31,6 +31,8 @@ const (
 	ReasonProviderMissing  Reason = "provider_missing"
 	ReasonDisabledByPerson Reason = "disabled_by_person"
 	ReasonDeleting         Reason = "deleting"
+	ReasonRevoking         Reason = "revoking" // it is being ended, with others
+	ReasonRevoked          Reason = "revoked"  // it was ended so: nothing is left of it
 	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 	ReasonInputNotBound    Reason = "input_not_bound"
@@ -50,6 +52,7 @@ func (r Reason) MayBeTried() bool {
 // switched on again, or points to its provider again, is found as it was.
 type Facts struct {
 	Deleting bool
+	Ending   bool
 	Disabled bool // by a person
 	Archived bool
 	Barred   Reason    // why its provider does not serve it; of the provider, so [Connection.Facts] does not know
@@ -64,8 +67,8 @@ type Facts struct {
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{
-		Deleting: !c.Deleting.IsZero(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(), Pinned: c.Pinned, Refused: c.Refused.Reason,
-		Choosing: c.Choosing(),
+		Deleting: !c.Deleting.IsZero(), Ending: c.Ending.On(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(),
+		Pinned: c.Pinned, Refused: c.Refused.Reason, Choosing: c.Choosing(),
 	}
 	switch {
 	case c.Invalid.IsZero():
@@ -89,12 +92,16 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:
 		return StatusDisabled, ReasonDeleting
+	case f.Ending:
+		return StatusDisabled, ReasonRevoking
 	case f.Archived:
 		return StatusArchived, ReasonDisabledByPerson
 	case f.Disabled:
 		return StatusDisabled, ReasonDisabledByPerson
 	case f.Barred != "":
 		return StatusDisabled, f.Barred
+	case f.Refused == ReasonRevoked: // a person decided that too
+		return StatusNeedsReconnect, ReasonRevoked
 	case fingerprint == nil:
 		return StatusNeedsReconnect, ReasonProviderMissing
 	case *fingerprint != f.Pinned:
@@ -127,6 +134,8 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 	switch {
 	case r == ReasonDeleting:
 		return c.Deleting
+	case r == ReasonRevoking:
+		return c.Ending.By.Time
 	case r == ReasonDisabledByPerson:
 		return c.Stops.Since(s == StatusArchived)
 	case r == ReasonProviderChanged, r == ReasonProviderMissing, s == StatusDisabled:

@@ -127,10 +127,17 @@ type disabledRecord struct {
 // disabled is what those releases must see, so that they serve nothing that is stopped.
 func (s Stops) disabled() disabledRecord { return disabledRecord{s.On(), s.By} }
 
+// is compares moments, and not how they are spelled: nodes may be set to other time zones.
+func (d disabledRecord) is(other disabledRecord) bool {
+	at := d.By.Time.Equal(other.By.Time)
+	d.By.Time, other.By.Time = time.Time{}, time.Time{}
+	return at && d == other
+}
+
 // stops are the stops as stored, unless such a release changed the word since.
 func (d disabledRecord) stops(stored Stops) Stops {
 	switch {
-	case stored.disabled() == d:
+	case stored.disabled().is(d):
 		return stored
 	case d.On && d.By.Time.IsZero(): // which would be none
 		d.By.Time = time.Unix(0, 0).UTC()

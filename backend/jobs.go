@@ -308,7 +308,7 @@ func (b *backend) runBatch(ctx context.Context, run *jobRun, n int, c *store.Chu
 		if j := out.(judged); j.result != store.NotBegun {
 			c.Note(first.i, j.result, j.why)
 			noted, done = true, append(done, j)
-			run.task.skipped(j)
+			run.task.noted(j)
 		}
 	}
 	begun := 0
@@ -437,17 +437,23 @@ func (b *backend) settled(ctx context.Context, run *jobRun, c *store.Chunk) (don
 			continue
 		}
 		c.Note(i, j.result, j.why)
+		run.task.noted(j)
 		done = append(done, j)
 	}
 	return done, nil
 }
 
-// skipped notes that a target is no member of the job any more.
-func (t *aJob) skipped(j judged) {
+// noted tells that something became of a target: one that was skipped is no member any more, and one that was ended may
+// have been connected again since.
+func (t *aJob) noted(j judged) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if j.result.Skipped() {
+	switch m := t.members[j.key]; {
+	case m == nil:
+	case j.result.Skipped():
 		delete(t.members, j.key)
+	case !j.result.Open():
+		m.ends = false
 	}
 }
 
@@ -487,13 +493,15 @@ func (t *aJob) ends(ctx context.Context, k store.Key) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	ends := j.result == store.NotBegun || j.result == store.Marked
+	if !j.result.Open() { // it was ended meanwhile, unless it was connected again or skipped
+		return !j.result.Skipped() && j.conn.Revoked(), nil
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if m := t.members[k]; m != nil {
-		m.ends = ends
+		m.ends = true
 	}
-	return ends, nil
+	return true, nil
 }
 
 // gather reads which targets there are.

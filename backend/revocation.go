@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"net/http"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
@@ -80,15 +81,17 @@ func (b *backend) ask(ctx context.Context, k store.Key, conn *store.Connection, 
 // errProviderChanged is why a provider is not asked to forget a grant.
 var errProviderChanged = errors.New("its provider is gone or has changed since")
 
-// passes reports whether a provider that was asked in vain may answer later.
+// passes reports whether a provider that was asked in vain may answer later. One that refused has answered.
 func passes(err error) bool {
 	var call *providers.Error
 	switch {
 	case errors.As(err, new(*gate.Refused)), errors.Is(err, context.DeadlineExceeded):
 		return true
 	case errors.As(err, &call):
-		return call.Class == providers.Transient || call.Class == providers.Unknown ||
-			call.Class == providers.RateLimited
+		refused := call.Status >= http.StatusBadRequest && call.Status < http.StatusInternalServerError &&
+			call.Status != http.StatusRequestTimeout && call.Class != providers.RateLimited
+		return !refused && (call.Class == providers.Transient || call.Class == providers.Unknown ||
+			call.Class == providers.RateLimited)
 	}
 	return false
 }

@@ -80,7 +80,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 	case lane.Kind == laneJob: // one of them at a time
 		return 1, until
 	case lane.Kind == laneEnd: // fenced or not, and however the provider is: after a day it is not waited for
-		return endsAtOnce, until
+		return laterEnds, until
 	case b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
 	}

@@ -101,6 +101,11 @@ func (b *backend) carryEnd(ctx context.Context, k store.Key) (endOutcome, error)
 		}
 		out.word = store.EndUnreachable
 	}
+	if mark.Then == store.ThenDelete { // a flow from before would make it anew
+		if err := b.voidFlows(ctx, k); err != nil {
+			return endOutcome{}, err
+		}
+	}
 	if err := b.store.DeleteTrials(ctx, k); err != nil {
 		return endOutcome{}, err
 	}

@@ -20,8 +20,10 @@ const (
 	// batch is how many targets are ended before that is written down.
 	batch = 50
 
-	// endsAtOnce is how many ends a job, or a lane, has under way: the rest of a provider's places is for renewals.
+	// endsAtOnce is how many ends a job has under way, and laterEnds how many of one provider's are made up for: the rest
+	// of its places is for renewals.
 	endsAtOnce = 4
+	laterEnds  = 2
 )
 
 // jobs are those that end many connections. Storage has them; here is one task for each.
@@ -457,14 +459,22 @@ func (t *aJob) noted(j judged) {
 	}
 }
 
+// errJobsUnknown is why nobody can tell yet what else a job ends.
+var errJobsUnknown = errors.New("the jobs were not read yet")
+
 // spared tells which connections a job ends too, though their turn is yet to come.
 func (x *jobs) spared(id string) spares {
 	return func(ctx context.Context, k store.Key) (bool, error) {
-		t := x.find(id)
-		if t == nil {
-			return false, nil
+		x.mu.Lock()
+		t, loaded := x.known[id], x.loaded
+		x.mu.Unlock()
+		switch {
+		case t != nil:
+			return t.ends(ctx, k)
+		case !loaded:
+			return false, errJobsUnknown
 		}
-		return t.ends(ctx, k)
+		return false, nil
 	}
 }
 
@@ -477,12 +487,21 @@ func (t *aJob) ends(ctx context.Context, k store.Key) (bool, error) {
 		of = *m
 	}
 	t.mu.Unlock()
-	if run == nil || !run.mayBegin() {
+	if run == nil { // its turn is yet to come
+		j, err := t.b.store.Job(ctx, t.id)
+		if err != nil || j == nil {
+			return false, unlessUnusable(err)
+		}
+		if run, err = t.b.turn(ctx, t, j); err != nil {
+			return false, err
+		}
+	}
+	if !run.mayBegin() {
 		return false, nil
 	}
 	if members == nil {
 		if err := t.gather(ctx, run.job); err != nil {
-			return false, err
+			return false, unlessUnusable(err)
 		}
 		return t.ends(ctx, k)
 	}
@@ -502,6 +521,14 @@ func (t *aJob) ends(ctx context.Context, k store.Key) (bool, error) {
 		m.ends = true
 	}
 	return true, nil
+}
+
+// unlessUnusable drops the error of an entry that will not be read however often it is tried.
+func unlessUnusable(err error) error {
+	if store.Unusable(err) {
+		return nil
+	}
+	return err
 }
 
 // gather reads which targets there are.

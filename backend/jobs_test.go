@@ -452,3 +452,129 @@ endpoints:
 		assert.Contains(t, r.Warnings[0], "https://platform.openai.com/")
 	})
 }
+
+// What a crash left of a renewal is not tried again, while the connection is being ended and after.
+func TestRevokedLeavesNoIntent(t *testing.T) {
+	for name, ending := range map[string]bool{"while it is being ended": true, "after it was ended": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, Options{}, testenv.InProcess)
+			f.connect(t, "slack")
+			c, err := f.engine().store.Connection(t.Context(), aKey("slack"))
+			require.NoError(t, err)
+			if ending {
+				c.BeginEnd(store.Ending{Job: store.NewJobID(), By: store.Actor{Time: f.Now()}})
+				c.Serial++
+				require.NoError(t, f.engine().store.PutConnection(t.Context(), aKey("slack"), c))
+			} else {
+				f.ended(t, map[string]any{"all": true}, nil)
+			}
+			require.NoError(t, f.engine().store.PutIntent(t.Context(), aKey("slack"), &store.Intent{
+				Key: aKey("slack").String(), Generation: c.Generation, Time: f.Now(),
+			}))
+			f.restart(t)
+			f.passes(t, time.Minute, func() bool {
+				return len(f.stored(t, "wal/")) == 0 && f.state(t, "slack") == "needs_reconnect revoked"
+			})
+			assert.Zero(t, f.provider.Count(providers.StepRefresh))
+			assert.Equal(t, 1, f.provider.Count(providers.StepRevoke))
+		})
+	}
+}
+
+// An import that is under way brings nothing, and leaves nothing of what was spent for it.
+func TestRevokeWhileItIsImported(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.Write("providers/acme", map[string]any{"allow_import": "all"}).OK(t)
+	f.connect(t, "slack")
+	token, asked, release := f.elsewhere(t), make(chan struct{}), make(chan struct{})
+	f.provider.Next(providers.StepIdentity, func(
+		s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc,
+	) {
+		close(asked)
+		providertest.HangUntil(release)(s, w, r, behave)
+	})
+	answer := make(chan testenv.Result, 1)
+	go func() {
+		answer <- f.Write("connections/slack", map[string]any{"provider": "acme", "refresh_token": token})
+	}()
+	<-asked
+	assert.NotEmpty(t, f.stored(t, "import/"), "the token was spent")
+	job, _ := f.plan(t, map[string]any{"all": true})
+	f.run(t, job, nil)
+	require.Eventually(t, func() bool {
+		_, told := f.engine().endedImports.Load(aKey("slack"))
+		return told
+	}, 10*time.Second, time.Millisecond, "the end waits for the import")
+	close(release)
+	(<-answer).Refused(t, http.StatusConflict, "being ended")
+	done := f.over(t, job)
+	assert.Equal(t, map[string]any{"revoked": 1.0}, done["outcomes"])
+	assert.Empty(t, f.stored(t, "import/"))
+	assert.Equal(t, "needs_reconnect revoked", f.state(t, "slack"))
+}
+
+// After a restart nobody knows what else a job ends until that was read: the account is not taken for shared meanwhile.
+func TestRevokeOfOneAccountAfterARestart(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.connect(t, "one")
+	f.connect(t, "two")
+	f.provider.Next(providers.StepRevoke, outage)
+	job, _ := f.plan(t, map[string]any{"all": true})
+	f.Storage.Judge(func(a testenv.Access) error {
+		if a.Op == "put" && (a.Under("connection/org/default/two") || a.Under(strings.Replace(job, "revoke", "job", 1)+"/")) {
+			return testenv.ErrStorage
+		}
+		return nil
+	})
+	f.run(t, job, nil)
+	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 }, 10*time.Second, time.Millisecond)
+	f.Stop()
+	f.Storage.Judge(func(a testenv.Access) error {
+		if a.Under("job/") {
+			return testenv.ErrStorage
+		}
+		return nil
+	})
+	f.Env = f.mount(t, f.Storage)
+	for range 5 {
+		f.Advance(time.Minute)
+		f.passed(t)
+	}
+	assert.Equal(t, "disabled revoking", f.state(t, "one"))
+	f.Storage.Judge(nil)
+	f.passes(t, time.Minute, func() bool { return f.Read(job, nil).OK(t)["ended"] != "" })
+	assert.Equal(t, map[string]any{"revoked": 2.0}, f.over(t, job)["outcomes"])
+}
+
+// What was ended is not shown to its service, and others are not told another thing than its readers.
+func TestRevokedIsNotChecked(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.key(t, "key")
+		f.ended(t, map[string]any{"all": true}, nil)
+		f.Advance(time.Minute)
+		asked := f.provider.Count(providers.StepIdentity)
+		for _, name := range []string{"slack", "key"} {
+			found := f.Write("check/"+name, nil).OK(t)
+			assert.Equal(t, []any{"needs_reconnect", "revoked", "not_asked"}, []any{
+				found["status"], found["status_reason"], found["service"],
+			})
+			assert.Contains(t, found["advice"], "it was ended here")
+		}
+		assert.Equal(t, asked, f.provider.Count(providers.StepIdentity))
+		rows, _ := rowsOf(t, f.Read("inventory", map[string]any{"status_reason": "revoked"}))
+		assert.Equal(t, []string{"org/default/key", "org/default/slack"}, rows)
+	})
+}
+
+// A flow from before the connection was there does not make it anew after its job deleted it.
+func TestRevokeDeletesForGood(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		early := f.own(t, "slack", nil)
+		f.connect(t, "slack")
+		f.ended(t, map[string]any{"all": true}, map[string]any{"then": "delete"})
+		f.passes(t, time.Minute, func() bool { return len(f.stored(t, "connection/")) == 0 })
+		f.Write("exchange", early).Refused(t, http.StatusBadRequest, "no such flow")
+		assert.Empty(t, f.stored(t, "connection/"))
+	})
+}

@@ -33,22 +33,47 @@ func (b *backend) restsOn(ctx context.Context, provider, account string, k store
 	if err != nil || p == nil {
 		return true
 	}
-	app := p.appName()
-	others, err := b.directory.count(ctx, func(other store.Key, r *record) bool {
-		return other != k && (r.mayRest(app, account) || !r.ends() && r.account == account &&
-			r.shared().provider == provider)
+	rests, err := b.rests(ctx, p, account, k, nil)
+	return err != nil || rests
+}
+
+// rests is restsOn where those that are spared do not count, since they are ended too.
+func (b *backend) rests(ctx context.Context, p *configured, account string, k store.Key, spared spares) (bool, error) {
+	app, unreadable := p.appName(), false
+	var found []store.Key
+	err := b.directory.each(ctx, func(other store.Key, r *record) {
+		switch {
+		case r.unreadable:
+			unreadable = unreadable || other != k
+		case other != k && (r.mayRest(app, account) || r.stands(account) && r.shared().provider == p.name):
+			found = append(found, other)
+		}
 	})
-	return err != nil || others > 0 || b.process.restsElsewhere(b, app, account)
+	if err != nil || unreadable {
+		return unreadable, err
+	}
+	for _, other := range found {
+		if spared == nil {
+			return true, nil
+		}
+		if spare, err := spared(ctx, other); err != nil || !spare {
+			return !spare, err
+		}
+	}
+	return b.process.restsElsewhere(b, app, account), nil
+}
+
+// stands reports whether the connection is of the account and is not about to end. It is called under the mirror's
+// mutex.
+func (r *record) stands(account string) bool {
+	return !r.deleting && !r.ending && !r.bare && r.shared().refused != store.ReasonRevoked && r.account == account
 }
 
 // mayRest is called under the mirror's mutex.
 func (r *record) mayRest(app string, account string) bool {
 	mine := r.shared().app
-	return r.unreadable || !r.ends() && r.account == account && (mine == app || mine == "")
+	return r.unreadable || r.stands(account) && (mine == app || mine == "")
 }
-
-// ends reports whether the grant is about to be ended with the connection.
-func (r *record) ends() bool { return r.deleting || r.bare }
 
 // restsElsewhere asks the other mounts whether a connection of theirs may rest on an account at an app. It learns yes
 // or no, and waits for nobody: each answers from memory, and one that does not know all of its connections says yes.

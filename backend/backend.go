@@ -39,7 +39,7 @@ type backend struct {
 	lateTrials   atomic.Int64 // how often to look for one that storage refused and may take late
 	finishing    atomic.Bool  // imports are being finished
 	worked       sync.Map     // by provider: the client secret that it has taken, to be written down
-	endedImports sync.Map     // keys of connections whose import under way a deletion ended
+	endedImports sync.Map     // why, by key of a connection, its import under way is to bring nothing
 	trials       atomic.Int64 // changes when there may be imports to finish, or to forget; 0: there are none
 	uncached     atomic.Bool  // Vault was told to cache nothing
 	writable     atomic.Bool  // whether this node may write, by Vault's last answer
@@ -64,6 +64,7 @@ type backend struct {
 	saving      saving
 	metrics     *metrics
 	leavers     leavers
+	jobs        *jobs
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -137,6 +138,7 @@ func New(o Options) logical.Factory {
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathInventory(),
+				b.pathRevoke(),
 				b.pathStatus(),
 				b.pathMetrics(),
 			),
@@ -155,6 +157,7 @@ func (b *backend) build() {
 	b.saving.b, b.leavers.b = b, b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
+	b.jobs = newJobs(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
@@ -169,6 +172,7 @@ func (b *backend) build() {
 		{b.refresher.Due, b.refresher.RunDue},
 		{b.deletionDue, b.runDeletion},
 		{b.moveDue, b.runMove},
+		{b.endDue, b.runEnd},
 		{b.erasureDue, b.runErasure},
 		{b.checkDue, b.runDailyCheck},
 	}
@@ -189,6 +193,8 @@ tokens and client secrets go to their provider and to nobody else.
   refresh/          replace a token now
   transfer/         offer a connection to another owner, or rename it
   accept/           take what is offered
+  inventory         what there is, across owners
+  revoke            end many connections at once
   status            what is due, fails or needs somebody
   metrics           the same for Prometheus
 

@@ -17,6 +17,8 @@ import (
 const (
 	laneRefresh = "refresh"
 	laneDelete  = "delete"
+	laneEnd     = "end"
+	laneJob     = "job"
 	laneSave    = "save"
 	laneLook    = "look" // at the entities that own connections
 	laneMove    = "move"
@@ -78,7 +80,13 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 	switch {
 	case lane.Kind == laneSave:
 		return 1, until
-	case !b.writable.Load(), b.fenced, lane.Kind == laneRefresh && b.paused.Load():
+	case !b.writable.Load():
+		return 0, b.now().Add(tasks.LookAgain)
+	case lane.Kind == laneJob: // one of them at a time
+		return 1, until
+	case lane.Kind == laneEnd: // fenced or not, and however the provider is: after a day it is not waited for
+		return laterEnds, until
+	case b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
 	case lane.Kind == laneLook:
 		return 1, until

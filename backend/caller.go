@@ -72,7 +72,7 @@ func (c caller) may(u use, k store.Key, conn *store.Connection) error {
 		return nil
 	case u == using:
 		return forbidden("connection %s is private: only the entity that owns it may use it", k)
-	case u == restoring && conn.Account.ID != "" && conn.Key == nil:
+	case u == restoring && conn.Account.ID != "" && !conn.Kind.HasKey():
 		return nil
 	case u == restoring:
 		return forbidden("connection %s is private, and whose account it is was never learned: only the entity that owns "+

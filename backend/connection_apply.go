@@ -26,6 +26,13 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		return nil, beingDeleted(w.key)
 	case c.IsMoving():
 		return nil, beingMoved(w.key)
+	case c.Ending.On():
+		return nil, beingEnded(w.key)
+	case w.brings() && !c.Ended.Time.Equal(w.known.Ended.Time):
+		return nil, conflict("%s: nothing was written; send this again", endedMeanwhile(w.key))
+	case w.imports && c.WasEnded(w.grant):
+		return nil, conflict("these tokens were ended with connection %s (revoked): nothing was written; connect the "+
+			"account again, or import new ones", w.key)
 	case w.known != nil && !c.Created.Time.Equal(w.known.Created.Time), w.provider != nil &&
 		c.Provider != w.provider.name:
 		return nil, conflict("connection %s was deleted and made anew meanwhile: nothing was written", w.key)

@@ -224,8 +224,8 @@ func (b *backend) adoptTried(ctx context.Context, w *write, known *store.Connect
 ) (*store.Connection, error) {
 	w.tried = g
 	adopt := func(c *store.Connection) (*store.Connection, error) {
-		if _, ended := b.endedImports.Load(w.key); ended {
-			return nil, deletedMeanwhile(w.key)
+		if why, ended := b.endedImports.Load(w.key); ended {
+			return nil, why.(error)
 		}
 		return w.apply(c)
 	}

@@ -15,6 +15,9 @@ import (
 // finishDeletion is how long after a deletion began the background carries it through, if it was cut off.
 const finishDeletion = time.Minute
 
+// finishEnded is finishDeletion for what was ended with many others.
+const finishEnded = 10 * time.Minute
+
 const damagedWarning = "the entry was damaged: it is deleted, and whatever it held was not revoked; revoke it in " +
 	"the account's settings at the service"
 
@@ -30,7 +33,7 @@ func (b *backend) deleteConnection(ctx context.Context, k store.Key, act connect
 		return "", err
 	}
 	if b.tasks.Find(importName(k)) != nil {
-		b.endedImports.Store(k, true) // what it brings is for nobody
+		b.endedImports.Store(k, deletedMeanwhile(k)) // what it brings is for nobody
 	}
 	marked, err := b.connections.Update(ctx, k, act, func(c *store.Connection) (*store.Connection, error) {
 		if c != nil {
@@ -97,6 +100,9 @@ func deletionName(k store.Key) string { return "delete " + k.String() }
 func (b *backend) deletionDue(_ store.Key, c *store.Connection, _ refresh.Terms) (due time.Time) {
 	if !c.Deleting.IsZero() {
 		due = c.Deleting.Add(finishDeletion)
+		if c.Revoked() && c.Deleting.Equal(c.Ended.Time) { // its job deletes it, once what came of it is written down
+			due = c.Deleting.Add(finishEnded)
+		}
 	}
 	return due
 }

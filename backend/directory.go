@@ -40,6 +40,7 @@ type record struct {
 	deleting   bool
 	moving     bool
 	bare       bool // and its credential stays behind, to be ended
+	ending     bool // with others
 	disabled   bool
 	archived   bool
 	private    bool
@@ -114,7 +115,8 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 		r.account = c.Account.ID
 	}
 	r.moving, r.bare = f.Moving, c.Moving.Bare
-	r.deleting, r.disabled, r.archived, r.failing = f.Deleting, f.Disabled, f.Archived, c.Attempt.Failures > 0
+	r.deleting, r.ending, r.disabled, r.archived = f.Deleting, f.Ending, f.Disabled, f.Archived
+	r.failing = c.Attempt.Failures > 0
 	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
 	r.marks, r.left = r.marks&ownerAsked|marksOf(r.owner.Value(), c), unixOf(c.Entity.Since)
 	r.lapse = unixOf(lapseOf(c, t))
@@ -135,8 +137,8 @@ func lapseOf(c *store.Connection, t refresh.Terms) (at time.Time) {
 func (r *record) facts() store.Facts {
 	shared := r.shared()
 	f := store.Facts{
-		Deleting: r.deleting, Moving: r.moving, Disabled: r.disabled, Archived: r.archived, Barred: shared.barred,
-		Pinned:  shared.pinned,
+		Deleting: r.deleting, Moving: r.moving, Ending: r.ending, Disabled: r.disabled, Archived: r.archived,
+		Barred: shared.barred, Pinned: shared.pinned,
 		Refused: shared.refused,
 		Left:    r.marks.left(), Shelved: r.marks&ownerShelved != 0,
 		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
@@ -295,6 +297,8 @@ func (r *record) Lane() tasks.Lane {
 	r.b.directory.mirror.mu.Lock()
 	defer r.b.directory.mirror.mu.Unlock()
 	switch {
+	case r.ending:
+		return tasks.Lane{Kind: laneEnd, Key: r.shared().provider}
 	case r.deleting:
 		return tasks.Lane{Kind: laneDelete, Key: r.shared().provider}
 	case r.moving:

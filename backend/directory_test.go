@@ -80,7 +80,7 @@ func TestDirectoryUnderConcurrency(t *testing.T) {
 					assert.Equal(t, http.StatusOK, f.Read("status", nil).Status)
 					f.Backend.InvalidateKey(t.Context(), "connection/user/u0/c0")
 					if n%2 == 0 {
-						assert.Equal(t, http.StatusNoContent, f.Delete(path, nil).Status)
+						assert.Less(t, f.Delete(path, nil).Status, http.StatusMultipleChoices)
 					}
 				}
 			})

@@ -32,6 +32,9 @@
 //	accept/O/:name            path_accept.go            take what is offered; the move itself: transfer.go
 //	history/O/:name           path_history.go           what changed, and by whom
 //	inventory                 path_inventory.go         what there is, across owners (inventory.go)
+//	revoke, revoke/:job       path_revoke.go            the end of many: a plan and its run (jobs.go), each
+//	                                                    connection's end (ending.go), and how its provider is
+//	                                                    asked (revocation.go)
 //	status                    path_status.go            counts and health; whose owners left: leavers.go
 //	metrics                   path_metrics.go           the same for Prometheus: metrics.go
 //	anything else             path_advice.go            what may have been meant
@@ -65,6 +68,7 @@
 //	when it was asked whose a credential is                  identify_again.go
 //	how providers fare                                       package gate
 //	what is under way                                        package tasks
+//	a task for each job, and what it was told here           jobs.go
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
 // writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a
@@ -76,7 +80,7 @@
 // In this order, and with none of them held anybody waits for the gate, for a task, for a provider or for Vault's
 // system view. Every call to storage has a time-out of its own.
 //
-//  1. configWrites, over the read and write of config or of one provider
+//  1. configWrites, over the read and write of config or of one provider; jobs.writes, over those of one job
 //  2. a flow's lock (flowIndex.lock)
 //  3. a code's lock (codeIndex.bring)
 //  4. a connection's lock (inside package connections), and two of them in the order of their keys

@@ -180,6 +180,10 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 		return nil, beingDeleted(k)
 	case c.IsMoving():
 		return nil, beingMoved(k)
+	case c.Ending.On():
+		return nil, beingEnded(k)
+	case f.Created.Time.Before(c.Ended.Time): // who ended it ended that too
+		return nil, endedMeanwhile(k)
 	}
 	if f.Restores {
 		return restored(c, f, p, g, spending, now), nil
@@ -208,6 +212,10 @@ func restored(c *store.Connection, f *store.Flow, p *configured, g *providers.Gr
 	c.AdoptConsent(g, spending, p.fingerprint, now)
 	c.AdoptedBy, c.Closed = adopted, closed
 	return c
+}
+
+func endedMeanwhile(k store.Key) error {
+	return conflict("connection %s was ended meanwhile (revoked)", k)
 }
 
 func deletedMeanwhile(k store.Key) error { return conflict("connection %s was deleted meanwhile", k) }

@@ -78,7 +78,7 @@ func (b *backend) identifySoon(k store.Key) {
 func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	conn, _, err := b.connections.Get(ctx, k)
 	if err != nil || conn == nil || !unidentified(conn) || !conn.Deleting.IsZero() || conn.IsMoving() ||
-		conn.Stops.On() || conn.Entity.Left != "" || !b.mayWrite() {
+		conn.Stops.On() || conn.Entity.Left != "" || conn.Ending.On() || conn.Revoked() || !b.mayWrite() {
 		return err
 	}
 	p, err := b.provider(ctx, conn.Provider)

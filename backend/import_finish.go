@@ -63,7 +63,7 @@ func (b *backend) finishImports(ctx context.Context) {
 func (b *backend) finishImport(ctx context.Context, k store.Key, t *store.Trial) {
 	w, err := b.planTrial(ctx, k, t)
 	switch {
-	case errors.Is(err, errUnsaved):
+	case errors.Is(err, errUnsaved), errors.Is(err, errEnding):
 		return
 	case err == nil && w == nil: // the connection has it
 		b.endTrial(ctx, k, t)
@@ -96,6 +96,9 @@ func (b *backend) finishImport(ctx context.Context, k store.Key, t *store.Trial)
 // errUnsaved is why a record stays though the connection has its token: that lives in memory only.
 var errUnsaved = errors.New("the connection is not saved yet")
 
+// errEnding is why nothing is done for a record: the end of its connection removes it.
+var errEnding = errors.New("the connection is being ended")
+
 // errSwitchedOff is why an import is left alone: a person has switched the connection off.
 var errSwitchedOff = errors.New("the connection is disabled")
 
@@ -122,6 +125,8 @@ func (b *backend) planTrial(ctx context.Context, k store.Key, t *store.Trial) (*
 		return nil, conflict("connection %s was deleted meanwhile", k)
 	case c == nil:
 		return w, nil
+	case c.Ending.On():
+		return nil, errEnding
 	case w.sentAgain(c) && unsaved:
 		return nil, errUnsaved
 	case w.sentAgain(c):

@@ -42,6 +42,7 @@ func (b *backend) wake(ctx context.Context) {
 	if b.mayWrite() {
 		b.trials.Add(1)
 		b.recover(ctx)
+		b.loadJobs(ctx)
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)
@@ -54,6 +55,13 @@ func (b *backend) recover(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		b.Logger().Warn("refreshes that were cut off could not all be tried again; a minute later they are",
 			"error", err)
+	}
+}
+
+// loadJobs lets the jobs go on that a former process left.
+func (b *backend) loadJobs(ctx context.Context) {
+	if err := b.jobs.load(ctx); err != nil && ctx.Err() == nil {
+		b.Logger().Debug("the jobs could not be read yet", "error", err)
 	}
 }
 
@@ -94,6 +102,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		}
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
+		b.loadJobs(ctx)
 		b.noteProofs(ctx)
 		b.tidyDaily(ctx)
 	})

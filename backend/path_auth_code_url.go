@@ -148,6 +148,8 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 		err = beingDeleted(k)
 	case known.IsMoving():
 		err = beingMoved(k)
+	case known.Ending.On():
+		err = beingEnded(k)
 	default:
 		err = who.may(restoring, k, known)
 	}

@@ -2,15 +2,12 @@ package backend
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
 	"github.com/hashicorp/vault/sdk/logical"
 
-	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -363,58 +360,6 @@ func (b *backend) connectionDelete(ctx context.Context, req *logical.Request,
 		return resp, nil
 	}
 	return nil, nil
-}
-
-// revokeTime is how long a deletion waits for the provider.
-const revokeTime = 15 * time.Second
-
-const mayLiveOn = "the grant may live on"
-
-// revoke asks the provider to forget the grant, and says how that went; empty when it did. The error is that of the
-// mount's end: then nothing was asked.
-func (b *backend) revoke(ctx context.Context, k store.Key, conn *store.Connection,
-	class gate.Class,
-) (warning string, err error) {
-	if conn.Grant == nil {
-		return "", nil // keys are made and ended at the provider by people
-	}
-	if conn.Refused.Reason == store.ReasonTransferred {
-		return "", nil // it has no token
-	}
-	p, err := b.provider(ctx, conn.Provider)
-	if err != nil || p == nil || p.fingerprint != conn.Pinned {
-		return "the grant was not revoked: its provider is gone or has changed since; revoke it in the account's " +
-			"settings at the service", nil
-	}
-	if id := conn.Account.ID; id != "" && b.restsOn(ctx, conn.Provider, id, k) {
-		return sharedWarning, nil
-	}
-	pass, err := b.gate.Enter(ctx, visit(class, p.name, k, conn)) // a revocation goes out though it is frozen
-	switch {
-	case err == nil:
-		defer pass.Leave(gate.NotSent, 0)
-		err = revokeGrant(ctx, p, conn.Kind, conn.Inputs, conn.Grant)
-		pass.Tell(aside(err))
-	case errors.Is(err, gate.ErrClosed), ctx.Err() != nil:
-		return "", gate.ErrClosed
-	}
-	if err != nil {
-		return mayLiveOn + " at the provider (" + b.warningText(err) +
-			"): revoke it in the account's settings at the service", nil
-	}
-	return "", nil
-}
-
-func revokeGrant(ctx context.Context, p *configured, kind providers.Kind, inputs map[string]string,
-	g *providers.Grant,
-) error {
-	ctx, cancel := context.WithTimeout(ctx, revokeTime)
-	defer cancel()
-	resolved, err := p.client.Resolve(ctx, p.app, kind, inputs)
-	if err != nil {
-		return err
-	}
-	return p.client.Revoke(ctx, p.app, resolved, g)
 }
 
 const connectionsHelp = `

@@ -159,19 +159,29 @@ func pageSize(d *framework.FieldData) (int, error) {
 
 // readSelection takes the filters, and which owners the path opens.
 func (b *backend) readSelection(req *logical.Request, d *framework.FieldData) (*selection, error) {
-	s := &selection{
-		provider: d.Get("provider").([]string), definition: d.Get("definition").([]string),
-		category: d.Get("category").([]string), status: d.Get("status").([]string),
-		reason: d.Get("status_reason").([]string), kind: d.Get("kind").([]string), creator: d.Get("created_by").([]string),
-		account: d.Get("account").(string), label: d.Get("label").(string), tag: d.Get("tag").(string),
+	s, err := selectionOf(readFilters(d))
+	if err != nil {
+		return nil, err
+	}
+	return s, s.confine(req, d)
+}
+
+// readFilters takes what a request names to choose connections.
+func readFilters(d *framework.FieldData) store.Filters {
+	f := store.Filters{
+		Provider: d.Get("provider").([]string), Definition: d.Get("definition").([]string),
+		Category: d.Get("category").([]string), Status: d.Get("status").([]string),
+		Reason: d.Get("status_reason").([]string), Kind: d.Get("kind").([]string), Creator: d.Get("created_by").([]string),
+		Account: d.Get("account").(string), Label: d.Get("label").(string), Tag: d.Get("tag").(string),
+		Owner: d.Get("owner").(string),
 	}
 	for field, to := range map[string]*time.Duration{
-		"expires_within": &s.expires, "reconnect_within": &s.reconnect, "unchecked_for": &s.unchecked,
+		"expires_within": &f.Expires, "reconnect_within": &f.Reconnect, "unchecked_for": &f.Unchecked,
 	} {
 		*to = time.Duration(d.Get(field).(int)) * time.Second
 	}
 	for field, to := range map[string]**bool{
-		"archived": &s.archived, "shared": &s.shared, "missing_scopes": &s.missing,
+		"archived": &f.Archived, "shared": &f.Shared, "missing_scopes": &f.Missing,
 	} {
 		if v, ok := d.GetOk(field); ok {
 			is := v.(bool)
@@ -179,16 +189,27 @@ func (b *backend) readSelection(req *logical.Request, d *framework.FieldData) (*
 		}
 	}
 	if d.Get("owner_missing").(bool) {
-		s.reason = append(s.reason, string(store.ReasonOwnerMissing))
+		f.Reason = append(f.Reason, string(store.ReasonOwnerMissing))
 	}
-	if text := d.Get("owner").(string); text != "" {
-		owner, err := store.ParseOwner(text)
+	return f
+}
+
+// selectionOf is what the filters let pass.
+func selectionOf(f store.Filters) (*selection, error) {
+	s := &selection{
+		provider: f.Provider, definition: f.Definition, category: f.Category, status: f.Status, reason: f.Reason,
+		kind: f.Kind, creator: f.Creator, account: f.Account, label: f.Label, tag: f.Tag,
+		expires: f.Expires, reconnect: f.Reconnect, unchecked: f.Unchecked,
+		archived: f.Archived, shared: f.Shared, missing: f.Missing,
+	}
+	if f.Owner != "" {
+		owner, err := store.ParseOwner(f.Owner)
 		if err != nil {
 			return nil, badRequest("%s", err)
 		}
 		s.owner = owner
 	}
-	return s, s.confine(req, d)
+	return s, nil
 }
 
 // confine lets the selection see no other owners than those of the path.

@@ -126,6 +126,8 @@ func (b *backend) sharesWrite(ctx context.Context, req *logical.Request,
 			return conflict("connection %s is not private: whoever Vault's policy lets may use it; write private=true first", k)
 		case !conn.Deleting.IsZero():
 			return beingDeleted(k)
+		case conn.Ending.On():
+			return beingEnded(k)
 		}
 		return nil
 	}

@@ -98,6 +98,8 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 				return nil, deletedMeanwhile(from)
 			case !c.Deleting.IsZero():
 				return nil, beingDeleted(from)
+			case c.Ending.On():
+				return nil, beingEnded(from)
 			case c.Kind.OfTheApp() && to.Owner.Personal():
 				return nil, ofTheApp(string(c.Kind))
 			}

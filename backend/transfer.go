@@ -137,6 +137,8 @@ func (b *backend) carry(ctx context.Context, m move, class gate.Class) (moved, e
 				return conflict("there is no connection %s any more: it was deleted, or has moved", m.from)
 			case !c.Deleting.IsZero():
 				return beingDeleted(m.from)
+			case c.Ending.On():
+				return beingEnded(m.from)
 			case c.IsMoving():
 				return &connections.MovingError{Key: m.from}
 			case b.tasks.Find(refresh.Name(m.from)) != nil: // its result would be kept nowhere

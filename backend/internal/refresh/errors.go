@@ -113,6 +113,9 @@ func (e *Error) Error() string {
 				"whom it is meant", e.Key)
 		case store.ReasonMoving:
 			return fmt.Sprintf("connection %s is moving to another owner or name: read it there in a moment", e.Key)
+		case store.ReasonRevoking:
+			return fmt.Sprintf("connection %s is being ended (revoking): once that is over, its owner can connect it again",
+				e.Key)
 		case store.ReasonDeleting:
 			return fmt.Sprintf("connection %s is being deleted: once it is gone, make it anew with "+
 				"auth-code-url/%s or connections/%s",
@@ -215,6 +218,8 @@ func explain(r store.Reason) string {
 		return "it was private, and came here without its former owner's credential"
 	case store.ReasonHardLimit:
 		return "the consent has run out"
+	case store.ReasonRevoked:
+		return "it was ended here, with whatever was stored of it"
 	case store.ReasonProviderChanged:
 		return "the provider was changed since this grant was made, so the grant is not sent there"
 	}

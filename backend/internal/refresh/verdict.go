@@ -57,7 +57,7 @@ func (a *Answer) judge(k store.Key, minTTL time.Duration, now time.Time) (n need
 		return nothing, "", &Error{Problem: Choosing, Key: k, Provider: conn.Provider, Sites: conn.Sites}
 	case store.StatusNeedsReconnect:
 		err := needsReconnect(k, conn, reason, now)
-		if at == dead || conn.Grant == nil {
+		if at == dead || conn.Grant == nil || reason == store.ReasonRevoked {
 			return nothing, "", err
 		}
 		a.warn(err.Error() + "; until then this token may still work")

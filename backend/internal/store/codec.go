@@ -26,6 +26,8 @@ const (
 	intentVersion     = 1
 	leaversVersion    = 1
 	trialVersion      = 1
+	jobVersion        = 1
+	chunkVersion      = 1
 )
 
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they

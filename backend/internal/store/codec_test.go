@@ -87,6 +87,19 @@ var (
 		{ID: "id-0", N: 3, By: ann, Verb: "write", Private: true, Changes: []Change{{"label", "old", "new"}}},
 		{ID: "id-1", N: 1, By: Actor{Time: noon}, Verb: "refresh"},
 	}}
+	storedJob = Job{
+		ID: "job-1", Count: 3, Planned: ann, Ran: bob, Then: ThenDelete, Cancelled: bob, Ended: noon.Add(8 * time.Hour),
+		Filters: Filters{
+			All: true, Owner: "org/acme", Provider: []string{"acme"}, Definition: []string{"oauth2"}, Category: []string{"ai"},
+			Status: []string{"active"}, Reason: []string{"revoked"}, Kind: []string{"api_key"}, Creator: []string{"e-1"},
+			Account: "1", Label: "sales", Tag: "team=sales", Expires: time.Hour, Reconnect: 2 * time.Hour,
+			Unchecked: 3 * time.Hour, Archived: new(bool), Shared: new(bool), Missing: new(bool),
+		},
+	}
+	storedChunk = Chunk{
+		Targets: []Target{{Path: "org/acme/slack", ID: "id-1"}, {Path: "user/U1/key", Created: noon}}, Results: "f.",
+		Failures: []Failing{{"org/acme/slack", ResultFailed, "not revoked"}},
+	}
 	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
 	storedTrial  = Trial{
 		Key: "org/acme/slack", Provider: "acme", Pinned: "pin", Kind: providers.KindAuthorizationCode, Digest: "digest",
@@ -126,6 +139,10 @@ var (
 		},
 		Moving:    Moving{To: "user/e-2/slack", Since: noon.Add(7 * time.Hour), By: bob, Bare: true, Private: true},
 		MovedFrom: "org/acme/crm",
+		Ending:    Ending{Job: "job-2", Then: ThenArchive, By: bob},
+		Ended: Ended{
+			Job: "job-1", Outcome: EndFailed, Why: "not revoked", Time: noon.Add(5 * time.Hour), Digests: []string{"digest"},
+		},
 		Shares: []Share{
 			{Entity: "e-2", Name: "bob", Expires: noon.Add(8 * time.Hour), By: ann},
 			{Group: "g-1", Unchecked: true, By: ann},
@@ -273,6 +290,14 @@ func entries() map[string]entry {
 				return put(ctx, s.storage, historyPrefix+slack.hash(), v.(*History), encodeHistory)
 			}, &storedHistory,
 		},
+		"v1/job": {
+			jobPrefix + "job-1", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-1") },
+			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &storedJob,
+		},
+		"v1/chunk": {
+			chunkKey("job-1", 0), func(ctx context.Context, s Store) (any, error) { return s.Chunk(ctx, "job-1", 0) },
+			func(ctx context.Context, s Store, v any) error { return s.PutChunk(ctx, "job-1", 0, v.(*Chunk)) }, &storedChunk,
+		},
 		"v1/intent": {
 			intentPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.Intent(ctx, slack) },
 			func(ctx context.Context, s Store, v any) error { return s.PutIntent(ctx, slack, v.(*Intent)) }, &storedIntent,
@@ -309,6 +334,7 @@ func upgraded() map[string]struct {
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.Shares, sales.Record, sales.Entity = nil, nil, Entity{}
 	sales.Offer, sales.Moving, sales.MovedFrom = Offer{}, Moving{}, ""
+	sales.Ending, sales.Ended = Ending{}, Ended{}
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
 	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}
@@ -474,7 +500,9 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 	for _, v := range []reflect.Value{
 		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Stops),
 		reflect.ValueOf(storedConnection.Stops.Others), reflect.ValueOf(storedConnection.Entity),
-		reflect.ValueOf(storedConnection.Refused),
+		reflect.ValueOf(storedConnection.Refused), reflect.ValueOf(storedConnection.Ending),
+		reflect.ValueOf(storedConnection.Ended), reflect.ValueOf(storedJob), reflect.ValueOf(storedJob.Filters),
+		reflect.ValueOf(storedChunk), reflect.ValueOf(storedChunk.Failures[0]),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
 		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),
 		reflect.ValueOf(storedConnection.Sites.Choices[0]), reflect.ValueOf(*storedConnection.Grant),
@@ -644,7 +672,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 		known := map[string]int{
 			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
-			"v1/history": historyVersion, "v1/leavers": leaversVersion,
+			"v1/history": historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,

@@ -40,6 +40,8 @@ type Connection struct {
 	Stops    Stops     `json:"stops,omitzero"`
 	Entity   Entity    `json:"entity,omitzero"`   // of the entity that owns it
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
+	Ending   Ending    `json:"revoking,omitzero"` // it is being ended
+	Ended    Ended     `json:"ended,omitzero"`    // what came of its last end
 
 	Offer     Offer  `json:"offer,omitzero"`       // to another owner
 	Moving    Moving `json:"moving,omitzero"`      // it is on its way to another key
@@ -140,6 +142,7 @@ func (c *Connection) Clone() *Connection {
 	}
 	out := *c
 	out.Tags, out.Companions, out.Shares = maps.Clone(c.Tags), maps.Clone(c.Companions), slices.Clone(c.Shares)
+	out.Ended.Digests = slices.Clone(c.Ended.Digests)
 	out.Credential = c.Credential.clone()
 	return &out
 }

@@ -29,6 +29,10 @@ func FuzzDecodeIntent(f *testing.F) { fuzzDecode(f, decodeIntent, encodeIntent, 
 
 func FuzzDecodeTrial(f *testing.F) { fuzzDecode(f, decodeTrial, encodeTrial, "v1/trial") }
 
+func FuzzDecodeJob(f *testing.F) { fuzzDecode(f, decodeJob, encodeJob, "v1/job") }
+
+func FuzzDecodeChunk(f *testing.F) { fuzzDecode(f, decodeChunk, encodeChunk, "v1/chunk") }
+
 // fuzzDecode checks what holds for each kind of entry, whatever storage gives: what is read can be written, and is the
 // same when it is read again; what is not read is named without a word of it, since any may be a secret.
 func fuzzDecode[T any](

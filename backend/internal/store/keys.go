@@ -18,6 +18,7 @@ const (
 	trialPrefix      = "import/"
 	historyPrefix    = "history/"
 	leaversKey       = "leavers"
+	jobPrefix        = "job/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -25,7 +26,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey,
+		leaversKey, jobPrefix,
 	}
 }
 
@@ -114,7 +115,7 @@ func ParseKey(s string) (Key, error) {
 func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
-		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history",
+		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

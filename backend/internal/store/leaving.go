@@ -74,8 +74,12 @@ func (e Entity) actor() Actor { return Actor{DisplayName: string(e.Left), Time: 
 // disabled is what former releases must see, so that they serve nothing that is stopped.
 func (c *Connection) disabled() disabledRecord {
 	d := c.Stops.disabled()
-	if !d.On && c.Entity.Left != "" {
+	switch {
+	case d.On:
+	case c.Entity.Left != "":
 		d = disabledRecord{true, c.Entity.actor()}
+	case c.Ending.On():
+		d = disabledRecord{true, c.Ending.By}
 	}
 	d.On = d.On || c.IsMoving()
 	return d

@@ -106,7 +106,8 @@ func public(c *Connection) map[string]string {
 		"companions": strings.Join(slices.Sorted(maps.Keys(c.Companions)), " "),
 		"refused":    string(f.Refused), "invalid": string(f.Invalid), "deleting": strconv.FormatBool(f.Deleting),
 		"moving": c.Moving.To, "offered": c.Offer.To, "owner_left": string(c.Entity.Left),
-		"failing": strconv.FormatBool(c.Attempt.Failures > 0),
+		"revoking": strconv.FormatBool(c.Ending.On()),
+		"failing":  strconv.FormatBool(c.Attempt.Failures > 0),
 	}
 	if c.Grant != nil {
 		fields["scopes"] = strings.Join(c.Grant.Scopes, " ")

@@ -31,6 +31,8 @@ const (
 	ReasonProviderMissing  Reason = "provider_missing"
 	ReasonDisabledByPerson Reason = "disabled_by_person"
 	ReasonDeleting         Reason = "deleting"
+	ReasonRevoking         Reason = "revoking" // it is being ended, with others
+	ReasonRevoked          Reason = "revoked"  // it was ended so: nothing is left of it
 	ReasonOwnerNotAllowed  Reason = "owner_not_allowed"
 	ReasonKindNotAllowed   Reason = "kind_not_allowed"
 	ReasonInputNotBound    Reason = "input_not_bound"
@@ -55,6 +57,7 @@ func (r Reason) MayBeTried() bool {
 type Facts struct {
 	Deleting bool
 	Moving   bool
+	Ending   bool
 	Disabled bool // by a person
 	Archived bool
 	Left     Reason    // what became of the entity that owns it
@@ -71,8 +74,8 @@ type Facts struct {
 // Facts gives the connection's own. renewable tells whether the engine could renew the credential.
 func (c *Connection) Facts(renewable bool) Facts {
 	f := Facts{
-		Deleting: !c.Deleting.IsZero(), Moving: c.IsMoving(), Disabled: c.Stops.On(), Archived: c.Stops.Archived(),
-		Pinned: c.Pinned, Refused: c.Refused.Reason,
+		Deleting: !c.Deleting.IsZero(), Moving: c.IsMoving(), Ending: c.Ending.On(), Disabled: c.Stops.On(),
+		Archived: c.Stops.Archived(), Pinned: c.Pinned, Refused: c.Refused.Reason,
 		Left: c.Entity.Left, Shelved: !c.Entity.Archived.IsZero(), Choosing: c.Choosing(),
 	}
 	switch {
@@ -99,6 +102,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 		return StatusDisabled, ReasonDeleting
 	case f.Moving:
 		return StatusDisabled, ReasonMoving
+	case f.Ending:
+		return StatusDisabled, ReasonRevoking
 	case f.Archived:
 		return StatusArchived, ReasonDisabledByPerson
 	case f.Left != "" && f.Shelved:
@@ -109,6 +114,8 @@ func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 		return StatusDisabled, f.Left
 	case f.Barred != "":
 		return StatusDisabled, f.Barred
+	case f.Refused == ReasonRevoked: // a person decided that too
+		return StatusNeedsReconnect, ReasonRevoked
 	case fingerprint == nil:
 		return StatusNeedsReconnect, ReasonProviderMissing
 	case *fingerprint != f.Pinned:
@@ -143,6 +150,8 @@ func (c *Connection) Since(s Status, r Reason) time.Time {
 		return c.Deleting
 	case r == ReasonMoving:
 		return c.Moving.Since
+	case r == ReasonRevoking:
+		return c.Ending.By.Time
 	case r == ReasonDisabledByPerson:
 		return c.Stops.Since(s == StatusArchived)
 	case r == ReasonOwnerDisabled, r == ReasonOwnerMissing:

@@ -23,6 +23,9 @@ func TestStatus(t *testing.T) {
 			Facts{Limit: noon.Add(time.Nanosecond), End: noon.Add(time.Nanosecond)}, &same, active, "",
 		},
 		"a person is deleting it":                 {Facts{Deleting: true}, &same, disabled, ReasonDeleting},
+		"it is being ended":                       {Facts{Ending: true}, &same, disabled, ReasonRevoking},
+		"it was ended":                            {Facts{Refused: ReasonRevoked}, &same, reconnect, ReasonRevoked},
+		"it was ended, and its provider is gone":  {Facts{Refused: ReasonRevoked}, nil, reconnect, ReasonRevoked},
 		"a person switched it off":                {Facts{Disabled: true}, &same, disabled, ReasonDisabledByPerson},
 		"the provider is gone":                    {Facts{}, nil, reconnect, ReasonProviderMissing},
 		"the provider was pointed elsewhere":      {Facts{}, &other, reconnect, ReasonProviderChanged},
@@ -54,7 +57,7 @@ func TestStatus(t *testing.T) {
 
 	t.Run("each fact hides those behind it, and wipes none", func(t *testing.T) {
 		f := Facts{
-			Deleting: true, Disabled: true, Pinned: same, Refused: ReasonIdleLimit, Limit: noon, End: noon, Choosing: true,
+			Deleting: true, Ending: true, Disabled: true, Pinned: same, Refused: ReasonIdleLimit, Limit: noon, End: noon, Choosing: true,
 		}
 		var fingerprint *string
 		for _, step := range []struct {
@@ -63,6 +66,7 @@ func TestStatus(t *testing.T) {
 			undo   func()
 		}{
 			{StatusDisabled, ReasonDeleting, func() { f.Deleting = false }},
+			{StatusDisabled, ReasonRevoking, func() { f.Ending = false }},
 			{StatusDisabled, ReasonDisabledByPerson, func() { f.Disabled = false }},
 			{StatusNeedsReconnect, ReasonProviderMissing, func() { fingerprint = &other }},
 			{StatusNeedsReconnect, ReasonProviderChanged, func() { fingerprint = &same }},

@@ -54,7 +54,7 @@ func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
 	// whose a key is, a host that it names for itself may lie about
 	same := c.Grant != nil && o.Account != "" && o.Account == c.Account.ID || o.Brought == c.brought() &&
 		(o.Account == "" || o.Account == c.Account.ID)
-	if o.To == "" || reached(o.Until, now) || !same || !o.Stopped.Equal(c.Stops.By.Time) || !c.Deleting.IsZero() ||
+	if o.To == "" || reached(o.Until, now) || !same || !o.Stopped.Equal(c.Stops.By.Time) || !c.Deleting.IsZero() || c.Ending.On() ||
 		c.IsMoving() {
 		return Offer{}, false
 	}

@@ -19,7 +19,7 @@ var (
 // full is the connection that has something in each field, and stands.
 func full() *Connection {
 	c := storedConnection.Clone()
-	c.Deleting, c.Moving, c.Offer, c.MovedFrom = time.Time{}, Moving{}, Offer{}, ""
+	c.Deleting, c.Moving, c.Offer, c.MovedFrom, c.Ending = time.Time{}, Moving{}, Offer{}, "", Ending{}
 	c.Companions = map[string]providers.Secret{"hook": providers.NewSecret("hook secret")}
 	return c
 }

@@ -246,17 +246,6 @@ func (d *directory) each(ctx context.Context, fn func(store.Key, *record)) error
 	return nil
 }
 
-// count is how many connections satisfy the question, or might: those that cannot be read are among them.
-func (d *directory) count(ctx context.Context, is func(store.Key, *record) bool) (int, error) {
-	n := 0
-	err := d.each(ctx, func(k store.Key, r *record) {
-		if r.unreadable || is(k, r) {
-			n++
-		}
-	})
-	return n, err
-}
-
 // reconsider reads the connections of a provider again, since what falls due for them depends on it.
 func (d *directory) reconsider(ctx context.Context, provider string) error {
 	var keys []store.Key

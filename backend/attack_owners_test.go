@@ -228,18 +228,23 @@ func TestAttackReadersThatRaceTheOwner(t *testing.T) {
 
 // Whatever write fails, a share that was ended is not served, nor after a crash; and what failed changed nothing else.
 func TestAttackSharesWhileStorageFails(t *testing.T) {
-	for n := 1; n <= 4; n++ {
-		for name, send := range map[string]func(*fixture) testenv.Result{
-			"share":   func(f *fixture) testenv.Result { return f.Write(ownShares, map[string]any{"entities": "e-carol"}, alice) },
-			"unshare": func(f *fixture) testenv.Result { return f.Delete(ownShares, nil, alice) },
-			"restore": func(f *fixture) testenv.Result { return f.Write("exchange", f.own(t, aliceSlack, nil, bob), bob) },
-		} {
+	for n := 1; n <= 5; n++ {
+		for _, name := range []string{"share", "unshare", "restore"} {
 			t.Run(fmt.Sprint(name, n), func(t *testing.T) {
 				f := newFixture(t, Options{}, testenv.InProcess)
 				f.sharing(t)
 				f.share(t, map[string]any{"entities": "e-bob"})
+				back := f.own(t, aliceSlack, nil, bob)
 				f.Storage.FailWrite(n)
-				r := send(f)
+				var r testenv.Result
+				switch name {
+				case "share":
+					r = f.Write(ownShares, map[string]any{"entities": "e-carol"}, alice)
+				case "unshare":
+					r = f.Delete(ownShares, nil, alice)
+				default:
+					r = f.Write("exchange", back, bob)
+				}
 				f.Storage.Judge(nil)
 				for range 2 {
 					carols, bobs := f.Read(sharedSlack, nil, carol).Status, f.Read(sharedSlack, nil, bob).Status
@@ -247,6 +252,8 @@ func TestAttackSharesWhileStorageFails(t *testing.T) {
 					assert.Equal(t, name == "share" && ok, carols == http.StatusOK, "%d", carols)
 					assert.Equal(t, name != "unshare" || !ok, bobs == http.StatusOK, "%d", bobs)
 					f.Read("creds/"+aliceSlack, nil, bob).Refused(t, http.StatusForbidden, "private")
+					view := f.Read("connections/self/slack", nil, alice).OK(t)
+					assert.Equal(t, true, view["private"])
 					f.Read("creds/self/slack", nil, alice).OK(t)
 					f.saved(t)
 					f.restart(t)
@@ -256,6 +263,56 @@ func TestAttackSharesWhileStorageFails(t *testing.T) {
 			})
 		}
 	}
+}
+
+// What an operator froze of an owner is not served under another, whoever takes it there.
+func TestAttackFreezeIsLiftedByATransfer(t *testing.T) {
+	for name, offered := range map[string]bool{"offered before": true, "offered since": false} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, Options{}, testenv.InProcess)
+			f.people()
+			f.connect(t, "self/slack", alice)
+			if offered {
+				f.offers(t, aliceSlack, "org/hers/slack", alice)
+			}
+			f.Write("config", map[string]any{"frozen_owners": "user/e-alice", "frozen_reason": "laptop stolen"}).OK(t)
+			f.Read("creds/self/slack", nil, alice).Refused(t, http.StatusForbidden, "frozen")
+			if !offered {
+				f.Write("transfer/self/slack", map[string]any{"to": "org/hers/slack"}, alice)
+			}
+			f.accept("org/hers/slack", "self/slack", alice)
+			assert.NotEqual(t, http.StatusOK, f.Read("creds/org/hers/slack", nil, alice).Status, "user/e-alice is frozen")
+		})
+	}
+}
+
+// What is archived since its owner left is not among the rows that leave out what is archived.
+func TestAttackInventoryOfLeavers(t *testing.T) {
+	l := newLeaving(t, testenv.InProcess)
+	l.Write("config", map[string]any{"leaver_grace": "24h"}).OK(t)
+	l.people()
+	l.connect(t, "self/slack", alice)
+	l.days(t, 1)
+	l.System.DisableEntity("e-alice", true)
+	l.days(t, 4)
+	require.Equal(t, "archived owner_disabled", l.standing(t, aliceSlack))
+	paths, _ := rowsOf(t, l.Read("inventory", nil))
+	assert.Empty(t, paths, "rows leave out what is archived")
+	paths, _ = rowsOf(t, l.Read("inventory", map[string]any{"archived": true}))
+	assert.Equal(t, []string{aliceSlack}, paths)
+}
+
+// A grant that somebody else brings again takes nothing from what there was: it lives, and reaches more.
+func TestAttackRestoreTakesScopesAway(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.people()
+	f.Write("providers/acme", map[string]any{"scopes": "", "allowed_scopes": "*"}).OK(t)
+	f.Write("exchange", f.own(t, "self/slack", map[string]any{"scopes": "read,write,admin", "required_scopes": "read"}, alice),
+		alice).OK(t)
+	before := texts(t, f.Read("connections/self/slack", nil, alice).OK(t)["scopes"])
+	require.Contains(t, before, "admin")
+	f.Write("exchange", f.own(t, aliceSlack, nil, bob), bob)
+	assert.Equal(t, before, texts(t, f.Read("connections/self/slack", nil, alice).OK(t)["scopes"]))
 }
 
 // Neither spellings nor words in the place of owners lead to what is shared of another owner.

@@ -128,12 +128,15 @@ func TestAttackInventoryWithAnUnreadableProvider(t *testing.T) {
 func TestAttackRestoreForAnotherPlace(t *testing.T) {
 	f := newFixture(t, placed(t), testenv.InProcess)
 	f.people()
-	f.Write("exchange", f.own(t, "self/slack", map[string]any{"inputs": map[string]any{"shop": "first"}}, alice), alice).OK(t)
+	at := func(shop string) {
+		back := f.own(t, "self/slack", map[string]any{"inputs": map[string]any{"shop": shop}}, alice)
+		f.Write("exchange", back, alice).OK(t)
+	}
+	at("first")
 	late := f.own(t, aliceSlack, nil, bob)
-	f.Write("exchange", f.own(t, "self/slack", map[string]any{"inputs": map[string]any{"shop": "second"}}, alice), alice).OK(t)
+	at("second")
 	before := f.Read("creds/self/slack", nil, alice).OK(t)["access_token"]
-	r := f.Write("exchange", late, bob)
-	t.Log(r.Status, r.Text)
+	f.Write("exchange", late, bob).Refused(t, http.StatusConflict, "inputs", "changed meanwhile")
 	view := f.Read("connections/self/slack", nil, alice).OK(t)
 	require.Equal(t, "second", members(t, view["inputs"])["shop"])
 	assert.Equal(t, before, f.Read("creds/self/slack", nil, alice).OK(t)["access_token"],
@@ -145,8 +148,8 @@ func TestAttackShareThatEndsTooLate(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.sharing(t)
 	for _, expires := range []string{
-		"9999-12-31T23:59:59-23:00", "0000-01-01T00:00:00Z", "99999999999999", "18446744074", "9223372037", "300000000h", "-1",
-		"100000000d", "NaN", "1e30", "36893488150",
+		"9999-12-31T23:59:59-23:00", "0000-01-01T00:00:00Z", "99999999999999", "18446744074", "9223372037", "300000000h",
+		"100000000d", "NaN", "1e30", "36893488150", "-1",
 	} {
 		r := f.Write(ownShares, map[string]any{"everyone": true, "expires": expires}, alice)
 		assert.Equal(t, http.StatusBadRequest, r.Status, "%s: %s %v", expires, r.Text, r.Response)
@@ -189,8 +192,12 @@ func TestAttackReadersThatRaceTheOwner(t *testing.T) {
 			func() testenv.Result { return testenv.Result{} },
 		},
 		"disable": {
-			func() testenv.Result { return f.Write("connections/self/slack", map[string]any{"disabled": true}, alice) },
-			func() testenv.Result { return f.Write("connections/self/slack", map[string]any{"disabled": false}, alice) },
+			func() testenv.Result {
+				return f.Write("connections/self/slack", map[string]any{"disabled": true}, alice)
+			},
+			func() testenv.Result {
+				return f.Write("connections/self/slack", map[string]any{"disabled": false}, alice)
+			},
 		},
 		"move": {
 			func() testenv.Result { return f.Write("transfer/self/slack", map[string]any{"to": "self/crm"}, alice) },
@@ -307,8 +314,8 @@ func TestAttackRestoreTakesScopesAway(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.people()
 	f.Write("providers/acme", map[string]any{"scopes": "", "allowed_scopes": "*"}).OK(t)
-	f.Write("exchange", f.own(t, "self/slack", map[string]any{"scopes": "read,write,admin", "required_scopes": "read"}, alice),
-		alice).OK(t)
+	asked := map[string]any{"scopes": "read,write,admin", "required_scopes": "read"}
+	f.Write("exchange", f.own(t, "self/slack", asked, alice), alice).OK(t)
 	before := texts(t, f.Read("connections/self/slack", nil, alice).OK(t)["scopes"])
 	require.Contains(t, before, "admin")
 	f.Write("exchange", f.own(t, aliceSlack, nil, bob), bob)
@@ -323,7 +330,8 @@ func TestAttackOwnersAreToldApart(t *testing.T) {
 	f.key(t, "org/e-alice/slack")
 	f.share(t, map[string]any{"entities": "e-bob"})
 	for _, path := range []string{
-		"org/acme/user/e-alice/slack", "org/e-alice/slack", "self/slack", "org/acme/self/slack", "slack", "shared/user/e-alice/slack",
+		"org/acme/user/e-alice/slack", "org/e-alice/slack", "self/slack", "org/acme/self/slack", "slack",
+		"shared/user/e-alice/slack",
 		"user/e-alice/shared", "user/shared/user/e-alice/slack", "org/shared/user/e-alice/slack", "user/E-ALICE/slack",
 		"user/e-alice/slack/", "org//user/e-alice/slack", "user/e-alice/../e-alice/slack", "org/e-alice/user/e-alice/slack",
 		"user/self/slack", "org/default/user/e-alice/slack", "user/entity:e-alice/slack",

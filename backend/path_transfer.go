@@ -108,9 +108,9 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 		return nil, err
 	}
 	resp := &logical.Response{Data: offerData(made.Offer)}
-	if made.Private && !made.Offer.Owner {
-		resp.AddWarning("connection " + from.String() + " is private, and you are not its owner: it will arrive without " +
-			"its credential")
+	if made.Withheld() && !made.Offer.Owner {
+		resp.AddWarning("connection " + from.String() + " is private, or stopped by or for its owner, which you are not: it " +
+			"will arrive without its credential")
 	}
 	return resp, nil
 }

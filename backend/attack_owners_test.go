@@ -354,3 +354,73 @@ func TestAttackOwnersAreToldApart(t *testing.T) {
 	paths, _ = rowsOf(t, f.Read("inventory/user/e-alice", map[string]any{"cursor": cursorOf(aKey("a"))}, bob))
 	assert.Equal(t, []string{"user/e-alice/slack"}, paths)
 }
+
+// Who deleted or moved what was private is told to its owner, and to nobody else.
+func TestAttackWhatBecameOfAPrivateConnection(t *testing.T) {
+	for name, end := range map[string]func(*testing.T, *fixture){
+		"deleted": func(t *testing.T, f *fixture) { f.Delete("connections/"+aliceSlack, nil, carol).OK(t) },
+		"renamed": func(t *testing.T, f *fixture) { f.offers(t, aliceSlack, "user/e-alice/crm", alice) },
+		"taken without its credential": func(t *testing.T, f *fixture) {
+			f.offers(t, aliceSlack, "org/acme/slack", carol)
+			f.accept("org/acme/slack", aliceSlack, carol).OK(t)
+		},
+		"given away": func(t *testing.T, f *fixture) {
+			f.offers(t, aliceSlack, "org/acme/slack", alice)
+			f.accept("org/acme/slack", aliceSlack, carol).OK(t)
+		},
+		"opened, closed and deleted": func(t *testing.T, f *fixture) {
+			f.Write("connections/self/slack", map[string]any{"private": false}, alice).OK(t)
+			f.Write("connections/self/slack", map[string]any{"private": true}, alice).OK(t)
+			f.Delete("connections/"+aliceSlack, nil, carol).OK(t)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, Options{}, testenv.InProcess)
+			f.sharing(t)
+			f.share(t, map[string]any{"entities": "e-bob"})
+			end(t, f)
+			for range 2 {
+				told := f.Read("creds/self/slack", nil, alice)
+				told.Refused(t, http.StatusBadRequest, "; it was ")
+				for _, who := range []testenv.Caller{bob, carol, testenv.Root, testenv.Batch} {
+					for _, path := range []string{"creds/" + aliceSlack, sharedSlack} {
+						r := f.Read(path, nil, who)
+						assert.GreaterOrEqual(t, r.Status, 400)
+						assert.NotContains(t, r.Text, "; it was ")
+					}
+				}
+				f.restart(t)
+				f.System.SetReplication(0)
+				f.people()
+			}
+		})
+	}
+}
+
+// Two who accept, rename, delete and stop at once leave one connection, which one path serves at the most, and an
+// owner's stop that was taken holds.
+func TestAttackMovesThatRaceStops(t *testing.T) {
+	for range 20 {
+		f := newFixture(t, Options{}, testenv.InProcess)
+		f.people()
+		f.connect(t, "self/slack", alice)
+		f.Write("connections/self/slack", map[string]any{"private": false}, alice).OK(t)
+		f.offers(t, aliceSlack, "org/acme/slack", bob)
+		var stopped testenv.Result
+		var all sync.WaitGroup
+		all.Go(func() { f.accept("org/acme/slack", aliceSlack, bob) })
+		all.Go(func() { f.Write("transfer/"+aliceSlack, map[string]any{"to": "user/e-alice/crm"}, carol) })
+		all.Go(func() { stopped = f.Write("connections/self/slack", map[string]any{"disabled": true}, alice) })
+		all.Wait()
+		served := 0
+		for _, path := range []string{aliceSlack, "user/e-alice/crm", "org/acme/slack"} {
+			if f.Read("creds/"+path, nil, bob).Status == http.StatusOK {
+				served++
+			}
+		}
+		assert.LessOrEqual(t, served, 1)
+		if stopped.Status < 300 {
+			assert.Zero(t, served, "alice was told that it is stopped")
+		}
+	}
+}

@@ -72,6 +72,9 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 				return nil, conflict("connection %s is private: others than its owner connect it again for the account that "+
 					"it was of, and for no other", k)
 			}
+			if f.Restores && !maps.Equal(f.Inputs, p.app.Definition.InputsOf(f.Kind, p.unpicked(c.Inputs))) {
+				return nil, inputsChanged(k) // the grant is for where it was
+			}
 			if why := p.refuses(c, grant, x.otherAccount && !f.Restores); why != "" {
 				return nil, conflict("%s", why)
 			}

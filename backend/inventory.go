@@ -74,7 +74,7 @@ func (s *selection) takes(r *record, is standing, p providerStates, now time.Tim
 	case s.account != "" && r.account != s.account, s.shared != nil && (r.private && r.shares) != *s.shared:
 	case !ends(r.end, s.expires), !ends(r.limit, s.reconnect):
 	case s.unchecked != 0 && timeOf(r.checked).After(now.Add(-s.unchecked)):
-	case s.archived != nil && r.archived != *s.archived:
+	case s.archived != nil && (r.archived || r.marks.has(ownerShelved)) != *s.archived:
 	default:
 		return true
 	}

@@ -20,7 +20,7 @@ func (b *backend) withOwner(who caller, k store.Key, conn *store.Connection,
 		return resp
 	}
 	resp.AddWarning("the connection is private, and Vault knows no entity " + k.Owner.User + " (it was deleted, or " +
-		"merged into another, or never was one): its owner cannot read this credential, and nothing moves it to another " +
+		"merged into another, or never was one): its owner cannot read this credential, and it goes to no other " +
 		"owner; delete the connection, and connect the account again for whom it is meant")
 	return resp
 }

@@ -68,8 +68,8 @@ func (b *backend) acceptWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	if done.bare {
-		text := "connection " + to.String() + " arrived without its credential, since it was private and not offered by " +
-			"its owner: connect it again"
+		text := "connection " + to.String() + " arrived without its credential, since it was private, or stopped by or " +
+			"for its owner, and not offered by that: connect it again"
 		if done.warning != "" {
 			text += "; " + done.warning
 		} else {
@@ -110,6 +110,9 @@ func (b *backend) planAccept(ctx context.Context, who caller, from, to store.Key
 		return m, conflict("connection %s was offered to an entity that Vault does not know any more: nothing was moved; offer "+
 			"it anew", from)
 	}
+	if err := b.thawed(ctx, source.Provider, from); err != nil { // elsewhere it would be served
+		return m, err
+	}
 	p, err := b.provider(ctx, source.Provider)
 	if err == nil && p == nil {
 		err = conflict("provider %q of connection %s is gone, so nobody knows whom it may serve: an operator writes "+
@@ -136,7 +139,7 @@ func (b *backend) planAccept(ctx context.Context, who caller, from, to store.Key
 			return conflict("connection %s was changed meanwhile: nothing was moved; try again", from)
 		}
 		c.Move(store.Moving{
-			To: to.String(), Since: now, By: who.actor(now), Bare: c.Private && !offer.Owner, Private: live,
+			To: to.String(), Since: now, By: who.actor(now), Bare: c.Withheld() && !offer.Owner, Private: live,
 		})
 		return nil
 	}

@@ -210,8 +210,15 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		f.Verifier = providers.NewSecret(oauth2.GenerateVerifier())
 	}
 	asked := d.Get("scopes").([]string)
-	if restores {
-		asked = known.RequiredScopes // which are those that its owner asked for
+	if restores { // for what it has, and what its owner asked for
+		asked = slices.Clone(known.RequiredScopes)
+		if g := known.Grant; g != nil && mayAskFor(p, g.Scopes) == nil {
+			for _, scope := range g.Scopes {
+				if !slices.Contains(asked, scope) {
+					asked = append(asked, scope)
+				}
+			}
+		}
 	}
 	if err := mayAskFor(p, asked); err != nil {
 		return nil, "", err

@@ -327,7 +327,7 @@ func (b *backend) inventoryRows(ctx context.Context, s *selection, states provid
 
 // inventoryRow describes a connection; nil: it is gone, cannot be read, or does not pass.
 func (b *backend) inventoryRow(ctx context.Context, s *selection, k store.Key) (map[string]any, error) {
-	conn, _, err := b.connections.Get(ctx, k)
+	conn, err := b.connections.Look(ctx, k)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
 	}
@@ -342,7 +342,10 @@ func (b *backend) inventoryRow(ctx context.Context, s *selection, k store.Key) (
 		return nil, nil
 	}
 	terms, err := b.Terms(ctx, k, conn)
-	if err != nil {
+	switch {
+	case store.Unusable(err): // of its provider: that did not change, as far as we know
+		terms.Fingerprint = &conn.Pinned
+	case err != nil:
 		return nil, err
 	}
 	now := b.now()
@@ -352,7 +355,7 @@ func (b *backend) inventoryRow(ctx context.Context, s *selection, k store.Key) (
 		"kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags), "status": string(status),
 		"status_reason": string(reason), "private": conn.Private,
 		"shared":     conn.Private && len(conn.Living(now)) > 0,
-		"archived":   conn.Stops.Archived(),
+		"archived":   conn.Stops.Archived() || !conn.Entity.Archived.IsZero(),
 		"account":    map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
 		"created_by": conn.Created.DisplayName, "created_by_id": conn.Created.EntityID,
 		"created_time": rfc3339(conn.Created.Time), "last_rotation": rfc3339(conn.Rotated),

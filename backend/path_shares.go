@@ -263,7 +263,10 @@ func readExpiry(text string, now time.Time) (time.Time, error) {
 	if !at.After(now) {
 		return at, badRequest("expires=%q is over already", clipText(text))
 	}
-	return at.UTC().Truncate(time.Second), nil
+	if at = at.UTC(); at.Year() > 9999 { // which RFC 3339 cannot write
+		return at, badRequest("expires=%q is too late: leave it out for a share without an end", clipText(text))
+	}
+	return at.Truncate(time.Second), nil
 }
 
 func (b *backend) sharesDelete(ctx context.Context, req *logical.Request,

@@ -100,6 +100,9 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 				return nil, beingDeleted(from)
 			case c.Ending.On():
 				return nil, beingEnded(from)
+			case who.owns(from) && !live && c.Stops.Others != (store.Stop{}): // where the owner would be one of the others
+				return nil, conflict("connection %s was stopped by others than its owner: it goes to nobody but a person until "+
+					"they lift that", from)
 			case c.Kind.OfTheApp() && to.Owner.Personal():
 				return nil, ofTheApp(string(c.Kind))
 			}
@@ -110,9 +113,9 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 		return nil, err
 	}
 	resp := &logical.Response{Data: offerData(made.Offer)}
-	if made.Private && !made.Offer.Owner {
-		resp.AddWarning("connection " + from.String() + " is private, and you are not its owner: it will arrive without " +
-			"its credential")
+	if made.Withheld() && !made.Offer.Owner {
+		resp.AddWarning("connection " + from.String() + " is private, or stopped by or for its owner, which you are not: it " +
+			"will arrive without its credential")
 	}
 	return resp, nil
 }

@@ -88,11 +88,11 @@ func (r *Repository) Move(ctx context.Context, j Journey) (there *store.Connecti
 			return nil, false, false, err
 		}
 	}
-	if err := r.o.Store.TakeHistory(context.WithoutCancel(ctx), j.From, j.To); err != nil {
-		return nil, false, false, err
-	}
-	if source.Moving.Bare {
+	if source.Moving.Bare { // its history tells of the credential, and stays with it
 		return target.Clone(), true, false, nil
+	}
+	if err := r.o.Store.TakeHistory(context.WithoutCancel(ctx), j.From, j.To, source.ID); err != nil {
+		return nil, false, false, err
 	}
 	if err := r.remove(ctx, j.From, from, source, j.Act); err != nil {
 		r.logger.Debug("a connection that has moved could not be deleted yet", "connection", j.From.String(),

@@ -306,7 +306,7 @@ func (r *Repository) retire(ctx context.Context, k store.Key, stored, next *stor
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	if next == nil && stored.IsMoving() { // the rest went with it
+	if next == nil && stored.IsMoving() && !stored.Moving.Bare { // the rest went with it
 		return r.o.Store.LeaveHistory(ctx, k, *stored.Record)
 	}
 	return r.o.Store.AppendHistory(ctx, k, *stored.Record)

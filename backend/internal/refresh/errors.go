@@ -109,8 +109,8 @@ func (e *Error) Error() string {
 				"once that is enabled again, the next daily look at owners lets the connection serve", e.Key)
 		case store.ReasonOwnerMissing:
 			return fmt.Sprintf("connection %s is not served (owner_missing): Vault does not know the entity any more that "+
-				"owns it, and nothing moves it to another owner; delete the connection, and connect the account again for "+
-				"whom it is meant", e.Key)
+				"owns it, and its credential goes to no other owner; delete the connection, and connect the account again "+
+				"for whom it is meant", e.Key)
 		case store.ReasonMoving:
 			return fmt.Sprintf("connection %s is moving to another owner or name: read it there in a moment", e.Key)
 		case store.ReasonRevoking:

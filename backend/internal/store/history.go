@@ -1,6 +1,9 @@
 package store
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // historyVersion is the version of history entries. An older release may ignore the whole kind, and leaves its entries.
 const historyVersion = 1
@@ -49,8 +52,9 @@ func (s Store) putHistory(ctx context.Context, k Key, h *History) error {
 	return put(ctx, s.storage, historyPrefix+k.hash(), h, encodeHistory)
 }
 
-// TakeHistory adds what is kept of one key to what is kept of another, to which its connection has moved.
-func (s Store) TakeHistory(ctx context.Context, from, to Key) error {
+// TakeHistory adds what is kept of a connection under one key to what is kept of another, to which it has moved. What
+// is of others that had the name before stays.
+func (s Store) TakeHistory(ctx context.Context, from, to Key, id string) error {
 	source, err := s.History(ctx, from)
 	if source == nil || Damaged(err) {
 		return unlessDamaged(err)
@@ -64,7 +68,7 @@ func (s Store) TakeHistory(ctx context.Context, from, to Key) error {
 	}
 	added := false
 	for _, r := range source.Records {
-		added = h.Append(r) || added
+		added = r.ID == id && h.Append(r) || added
 	}
 	if !added {
 		return nil
@@ -72,9 +76,19 @@ func (s Store) TakeHistory(ctx context.Context, from, to Key) error {
 	return s.putHistory(ctx, to, h)
 }
 
-// LeaveHistory keeps of a key nothing but the record of the move by which its connection left.
+// LeaveHistory keeps of the connection that left a key nothing but the record of the move by which it did.
 func (s Store) LeaveHistory(ctx context.Context, k Key, r Record) error {
-	return s.putHistory(ctx, k, &History{Key: k.String(), Records: []Record{r}})
+	h, err := s.History(ctx, k)
+	if err = unlessDamaged(err); err != nil {
+		return err
+	}
+	left := &History{Key: k.String()}
+	if h != nil {
+		left.Records = slices.DeleteFunc(slices.Clone(h.Records), func(o Record) bool { return o.ID == r.ID })
+		left.unknown = h.unknown
+	}
+	left.Append(r)
+	return s.putHistory(ctx, k, left)
 }
 
 func unlessDamaged(err error) error {

@@ -269,7 +269,7 @@ func TestStorageThatHangs(t *testing.T) {
 		"History":          {callTime, func(ctx context.Context) error { _, err := s.History(ctx, slack); return err }},
 		"HistoryByID":      {callTime, func(ctx context.Context) error { _, err := s.HistoryByID(ctx, "id"); return err }},
 		"AppendHistory":    {callTime, func(ctx context.Context) error { return s.AppendHistory(ctx, slack, Record{}) }},
-		"TakeHistory":      {callTime, func(ctx context.Context) error { return s.TakeHistory(ctx, slack, slack) }},
+		"TakeHistory":      {callTime, func(ctx context.Context) error { return s.TakeHistory(ctx, slack, slack, "id") }},
 		"LeaveHistory":     {callTime, func(ctx context.Context) error { return s.LeaveHistory(ctx, slack, Record{}) }},
 		"Histories":        {listTime, func(ctx context.Context) error { _, err := s.Histories(ctx); return err }},
 		"DeleteHistory":    {callTime, func(ctx context.Context) error { return s.DeleteHistory(ctx, "id") }},

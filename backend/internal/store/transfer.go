@@ -1,6 +1,7 @@
 package store
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
@@ -36,7 +37,11 @@ type Moving struct {
 // brought tells one credential from another that somebody else, or another account, put in its place. A refresh
 // leaves it as it is.
 func (c *Connection) brought() string {
-	return string(c.Kind) + " " + c.SetBy + " " + c.FlowID + " " + c.Imported.Digest
+	said := string(c.Kind) + " " + c.SetBy + " " + c.FlowID + " " + c.Imported.Digest
+	if c.Grant == nil { // a key is never renewed, so another generation is another key
+		said += " " + strconv.FormatUint(c.Generation, 10)
+	}
+	return said
 }
 
 // MakeOffer offers the connection, in the place of what was offered before.
@@ -47,19 +52,24 @@ func (c *Connection) MakeOffer(to Key, by Setter, live bool, now time.Time) {
 	}
 }
 
-// Offered is the offer that stands, or none: one that is over, or that was made of another account or before somebody
-// stopped the connection or let it serve again, counts for nothing.
+// Offered is the offer that stands, or none: one that is over, or that was made of another account, or before somebody
+// stopped the connection or let it serve again, or before its owner was found to have left, counts for nothing.
 func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
 	o = c.Offer
 	// whose a key is, a host that it names for itself may lie about
 	same := c.Grant != nil && o.Account != "" && o.Account == c.Account.ID || o.Brought == c.brought() &&
 		(o.Account == "" || o.Account == c.Account.ID)
-	if o.To == "" || reached(o.Until, now) || !same || !o.Stopped.Equal(c.Stops.By.Time) || !c.Deleting.IsZero() || c.Ending.On() ||
-		c.IsMoving() {
+	left := c.Entity.Left != "" && !c.Entity.Since.Before(o.By.Time)
+	if o.To == "" || reached(o.Until, now) || !same || left || !o.Stopped.Equal(c.Stops.By.Time) ||
+		!c.Deleting.IsZero() || c.Ending.On() || c.IsMoving() {
 		return Offer{}, false
 	}
 	return o, true
 }
+
+// Withheld reports whether nobody but the owner gives the credential away: it is the owner's alone, or the owner's word,
+// or that the owner left, keeps it from being served.
+func (c *Connection) Withheld() bool { return c.Private || c.Stops.Owner.on() || c.Entity.Left != "" }
 
 // Is reports whether both are the same offer.
 func (o Offer) Is(other Offer) bool {

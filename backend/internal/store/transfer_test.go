@@ -100,9 +100,12 @@ func TestOffered(t *testing.T) {
 		"a key that says so": {func(c *Connection) {
 			c.Kind, c.Grant, c.FlowID = providers.KindAPIKey, nil, ""
 		}, 0, false},
-		"a refresh": {func(c *Connection) { c.Refreshed(c.Grant, noon) }, 0, true},
+		"a refresh":      {func(c *Connection) { c.Refreshed(c.Grant, noon) }, 0, true},
+		"its owner left": {func(c *Connection) { c.Entity = Entity{Left: ReasonOwnerDisabled, Since: noon} }, 0, false},
+		"it had left":    {func(c *Connection) { c.Entity = Entity{Left: ReasonOwnerDisabled, Since: noon.Add(-1)} }, 0, true},
 	} {
 		conn := full()
+		conn.Entity = Entity{}
 		conn.MakeOffer(ofBob, Setter{Actor: ann, Name: "e-1", Owner: true}, true, noon)
 		c.change(conn)
 		got, open := conn.Offered(noon.Add(c.at))
@@ -113,7 +116,7 @@ func TestOffered(t *testing.T) {
 		}
 	}
 	unknown := full()
-	unknown.Account = Account{}
+	unknown.Account, unknown.Entity = Account{}, Entity{}
 	unknown.MakeOffer(ofBob, Setter{}, false, noon)
 	learned := unknown.Clone()
 	learned.Account.ID = "1"

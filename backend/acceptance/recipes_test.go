@@ -168,6 +168,27 @@ func TestPolicyRecipes(t *testing.T) {
 		her.remove(t, "shares/"+mine)
 		assert.Empty(t, her.read(t, "shares/"+mine)["shares"])
 	}
+	// moves has somebody rename a connection of theirs and back, offer it and withdraw that, and take what is offered.
+	moves := func(t *testing.T, her *user, mine, offered string) {
+		t.Helper()
+		assert.Equal(t, true, her.write(t, "transfer/"+mine+"openai", map[string]any{"to": mine + "renamed"})["moved"])
+		her.absent(t, "connections/"+mine+"openai")
+		reads(t, her, mine+"renamed")
+		her.write(t, "transfer/"+mine+"renamed", map[string]any{"to": mine + "openai"})
+		her.write(t, "transfer/"+mine+"openai", map[string]any{"to": "org/other/given"})
+		assert.Equal(t, "org/other/given", her.read(t, "transfer/"+mine+"openai")["to"])
+		her.remove(t, "transfer/"+mine+"openai")
+		her.absent(t, "transfer/"+mine+"openai")
+
+		person := strings.Replace(mine, "self", "user/"+her.entity, 1)
+		her.refusesWrite(t, http.StatusForbidden, denied, "transfer/"+offered, map[string]any{"to": person + "taken"})
+		her.refusesWrite(t, http.StatusForbidden, "is offered to", "accept/"+mine+"taken", map[string]any{"from": offered})
+		root.write(t, "transfer/"+offered, map[string]any{"to": person + "taken"})
+		assert.Equal(t, true, her.write(t, "accept/"+mine+"taken", map[string]any{"from": offered})["private"])
+		reads(t, her, mine+"taken")
+		her.remove(t, "connections/"+mine+"taken")
+		root.write(t, "connections/"+offered, key(apiKey)) // as it was
+	}
 	tests := map[string]func(t *testing.T, policy string){
 		"default-org": func(t *testing.T, policy string) {
 			u := root.logIn(t, "default-org", policy)
@@ -215,7 +236,10 @@ func TestPolicyRecipes(t *testing.T) {
 			refuses(t, u, "creds/org/acme/openai", "creds/org/other/self/openai", "creds/org/acme/user/42/openai",
 				"creds/self/openai")
 			root.refusesRead(t, http.StatusForbidden, "is private", "creds/org/acme/user/"+u.entity+"/openai")
-			refuses(t, other, "shares/"+mine)
+			refuses(t, other, "shares/"+mine, "transfer/"+mine)
+			moves(t, u, "org/acme/self/", "org/acme/openai")
+			other.refusesWrite(t, http.StatusForbidden, denied, "accept/org/acme/self/new", map[string]any{"from": mine})
+			u.refusesWrite(t, http.StatusForbidden, denied, "accept/org/acme/new", map[string]any{"from": mine})
 			shares(t, u, other, mine, "org/acme/user/"+u.entity+"/openai")
 			u.remove(t, "connections/"+mine)
 			other.remove(t, "connections/org/other/self/openai")
@@ -235,7 +259,11 @@ func TestPolicyRecipes(t *testing.T) {
 				map[string]any{"provider": "openai"})
 			u.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
 			refuses(t, other, "creds/user/"+u.entity+"/openai", "connections/user/"+u.entity+"/openai", "creds/openai",
-				"connections/openai", "config", "shares/user/"+u.entity+"/openai")
+				"connections/openai", "config", "shares/user/"+u.entity+"/openai", "transfer/user/"+u.entity+"/openai",
+				"transfer/org/acme/openai")
+			moves(t, u, "self/", "org/acme/openai")
+			other.refusesWrite(t, http.StatusForbidden, denied, "accept/user/"+u.entity+"/new",
+				map[string]any{"from": "org/acme/openai"})
 			shares(t, u, other, "self/openai", "user/"+u.entity+"/openai")
 			u.remove(t, "connections/self/openai")
 		},
@@ -431,7 +459,32 @@ func TestPolicyRecipes(t *testing.T) {
 				u.refusesWrite(t, http.StatusForbidden, denied, "connections/"+path, planted)
 				u.refusesWrite(t, http.StatusForbidden, denied, "auth-code-url/"+path, planted)
 			}
-			refuses(t, u, "creds/org/acme/openai", "creds/"+hers, "creds/openai", "creds/shared/"+hers,
+			const offered = "org/acme/of-the-admin"
+			u.write(t, "connections/"+offered, key(otherAPIKey))
+			for _, to := range []any{
+				"user/" + u.entity + "/mine", "self/mine", "org/acme/user/" + u.entity + "/mine", "org/acme/self/mine",
+				"org/other/user/42/mine", "org/acme/user/" + her.entity + "/mine",
+				[]string{"self/mine"},
+			} {
+				u.refusesWrite(t, http.StatusForbidden, denied, "transfer/"+offered, map[string]any{"to": to})
+			}
+			u.write(t, "transfer/"+offered, map[string]any{"to": "org/other/taken"})
+			assert.Equal(t, "org/other/taken", u.read(t, "transfer/"+offered)["to"])
+			u.refusesWrite(t, http.StatusForbidden, denied, "accept/org/other/taken", map[string]any{"from": offered})
+			u.remove(t, "transfer/"+offered)
+			her.write(t, "transfer/org/acme/self/openai", map[string]any{"to": "org/acme/taken"})
+			u.refusesWrite(t, http.StatusForbidden, denied, "accept/org/acme/taken",
+				map[string]any{"from": hers, "provision": true})
+			u.write(t, "accept/org/acme/taken", map[string]any{"from": hers})
+			refuses(t, u, "creds/org/acme/taken")
+			assert.Equal(t, apiKey, root.read(t, "creds/org/acme/taken")["api_key"])
+			u.write(t, "transfer/org/acme/taken", map[string]any{"to": "org/acme/renamed"})
+			u.remove(t, "connections/org/acme/renamed")
+			u.remove(t, "connections/"+offered)
+			her.write(t, "connections/org/acme/self/openai", key(apiKey))
+
+			refuses(t, u, "transfer/org/other/openai", "transfer/openai", "transfer/user/42/openai",
+				"creds/org/acme/openai", "creds/"+hers, "creds/openai", "creds/shared/"+hers,
 				"connections/org/other/openai", "connections/openai", "connections/user/42/openai", "config", "status",
 				"providers/openai")
 			u.remove(t, "connections/"+hers)
@@ -443,6 +496,8 @@ func TestPolicyRecipes(t *testing.T) {
 			hers := "user/" + her.entity + "/openai"
 			assert.Equal(t, map[string]any{"api_key": "****WXYZ"}, u.read(t, "connections/"+hers)["key"])
 			assert.Len(t, u.read(t, "shares/"+hers)["shares"], 1)
+			her.write(t, "transfer/self/openai", map[string]any{"to": "org/acme/given"})
+			assert.Equal(t, "org/acme/given", u.read(t, "transfer/"+hers)["to"])
 			assert.NotEmpty(t, u.read(t, "inventory")["connections"])
 			assert.NotEmpty(t, u.read(t, "inventory/org/acme")["connections"])
 			assert.NotEmpty(t, u.read(t, "history/"+hers)["records"])
@@ -458,11 +513,13 @@ func TestPolicyRecipes(t *testing.T) {
 			for _, path := range []string{
 				"connections/openai", "connections/new", "connections/self/openai", "shares/" + hers, "config",
 				"providers/openai", "providers/openai/client-secret", "auth-code-url/new", "refresh/openai", "check/openai",
-				"exchange",
+				"exchange", "transfer/" + hers, "accept/org/acme/given",
 			} {
 				u.refusesWrite(t, http.StatusForbidden, denied, path, map[string]any{"disabled": true})
 			}
-			for _, path := range []string{"connections/" + hers, "shares/" + hers, "providers/openai"} {
+			for _, path := range []string{
+				"connections/" + hers, "shares/" + hers, "transfer/" + hers, "providers/openai",
+			} {
 				assert.False(t, u.permits(t, "delete", path), path)
 			}
 			her.remove(t, "connections/self/openai")

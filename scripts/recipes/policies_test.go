@@ -14,6 +14,9 @@ import (
 // rule finds each rule of a policy: its path, and what stands in its braces.
 var rule = regexp.MustCompile(`(?ms)^path "([^"]*)"\s*{(.*?)}$`)
 
+// own finds what is of the caller's own.
+var own = regexp.MustCompile(`^\w+/(org/{{identity\.entity\.metadata\.org}}/)?self/\+$`)
+
 // mistaken says what is wrong with a policy that looks right, or nothing.
 func mistaken(policy string) string {
 	found := rule.FindAllStringSubmatch(policy, -1)
@@ -35,6 +38,11 @@ func mistaken(policy string) string {
 		case strings.Contains(below, "{{") &&
 			!regexp.MustCompile(`^[^{]*({{identity\.entity\.(id|metadata\.org)}}[^{]*)+$`).MatchString(below):
 			return path + " goes by what people can choose"
+		case strings.HasPrefix(below, "transfer/") && strings.Contains(body, `"update"`) && !own.MatchString(below) &&
+			!strings.Contains(body, `"to" = ["user/*", "self/*", "*/user/*", "*/self/*"]`):
+			return path + " gives what is another's to whoever offers it"
+		case strings.HasPrefix(below, "accept/") && !own.MatchString(below) && !strings.Contains(body, `"provision" = []`):
+			return path + " takes in another's name"
 		}
 	}
 	return ""
@@ -66,8 +74,21 @@ path "connectors/+/org/acme/*" {
 		"any organization":    {`path "connectors/creds/org/+/self/*" { capabilities = ["read"] }`, "any organization"},
 		"a name in its place": {`path "connectors/creds/org/{{identity.entity.name}}/self/*" { }`, "can choose"},
 		"everything":          {`path "connectors/*" { capabilities = ["read"] }`, "is everything"},
-		"another mount":       {`path "sys/auth" { capabilities = ["read"] }`, "not of the mount"},
-		"nothing":             {`# a comment`, "cannot be read"},
+		"a transfer to oneself": {
+			`path "connectors/transfer/org/acme/*" { capabilities = ["read", "update"] }`, "whoever offers",
+		},
+		"a transfer to some persons": {`path "connectors/transfer/org/acme/*" {
+  capabilities      = ["update"]
+  denied_parameters = { "to" = ["user/*", "self/*"] }
+}`, "whoever offers"},
+		"a transfer of one's own": {`path "connectors/transfer/self/+" { capabilities = ["update"] }`, ""},
+		"a look at offers":        {`path "connectors/transfer/*" { capabilities = ["read"] }`, ""},
+		"a taking for others":     {`path "connectors/accept/org/acme/*" { capabilities = ["update"] }`, "another's name"},
+		"a taking for oneself": {
+			`path "connectors/accept/org/{{identity.entity.metadata.org}}/self/+" { capabilities = ["update"] }`, "",
+		},
+		"another mount": {`path "sys/auth" { capabilities = ["read"] }`, "not of the mount"},
+		"nothing":       {`# a comment`, "cannot be read"},
 		"a rule of another form": {`path "connectors/creds/+" { capabilities = ["read"] }
 path  "connectors/creds/prod" { capabilities = ["read"] }`, "cannot be read"},
 	}

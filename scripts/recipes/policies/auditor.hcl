@@ -6,6 +6,7 @@ path "connectors/providers/*"   { capabilities = ["read", "list"] }
 path "connectors/status"        { capabilities = ["read"] }
 path "connectors/connections/*" { capabilities = ["read", "list"] }
 path "connectors/shares/*"      { capabilities = ["read"] }
+path "connectors/transfer/*"    { capabilities = ["read"] }
 path "connectors/inventory"     { capabilities = ["read"] }
 path "connectors/inventory/*"   { capabilities = ["read"] }
 path "connectors/history/*"     { capabilities = ["read"] }

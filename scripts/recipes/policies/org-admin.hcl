@@ -1,6 +1,7 @@
 # Somebody administers the organization acme: its own connections, and those of its members. They see metadata, stop,
 # archive, delete, end shares, and connect a member's account again for the same account. They read no credential: what
-# is private its owner alone, and what is acme's with one-org.hcl. [] keeps them from making one in a member's name.
+# is private its owner alone, and what is acme's with one-org.hcl. [] keeps them from making one in a member's name. They take what is offered to acme, rename,
+# and offer what is acme's to organizations, but to no person: that could be themselves, and would read it then.
 path "connectors/catalog"   { capabilities = ["read", "list"] }
 path "connectors/catalog/*" { capabilities = ["read"] }
 path "connectors/connections/org/acme/*" {
@@ -8,6 +9,14 @@ path "connectors/connections/org/acme/*" {
   denied_parameters = { "provision" = [] }
 }
 path "connectors/auth-code-url/org/acme/*" {
+  capabilities      = ["update"]
+  denied_parameters = { "provision" = [] }
+}
+path "connectors/transfer/org/acme/*" {
+  capabilities      = ["read", "update", "delete"]
+  denied_parameters = { "to" = ["user/*", "self/*", "*/user/*", "*/self/*"] }
+}
+path "connectors/accept/org/acme/*" {
   capabilities      = ["update"]
   denied_parameters = { "provision" = [] }
 }

@@ -221,3 +221,34 @@ func aKeyOf(t *testing.T, path string) store.Key {
 	require.NoError(t, err)
 	return k
 }
+
+// Under a name that a connection left nothing stays of its history but that it left.
+func TestHistoryLeavesWithTheConnection(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.System.AddEntity("e-alice")
+		f.key(t, "self/key", alice)
+		for _, label := range []string{"one", "two"} {
+			f.Write("connections/self/key", map[string]any{"label": label}, alice).OK(t)
+		}
+		f.Write("transfer/self/key", map[string]any{"to": "self/crm"}, alice).OK(t)
+		assert.Len(t, f.told(t, "user/e-alice/key"), 1)
+		assert.Greater(t, len(f.told(t, "user/e-alice/crm")), 3)
+	})
+}
+
+// A damaged entry hides no history, and a damaged history no last record.
+func TestHistoryBesideDamage(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "org/acme/key")
+		f.Write("connections/org/acme/key", map[string]any{"label": "one"}).OK(t)
+		f.Write("connections/org/acme/key", map[string]any{"label": "two"}).OK(t)
+		f.undecodable(t, "connection/org/acme/key")
+		f.restart(t)
+		assert.Len(t, f.told(t, "org/acme/key"), 2)
+
+		f.key(t, "org/acme/other")
+		f.undecodable(t, "history/"+aKeyOf(t, "org/acme/other").HistoryID())
+		f.restart(t)
+		assert.Len(t, f.told(t, "org/acme/other"), 1)
+	})
+}

@@ -2,9 +2,11 @@ package backend
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -251,4 +253,52 @@ func TestHistoryBesideDamage(t *testing.T) {
 		f.restart(t)
 		assert.Len(t, f.told(t, "org/acme/other"), 1)
 	})
+}
+
+// A connection goes when its last record is kept, and not before: creds would tell nobody by whom it was deleted.
+func TestHistoryBeforeTheDeletion(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "org/acme/key")
+		k := aKeyOf(t, "org/acme/key")
+		var deletes atomic.Bool
+		var kept atomic.Int32 // the first is of what was before it was marked as being deleted
+		f.Storage.Judge(func(a testenv.Access) error {
+			if a.Op == "delete" && a.Key == "connection/org/acme/key" {
+				deletes.Store(true)
+			}
+			if a.Op == "put" && a.Key == "history/"+k.HistoryID() && kept.Add(1) > 1 {
+				return errors.New("storage is full")
+			}
+			return nil
+		})
+		f.Delete("connections/org/acme/key", nil)
+		f.Storage.Judge(nil)
+		assert.Greater(t, kept.Load(), int32(1))
+		assert.False(t, deletes.Load())
+		conn, err := store.New(f.Storage).Connection(t.Context(), k)
+		require.NoError(t, err)
+		assert.NotNil(t, conn)
+	})
+}
+
+// What was deleted lately keeps its history, and so does what storage does not tell of.
+func TestTidyHistories(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.key(t, "org/acme/key")
+	f.Delete("connections/org/acme/key", nil)
+	is := "history/" + aKeyOf(t, "org/acme/key").HistoryID()
+	require.NoError(t, f.engine().tidyHistories(t.Context()))
+	assert.Len(t, f.stored(t, "history/"), 1)
+	f.Advance(400 * 24 * time.Hour)
+	f.Storage.Judge(func(a testenv.Access) error {
+		if a.Op == "get" && a.Key == is {
+			return errors.New("storage is away")
+		}
+		return nil
+	})
+	require.Error(t, f.engine().tidyHistories(t.Context()))
+	f.Storage.Judge(nil)
+	assert.Len(t, f.stored(t, "history/"), 1)
+	require.NoError(t, f.engine().tidyHistories(t.Context()))
+	assert.Empty(t, f.stored(t, "history/"))
 }

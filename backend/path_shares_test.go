@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -453,5 +454,35 @@ func TestShareOfAConnectionThatIsOpenedMeanwhile(t *testing.T) {
 		(<-opened).OK(t)
 		(<-shared).Refused(t, http.StatusConflict, "not private")
 		assert.Empty(t, f.Read(ownShares, nil, alice).OK(t)["shares"])
+	})
+}
+
+// The index of shares keeps nothing of what has ended.
+func TestIndexOfSharesEmpties(t *testing.T) {
+	g, k, now := newGrantees(), aKeyOf(t, "user/e-alice/slack"), time.Now()
+	conn := &store.Connection{Private: true, Shares: []store.Share{{Entity: "e-bob"}, {Group: "g-one"}}}
+	g.set(k, conn)
+	assert.Len(t, g.keys([]string{store.GranteeEntity("e-bob")}, now), 1)
+	conn.Shares = conn.Shares[1:]
+	g.set(k, conn)
+	assert.Empty(t, g.keys([]string{store.GranteeEntity("e-bob")}, now))
+	assert.Len(t, g.with, 1)
+	g.gone(k)
+	assert.Empty(t, g.with)
+	assert.Empty(t, g.of)
+}
+
+func TestAsManySharesAsThereMayBe(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		ids := []string{}
+		for i := range store.MaxShares {
+			ids = append(ids, fmt.Sprintf("e-%d", i))
+			f.System.AddEntity(ids[i])
+		}
+		f.share(t, map[string]any{"entities": strings.Join(ids, ",")})
+		assert.Len(t, f.Read(ownShares, nil, alice).OK(t)["shares"], store.MaxShares)
+		f.Write(ownShares, map[string]any{"entities": strings.Join(ids, ","), "expires": rfc3339(f.Now())}, alice).
+			Refused(t, http.StatusBadRequest, "over already")
 	})
 }

@@ -124,3 +124,13 @@ func TestReconnectByOthersWhileTheProviderChanges(t *testing.T) {
 		assert.Equal(t, token, f.Read("creds/self/slack", nil, alice).OK(t)["access_token"])
 	})
 }
+
+// Its owner connects it as they like.
+func TestReconnectByTheOwner(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "self/slack", alice)
+		f.Write("exchange", f.own(t, "self/slack", map[string]any{"required_scopes": "write"}, alice), alice).OK(t)
+		view := f.Read("connections/self/slack", nil, alice).OK(t)
+		assert.Equal(t, []string{"write"}, texts(t, view["required_scopes"]))
+	})
+}

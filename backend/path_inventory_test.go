@@ -350,7 +350,8 @@ func TestInventoryOfWhatIsFrozen(t *testing.T) {
 			want         []string
 		}{
 			{
-				"config", map[string]any{"frozen_owners": "org/beta"}, map[string]any{"frozen_owners": ""}, []string{"org/beta/key"},
+				"config", map[string]any{"frozen_owners": "org/beta"}, map[string]any{"frozen_owners": ""},
+				[]string{"org/beta/key"},
 			},
 			{
 				"config",

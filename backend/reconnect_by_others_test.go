@@ -104,7 +104,8 @@ func TestReconnectByOthersIsNotTheOwners(t *testing.T) {
 		after, err := store.New(f.Storage).Connection(t.Context(), k)
 		require.NoError(t, err)
 		assert.Equal(t, "e-alice", before.AdoptedBy)
-		assert.Equal(t, []any{before.AdoptedBy, before.Closed, before.SetBy}, []any{after.AdoptedBy, after.Closed, after.SetBy})
+		assert.Equal(t, []any{before.AdoptedBy, before.Closed, before.SetBy},
+			[]any{after.AdoptedBy, after.Closed, after.SetBy})
 	})
 }
 

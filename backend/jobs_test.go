@@ -243,6 +243,7 @@ func TestRevokeWhileARenewalIsOut(t *testing.T) {
 	<-begun
 	job, _ := f.plan(t, map[string]any{"all": true})
 	f.run(t, job, nil)
+	f.engine().tasks.Wake() // the clock of the test moved while the worker slept
 	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" }, 10*time.Second, time.Millisecond)
 	assert.Zero(t, f.provider.Count(providers.StepRevoke), "it waits for what the renewal brings")
 	close(release)

@@ -317,6 +317,10 @@ func TestLeaverGrace(t *testing.T) {
 		assert.Equal(t, "disabled disabled_by_person", l.standing(t, "user/e-alice/own"))
 		assert.Equal(t, "archived disabled_by_person", l.standing(t, "user/e-alice/put"))
 
+		r := l.Write("connections/user/e-alice/own", map[string]any{"disabled": false})
+		assert.Contains(t, fmt.Sprint(r.Warnings), "its owner's entity")
+		assert.NotContains(t, fmt.Sprint(r.Warnings), "still stopped for its owner (", "a person's word stands before that")
+
 		l.System.DisableEntity("e-alice", false)
 		l.days(t, 1)
 		l.System.DisableEntity("e-alice", true)

@@ -2,9 +2,11 @@ package backend
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -247,4 +249,83 @@ func TestHistoryOfOwners(t *testing.T) {
 		r.Refused(t, http.StatusBadRequest, "no connection")
 		assert.NotContains(t, r.Text, "moved")
 	})
+}
+
+// Under a name that a connection left nothing stays of its history but that it left.
+func TestHistoryLeavesWithTheConnection(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.System.AddEntity("e-alice")
+		f.key(t, "self/key", alice)
+		for _, label := range []string{"one", "two"} {
+			f.Write("connections/self/key", map[string]any{"label": label}, alice).OK(t)
+		}
+		f.Write("transfer/self/key", map[string]any{"to": "self/crm"}, alice).OK(t)
+		assert.Len(t, f.told(t, "user/e-alice/key"), 1)
+		assert.Greater(t, len(f.told(t, "user/e-alice/crm")), 3)
+	})
+}
+
+// A damaged entry hides no history, and a damaged history no last record.
+func TestHistoryBesideDamage(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "org/acme/key")
+		f.Write("connections/org/acme/key", map[string]any{"label": "one"}).OK(t)
+		f.Write("connections/org/acme/key", map[string]any{"label": "two"}).OK(t)
+		f.undecodable(t, "connection/org/acme/key")
+		f.restart(t)
+		assert.Len(t, f.told(t, "org/acme/key"), 2)
+
+		f.key(t, "org/acme/other")
+		f.undecodable(t, "history/"+aKeyOf(t, "org/acme/other").HistoryID())
+		f.restart(t)
+		assert.Len(t, f.told(t, "org/acme/other"), 1)
+	})
+}
+
+// A connection goes when its last record is kept, and not before: creds would tell nobody by whom it was deleted.
+func TestHistoryBeforeTheDeletion(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "org/acme/key")
+		k := aKeyOf(t, "org/acme/key")
+		var deletes atomic.Bool
+		var kept atomic.Int32 // the first is of what was before it was marked as being deleted
+		f.Storage.Judge(func(a testenv.Access) error {
+			if a.Op == "delete" && a.Key == "connection/org/acme/key" {
+				deletes.Store(true)
+			}
+			if a.Op == "put" && a.Key == "history/"+k.HistoryID() && kept.Add(1) > 1 {
+				return errors.New("storage is full")
+			}
+			return nil
+		})
+		f.Delete("connections/org/acme/key", nil)
+		f.Storage.Judge(nil)
+		assert.Greater(t, kept.Load(), int32(1))
+		assert.False(t, deletes.Load())
+		conn, err := store.New(f.Storage).Connection(t.Context(), k)
+		require.NoError(t, err)
+		assert.NotNil(t, conn)
+	})
+}
+
+// What was deleted lately keeps its history, and so does what storage does not tell of.
+func TestTidyHistories(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.key(t, "org/acme/key")
+	f.Delete("connections/org/acme/key", nil)
+	is := "history/" + aKeyOf(t, "org/acme/key").HistoryID()
+	require.NoError(t, f.engine().tidyHistories(t.Context()))
+	assert.Len(t, f.stored(t, "history/"), 1)
+	f.Advance(400 * 24 * time.Hour)
+	f.Storage.Judge(func(a testenv.Access) error {
+		if a.Op == "get" && a.Key == is {
+			return errors.New("storage is away")
+		}
+		return nil
+	})
+	require.Error(t, f.engine().tidyHistories(t.Context()))
+	f.Storage.Judge(nil)
+	assert.Len(t, f.stored(t, "history/"), 1)
+	require.NoError(t, f.engine().tidyHistories(t.Context()))
+	assert.Empty(t, f.stored(t, "history/"))
 }

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"maps"
@@ -308,7 +309,7 @@ func (b *backend) inventoryRows(ctx context.Context, s *selection, states provid
 				ended = false
 				break
 			}
-			row, err := b.inventoryRow(ctx, s, k)
+			row, err := b.inventoryRow(ctx, s, states, k)
 			if err != nil {
 				return err
 			}
@@ -326,7 +327,9 @@ func (b *backend) inventoryRows(ctx context.Context, s *selection, states provid
 }
 
 // inventoryRow describes a connection; nil: it is gone, cannot be read, or does not pass.
-func (b *backend) inventoryRow(ctx context.Context, s *selection, k store.Key) (map[string]any, error) {
+func (b *backend) inventoryRow(ctx context.Context, s *selection, states providerStates,
+	k store.Key,
+) (map[string]any, error) {
 	conn, err := b.connections.Look(ctx, k)
 	if ctx.Err() != nil {
 		return nil, ctx.Err()
@@ -341,15 +344,18 @@ func (b *backend) inventoryRow(ctx context.Context, s *selection, k store.Key) (
 	if !s.takesRead(p, conn) {
 		return nil, nil
 	}
-	terms, err := b.Terms(ctx, k, conn)
-	switch {
-	case store.Unusable(err): // of its provider: that did not change, as far as we know
-		terms.Fingerprint = &conn.Pinned
-	case err != nil:
-		return nil, err
-	}
 	now := b.now()
+	terms, err := b.Terms(ctx, k, conn)
+	if ctx.Err() != nil || err != nil && !states.unreadable[conn.Provider] {
+		return nil, cmp.Or(ctx.Err(), err)
+	}
 	status, reason := terms.Status(conn, now)
+	if err != nil { // then it is as filters and counts have it: one provider hides no others' connections
+		b.directory.mirror.with(k, func(r *record) {
+			is := states.judge(r, now)
+			status, reason = is.status, is.reason
+		})
+	}
 	row := map[string]any{
 		"path": k.String(), "connection_id": conn.ID, "provider": conn.Provider, "definition": "", "category": "",
 		"kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags), "status": string(status),

@@ -46,6 +46,12 @@ func rowsOf(t *testing.T, r testenv.Result) (paths []string, cursor string) {
 	return paths, data["cursor"].(string)
 }
 
+func rowsOnly(t *testing.T, r testenv.Result) []string {
+	t.Helper()
+	rows, _ := rowsOf(t, r)
+	return rows
+}
+
 func TestInventory(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.stocked(t)
@@ -271,6 +277,22 @@ func TestInventoryOfDamage(t *testing.T) {
 		assert.Len(t, rows, 5)
 		assert.Equal(t, 1.0, number(r.OK(t)["unreadable"]))
 		assert.Equal(t, 0.0, number(f.Read("inventory/org/beta", nil).OK(t)["unreadable"]))
+		assert.Len(t, rowsOnly(t, f.Read("inventory", map[string]any{"limit": 1000})), 5)
+		counted := asClient(t, f.Read("inventory", map[string]any{"count_by": "owner"}).OK(t))
+		assert.Equal(t, 6.0, number(counted["total"]), "what cannot be read is not among them")
+
+		f.undecodable(t, "provider/acme")
+		f.restart(t)
+		r = f.Read("inventory", nil)
+		assert.Len(t, rowsOnly(t, r), 5)
+		assert.Equal(t, 2.0, number(r.OK(t)["unreadable"]))
+		for i, row := range asClient(t, r.OK(t))["connections"].([]any) {
+			assert.Equal(t, "active", members(t, row)["status"], i)
+		}
+		f.Write("config", map[string]any{"frozen": true}).OK(t)
+		row := asClient(t, f.Read("inventory", nil).OK(t))["connections"].([]any)[0]
+		assert.Equal(t, "frozen", members(t, row)["status_reason"])
+		assert.Equal(t, 0.0, number(f.Read("inventory/org/beta", nil).OK(t)["unreadable"]), "providers are the mount's")
 	})
 }
 
@@ -315,4 +337,51 @@ func TestInventoryUnderConcurrency(t *testing.T) {
 		stop()
 		all.Wait()
 	})
+}
+
+// What an operator froze is told and found as such, whatever the freeze is of.
+func TestInventoryOfWhatIsFrozen(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.stocked(t)
+		frozen := map[string]any{"status_reason": "frozen"}
+		for _, c := range []struct {
+			at           string
+			freeze, lift map[string]any
+			want         []string
+		}{
+			{
+				"config",
+				map[string]any{"frozen_owners": "org/beta"},
+				map[string]any{"frozen_owners": ""},
+				[]string{"org/beta/key"},
+			},
+			{
+				"config",
+				map[string]any{"frozen": true},
+				map[string]any{"frozen": false},
+				[]string{
+					"org/acme/slack", "org/acme/zkey", "org/acme/user/e-alice/key", "org/beta/key", "user/e-alice/slack",
+				},
+			},
+			{
+				"providers/acme",
+				map[string]any{"frozen": true},
+				map[string]any{"frozen": false},
+				[]string{"org/acme/slack", "user/e-alice/slack"},
+			},
+		} {
+			rows, _ := rowsOf(t, f.Read("inventory", frozen))
+			assert.Empty(t, rows)
+			f.Write(c.at, c.freeze).OK(t)
+			rows, _ = rowsOf(t, f.Read("inventory", frozen))
+			assert.Equal(t, c.want, rows)
+			f.Write(c.at, c.lift).OK(t)
+		}
+	})
+}
+
+func TestInventoryOrderOfCounts(t *testing.T) {
+	assert.Negative(t, byCount(2, 1, "b", "a"), "the most first")
+	assert.Positive(t, byCount(1, 2, "a", "b"))
+	assert.Negative(t, byCount(1, 1, "a", "b"))
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -269,6 +270,16 @@ func TestConnectionsShared(t *testing.T) {
 		info := members(t, f.List("connections/shared/user/e-alice/", bob).OK(t)["key_info"])
 		assert.Equal(t, map[string]any{"provider": "acme", "status": "active", "label": ""}, info["slack"])
 		assert.Empty(t, keys("/user/", carol), "one's own is not shared with oneself")
+		f.System.AddEntity("e-carol")
+		f.share(t, map[string]any{"everyone": true, "entities": "e-carol"})
+		assert.Equal(t, []string{"e-alice/"}, keys("/user/", carol))
+		for _, who := range []testenv.Caller{alice, testenv.Root, testenv.Batch} {
+			assert.Empty(t, keys("/user/", who))
+		}
+		f.Delete(ownShares, map[string]any{"everyone": true}, alice)
+		f.Delete(ownShares, map[string]any{"entities": "e-carol"}, alice)
+		assert.Empty(t, keys("/user/", carol), "what has ended is not listed, though others go on")
+		assert.Equal(t, []string{"e-alice/"}, keys("/user/", bob))
 		f.Delete("connections/user/e-alice/slack", nil)
 		assert.Equal(t, []string{"org/"}, keys("/", bob))
 	})
@@ -390,5 +401,113 @@ func TestSharesWhenStorageRefuses(t *testing.T) {
 		f.Read(sharedSlack, nil, carol).OK(t)
 		assert.Equal(t, []string{"user/"}, texts(t, f.List("connections/shared/", carol).OK(t)["keys"]))
 		assert.Empty(t, f.List("connections/shared/", bob).Data["keys"])
+	})
+}
+
+// Shares are of a private connection. While it is open they are nothing: policy alone says who uses it.
+func TestSharesWhileTheConnectionIsOpen(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		f.System.SetGroups("e-bob", "g-one")
+		f.share(t, map[string]any{"entities": "e-bob", "groups": "g-one", "everyone": true})
+		listed := func() any { return f.List("connections/shared/", bob).Data["keys"] }
+		shared := func() (bool, int) {
+			row := asClient(t, f.Read("inventory", nil).OK(t))["connections"].([]any)[0].(map[string]any)
+			rows, _ := rowsOf(t, f.Read("inventory", map[string]any{"shared": true}))
+			return row["shared"].(bool), len(rows)
+		}
+		is, rows := shared()
+		assert.Equal(t, []any{true, 1}, []any{is, rows})
+		f.Write("connections/self/slack", map[string]any{"private": false}, alice).OK(t)
+		for range 2 {
+			notThere(t, f.Read(sharedSlack, nil, bob))
+			assert.Empty(t, listed())
+			assert.Empty(t, f.Read("connections/self/slack", nil, alice).OK(t)["shared_with"])
+			is, rows = shared()
+			assert.Equal(t, []any{false, 0}, []any{is, rows})
+			f.restart(t)
+			f.System.SetGroups("e-bob", "g-one")
+		}
+	})
+}
+
+// What is over counts nowhere, by whatever the share was, though a share with somebody else goes on.
+func TestSharesThatAreOver(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		f.System.SetGroups("e-bob", "g-one")
+		f.share(t, map[string]any{"groups": "g-one", "expires": "2h"})
+		f.share(t, map[string]any{"groups": "g-two", "expires": "3h"})
+		f.Read(sharedSlack, nil, bob).OK(t)
+		f.Advance(2 * time.Hour)
+		notThere(t, f.Read(sharedSlack, nil, bob))
+		f.Advance(time.Hour)
+		row := asClient(t, f.Read("inventory", nil).OK(t))["connections"].([]any)[0].(map[string]any)
+		assert.Equal(t, false, row["shared"])
+	})
+}
+
+// Names of groups may be ids of others. An id is meant first, and a name ends no share with an entity.
+func TestGroupsByIDBeforeName(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		f.System.SetGroups("e-alice", "g-one", "G-ONE") // the name of the first is the id of the second
+		r := f.share(t, map[string]any{"groups": "G-ONE", "entities": "e-bob"})
+		shares := asClient(t, r.OK(t))["shares"].([]any)
+		require.Len(t, shares, 2)
+		assert.Equal(t, "G-ONE", members(t, shares[1])["group"])
+		f.Delete(ownShares, map[string]any{"groups": "entity-e-bob"}, alice)
+		f.Read(sharedSlack, nil, bob).OK(t)
+	})
+}
+
+// A connection may be opened between the look at it and the write: what is open is not shared.
+func TestShareOfAConnectionThatIsOpenedMeanwhile(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		writing, release := make(chan struct{}), make(chan struct{})
+		f.Storage.Delay(testenv.Nth(1, func(a testenv.Access) bool {
+			return a == testenv.Access{Op: "put", Key: "connection/user/e-alice/slack"}
+		}), func(testenv.Access) { close(writing); <-release })
+		opened, shared := make(chan testenv.Result, 1), make(chan testenv.Result, 1)
+		go func() { opened <- f.Write("connections/self/slack", map[string]any{"private": false}, alice) }()
+		<-writing
+		asked := f.System.EntityLookups()
+		go func() { shared <- f.Write(ownShares, map[string]any{"entities": "e-bob"}, alice) }()
+		assert.Eventually(t, func() bool { return f.System.EntityLookups() > asked }, 10*time.Second, time.Millisecond)
+		close(release)
+		(<-opened).OK(t)
+		(<-shared).Refused(t, http.StatusConflict, "not private")
+		assert.Empty(t, f.Read(ownShares, nil, alice).OK(t)["shares"])
+	})
+}
+
+// The index of shares keeps nothing of what has ended.
+func TestIndexOfSharesEmpties(t *testing.T) {
+	g, k, now := newGrantees(), aKeyOf(t, "user/e-alice/slack"), time.Now()
+	conn := &store.Connection{Private: true, Shares: []store.Share{{Entity: "e-bob"}, {Group: "g-one"}}}
+	g.set(k, conn)
+	assert.Len(t, g.keys([]string{store.GranteeEntity("e-bob")}, now), 1)
+	conn.Shares = conn.Shares[1:]
+	g.set(k, conn)
+	assert.Empty(t, g.keys([]string{store.GranteeEntity("e-bob")}, now))
+	assert.Len(t, g.with, 1)
+	g.gone(k)
+	assert.Empty(t, g.with)
+	assert.Empty(t, g.of)
+}
+
+func TestAsManySharesAsThereMayBe(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.sharing(t)
+		ids := []string{}
+		for i := range store.MaxShares {
+			ids = append(ids, fmt.Sprintf("e-%d", i))
+			f.System.AddEntity(ids[i])
+		}
+		f.share(t, map[string]any{"entities": strings.Join(ids, ",")})
+		assert.Len(t, f.Read(ownShares, nil, alice).OK(t)["shares"], store.MaxShares)
+		f.Write(ownShares, map[string]any{"entities": strings.Join(ids, ","), "expires": rfc3339(f.Now())}, alice).
+			Refused(t, http.StatusBadRequest, "over already")
 	})
 }

@@ -5,7 +5,9 @@ import (
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -88,5 +90,48 @@ func TestReconnectByOthersThatBeganEarlier(t *testing.T) {
 		consented := f.own(t, aliceSlack, map[string]any{"required_scopes": "write"}, bob)
 		f.Write("connections/self/slack", map[string]any{"private": true}, alice).OK(t)
 		f.Write("exchange", consented, bob).Refused(t, http.StatusConflict, "private")
+	})
+}
+
+// What somebody else put in is not what its owner brought: that their account was the same does not make it so.
+func TestReconnectByOthersIsNotTheOwners(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "self/slack", alice)
+		k := mustKey(t, aliceSlack)
+		before, err := store.New(f.Storage).Connection(t.Context(), k)
+		require.NoError(t, err)
+		f.connect(t, aliceSlack, bob)
+		after, err := store.New(f.Storage).Connection(t.Context(), k)
+		require.NoError(t, err)
+		assert.Equal(t, "e-alice", before.AdoptedBy)
+		assert.Equal(t, []any{before.AdoptedBy, before.Closed, before.SetBy},
+			[]any{after.AdoptedBy, after.Closed, after.SetBy})
+	})
+}
+
+// A provider that was changed between the start of the flow and its end may name another by the same id.
+func TestReconnectByOthersWhileTheProviderChanges(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "self/slack", alice)
+		token := f.Read("creds/self/slack", nil, alice).OK(t)["access_token"]
+		consented := f.own(t, aliceSlack, nil, bob)
+		k := mustKey(t, aliceSlack)
+		conn, err := store.New(f.Storage).Connection(t.Context(), k)
+		require.NoError(t, err)
+		conn.Account.Pinned = "of another provider"
+		require.NoError(t, store.New(f.Storage).PutConnection(t.Context(), k, conn))
+		f.restart(t)
+		f.Write("exchange", consented, bob).Refused(t, http.StatusConflict, "for no other")
+		assert.Equal(t, token, f.Read("creds/self/slack", nil, alice).OK(t)["access_token"])
+	})
+}
+
+// Its owner connects it as they like.
+func TestReconnectByTheOwner(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "self/slack", alice)
+		f.Write("exchange", f.own(t, "self/slack", map[string]any{"required_scopes": "write"}, alice), alice).OK(t)
+		view := f.Read("connections/self/slack", nil, alice).OK(t)
+		assert.Equal(t, []string{"write"}, texts(t, view["required_scopes"]))
 	})
 }

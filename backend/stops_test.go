@@ -56,6 +56,12 @@ func TestStops(t *testing.T) {
 		}, by[1])
 		assert.Equal(t, map[string]any{"archived": 1.0}, asClient(t, f.Read("status", nil).OK(t))["by_status"])
 
+		assert.Empty(t, say(on, alice).Warnings, "what the owner may lift stands still, so it is no matter of others")
+		f.Write(path, map[string]any{"archived_reason": "mine"}, bob).Refused(t, 400, "archived=true")
+		say(map[string]any{"archived_reason": "on a long leave"}, alice)
+		assert.Equal(t, "on a long leave", state(alice)[2])
+		say(map[string]any{"archived_reason": "on leave"}, alice)
+
 		f.restart(t)
 		f.System.AddEntity("e-alice")
 		assert.Contains(t, say(on, testenv.Root).Warnings[0], "still stopped by its owner's entity")

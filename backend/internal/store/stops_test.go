@@ -47,6 +47,11 @@ func TestStopsOfTwoSides(t *testing.T) {
 			steps: []step{{others, off}, {owner, off}, {others, on}, {owner, on}},
 			want:  Stops{By: ann}, status: StatusActive,
 		},
+		"said again it is still of who said it first": {
+			steps: []step{{owner, away}, {Setter{Actor: bob, Owner: true}, away}},
+			want:  Stops{Owner: Stop{Archived: ann, Reason: "left"}, By: ann}, status: StatusArchived,
+			ofOwner: [2]bool{false, true},
+		},
 		"put away beside a stop": {
 			steps: []step{{others, off}, {owner, away}},
 			want: Stops{

@@ -151,3 +151,17 @@ func TestMovingForAFormerRelease(t *testing.T) {
 		assert.Equal(t, []any{StatusDisabled, ReasonMoving, noon}, []any{status, reason, c.Since(status, reason)})
 	}
 }
+
+// A connection on its way serves nothing, in former releases neither.
+func TestMovingConnectionIsDisabledForFormerReleases(t *testing.T) {
+	c := full()
+	c.Stops, c.Entity = Stops{}, Entity{}
+	assert.False(t, c.disabled().On)
+	c.Move(Moving{To: ofBob.String(), Since: noon, By: bob})
+	assert.True(t, c.disabled().On)
+	entry, err := encodeConnection(c)
+	require.NoError(t, err)
+	var seen struct{ Disabled struct{ On bool } }
+	require.NoError(t, json.Unmarshal(entry, &seen))
+	assert.True(t, seen.Disabled.On)
+}

@@ -120,6 +120,15 @@ func (f *fixture) restart(t *testing.T) {
 	f.Env = f.mount(t, f.Storage)
 }
 
+// endsItsWork lets this process spend nothing more, and waits until what it began has ended: a test that restarts then sees
+// what its request did, and not what the background was about.
+func (f *fixture) endsItsWork(t *testing.T) {
+	t.Helper()
+	f.System.SetReplication(consts.ReplicationPerformanceStandby)
+	require.Eventually(t, func() bool { return number(f.Read("status", nil).OK(t)["in_flight"]) == 0 }, 10*time.Second,
+		time.Millisecond)
+}
+
 // acme is the generic definition, pointed at the provider of this test.
 func (f *fixture) acme() map[string]any {
 	u := f.provider.URL

@@ -252,6 +252,7 @@ func (e *errand) afterwards(t *testing.T, first testenv.Result, what string) {
 	if number(e.Read("status", nil).OK(t)["unsaved"]) > 0 { // the answer said that a crash would lose it
 		e.saved(t)
 	}
+	e.endsItsWork(t)
 	e.restart(t)
 	e.System.SetReplication(0)
 	e.beats(t)
@@ -260,6 +261,7 @@ func (e *errand) afterwards(t *testing.T, first testenv.Result, what string) {
 	e.send().OK(t)
 	e.quiet(t)
 	require.True(t, e.sound(t, what), "sent again: %s: %s", what, e.state())
+	e.endsItsWork(t)
 	e.restart(t)
 	e.System.SetReplication(0)
 	require.True(t, e.sound(t, what), "sent again, for the next process: %s: %s", what, e.state())

@@ -117,8 +117,8 @@ func (b *backend) pass(ctx context.Context, k store.Key, v gate.Visit) (*gate.Pa
 	return pass, nil
 }
 
-// takeFreeze takes what a request says of a freeze. others tells that something beside it is frozen, of which the reason
-// may be. A reason without a freeze is a mistake, but one that came back with frozen=false is over.
+// takeFreeze takes what a request says of a freeze. others tells that something beside it is frozen, of which the
+// reason may be. A reason without a freeze is a mistake, but one that came back with frozen=false is over.
 func takeFreeze(d *framework.FieldData, f *store.Freeze, others bool) error {
 	said, lifts := d.GetOk("frozen")
 	if lifts {

@@ -317,8 +317,9 @@ func TestRevokePastADay(t *testing.T) {
 			return false
 		}, 10*time.Second, time.Millisecond)
 		f.Advance(25 * time.Hour)
+		f.Stop()
 		f.Storage.Judge(nil)
-		f.restart(t)
+		f.Env = f.mount(t, f.Storage)
 		f.passed(t)
 		data := asClient(t, f.Read(job, nil).OK(t))
 		assert.Equal(t, []any{"waiting", 3.0, 0.0}, []any{data["state"], data["left"], data["done"]})
@@ -539,7 +540,7 @@ func TestRevokeOfOneAccountAfterARestart(t *testing.T) {
 	f.Env = f.mount(t, f.Storage)
 	for range 5 {
 		f.Advance(time.Minute)
-		f.passed(t)
+		f.periodic(t)
 	}
 	assert.Equal(t, "disabled revoking", f.state(t, "one"))
 	f.Storage.Judge(nil)

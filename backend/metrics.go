@@ -83,7 +83,8 @@ func (m *metrics) countReads(next framework.OperationFunc) framework.OperationFu
 			m.served.Inc()
 		case errors.Is(err, logical.ErrReadOnly):
 			m.elsewhere.Inc()
-		case errors.Is(err, logical.ErrInvalidRequest), errors.As(err, &coded) && coded.Code() < http.StatusInternalServerError:
+		case errors.Is(err, logical.ErrInvalidRequest),
+			errors.As(err, &coded) && coded.Code() < http.StatusInternalServerError:
 			m.refused.Inc()
 		default:
 			m.failed.Inc()

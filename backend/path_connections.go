@@ -49,7 +49,7 @@ func connectionFields() map[string]*framework.FieldSchema {
 			"names them. Replaced whole. Reads mask the values.")),
 		"disabled": boolean("Stop serving the credential; nothing is lost. The owner's entity and everybody else " +
 			"each set and lift their own word on it."),
-		"archived":        boolean("Put the connection away: as disabled, and shown as archived. Two words, as disabled has."),
+		"archived":        boolean("Put the connection away: as disabled, and shown as archived. Two words, too."),
 		"archived_reason": str("Why it is archived, beside archived=true."),
 		"private": boolean("Serve the credential to the owner's own entity alone. The default where that " +
 			"entity puts a credential in; only it can say false."),
@@ -77,7 +77,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 		"until the first write of one that a former release made."),
 	"provider":        required(str("Provider of the connection.")),
 	"kind":            str("How the credential is obtained."),
-	"status":          required(str("active, needs_reconnect, failed_validation, expired, disabled, archived or pending.")),
+	"status":          required(str("active, needs_reconnect, failed_validation, expired, disabled, archived, pending.")),
 	"status_reason":   str("Why it has its status; empty when active."),
 	"status_since":    str("Since when (RFC 3339)."),
 	"label":           str("A name for people."),

@@ -223,7 +223,8 @@ func TestSharesRead(t *testing.T) {
 		assert.Equal(t, []any{map[string]any{"id": "g-one", "name": "G-ONE"}}, got["groups"])
 		assert.Equal(t, true, got["private"])
 		assert.Equal(t, []any{map[string]any{
-			"entity": "e-bob", "name": "entity-e-bob", "unchecked": false, "expires": "2026-04-01T00:00:00Z", "shared_by": "userpass-e-alice",
+			"entity": "e-bob", "name": "entity-e-bob", "unchecked": false, "expires": "2026-04-01T00:00:00Z",
+			"shared_by":    "userpass-e-alice",
 			"shared_by_id": "e-alice", "shared_time": f.Now().Format(time.RFC3339),
 		}}, got["shares"])
 		f.share(t, map[string]any{"entities": "e-carol", "groups": "g-one", "everyone": true})

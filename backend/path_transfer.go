@@ -114,8 +114,8 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 	}
 	resp := &logical.Response{Data: offerData(made.Offer)}
 	if made.Withheld() && !made.Offer.Owner {
-		resp.AddWarning("connection " + from.String() + " is private, or stopped by or for its owner, which you are not: it " +
-			"will arrive without its credential")
+		resp.AddWarning("connection " + from.String() + " is private, or stopped by or for its owner, which you are not: " +
+			"it will arrive without its credential")
 	}
 	return resp, nil
 }

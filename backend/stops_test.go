@@ -49,10 +49,12 @@ func TestStops(t *testing.T) {
 		assert.Len(t, by, 2)
 		now := f.Now().Format(time.RFC3339)
 		assert.Equal(t, map[string]any{
-			"side": "owner", "what": "archived", "reason": "on leave", "display_name": "userpass-e-alice", "entity_id": "e-alice", "time": now,
+			"side": "owner", "what": "archived", "reason": "on leave", "display_name": "userpass-e-alice",
+			"entity_id": "e-alice", "time": now,
 		}, by[0])
 		assert.Equal(t, map[string]any{
-			"side": "others", "what": "disabled", "reason": "", "display_name": "userpass-e-bob", "entity_id": "e-bob", "time": now,
+			"side": "others", "what": "disabled", "reason": "", "display_name": "userpass-e-bob",
+			"entity_id": "e-bob", "time": now,
 		}, by[1])
 		assert.Equal(t, map[string]any{"archived": 1.0}, asClient(t, f.Read("status", nil).OK(t))["by_status"])
 

@@ -104,8 +104,8 @@ func (b *backend) readyToMove(ctx context.Context, k store.Key) error {
 	case err != nil:
 		return err
 	case trials > 0, b.tasks.Find(importName(k)) != nil:
-		return conflict("an import of connection %s is not finished: nothing was moved; finish it, or wait for an hour, then "+
-			"try again", k)
+		return conflict("an import of connection %s is not finished: nothing was moved; finish it, or wait for an hour, "+
+			"then try again", k)
 	}
 	if err := b.voidFlows(ctx, k); err != nil {
 		return err

@@ -229,6 +229,7 @@ func failsAt(t *testing.T, c multiWrite, mount mounter, n int64) bool {
 	first := request()
 	f.Storage.Judge(nil)
 	if first.Status >= 400 {
+		f.endsItsWork(t)
 		f.restart(t) // what is left must be whole for a process that remembers nothing
 		f.List("connections/").OK(t)
 		f.Read("status", nil).OK(t)

@@ -14,7 +14,7 @@ type Definition struct {
 	Name    string `yaml:"name"`                          // as the service spells itself
 	Summary string `yaml:"summary,omitempty" use:"shown"` // one sentence for people who choose from a list
 	// for grouping only
-	Category string `yaml:"category,omitempty" use:"shown" words:"ai|analytics|cloud|communication|crm|ecommerce|education|engineering|finance|generic|hr|legal|mail|marketing|productivity|social|storage"`
+	Category string `yaml:"category,omitempty" words:"ai|analytics|cloud|communication|crm|ecommerce|education|engineering|finance|generic|hr|legal|mail|marketing|productivity|social|storage"`
 	// id of the definition to start from; see Registry.Decode
 	Extends string `yaml:"extends,omitempty"`
 	// no service of its own: the operator's `endpoints` name it
@@ -105,7 +105,7 @@ type Setup struct {
 	// how the service matches redirect URIs, when oddly
 	Redirect string `yaml:"redirect,omitempty" use:"shown"`
 	// where a person ends the grant, or the key, by hand
-	ManageURL string `yaml:"manage_url,omitempty" use:"shown"`
+	ManageURL string `yaml:"manage_url,omitempty"`
 	// what creates the app at once: a JSON document to paste, or the https address of a form that is filled in.
 	// {redirect_uri} and {scopes} stand for lists there: in JSON without quotes, in an address as a parameter that is
 	// repeated. Besides them only inputs that the operator may set can stand in it

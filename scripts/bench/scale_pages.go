@@ -54,8 +54,8 @@ func (s *scale) pages(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nThe inventory: %d rows in %d pages, %.1f s; counted by status in %.0f ms; the plugin takes %.0f MB "+
-		"then.\n\n", rows, count, took.Seconds(), milliseconds(counted), megabytes(memory))
+	fmt.Fprintf(out, "\nThe inventory: %d rows in %d pages, %.1f s; counted by status in %.0f ms; the plugin takes "+
+		"%.0f MB then.\n\n", rows, count, took.Seconds(), milliseconds(counted), megabytes(memory))
 	fmt.Fprintln(out, "| reads of valid tokens, 100 a second | p50, ms | p99, ms | worst, ms |\n|---|---|---|---|")
 	for _, r := range []struct {
 		title string

@@ -45,8 +45,8 @@ func (s *scale) sharing(ctx context.Context, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	fmt.Fprintf(out, "\nOf %d connections %d are shared with the reader; the group has %d entities.\n\n", total.Connections,
-		sharedWithMe, crowd)
+	fmt.Fprintf(out, "\nOf %d connections %d are shared with the reader; the group has %d entities.\n\n",
+		total.Connections, sharedWithMe, crowd)
 	fmt.Fprintln(out, "| | reads/s | p50, ms | p99, ms |\n|---|---|---|---|")
 	for _, one := range []struct {
 		title string

@@ -40,7 +40,7 @@ test: unit fuzz acceptance demo ## Unit, fuzz and acceptance tests and the demo;
 
 .PHONY: unit
 unit: ## Unit tests, under the race detector
-	UNIT_ONLY=1 go test -race $(TESTFLAGS) ./...
+	UNIT_ONLY=1 go test -race -timeout=30m $(TESTFLAGS) ./...
 	go -C scripts/plot test .
 
 .PHONY: race
@@ -57,7 +57,7 @@ fuzz: ## Each fuzz test for FUZZTIME: inputs (1000x), or a time such as 10s
 
 .PHONY: acceptance
 acceptance: build tools ## The binary in a real Vault, against real authorization servers
-	go test -count=1 -parallel 4 $(TESTFLAGS) ./scripts/stack ./backend/acceptance
+	go test -count=1 -parallel 4 -timeout=30m $(TESTFLAGS) ./scripts/stack ./backend/acceptance
 
 .PHONY: tools
 tools: ## Fetch or build Vault, Node and the authorization servers, once per machine

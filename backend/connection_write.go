@@ -438,8 +438,8 @@ func (w *write) knowsHost(inputs map[string]string) error {
 	if w.who.entity == "" {
 		whose += ", as far as callers without an entity can be told apart,"
 	}
-	return badRequest("the key would be shown to a host that %s named, with inputs %s: name in this call the inputs that "+
-		"you want", whose, strings.Join(there, ", "))
+	return badRequest("the key would be shown to a host that %s named, with inputs %s: name in this call the inputs "+
+		"that you want", whose, strings.Join(there, ", "))
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.

@@ -25,8 +25,8 @@ func endName(k store.Key) string { return "end " + k.String() }
 
 // beingEnded refuses to change what is being ended: the end would take it along.
 func beingEnded(k store.Key) error {
-	return conflict("connection %s is being ended (revoking): nothing was changed; once it is over its owner can connect "+
-		"it again", k)
+	return conflict("connection %s is being ended (revoking): nothing was changed; once it is over its owner can "+
+		"connect it again", k)
 }
 
 // endDue is when the background is to carry an end through.

@@ -357,6 +357,30 @@ func TestErrandsWhileTheProcessDies(t *testing.T) {
 	}
 }
 
+// hangsAt sends a request while the n-th access hangs; every second time it is sent again before a write that hung
+// lands. It gives the first answer.
+func (f *fixture) hangsAt(t *testing.T, n int, send func() testenv.Result) testenv.Result {
+	t.Helper()
+	land := make(chan struct{})
+	var late atomic.Int32
+	nth := testenv.Nth(n, func(a testenv.Access) bool { return a.Op != "list" })
+	f.Storage.Hang(func(a testenv.Access) bool {
+		hangs := nth(a)
+		if hangs && a.Write() {
+			late.Add(1)
+		}
+		return hangs
+	}, func(testenv.Access) { <-land })
+	first := send()
+	f.Storage.Hang(nil, nil)
+	if n%2 == 0 {
+		send()
+	}
+	close(land)
+	require.Eventually(t, func() bool { return f.Storage.Landed() == int(late.Load()) }, 10*time.Second, time.Millisecond)
+	return first
+}
+
 // Storage hangs at one access, whichever it is, and a write lands when nobody expects it any more.
 func TestErrandsWhileStorageHangs(t *testing.T) {
 	if testing.Short() {
@@ -368,24 +392,7 @@ func TestErrandsWhileStorageHangs(t *testing.T) {
 			tests[fmt.Sprintf("%s, access %d", name, n)] = func(t *testing.T) {
 				e := prepare(t)
 				e.quiet(t)
-				land := make(chan struct{})
-				var late atomic.Int32
-				nth := testenv.Nth(n, func(a testenv.Access) bool { return a.Op != "list" })
-				e.Storage.Hang(func(a testenv.Access) bool {
-					hangs := nth(a)
-					if hangs && a.Write() {
-						late.Add(1)
-					}
-					return hangs
-				}, func(testenv.Access) { <-land })
-				first := e.send()
-				e.Storage.Hang(nil, nil)
-				if n%2 == 0 {
-					e.send()
-				}
-				close(land)
-				require.Eventually(t, func() bool { return e.Storage.Landed() == int(late.Load()) }, 10*time.Second,
-					time.Millisecond)
+				first := e.hangsAt(t, n, e.send)
 				e.Advance(time.Minute) // late writes are looked after by then
 				e.beats(t)
 				e.afterwards(t, first, fmt.Sprint("access ", n))

@@ -232,37 +232,55 @@ func (b *backend) runJob(ctx context.Context, t *aJob) (next time.Time, err erro
 		return next, err
 	}
 	t.mu.Lock()
-	at, looked := t.at, t.looked
+	looked := t.looked
 	t.mu.Unlock()
+	var stuck error
 	if run.mayBegin() || !looked {
-		for ; at < j.Chunks(); at++ {
-			c, err := b.store.Chunk(ctx, j.ID, at)
-			if err != nil {
-				return next, err
-			}
-			if c == nil {
-				continue
-			}
-			if left, _ := c.Open(); left == 0 {
-				continue
-			}
-			began := run.mayBegin()
-			if err := b.runBatch(ctx, run, at, c); err != nil {
-				return next, err
-			}
-			t.mu.Lock()
-			t.at, t.looked = at, true
-			t.mu.Unlock()
-			if began {
-				return b.now(), nil // others take their turn
-			}
-			break
+		began, err := b.beginNext(ctx, run)
+		if began {
+			return b.now(), nil // others take their turn
 		}
-		t.mu.Lock()
-		t.at, t.looked = at, true
-		t.mu.Unlock()
+		stuck = err
 	}
-	return b.followUp(ctx, run)
+	next, err = b.followUp(ctx, run)
+	return next, errors.Join(stuck, err)
+}
+
+// beginNext ends a batch of the targets whose turn it is, and reports whether any could be begun. Targets that storage
+// does not give keep no others waiting: their chunk is passed over, and looked at again by the next turn.
+func (b *backend) beginNext(ctx context.Context, run *jobRun) (began bool, stuck error) {
+	t, chunks := run.task, run.job.Chunks()
+	t.mu.Lock()
+	at := t.at
+	t.mu.Unlock()
+	first := chunks // of those with something left
+	for ; at < chunks; at++ {
+		c, err := b.store.Chunk(ctx, run.job.ID, at)
+		if err != nil {
+			return false, err
+		}
+		if c == nil {
+			continue
+		}
+		if left, _ := c.Open(); left == 0 {
+			continue
+		}
+		first = min(first, at)
+		may := run.mayBegin()
+		progress, err := b.runBatch(ctx, run, at, c)
+		if err != nil && !progress {
+			if stuck = errors.Join(stuck, err); ctx.Err() != nil {
+				return false, stuck
+			}
+			continue
+		}
+		began = may
+		break
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.at, t.looked = first, true
+	return began, stuck
 }
 
 // turn readies one turn of a job.
@@ -291,13 +309,12 @@ type ending struct {
 	work *tasks.Work
 }
 
-// runBatch begins the next targets of a chunk, a few at a time, and writes down what came of them.
-func (b *backend) runBatch(ctx context.Context, run *jobRun, n int, c *store.Chunk) error {
+// runBatch begins the next targets of a chunk, a few at a time, and writes down what came of them. It reports whether
+// anything came of one.
+func (b *backend) runBatch(ctx context.Context, run *jobRun, n int, c *store.Chunk) (noted bool, failed error) {
 	var (
-		under  []ending
-		done   []judged
-		failed error
-		noted  bool
+		under []ending
+		done  []judged
 	)
 	collect := func() {
 		first := under[0]
@@ -318,7 +335,7 @@ func (b *backend) runBatch(ctx context.Context, run *jobRun, n int, c *store.Chu
 		if c.Result(i) != store.NotBegun {
 			continue
 		}
-		if begun++; begun > batch || failed != nil {
+		if begun++; begun > batch {
 			break
 		}
 		if len(under) == endsAtOnce {
@@ -338,11 +355,11 @@ func (b *backend) runBatch(ctx context.Context, run *jobRun, n int, c *store.Chu
 	}
 	if noted {
 		if err := b.store.PutChunk(ctx, run.job.ID, n, c); err != nil {
-			return err // it is known from the entries
+			return false, err // it is known from the entries
 		}
 		b.removeEnded(ctx, run, done)
 	}
-	return failed
+	return noted, failed
 }
 
 // endTarget does what can be done of one target now.
@@ -378,6 +395,7 @@ func (b *backend) removeEnded(ctx context.Context, run *jobRun, done []judged) {
 // followUp looks at the targets whose end has begun, and ends the job when nothing more is to come.
 func (b *backend) followUp(ctx context.Context, run *jobRun) (next time.Time, err error) {
 	left, open := 0, 0
+	var stuck error
 	for n := range run.job.Chunks() {
 		c, err := b.store.Chunk(ctx, run.job.ID, n)
 		if err != nil {
@@ -387,9 +405,7 @@ func (b *backend) followUp(ctx context.Context, run *jobRun) (next time.Time, er
 			continue
 		}
 		done, err := b.settled(ctx, run, c)
-		if err != nil {
-			return next, err
-		}
+		stuck = errors.Join(stuck, err)
 		if len(done) > 0 {
 			if err := b.store.PutChunk(ctx, run.job.ID, n, c); err != nil {
 				return next, err
@@ -401,6 +417,8 @@ func (b *backend) followUp(ctx context.Context, run *jobRun) (next time.Time, er
 	}
 	cancelled := !run.job.Cancelled.Time.IsZero()
 	switch {
+	case stuck != nil:
+		return next, stuck
 	case open > 0:
 		return b.now().Add(tasks.LookAgain), nil
 	case left > 0 && run.mayBegin(): // it was confirmed meanwhile
@@ -425,24 +443,22 @@ func (b *backend) followUp(ctx context.Context, run *jobRun) (next time.Time, er
 	return overAt(j).Add(keepTime), nil
 }
 
-// settled notes what came of the marked targets of a chunk.
+// settled notes what came of the marked targets of a chunk. One of which storage does not tell hides no other.
 func (b *backend) settled(ctx context.Context, run *jobRun, c *store.Chunk) (done []judged, err error) {
 	for i, t := range c.Targets {
 		if c.Result(i) != store.Marked {
 			continue
 		}
-		j, err := b.target(ctx, run, t)
-		if err != nil {
-			return nil, err
-		}
-		if j.result.Open() {
+		j, failed := b.target(ctx, run, t)
+		if failed != nil || j.result.Open() {
+			err = errors.Join(err, failed)
 			continue
 		}
 		c.Note(i, j.result, j.why)
 		run.task.noted(j)
 		done = append(done, j)
 	}
-	return done, nil
+	return done, err
 }
 
 // noted tells that something became of a target: one that was skipped is no member any more, and one that was ended may

@@ -244,7 +244,8 @@ func TestRevokeWhileARenewalIsOut(t *testing.T) {
 	job, _ := f.plan(t, map[string]any{"all": true})
 	f.run(t, job, nil)
 	f.engine().tasks.Wake() // the clock of the test moved while the worker slept
-	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" },
+		10*time.Second, time.Millisecond)
 	assert.Zero(t, f.provider.Count(providers.StepRevoke), "it waits for what the renewal brings")
 	close(release)
 	(<-answer).Refused(t, http.StatusForbidden, "revoking")
@@ -259,6 +260,29 @@ func TestRevokeWhileARenewalIsOut(t *testing.T) {
 	assert.Empty(t, f.stored(t, "wal/"))
 }
 
+// Connections that storage does not give keep no others waiting, and have their turn when it gives them.
+func TestRevokePastWhatStorageLost(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		for i := range 10 {
+			f.key(t, fmt.Sprint("x", i))
+		}
+		f.restart(t)
+		job, _ := f.plan(t, map[string]any{"all": true})
+		f.restart(t) // nothing is in memory
+		var lost []string
+		for i := range 6 { // more than are ended at once
+			lost = append(lost, fmt.Sprint("connection/org/default/x", i))
+		}
+		f.loses(lost...)
+		f.run(t, job, nil)
+		f.passes(t, time.Minute, func() bool { return number(f.Read(job, nil).OK(t)["done"]) == 4 })
+		assert.Equal(t, "needs_reconnect revoked", f.state(t, "x9"))
+		f.Storage.Judge(nil)
+		f.passes(t, time.Minute, func() bool { return f.Read(job, nil).OK(t)["ended"] != "" })
+		assert.Equal(t, map[string]any{"key": 10.0}, f.over(t, job)["outcomes"])
+	})
+}
+
 // A flow that was open when its connection was ended, and tokens that were ended with it, do not bring it back.
 func TestRevokedStaysSo(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
@@ -269,7 +293,8 @@ func TestRevokedStaysSo(t *testing.T) {
 		f.Advance(time.Second)
 		f.ended(t, map[string]any{"all": true}, nil)
 		f.Advance(time.Second)
-		f.Write("exchange", with(open, map[string]any{"allow_account_change": true})).Refused(t, http.StatusConflict, "ended meanwhile")
+		f.Write("exchange", with(open, map[string]any{"allow_account_change": true})).Refused(t,
+			http.StatusConflict, "ended meanwhile")
 		for _, verify := range []bool{true, false} {
 			f.Write("connections/slack", map[string]any{
 				"provider": "acme", "refresh_token": token, "verify": verify,
@@ -293,7 +318,8 @@ func TestRevokeWhileItIsConnected(t *testing.T) {
 	own := f.own(t, "slack", nil)
 	job, _ := f.plan(t, map[string]any{"all": true})
 	f.run(t, job, nil)
-	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" },
+		10*time.Second, time.Millisecond)
 	f.Write("exchange", own).Refused(t, http.StatusConflict, "being ended")
 	f.passes(t, time.Minute, func() bool { return f.Read(job, nil).OK(t)["ended"] != "" })
 	assert.Equal(t, "needs_reconnect revoked", f.state(t, "slack"))
@@ -348,8 +374,10 @@ func TestRevokeBehindTheFence(t *testing.T) {
 	})
 	f.provider.Next(providers.StepRevoke, outage)
 	f.run(t, job, nil)
-	require.Eventually(t, func() bool { return f.state(t, "one") == "disabled revoking" }, 10*time.Second, time.Millisecond)
-	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.state(t, "one") == "disabled revoking" },
+		10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 },
+		10*time.Second, time.Millisecond)
 
 	f.Stop()
 	f.Storage.Judge(nil)
@@ -384,7 +412,8 @@ func TestPlansThatWereCutOff(t *testing.T) {
 		f.restart(t)
 		f.Read("revoke/"+id, nil).Refused(t, http.StatusInternalServerError)
 		assert.Equal(t, []string{id}, texts(t, f.List("revoke/").OK(t)["keys"]), "it hides no other")
-		require.Eventually(t, func() bool { return f.Logs.Contains("a job cannot be read") }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return f.Logs.Contains("a job cannot be read") },
+			10*time.Second, time.Millisecond)
 		f.Read("creds/slack", nil).OK(t)
 	})
 }
@@ -529,7 +558,8 @@ func TestRevokeOfOneAccountAfterARestart(t *testing.T) {
 		return nil
 	})
 	f.run(t, job, nil)
-	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 },
+		10*time.Second, time.Millisecond)
 	f.Stop()
 	f.Storage.Judge(func(a testenv.Access) error {
 		if a.Under("job/") {

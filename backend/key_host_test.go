@@ -293,7 +293,8 @@ func TestHostOfTheProviderHolds(t *testing.T) {
 		assert.Equal(t, "provider_changed", f.Read("connections/k", nil).OK(t)["status_reason"])
 		f.Write("check/k", nil).OK(t)
 		f.Write("connections/k", map[string]any{"login": "alice"}, alice).Refused(t, http.StatusBadRequest, `"token"`)
-		f.Write("connections/k", theKey(nil), alice).Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)
+		f.Write("connections/k", theKey(nil), alice).Refused(t,
+			http.StatusBadRequest, `input "base" is set on the provider`)
 		f.Write("connections/k", theKey(map[string]any{"inputs": map[string]any{}})).OK(t)
 		f.Write("connections/l", theKey(map[string]any{"inputs": at(mine)})).
 			Refused(t, http.StatusBadRequest, `input "base" is set on the provider`)

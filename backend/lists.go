@@ -35,6 +35,23 @@ func listFields(own map[string]*framework.FieldSchema) map[string]*framework.Fie
 	return fields
 }
 
+// listPaths makes the paths of one list, which has several levels.
+func (b *backend) listPaths(item string, handler framework.OperationFunc, summary, synopsis, help string,
+) func(pattern, suffixes string, fields map[string]*framework.FieldSchema) *framework.Path {
+	return func(pattern, suffixes string, fields map[string]*framework.FieldSchema) *framework.Path {
+		return &framework.Path{
+			Pattern:      pattern,
+			DisplayAttrs: display(suffixes, item),
+			Fields:       listFields(fields),
+			Operations: map[logical.Operation]framework.OperationHandler{
+				logical.ListOperation: verb("list", b.operation(handler, summary, listSchema)),
+			},
+			HelpSynopsis:    synopsis,
+			HelpDescription: help,
+		}
+	}
+}
+
 // pageOf sorts the names of a list, and gives those that were asked for. Storage lists a folder as a whole; what a page
 // saves is reading what its names stand for.
 func pageOf(d *framework.FieldData, names []string) ([]string, error) {

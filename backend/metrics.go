@@ -58,8 +58,8 @@ func newMetrics(b *backend) *metrics {
 	m := &metrics{
 		b: b, registry: prometheus.NewRegistry(), counting: make(chan struct{}, 1),
 		refreshes: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: prefix + "refreshes_total", Help: "Requests for a new token, by provider and outcome: succeeded, not_sent, " +
-				"or the class of the failure.",
+			Name: prefix + "refreshes_total", Help: "Requests for a new token, by provider and outcome: succeeded, " +
+				"not_sent, or the class of the failure.",
 		}, []string{"provider", "outcome"}),
 		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
 			Name: prefix + "provider_call_seconds", Help: "How long providers took to answer a request of any kind, by " +

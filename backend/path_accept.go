@@ -107,8 +107,8 @@ func (b *backend) planAccept(ctx context.Context, who caller, from, to store.Key
 		return m, err
 	}
 	if offer.Live && !live {
-		return m, conflict("connection %s was offered to an entity that Vault does not know any more: nothing was moved; offer "+
-			"it anew", from)
+		return m, conflict("connection %s was offered to an entity that Vault does not know any more: nothing was moved; "+
+			"offer it anew", from)
 	}
 	if err := b.thawed(ctx, source.Provider, from); err != nil { // elsewhere it would be served
 		return m, err

@@ -279,7 +279,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 func mayRestore(k store.Key, known *store.Connection, p *configured, d *framework.FieldData) error {
 	for _, field := range []string{"scopes", "optional_scopes", "required_scopes", "inputs", "private"} {
 		if _, named := d.GetOk(field); named {
-			return forbidden("connection %s is private: others than its owner connect it again as it is, without %s", k, field)
+			return forbidden("connection %s is private: others than its owner connect it again without %s", k, field)
 		}
 	}
 	if known.Account.Pinned != p.fingerprint {

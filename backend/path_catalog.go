@@ -210,8 +210,9 @@ func definitionData(def *providers.Definition) map[string]any {
 		},
 		"refresh": map[string]any{"token": def.Refresh.Token},
 		"lifetimes": map[string]any{
-			"from": def.Lifetime.From, "access_token": def.Lifetime.Access.String(), "refresh_token": def.Refresh.Each.String(),
-			"unused": def.Refresh.Idle.String(), "consent": def.Refresh.Hard.String(),
+			"from": def.Lifetime.From, "access_token": def.Lifetime.Access.String(),
+			"refresh_token": def.Refresh.Each.String(),
+			"unused":        def.Refresh.Idle.String(), "consent": def.Refresh.Hard.String(),
 		},
 		"limits_per_minute": perMinute(def),
 	}

@@ -48,10 +48,10 @@ func configFields() map[string]*framework.FieldSchema {
 			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
 		"frozen": boolean("Serve and spend nothing on this mount, and send nothing but revocations, until this is false " +
 			"again."),
-		"frozen_owners": strs("Owners that are frozen so: org/<org>, with its members, user/<user>, org/<org>/user/<user>, " +
-			"with * for any id. Replaced whole."),
-		"frozen_reason": str("Why it is frozen, or they are: whoever is refused reads it. Gone when nothing is frozen any " +
-			"more."),
+		"frozen_owners": strs("Owners that are frozen so: org/<org>, with its members, user/<user>, " +
+			"org/<org>/user/<user>, with * for any id. Replaced whole."),
+		"frozen_reason": str("Why it is frozen, or they are: whoever is refused reads it. Gone when nothing is frozen " +
+			"any more."),
 		"refresh_margin": seconds("How long before its end a token is replaced; a fifth of its life if that is " +
 			"less. A definition's margin goes before."),
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),

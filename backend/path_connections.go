@@ -99,7 +99,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"token_type":        str("The provider's own word for the type of the token; creds tells how it is sent."),
 	"missing_scopes":    strs("Scopes required and not granted."),
 	"surplus_scopes":    strs("Scopes granted beyond the provider's allowed_scopes."),
-	"choices":           objects("Sites that the grant reaches, as id and name, where one of them is picked by an input."),
+	"choices":           objects("Sites that the grant reaches, as id and name, where one is picked by an input."),
 	"connection_config": object("Further public values that came with the grant, or that the service told of the key."),
 	"key":               object("Fields of a key; of secrets at most the last four characters."),
 	"former_key":        object("Fields of the key before this one, masked, while it can be brought back."),
@@ -135,6 +135,19 @@ func (b *backend) connectionExists(ctx context.Context, req *logical.Request, d 
 		return true, nil // the handler replaces it, or says why not: of an error here Vault tells nothing
 	}
 	return conn != nil, err
+}
+
+// connectionAt reads which connection a request means, and the connection.
+func (b *backend) connectionAt(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (k store.Key, conn *store.Connection, err error) {
+	if k, err = b.keyOf(ctx, req, d); err != nil {
+		return k, nil, err
+	}
+	if conn, _, err = b.connections.Get(ctx, k); err == nil && conn == nil {
+		err = badRequest("no connection %s", k)
+	}
+	return k, conn, err
 }
 
 func (b *backend) connectionRead(ctx context.Context, req *logical.Request,

@@ -11,19 +11,8 @@ import (
 )
 
 func (b *backend) pathConnectionsList() []*framework.Path {
-	list := func(pattern, suffixes string, fields map[string]*framework.FieldSchema) *framework.Path {
-		return &framework.Path{
-			Pattern:      pattern,
-			DisplayAttrs: display(suffixes, "Connection"),
-			Fields:       listFields(fields),
-			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: verb("list", b.operation(b.connectionsList,
-					"List connections, or the owners that have some.", listSchema)),
-			},
-			HelpSynopsis:    "The connections of an owner, or the owners there are.",
-			HelpDescription: connectionsListHelp,
-		}
-	}
+	list := b.listPaths("Connection", b.connectionsList, "List connections, or the owners that have some.",
+		"The connections of an owner, or the owners there are.", connectionsListHelp)
 	return []*framework.Path{
 		list("connections/org/?", "orgs", nil),
 		list(`connections(?:/org/(?P<org>[^/]+))?(?:/(?:user/(?P<user>[^/]+)|user|self))?/?`,

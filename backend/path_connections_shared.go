@@ -13,19 +13,8 @@ import (
 )
 
 func (b *backend) pathConnectionsShared() []*framework.Path {
-	list := func(pattern, suffixes string, fields map[string]*framework.FieldSchema) *framework.Path {
-		return &framework.Path{
-			Pattern:      pattern,
-			DisplayAttrs: display(suffixes, "Connection"),
-			Fields:       listFields(fields),
-			Operations: map[logical.Operation]framework.OperationHandler{
-				logical.ListOperation: verb("list", b.operation(b.connectionsShared,
-					"List what is shared with the caller, level by level.", listSchema)),
-			},
-			HelpSynopsis:    "What is shared with the caller.",
-			HelpDescription: connectionsSharedHelp,
-		}
-	}
+	list := b.listPaths("Connection", b.connectionsShared, "List what is shared with the caller, level by level.",
+		"What is shared with the caller.", connectionsSharedHelp)
 	org, user := str("Organization whose members share with the caller."), str("User who shares with the caller.")
 	return []*framework.Path{
 		list("connections/shared(?:/org|/user)?/?", "shared|shared-orgs|shared-users", nil),

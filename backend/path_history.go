@@ -77,8 +77,8 @@ func recordData(r store.Record) map[string]any {
 	}
 }
 
-// disconnected tells of a connection that is not there by whom it was deleted or moved, as far as the caller may know: of a
-// private one its owner alone may. It is empty when nothing is known.
+// disconnected tells of a connection that is not there by whom it was deleted or moved, as far as the caller may know:
+// of a private one its owner alone may. It is empty when nothing is known.
 func (b *backend) disconnected(ctx context.Context, who caller, k store.Key) string {
 	h, err := b.store.History(ctx, k)
 	if err != nil || h == nil || len(h.Records) == 0 {
@@ -109,8 +109,8 @@ func (b *backend) logRecord(k store.Key, r *store.Record) {
 			changes = append(changes, c.Field+": "+c.Before+" -> "+c.After)
 		}
 	}
-	b.Logger().Info("a connection was changed", "connection", k.String(), "connection_id", r.ID, "number", r.N, "verb", r.Verb,
-		"by", r.By.DisplayName, "by_id", r.By.EntityID, "changes", changes)
+	b.Logger().Info("a connection was changed", "connection", k.String(), "connection_id", r.ID, "number", r.N,
+		"verb", r.Verb, "by", r.By.DisplayName, "by_id", r.By.EntityID, "changes", changes)
 }
 
 // tidyHistories forgets what was kept of connections that have been gone for longer than config says. It lists all and

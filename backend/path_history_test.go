@@ -107,7 +107,8 @@ func TestHistoryOfADeletedConnection(t *testing.T) {
 				func() testenv.Result { return f.Write("check/org/acme/key", nil, alice) },
 				func() testenv.Result { return f.Read("creds/self/key", nil, alice) },
 			} {
-				verb().Refused(t, http.StatusBadRequest, "no connection", "was disconnected by userpass-e-bob at 2026-03-01T12:00:00Z")
+				verb().Refused(t,
+					http.StatusBadRequest, "no connection", "was disconnected by userpass-e-bob at 2026-03-01T12:00:00Z")
 			}
 			r := f.Read("creds/user/e-alice/key", nil, bob)
 			r.Refused(t, http.StatusBadRequest, "no connection")

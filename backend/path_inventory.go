@@ -118,8 +118,8 @@ func (b *backend) inventoryRead(ctx context.Context, req *logical.Request,
 	data := map[string]any{}
 	if by := d.Get("count_by").(string); by != "" {
 		if s.reads() || after != (store.Key{}) || d.Get("limit").(int) != 0 {
-			return nil, badRequest("count_by counts what the directory knows: leave out label, tag, missing_scopes, limit and " +
-				"cursor")
+			return nil, badRequest("count_by counts what the directory knows: leave out label, tag, missing_scopes, limit " +
+				"and cursor")
 		}
 		err = b.inventoryCounts(ctx, s, states, by, data)
 	} else {

@@ -88,8 +88,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		},
 		"shared_redirect": boolean("Other providers may have the same redirect_uris: the application keeps apart by " +
 			"state which of them it asked."),
-		"scopes_ignored": boolean("The service takes no scopes from requests, as for user tokens of GitHub Apps: none are " +
-			"asked for, required, missing or surplus."),
+		"scopes_ignored": boolean("The service takes no scopes from requests, as for user tokens of GitHub Apps: none " +
+			"are asked for, required, missing or surplus."),
 		"require_iss": boolean("Refuse answers that do not name the issuer (RFC 9207), for issuers that always do."),
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI, or lead on to " +
 			"a return_url, must be bound to a browser session."),
@@ -116,8 +116,8 @@ func providerFields() map[string]*framework.FieldSchema {
 			"never; empty (default): as the definition says, else as config says."),
 		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
 			"the stored client_secret in the same call."),
-		"frozen": boolean("Serve and spend nothing of this provider's connections, and send nothing but revocations, until " +
-			"this is false again. Written alone it changes nothing else."),
+		"frozen": boolean("Serve and spend nothing of this provider's connections, and send nothing but revocations, " +
+			"until this is false again. Written alone it changes nothing else."),
 		"frozen_reason": str("Why it is frozen: whoever is refused reads it. Gone when it is not frozen any more."),
 		"force": {
 			Type: framework.TypeBool, Query: true,

@@ -85,28 +85,28 @@ func revokeFields() map[string]*framework.FieldSchema {
 
 var jobSchema = map[string]*framework.FieldSchema{
 	"job": required(str("Name of the job.")),
-	"state": required(str("planned, running, waiting (to be confirmed again), cancelling, cancelled, done, or expired: a " +
-		"plan that nobody ran in time.")),
+	"state": required(str("planned, running, waiting (to be confirmed again), cancelling, cancelled, done, or expired: " +
+		"a plan that nobody ran in time.")),
 	"count":   required(integer("Connections that were planned.")),
 	"done":    integer("Connections that were ended."),
-	"ending":  integer("Connections that serve nothing any more and are not done yet, as while their provider does not answer."),
-	"skipped": integer("Connections that nothing was done to: they are gone or not the same, do not match any more, or are ended by somebody else."),
+	"ending":  integer("Connections that serve nothing any more and are not done yet, as while no provider answers."),
+	"skipped": integer("Connections that nothing was done to: gone, another, not matching any more, ended by others."),
 	"left":    integer("Connections that were not begun."),
 	"outcomes": object("How many of each: revoked (at the provider), key, not_supported, shared_account, failed, " +
 		"unreachable, nothing (was left to revoke); gone, changed, forbidden, busy (skipped)."),
-	"failures":   objects("Where something is left to do by hand: path, outcome, reason; the first hundred, failures first."),
+	"failures":   objects("Where something is left to do by hand: path, outcome, reason; a hundred, failures first."),
 	"filters":    object("The filters of the plan, as they must match when a connection's turn comes."),
 	"then":       str("What becomes of each connection: archive, delete, or empty when it is kept."),
 	"planned":    object("Who planned it, and when: display_name, entity_id, time."),
 	"ran":        object("Who ran it or confirmed it last, and when; empty before."),
 	"cancelled":  object("Who cancelled it, and when; empty unless somebody did."),
-	"good_until": str("Until when it may be run, or goes on without being confirmed again (RFC 3339); empty when it is over."),
+	"good_until": str("Until when it may be run, or goes on without being confirmed (RFC 3339); empty when over."),
 	"ended":      str("When it was over (RFC 3339); a week later it is forgotten."),
 }
 
 // noJob is the answer for a job that is not there.
 func noJob() error {
-	return &statusError{http.StatusNotFound, "no such job: LIST revoke/ names them; they are kept for a week after their end"}
+	return &statusError{http.StatusNotFound, "no such job: LIST revoke/ names them; one is kept for a week after its end"}
 }
 
 // jobOf reads which job a path means.
@@ -188,8 +188,8 @@ func planFilters(d *framework.FieldData) (store.Filters, error) {
 	case all && f.Named():
 		return f, badRequest("all=true goes without filters: nothing was planned")
 	case !all && !f.Named():
-		return f, badRequest("name at least one filter, as owner=user/<user> or provider=<provider>, or all=true: nothing " +
-			"was planned")
+		return f, badRequest("name at least one filter, as owner=user/<user> or provider=<provider>, or all=true: " +
+			"nothing was planned")
 	default:
 		f.All = all
 		return f, nil
@@ -287,8 +287,8 @@ func (b *backend) revokeRun(ctx context.Context, req *logical.Request,
 	}
 	switch {
 	case !d.Get("run").(bool) || !told:
-		return nil, badRequest("a plan is carried out by run=true expect=<count>, with the count that it told: nothing was " +
-			"begun")
+		return nil, badRequest("a plan is carried out by run=true expect=<count>, with the count that it told: nothing " +
+			"was begun")
 	case says && word != store.ThenArchive && word != store.ThenDelete:
 		return nil, badRequest("then=%q is not known here: there are archive and delete; leave it out to keep the "+
 			"connections", clipText(string(word)))
@@ -303,8 +303,8 @@ func (b *backend) revokeRun(ctx context.Context, req *logical.Request,
 		case !j.Ended.IsZero() || !j.Cancelled.Time.IsZero():
 			return nil, conflict("job %s is over: nothing was begun; plan anew", id)
 		case j.Ran.Time.IsZero() && !now.Before(overAt(j)):
-			return nil, conflict("plan %s is older than an hour, and what it found may have changed: nothing was begun; plan "+
-				"anew", id)
+			return nil, conflict("plan %s is older than an hour, and what it found may have changed: nothing was begun; "+
+				"plan anew", id)
 		case expect.(int) != j.Count:
 			return nil, conflict("plan %s has %d connections, and not %d: nothing was begun", id, j.Count, expect)
 		case !j.Ran.Time.IsZero() && says && word != j.Then:

@@ -105,7 +105,8 @@ func TestRevoke(t *testing.T) {
 
 		assert.Equal(t, 1, f.provider.Count(providers.StepRevoke))
 		assert.False(t, f.provider.Alive(token))
-		f.Read("creds/self/slack", nil, alice).Refused(t, http.StatusConflict, "revoked", "auth-code-url/user/e-alice/slack")
+		f.Read("creds/self/slack", nil, alice).Refused(t,
+			http.StatusConflict, "revoked", "auth-code-url/user/e-alice/slack")
 		f.Read("creds/self/key", nil, alice).Refused(t, http.StatusConflict, "revoked", "connections/user/e-alice/key")
 		f.Write("refresh/self/slack", nil, alice).Refused(t, http.StatusConflict, "revoked")
 		assert.Equal(t, "needs_reconnect revoked", f.state(t, "user/e-alice/slack"))

@@ -53,23 +53,10 @@ var sharesSchema = map[string]*framework.FieldSchema{
 	"groups":    objects("The caller's own groups, for the same: id and name."),
 }
 
-// sharesOf reads which connection a request means, and the connection.
-func (b *backend) sharesOf(ctx context.Context, req *logical.Request,
-	d *framework.FieldData,
-) (k store.Key, conn *store.Connection, err error) {
-	if k, err = b.keyOf(ctx, req, d); err != nil {
-		return k, nil, err
-	}
-	if conn, _, err = b.connections.Get(ctx, k); err == nil && conn == nil {
-		err = badRequest("no connection %s", k)
-	}
-	return k, conn, err
-}
-
 func (b *backend) sharesRead(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
-	_, conn, err := b.sharesOf(ctx, req, d)
+	_, conn, err := b.connectionAt(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
@@ -113,7 +100,7 @@ func (b *backend) sharesWrite(ctx context.Context, req *logical.Request,
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
-	k, conn, err := b.sharesOf(ctx, req, d)
+	k, conn, err := b.connectionAt(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
@@ -123,7 +110,7 @@ func (b *backend) sharesWrite(ctx context.Context, req *logical.Request,
 		case !who.owns(k):
 			return forbidden("connection %s is shared by the entity that owns it, and by nobody else", k)
 		case !conn.Private:
-			return conflict("connection %s is not private: whoever Vault's policy lets may use it; write private=true first", k)
+			return conflict("connection %s is not private: whoever Vault's policy lets may use it; write private=true", k)
 		case !conn.Deleting.IsZero():
 			return beingDeleted(k)
 		case conn.Ending.On():
@@ -147,7 +134,7 @@ func (b *backend) sharesWrite(ctx context.Context, req *logical.Request,
 				return nil, err
 			}
 			if !c.Share(shares, now) {
-				return nil, conflict("connection %s would be shared with more than %d: share it with a group", k, store.MaxShares)
+				return nil, conflict("connection %s would be shared with more than %d: name a group", k, store.MaxShares)
 			}
 			return c, nil
 		})
@@ -192,8 +179,8 @@ func (b *backend) readShares(d *framework.FieldData, who caller, now time.Time) 
 		s := base
 		if s.Group, s.Name = g.id, g.name; g.name == "" {
 			s.Unchecked = true
-			warnings = append(warnings, fmt.Sprintf("group %q is none that you are in, so nobody can check that there is such "+
-				"an id; a name does not match", g.id))
+			warnings = append(warnings, fmt.Sprintf("group %q is none that you are in, so nobody can check that there is "+
+				"such an id; a name does not match", g.id))
 		}
 		shares = append(shares, s)
 	}
@@ -256,7 +243,7 @@ func readExpiry(text string, now time.Time) (time.Time, error) {
 	if err != nil {
 		lasts, err := parseutil.ParseDurationSecond(text)
 		if err != nil {
-			return at, badRequest("expires=%q is neither a time (RFC 3339) nor how long the share lasts (7d, 12h)", clipText(text))
+			return at, badRequest("expires=%q is neither a time (RFC 3339) nor how long the share lasts (7d)", clipText(text))
 		}
 		at = now.Add(lasts)
 	}
@@ -275,7 +262,7 @@ func (b *backend) sharesDelete(ctx context.Context, req *logical.Request,
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
-	k, conn, err := b.sharesOf(ctx, req, d)
+	k, conn, err := b.connectionAt(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}

@@ -105,7 +105,8 @@ func TestSharedWithAGroup(t *testing.T) {
 		f.System.SetReplication(consts.ReplicationPerformanceStandby)
 		assert.ErrorContains(t, f.Read(sharedSlack, nil, bob).Err, logical.ErrReadOnly.Error())
 		f.System.SetReplication(0)
-		f.Write(ownShares, map[string]any{"entities": "e-bob"}, alice).Refused(t, http.StatusServiceUnavailable, "try again")
+		f.Write(ownShares, map[string]any{"entities": "e-bob"}, alice).Refused(t,
+			http.StatusServiceUnavailable, "try again")
 		f.System.FailEntities(nil)
 		f.share(t, map[string]any{"entities": "e-bob"})
 		f.System.FailEntities(errors.New("the view is away"))

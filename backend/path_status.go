@@ -43,11 +43,12 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"retrying":      required(integer("Connections whose last refresh failed.")),
 	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, " +
 		"whatever is refreshed: see reconnect_by on connections.")),
-	"frozen": required(object("What operators froze: mount, its owners, and providers with the reason of each; and reason, " +
-		"of the first two.")),
+	"frozen": required(object("What operators froze: mount, its owners, and providers with the reason of each; and " +
+		"reason, of the first two.")),
 	"frozen_connections": required(integer("Connections that are not served because of that.")),
-	"frozen_limits": required(object("Of them, those that a person must connect again once a limit has passed: of their " +
-		"refresh token, of its lying idle, or of the consent. passed, within_a_day and within_a_week, each with those before.")),
+	"frozen_limits": required(object("Of them, those that a person must connect again once a limit has passed: of " +
+		"their refresh token, of its lying idle, or of the consent. passed, within_a_day and within_a_week, each with " +
+		"those before.")),
 	"last_pass": required(str("When the worker last found something due (RFC 3339); empty before the first time.")),
 	"moved_callbacks": required(strs("Providers whose callback URL is not the one that was last told, as after a " +
 		"move of the mount.")),
@@ -84,7 +85,8 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	}
 	data["moved_callbacks"] = list(moved)
 	data["frozen"] = map[string]any{
-		"mount": config.Frozen, "owners": list(config.FrozenOwners), "reason": config.FrozenReason, "providers": providers.frozen,
+		"mount": config.Frozen, "owners": list(config.FrozenOwners), "reason": config.FrozenReason,
+		"providers": providers.frozen,
 	}
 	counted, err := b.countConnections(ctx, providers)
 	if err != nil {

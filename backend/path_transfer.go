@@ -48,7 +48,7 @@ func offerData(o store.Offer) map[string]any {
 func (b *backend) transferRead(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
-	_, conn, err := b.sharesOf(ctx, req, d)
+	_, conn, err := b.connectionAt(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
@@ -65,7 +65,7 @@ func (b *backend) transferWrite(ctx context.Context, req *logical.Request,
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
-	from, conn, err := b.sharesOf(ctx, req, d)
+	from, conn, err := b.connectionAt(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
@@ -101,8 +101,8 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 			case c.Ending.On():
 				return nil, beingEnded(from)
 			case who.owns(from) && !live && c.Stops.Others != (store.Stop{}): // where the owner would be one of the others
-				return nil, conflict("connection %s was stopped by others than its owner: it goes to nobody but a person until "+
-					"they lift that", from)
+				return nil, conflict("connection %s was stopped by others than its owner: it goes to nobody but a person "+
+					"until they lift that", from)
 			case c.Kind.OfTheApp() && to.Owner.Personal():
 				return nil, ofTheApp(string(c.Kind))
 			}
@@ -190,7 +190,7 @@ func warnOfFlow(flow *openFlow, from store.Key, resp *logical.Response) {
 func (b *backend) transferDelete(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
-	k, conn, err := b.sharesOf(ctx, req, d)
+	k, conn, err := b.connectionAt(ctx, req, d)
 	if err != nil || conn.Offer.To == "" {
 		return nil, err
 	}

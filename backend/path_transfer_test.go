@@ -79,7 +79,8 @@ func TestTransfer(t *testing.T) {
 		f.Read("creds/org/acme/slack", nil).Refused(t, http.StatusBadRequest, "no connection org/acme/slack")
 		assert.Empty(t, f.stored(t, "connection/org/acme/"))
 		assert.Zero(t, f.provider.Count(providers.StepRevoke))
-		f.accept("org/umbrella/crm", "org/acme/slack", bob).Refused(t, http.StatusForbidden, "no connection org/acme/slack is offered")
+		f.accept("org/umbrella/crm", "org/acme/slack", bob).Refused(t,
+			http.StatusForbidden, "no connection org/acme/slack is offered")
 
 		f.restart(t)
 		f.System.SetReplication(0)
@@ -127,7 +128,8 @@ func TestOfferIsForOnePathAndADay(t *testing.T) {
 
 		f.Delete("transfer/org/acme/none", nil).Refused(t, http.StatusBadRequest, "no connection")
 		f.Read("transfer/org/acme/none", nil).Refused(t, http.StatusBadRequest, "no connection")
-		f.Write("transfer/org/acme/none", map[string]any{"to": "org/umbrella/crm"}).Refused(t, http.StatusBadRequest, "no connection")
+		f.Write("transfer/org/acme/none", map[string]any{"to": "org/umbrella/crm"}).Refused(t,
+			http.StatusBadRequest, "no connection")
 	})
 }
 
@@ -257,7 +259,8 @@ func TestTransferOfAPrivateConnectionByOthers(t *testing.T) {
 			assert.Contains(t, r.Warnings[0], "arrived without its credential")
 			assert.Contains(t, r.Warnings[0], "the former grant was revoked")
 			assert.False(t, f.provider.Alive(token))
-			f.Read("creds/"+to, nil, who).Refused(t, http.StatusConflict, "needs to be reconnected (transferred)", "auth-code-url")
+			f.Read("creds/"+to, nil, who).Refused(t,
+				http.StatusConflict, "needs to be reconnected (transferred)", "auth-code-url")
 			f.Write("refresh/"+to, nil, who).Refused(t, http.StatusConflict, "transferred")
 			assert.Equal(t, http.StatusNotFound, f.Read("connections/"+from, nil).Status)
 			f.restart(t)
@@ -430,7 +433,8 @@ func TestTransferOfAnApp(t *testing.T) {
 		f.allowApp(t)
 		f.Write("connections/org/acme/app", map[string]any{"provider": "acme", "kind": "client_credentials"}).OK(t)
 		for _, to := range []string{"user/u1/app", "user/e-alice/app", "org/acme/user/u1/app"} {
-			f.Write("transfer/org/acme/app", map[string]any{"to": to}).Refused(t, http.StatusForbidden, "the operator's own credential")
+			f.Write("transfer/org/acme/app", map[string]any{"to": to}).Refused(t,
+				http.StatusForbidden, "the operator's own credential")
 		}
 		assert.Equal(t, http.StatusNotFound, f.Read("transfer/org/acme/app", nil).Status)
 		f.offers(t, "org/acme/app", "org/umbrella/app")
@@ -448,7 +452,8 @@ func TestTransferToAnOccupiedTarget(t *testing.T) {
 		f.offers(t, "org/acme/a", "org/umbrella/a")
 		flow := f.own(t, "org/acme/a", nil)
 		f.Storage.Forget()
-		f.accept("org/umbrella/a", "org/acme/a").Refused(t, http.StatusConflict, "there is a connection org/umbrella/a already")
+		f.accept("org/umbrella/a", "org/acme/a").Refused(t,
+			http.StatusConflict, "there is a connection org/umbrella/a already")
 		f.Write("transfer/org/acme/a", map[string]any{"to": "org/acme/b"}).Refused(t, http.StatusConflict,
 			"there is a connection org/acme/b already")
 		f.undecodable(t, "connection/org/acme/broken")
@@ -507,12 +512,17 @@ func TestNamesOfTransfers(t *testing.T) {
 			}
 			assert.Zero(t, f.Storage.Writes())
 		}
-		f.Write("transfer/org/acme/slack", map[string]any{"to": "org/acme/slack"}).Refused(t, http.StatusBadRequest, "itself")
-		f.Write("transfer/self/slack", map[string]any{"to": "user/e-alice/slack"}, alice).Refused(t, http.StatusBadRequest, "itself")
+		f.Write("transfer/org/acme/slack", map[string]any{"to": "org/acme/slack"}).Refused(t,
+			http.StatusBadRequest, "itself")
+		f.Write("transfer/self/slack", map[string]any{"to": "user/e-alice/slack"}, alice).Refused(t,
+			http.StatusBadRequest, "itself")
 		f.Write("transfer/org/acme/slack", map[string]any{"to": "self/crm"}).Refused(t, http.StatusBadRequest, "no entity")
-		f.Write("accept/org/acme/crm", map[string]any{"from": "org/acme/self/crm"}).Refused(t, http.StatusBadRequest, "no entity")
-		f.Write("transfer/org/acme/slack", map[string]any{"to": "org/acme/b", "from": "x"}).Refused(t, http.StatusBadRequest, "unknown field")
-		f.Write("accept/org/acme/b", map[string]any{"from": "org/acme/b", "to": "x"}).Refused(t, http.StatusBadRequest, "unknown field")
+		f.Write("accept/org/acme/crm", map[string]any{"from": "org/acme/self/crm"}).Refused(t,
+			http.StatusBadRequest, "no entity")
+		f.Write("transfer/org/acme/slack", map[string]any{"to": "org/acme/b", "from": "x"}).Refused(t,
+			http.StatusBadRequest, "unknown field")
+		f.Write("accept/org/acme/b", map[string]any{"from": "org/acme/b", "to": "x"}).Refused(t,
+			http.StatusBadRequest, "unknown field")
 
 		f.offers(t, "self/slack", "org/acme/self/slack", alice)
 		f.accept("org/acme/self/slack", "self/slack", alice).OK(t)
@@ -532,6 +542,7 @@ func TestTransferWhileAnImportWaits(t *testing.T) {
 	require.NotEmpty(t, f.stored(t, "import/"))
 	f.accept("org/umbrella/slack", "org/acme/slack").Refused(t, http.StatusConflict, "an import", "not finished")
 	f.Advance(2 * time.Hour)
-	require.Eventually(t, func() bool { f.periodic(t); return len(f.stored(t, "import/")) == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { f.periodic(t); return len(f.stored(t, "import/")) == 0 },
+		10*time.Second, time.Millisecond)
 	f.accept("org/umbrella/slack", "org/acme/slack").OK(t)
 }

@@ -135,3 +135,33 @@ func TestReconnectByTheOwner(t *testing.T) {
 		assert.Equal(t, []string{"write"}, texts(t, view["required_scopes"]))
 	})
 }
+
+// Only a person's consent is given again by others: a key is its owner's, also where whose account it opens is known.
+func TestWhatOthersRestore(t *testing.T) {
+	k, known := store.Key{Owner: store.Owner{User: "e-alice"}, Name: "slack"}, store.Account{ID: "account-1"}
+	for name, c := range map[string]struct {
+		conn store.Connection
+		may  bool
+	}{
+		"a grant": {store.Connection{Credential: store.Credential{
+			Kind: providers.KindAuthorizationCode, Grant: &providers.Grant{}, Account: known,
+		}}, true},
+		"a grant that is gone": {store.Connection{Credential: store.Credential{
+			Kind: providers.KindAuthorizationCode, Account: known,
+		}}, true},
+		"a grant of nobody known": {store.Connection{Credential: store.Credential{
+			Kind: providers.KindAuthorizationCode, Grant: &providers.Grant{},
+		}}, false},
+		"a key": {store.Connection{Credential: store.Credential{
+			Kind: providers.KindAPIKey, Account: known, Key: map[string]providers.Secret{"api_key": providers.NewSecret("k")},
+		}}, false},
+		"a key that was erased": {store.Connection{Credential: store.Credential{
+			Kind: providers.KindAPIKey, Account: known,
+		}}, false},
+	} {
+		c.conn.Private = true
+		assert.Equal(t, c.may, caller{entity: "e-bob"}.may(restoring, k, &c.conn) == nil, name)
+		require.NoError(t, caller{entity: "e-alice"}.may(restoring, k, &c.conn), name)
+		require.Error(t, caller{entity: "e-bob"}.may(using, k, &c.conn), name)
+	}
+}

@@ -198,8 +198,8 @@ func (b *backend) whyNotMoved(ctx context.Context, m move, err error) error {
 	case errors.Is(err, connections.ErrOccupied):
 		return occupied(m.to)
 	case errors.Is(err, connections.ErrSpending):
-		return conflict("connection %s is being refreshed, or a refresh of it was cut off and is to be tried again: nothing "+
-			"was moved; try again", m.from)
+		return conflict("connection %s is being refreshed, or a refresh of it was cut off and is to be tried again: "+
+			"nothing was moved; try again", m.from)
 	case store.IsReadOnly(err), store.TooLarge(err):
 		return err
 	}
@@ -210,8 +210,8 @@ func (b *backend) whyNotMoved(ctx context.Context, m move, err error) error {
 	now, _, looked := b.connections.Get(ctx, m.from)
 	if looked == nil && now != nil && now.Moving.To == m.to.String() {
 		b.Logger().Warn("a move could not be finished at once", "connection", m.from.String(), "error", err)
-		return unavailable("connection %s is on its way to %s, and this node could not bring it there at once: that goes on "+
-			"in the background, and the same request sent again hastens it", m.from, m.to)
+		return unavailable("connection %s is on its way to %s, and this node could not bring it there at once: that goes "+
+			"on in the background, and the same request sent again hastens it", m.from, m.to)
 	}
 	return err
 }

@@ -253,24 +253,7 @@ func TestMovesWhileStorageHangs(t *testing.T) {
 			tests[fmt.Sprintf("%s, access %d", name, n)] = func(t *testing.T) {
 				p := prepare(t)
 				p.quiet(t)
-				land := make(chan struct{})
-				var late atomic.Int32
-				nth := testenv.Nth(n, func(a testenv.Access) bool { return a.Op != "list" })
-				p.Storage.Hang(func(a testenv.Access) bool {
-					hangs := nth(a)
-					if hangs && a.Write() {
-						late.Add(1)
-					}
-					return hangs
-				}, func(testenv.Access) { <-land })
-				first := p.send()
-				p.Storage.Hang(nil, nil)
-				if n%2 == 0 {
-					p.send()
-				}
-				close(land)
-				require.Eventually(t, func() bool { return p.Storage.Landed() == int(late.Load()) }, 10*time.Second,
-					time.Millisecond)
+				first := p.hangsAt(t, n, p.send)
 				p.ends(t, first, fmt.Sprint("access ", n))
 			}
 		}
@@ -324,7 +307,8 @@ func TestMovingConnectionRests(t *testing.T) {
 		p.Write(path, data).Refused(t, http.StatusConflict, "is being moved")
 	}
 	p.Write("connections/"+p.from, map[string]any{"disabled": false}).Refused(t, http.StatusConflict, "is being moved")
-	p.Write("connections/"+p.from, map[string]any{"refresh_token": p.elsewhere(t)}).Refused(t, http.StatusConflict, "moved")
+	p.Write("connections/"+p.from, map[string]any{"refresh_token": p.elsewhere(t)}).Refused(t,
+		http.StatusConflict, "moved")
 	p.Delete("connections/"+p.from, nil).Refused(t, http.StatusConflict, "is being moved")
 	assert.Equal(t, asked, p.spent())
 	p.send().OK(t) // whoever accepts it again hastens it

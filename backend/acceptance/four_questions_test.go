@@ -47,7 +47,8 @@ func TestFourQuestions(t *testing.T) {
 
 	jobs := d.list(t, "revoke")
 	require.Len(t, jobs, 1)
-	require.Eventually(t, func() bool { return d.read(t, "revoke/"+jobs[0].(string))["state"] == "done" }, patience, 20*time.Millisecond)
+	require.Eventually(t, func() bool { return d.read(t, "revoke/"+jobs[0].(string))["state"] == "done" },
+		patience, 20*time.Millisecond)
 	job := d.read(t, "revoke/"+jobs[0].(string))
 	assert.Equal(t, json.Number(fmt.Sprint(each)), job["count"])
 	assert.Equal(t, map[string]any{"key": json.Number(fmt.Sprint(each))}, job["outcomes"])

@@ -27,7 +27,8 @@ type person struct{ id, token string }
 // shared with somebody, beside as many connections as there are.
 func (s *scale) sharing(ctx context.Context, out io.Writer) error {
 	if err := s.write(ctx, "providers/share", map[string]any{
-		"definition": "oauth2", "client_id": "bench", "client_secret": "bench", "client_auth": "post", "allow_import": "all",
+		"definition": "oauth2", "client_id": "bench", "client_secret": "bench", "client_auth": "post",
+		"allow_import": "all",
 		"endpoints": map[string]any{
 			"authorize": "https://bench.invalid/authorize", "token": "https://bench.invalid/token",
 		},
@@ -169,8 +170,9 @@ func (s *scale) share(ctx context.Context, owner, reader person, group string) e
 	mine := s.as(owner)
 	bring := func(name string, with map[string]any) error {
 		err := mine.write(ctx, "connections/self/"+name, map[string]any{
-			"provider": "share", "access_token": accessToken(name), "refresh_token": name, "expires_in": int(dayLong.Seconds()),
-			"verify": false,
+			"provider": "share", "access_token": accessToken(name), "refresh_token": name,
+			"expires_in": int(dayLong.Seconds()),
+			"verify":     false,
 		})
 		if err != nil {
 			return err

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
@@ -68,6 +69,25 @@ func TestMove(t *testing.T) {
 		require.Zero(t, b.count(isWrite)-1, "but what the test wrote")
 		require.NoError(t, b.Delete(ctx, other, connections.Act{}))
 		require.NoError(t, b.move())
+	})
+	bubble(t, "is refused where an entry is that cannot be read", func(t *testing.T, b *bench) {
+		entry := &logical.StorageEntry{Key: "connection/" + other.String(), Value: []byte("{")}
+		require.NoError(t, b.storage.Put(ctx, entry))
+		require.ErrorIs(t, b.move(), connections.ErrOccupied)
+		there, err := b.storage.Get(ctx, entry.Key)
+		require.NoError(t, err)
+		require.Equal(t, entry.Value, there.Value)
+		requireIs(t, b.stored(t), "0", "")
+	})
+	bubble(t, "takes along what storage had refused, or waits for it", func(t *testing.T, b *bench) {
+		b.refuse(isWrite)
+		b.keep(t, nil, renew("1"))
+		require.ErrorIs(t, b.move(), testenv.ErrStorage)
+		requireIs(t, b.stored(t), "0", "")
+		b.heal()
+		require.NoError(t, b.move())
+		requireIs(t, b.at(t, other), "1", "")
+		require.Nil(t, b.at(t, key))
 	})
 	bubble(t, "leaves nothing that an intent could be stored for", func(t *testing.T, b *bench) {
 		defer b.Pin(key)()

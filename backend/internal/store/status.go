@@ -95,7 +95,8 @@ func (c *Connection) Facts(renewable bool) Facts {
 }
 
 // Status derives the word. fingerprint is that of the provider as it is now, nil when it is gone. What a person
-// decided goes first, then whether its owner is there, then where the credential belongs, then what the provider said of it, then what time did to it.
+// decided goes first, then whether its owner is there, then where the credential belongs, then what the provider said
+// of it, then what time did to it.
 func (f Facts) Status(fingerprint *string, now time.Time) (Status, Reason) {
 	switch {
 	case f.Deleting:

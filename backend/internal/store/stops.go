@@ -57,7 +57,9 @@ type SidedStop struct {
 
 // Sides are the stops that stand.
 func (s Stops) Sides() (standing []SidedStop) {
-	for _, one := range []SidedStop{{SideOwner, s.Owner}, {SideOthers, s.Others}, {SideEither, Stop{Disabled: s.Either}}} {
+	for _, one := range []SidedStop{
+		{SideOwner, s.Owner}, {SideOthers, s.Others}, {SideEither, Stop{Disabled: s.Either}},
+	} {
 		if one.on() {
 			standing = append(standing, one)
 		}

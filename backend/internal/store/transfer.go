@@ -67,8 +67,8 @@ func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
 	return o, true
 }
 
-// Withheld reports whether nobody but the owner gives the credential away: it is the owner's alone, or the owner's word,
-// or that the owner left, keeps it from being served.
+// Withheld reports whether nobody but the owner gives the credential away: it is the owner's alone, or the owner's
+// word, or that the owner left, keeps it from being served.
 func (c *Connection) Withheld() bool { return c.Private || c.Stops.Owner.on() || c.Entity.Left != "" }
 
 // Is reports whether both are the same offer.

@@ -133,7 +133,7 @@ func (w *write) place(c *store.Connection) error {
 		return inputsChanged(w.key)
 	}
 	for name := range w.keys {
-		if _, named := w.named[name]; !named && !c.Key[name].Equal(w.known.Key[name]) {
+		if _, named := w.named[name]; !named && !c.KeyFields()[name].Equal(w.known.KeyFields()[name]) {
 			return conflict("the key of connection %s was changed meanwhile: nothing was written", w.key)
 		}
 	}
@@ -149,16 +149,16 @@ func (w *write) place(c *store.Connection) error {
 func (w *write) adopt(c *store.Connection) {
 	pin := w.provider.fingerprint
 	switch {
+	case w.kind.Issued():
+		c.AdoptIssued(w.grant, pin, w.now)
 	case w.keys != nil:
 		c.AdoptKey(w.keyValues(), pin, w.now)
 		c.Identified(w.account)
 		c.Capture(w.captured)
 	case w.tried != nil:
 		c.AdoptTried(w.tried, w.grant, pin, w.now)
-	case w.imports:
-		c.AdoptImport(w.grant, pin, w.now)
 	default:
-		c.Adopt(w.grant, pin, w.now)
+		c.AdoptImport(w.grant, pin, w.now)
 	}
 }
 
@@ -195,12 +195,10 @@ func (w *write) store(ctx context.Context, b *backend,
 	return b.connections.Update(ctx, w.key, act, apply)
 }
 
-// issue obtains a grant of the app's own (RFC 6749 section 4.4) and stores it.
+// issue obtains a token that needs no person, with the app's own secret (RFC 6749 section 4.4) or with the key that the
+// write brings, and stores it.
 func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error) {
-	var inputs map[string]string
-	if w.settings.Inputs != nil {
-		inputs = *w.settings.Inputs
-	}
+	inputs := w.inputs(w.known)
 	out, err := b.tasks.Once(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
 		defer b.connections.Pin(w.key)()
 		pass, err := b.enter(ctx, w.provider.name, w.key, w.known)
@@ -221,11 +219,12 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		if err != nil {
 			return nil, asBadRequest(w.provider.name, err)
 		}
-		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, w.kind, resolved,
-			w.provider.app.ScopesOfTheApp())
+		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, providers.IssueRequest{
+			Kind: w.kind, Resolved: resolved, Scopes: w.provider.app.ScopesOfTheApp(), Key: w.keyValues(),
+		})
 		pass.Tell(refresh.OutcomeOf(err))
 		if err != nil {
-			return nil, notIssued(w.provider.name, err)
+			return nil, w.notIssued(err)
 		}
 		if w.provider.app.Identifies(w.kind) {
 			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
@@ -245,11 +244,23 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 	return out.(*store.Connection), nil
 }
 
-// notIssued says of an app that is refused what to look at.
-func notIssued(provider string, err error) error {
+// notIssued says of an app or a key that is refused what to look at.
+func (w *write) notIssued(err error) error {
 	var call *providers.Error
-	if errors.As(err, &call) && call.Class == providers.Misconfigured && !call.NotSent() {
-		return conflict("%s: the provider refuses the app, an operator corrects %s", call, faultsOf(provider, call))
+	switch {
+	case !errors.As(err, &call) || call.NotSent():
+		return err
+	case call.Class == providers.Rejected && len(w.keys) > 0:
+		return conflict("%s: the service refuses this key, so nothing was changed; make another there, or see that it is "+
+			"still valid and for this service", call)
+	case call.Class == providers.Misconfigured:
+		return conflict("%s: the provider refuses the app, an operator corrects %s", call,
+			faultsOf(w.provider.name, call))
 	}
 	return err
+}
+
+// holdKey makes a grant of a key that nobody tries: the first read buys the token.
+func (w *write) holdKey() {
+	w.grant = &providers.Grant{Key: w.keyValues(), Scopes: w.provider.app.ScopesOfTheApp(), Issued: w.now, Expires: w.now}
 }

@@ -36,6 +36,7 @@ type write struct {
 	captured  *providers.Captured // of the key, likewise
 	unchecked bool                // the key is stored as it is
 	restores  bool                // the key is the one that was replaced last
+	anew      bool                // the app's own token is asked for anew
 	grant     *providers.Grant    // imported, as it was brought, or issued
 	imported                      // with grant
 	settings  store.Settings
@@ -51,8 +52,16 @@ type write struct {
 	warnings []string
 }
 
-// issues reports whether the write asks the provider for a grant of the app's own.
-func (w *write) issues() bool { return w.kind == providers.KindClientCredentials && w.known == nil }
+// issues reports whether the write asks the provider for a token without a person.
+func (w *write) issues() bool {
+	switch {
+	case !w.kind.Issued() || w.provider == nil:
+		return false
+	case w.keys != nil:
+		return w.known == nil || !w.sameKey(w.known)
+	}
+	return w.known == nil || w.anew
+}
 
 // brings reports whether the write has a credential, be it the one that is there.
 func (w *write) brings() bool { return w.grant != nil || w.keys != nil || w.issues() }
@@ -161,11 +170,9 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	case len(keys) > 0:
 		w.unchecked = !d.Get("verify").(bool)
 		return w.readKey(keys, asked)
-	case w.known == nil && asked == string(providers.KindClientCredentials):
-		if w.kind, err = w.provider.kindOf(asked, nil); err != nil {
-			return err
-		}
-		return w.provider.admit(w.key, w.kind, nil)
+	case asked != "" && definition != nil && definition.OfTheApp(providers.Kind(asked)) && (w.known == nil ||
+		asked == string(w.known.Kind)):
+		return w.readIssue(d, asked)
 	case w.replaces:
 		return damagedEntry(w.key)
 	case w.known == nil:
@@ -178,6 +185,25 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	}
 	w.kind = w.known.Kind
 	return nil
+}
+
+// readIssue takes a kind whose credential is the app's own, so that its name is all that is written. Of a connection that
+// has it already a token is asked for anew where it has none that is good, or the inputs lead elsewhere.
+func (w *write) readIssue(d *framework.FieldData, asked string) (err error) {
+	if w.kind, err = w.provider.kindOf(asked, nil); err != nil {
+		return err
+	}
+	if w.known != nil {
+		v, named := d.GetOk("inputs")
+		moved := named && !maps.Equal(v.(map[string]string), w.known.Inputs)
+		g := w.known.Grant
+		w.anew = moved || g == nil || g.AccessToken.IsZero() || w.known.Refused.Reason != "" ||
+			w.known.Pinned != w.provider.fingerprint
+		if !w.anew {
+			return nil
+		}
+	}
+	return w.provider.admit(w.key, w.kind, w.known)
 }
 
 // readFormer takes the key that was replaced last, to put it back. It is not shown to the service: whoever needs it
@@ -214,7 +240,7 @@ func (w *write) readKeyFields(d *framework.FieldData) (map[string]string, error)
 	}
 	stored := map[string]providers.Secret{}
 	if w.known != nil && w.inherits() {
-		stored = w.known.Key
+		stored = w.known.KeyFields()
 	}
 	for _, name := range slices.Sorted(maps.Keys(keys)) {
 		if !isMask(keys[name]) {
@@ -230,11 +256,12 @@ func (w *write) readKeyFields(d *framework.FieldData) (map[string]string, error)
 
 func (w *write) readKey(keys map[string]string, asked string) error {
 	definition := w.provider.app.Definition
-	if asked == "" && w.known != nil && w.known.Key != nil && slices.Contains(definition.Kinds, w.known.Kind) {
+	takes := func(k providers.Kind) bool { return k.HasKey() || definition.BuysWithKey(k) }
+	if asked == "" && w.known != nil && takes(w.known.Kind) && slices.Contains(definition.Kinds, w.known.Kind) {
 		asked = string(w.known.Kind)
 	}
-	kind, err := w.provider.kindOf(asked, providers.Kind.HasKey)
-	if err == nil && !kind.HasKey() {
+	kind, err := w.provider.kindOf(asked, takes)
+	if err == nil && !takes(kind) {
 		err = badRequest("kind %s has no key", kind)
 	}
 	if err == nil {
@@ -246,7 +273,7 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 	w.kind = kind
 	all := map[string]string{}
 	if w.known != nil && w.inherits() {
-		for name, v := range w.known.Key {
+		for name, v := range w.known.KeyFields() {
 			all[name] = v.Reveal()
 		}
 	}

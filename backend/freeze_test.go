@@ -484,10 +484,11 @@ func TestFreezeKeepsWhatWasCutOff(t *testing.T) {
 				require.Equal(t, 1, f.spent())
 			}
 			f.Write(way.at, way.lift).OK(t)
-			f.beats(t)
+			require.Eventually(t, func() bool {
+				f.periodic(t)
+				return f.spent() == 2 && len(f.stored(t, "import/")) == 0
+			}, 20*time.Second, time.Millisecond)
 			assert.True(t, f.provider.Alive(f.token(t, way.path).(string)))
-			assert.Equal(t, 2, f.spent())
-			assert.Empty(t, f.stored(t, "import/"))
 		})
 	}
 }

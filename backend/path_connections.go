@@ -238,10 +238,13 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		if p != nil {
 			data["surplus_scopes"] = list(p.surplus(g.Scopes))
 		}
+		if len(g.Key) > 0 {
+			data["key"] = maskedKey(p, conn)
+		}
 	} else {
 		data["key"], data["connection_config"] = maskedKey(p, conn), orEmpty(conn.Config())
 		former := *conn
-		former.Key = conn.FormerKey
+		former.Grant, former.Key = nil, conn.FormerKey
 		data["former_key"], data["former_key_until"] = maskedKey(p, &former), rfc3339(conn.FormerUntil)
 	}
 	return &logical.Response{Data: data}, nil
@@ -257,7 +260,7 @@ func handedOut(p *configured, conn *store.Connection) map[string]string {
 // keyFields are the fields of a key: those written, and what the definition makes of them.
 func keyFields(p *configured, conn *store.Connection) map[string]string {
 	fields := map[string]string{}
-	for name, v := range conn.Key {
+	for name, v := range conn.KeyFields() {
 		fields[name] = v.Reveal()
 	}
 	if p != nil {
@@ -274,7 +277,7 @@ func maskedKey(p *configured, conn *store.Connection) map[string]any {
 		if p == nil || p.hidesKey(conn) {
 			continue
 		}
-		_, written := conn.Key[name]
+		_, written := conn.KeyFields()[name]
 		_, declared := p.app.Definition.KeyField(name)
 		if (declared || !written) && !p.app.Definition.IsSecretField(name) {
 			masked[name] = v
@@ -324,6 +327,9 @@ func (b *backend) connectionWrite(ctx context.Context, req *logical.Request,
 	}
 	var conn *store.Connection
 	switch {
+	case w.issues() && w.unchecked:
+		w.holdKey()
+		conn, err = w.store(ctx, b, w.apply)
 	case w.issues():
 		conn, err = b.issue(ctx, w)
 	case w.imports:

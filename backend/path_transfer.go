@@ -7,6 +7,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 func (b *backend) pathTransfer() []*framework.Path {
@@ -90,6 +91,13 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 	if err != nil {
 		return nil, err
 	}
+	p, err := b.provider(ctx, conn.Provider)
+	if err != nil && !store.Unusable(err) {
+		return nil, err
+	}
+	ofApp := func(kind providers.Kind) bool { // where nobody knows whose the secret is, it is the operator's
+		return kind.Issued() && (p == nil || p.app.Definition.OfTheApp(kind))
+	}
 	now := b.now()
 	made, err := b.connections.Update(ctx, from, who.act("offer", now),
 		func(c *store.Connection) (*store.Connection, error) {
@@ -103,7 +111,7 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 			case who.owns(from) && !live && c.Stops.Others != (store.Stop{}): // where the owner would be one of the others
 				return nil, conflict("connection %s was stopped by others than its owner: it goes to nobody but a person "+
 					"until they lift that", from)
-			case c.Kind.OfTheApp() && to.Owner.Personal():
+			case to.Owner.Personal() && ofApp(c.Kind):
 				return nil, ofTheApp(string(c.Kind))
 			}
 			c.MakeOffer(to, who.setterOf(from, now), live, now)

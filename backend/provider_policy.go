@@ -25,7 +25,7 @@ func (p *configured) bars(owner store.Owner, kind providers.Kind, inputs map[str
 	switch {
 	case !ownerAllowed(p.entry.AllowedOwners, owner):
 		return store.ReasonOwnerNotAllowed
-	case owner.Personal() && kind.OfTheApp(): // or whoever may connect had what is the operator's
+	case owner.Personal() && p.app.Definition.OfTheApp(kind): // or whoever may connect had what is the operator's
 		return store.ReasonKindNotAllowed
 	}
 	if _, found := p.unbound(owner, kind, inputs); found {
@@ -55,7 +55,7 @@ func kindsOf(p *store.Provider, definition *providers.Definition) []providers.Ki
 	if len(p.Kinds) > 0 {
 		return p.Kinds
 	}
-	return slices.DeleteFunc(slices.Clone(definition.Kinds), providers.Kind.OfTheApp)
+	return slices.DeleteFunc(slices.Clone(definition.Kinds), definition.OfTheApp)
 }
 
 // admit refuses what the operator does not let the provider be used for. known is the connection as it is; of one that

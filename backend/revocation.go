@@ -44,6 +44,9 @@ func (b *backend) ask(ctx context.Context, k store.Key, conn *store.Connection, 
 		return out, nil
 	case g == nil, g.AccessToken.IsZero() && g.RefreshToken.IsZero():
 		out.word = store.EndNothing
+		if len(conn.KeyFields()) > 0 {
+			out.word = store.EndKey
+		}
 		return out, nil
 	case err != nil || p == nil || p.fingerprint != conn.Pinned:
 		out.word, out.err = store.EndFailed, errProviderChanged
@@ -70,6 +73,8 @@ func (b *backend) ask(ctx context.Context, k store.Key, conn *store.Connection, 
 	}
 	var call *providers.Error
 	switch {
+	case len(g.Key) > 0 && (err == nil || !passes(err)): // the token is gone, or soon; the key is ended by people
+		out.word = store.EndKey
 	case err == nil:
 		out.word = store.EndRevoked
 	case errors.As(err, &call) && call.Reason == providers.ReasonNoRevocationEndpoint:

@@ -52,6 +52,9 @@ func (d *Definition) CheckKey(by string, values map[string]string) (warnings []s
 	if d.Key == nil {
 		return warnings, nil
 	}
+	if err := d.checkSigns(by, values); err != nil {
+		return nil, err
+	}
 	for _, f := range d.Key.Fields {
 		if f.Required && f.setBy() == by && values[f.Name] == "" && f.Default == "" {
 			return nil, fmt.Errorf("field %q is missing%s", f.Name, f.hint())
@@ -61,6 +64,30 @@ func (d *Definition) CheckKey(by string, values map[string]string) (warnings []s
 		err = d.Key.checkGroups(values)
 	}
 	return warnings, err
+}
+
+// checkSigns refuses a private key with which the assertion cannot be signed.
+func (d *Definition) checkSigns(by string, values map[string]string) error {
+	a := d.Assertion
+	if a == nil {
+		return nil
+	}
+	f := d.fieldOf(a.Key)
+	if f.setBy() != by || values[f.Name] == "" {
+		return nil
+	}
+	pem := values[a.Key]
+	if f.Name != a.Key {
+		pem = d.DeriveKey(values)[a.Key]
+	}
+	switch err := a.checkKey(pem); {
+	case err == nil:
+		return nil
+	case f.Name == a.Key:
+		return fmt.Errorf("field %q %w", f.Name, err)
+	default:
+		return fmt.Errorf("field %q: its %s %w", f.Name, a.Key, err)
+	}
 }
 
 // checkGroups refuses a key that has not exactly one of the groups that OneOf lists, whole.

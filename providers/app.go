@@ -65,9 +65,9 @@ func (d *Definition) anyIssuer() bool {
 // anyService reports whether it is the operator who says what the service is.
 func (d *Definition) anyService() bool { return d.Generic || d.anyIssuer() }
 
-// needsClient reports whether every kind of the definition speaks as a registered app.
+// needsClient reports whether every kind of the definition speaks as a registered app; a key speaks for itself.
 func (d *Definition) needsClient() bool {
-	return !slices.ContainsFunc(d.Kinds, Kind.HasKey)
+	return !slices.ContainsFunc(d.Kinds, func(k Kind) bool { return k.HasKey() || d.BuysWithKey(k) })
 }
 
 func (a *App) checkEndpoints() error {

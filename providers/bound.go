@@ -10,7 +10,7 @@ import (
 
 // Binds reports whether what a connection says for an input decides whose account a kind reaches.
 func (d *Definition) Binds(in Input) bool {
-	return in.SetBy != SetByProvider && slices.ContainsFunc(d.Kinds, Kind.OfTheApp)
+	return in.SetBy != SetByProvider && slices.ContainsFunc(d.Kinds, d.OfTheApp)
 }
 
 // CheckBound checks the values that an operator binds to an owner, and returns them as connections have them.
@@ -54,7 +54,7 @@ func (d *Definition) boundNames() string {
 func (d *Definition) Unbound(kind Kind, provider, connection map[string]string, bound map[string][]string) (name string,
 	found bool,
 ) {
-	if !kind.OfTheApp() {
+	if !d.OfTheApp(kind) {
 		return "", false
 	}
 	for _, in := range d.Inputs {

@@ -35,7 +35,7 @@ func TestScopesOfAKind(t *testing.T) {
 			res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 			require.NoError(t, err)
 			res.Inputs = map[string]string{"graph": "graph.test"}
-			g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, []string{"read"})
+			g, err := client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: res, Scopes: []string{"read"}})
 			require.NoError(t, err)
 			_, err = client.Refresh(t.Context(), app, res, providers.KindClientCredentials, g)
 			require.NoError(t, err)
@@ -45,7 +45,7 @@ func TestScopesOfAKind(t *testing.T) {
 				assert.Equal(t, test.want, request.Form["scope"])
 			}
 			if res.Inputs = nil; name == "others" {
-				_, err = client.Issue(t.Context(), app, providers.KindClientCredentials, res, nil)
+				_, err = client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: res})
 				assert.Equal(t, providers.ReasonIncompleteCall, failure(t, err).Reason)
 			}
 		})

@@ -15,6 +15,7 @@ const (
 	fromConfig            = "connection_config" // what is captured already
 	fromCallback          = "callback"
 	fromAccessTokenClaims = "access_token_claims"
+	fromAssertion         = "assertion" // of an account: the claims of the assertion that the service took
 )
 
 // captureSources are where a value can stand, in the order in which they come to be known.

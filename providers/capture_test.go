@@ -114,12 +114,12 @@ func TestCaptureOfAccessTokenClaims(t *testing.T) {
 	assert.Equal(t, map[string]string{"tenant": "t2"}, g.Config)
 
 	server.Next(providers.StepToken, answer(`{"tid":"t3","oid":"app"}`))
-	g, err = f.client.Issue(t.Context(), app, providers.KindClientCredentials, f.res, nil)
+	g, err = f.client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: f.res})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]string{"tenant": "t3"}, g.Config)
 	assert.Equal(t, "app", g.Account.ID)
 
 	server.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"opaque"}`))
-	_, err = f.client.Issue(t.Context(), app, providers.KindClientCredentials, f.res, nil)
+	_, err = f.client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: f.res})
 	assert.Equal(t, providers.ReasonCaptureMissing, failure(t, err).Reason)
 }

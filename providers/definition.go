@@ -44,8 +44,10 @@ type Definition struct {
 	Lifetime Lifetime   `yaml:"lifetime,omitempty"`
 	Revoke   *Revoke    `yaml:"revoke,omitempty"`
 
-	Key  *Key  `yaml:"key,omitempty"`
-	Send *Send `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
+	Key *Key `yaml:"key,omitempty"`
+	// what is signed with a key, for the kind jwt_bearer
+	Assertion *Assertion `yaml:"assertion,omitempty"`
+	Send      *Send      `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
 
 	Resources *Resources `yaml:"resources,omitempty"`
 	// {}: a GET with the credential, as applications send it
@@ -251,7 +253,8 @@ type Lifetime struct {
 }
 
 // AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
-// begin with token:, id_token:, access_token_claims:, health:, callback: or connection_config:, which is an entry that
+// begin with token:, id_token:, access_token_claims:, health:, callback:, assertion: (a claim of it, which the service
+// took) or connection_config:, which is an entry that
 // the identity call's address names, so that its answer proves it.
 type AccountSpec struct {
 	ID    []string `yaml:"id,omitempty"`

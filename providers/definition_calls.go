@@ -5,9 +5,9 @@ type Call struct {
 	// absent: GET for probes and resources, else POST
 	Method string `yaml:"method,omitempty" words:"GET|POST|PUT|PATCH|DELETE"`
 	// client authenticates as client.auth says and client_basic always with Basic; bearer carries the access token,
-	// bearer_client_secret the client secret; send does as applications do. Absent: client for token calls and
-	// revocation, send for all others.
-	Auth    string              `yaml:"auth,omitempty" words:"client|client_basic|bearer|bearer_client_secret|send|none"`
+	// bearer_client_secret the client secret, assertion the signed assertion; send does as applications do. Absent:
+	// client for token calls and revocation, send for all others.
+	Auth    string              `yaml:"auth,omitempty" words:"client|client_basic|bearer|bearer_client_secret|assertion|send|none"`
 	Headers map[string]Template `yaml:"headers,omitempty"`
 	// in the query of a GET, in the body of anything else
 	Params map[string]Template `yaml:"params,omitempty"`
@@ -16,6 +16,9 @@ type Call struct {
 	// how many of these calls the service bears from one app or address; nothing here counts calls
 	PerMinute int `yaml:"per_minute,omitempty" use:"shown"`
 }
+
+// authAssertion is the word of Call.Auth for a call that brings the assertion as a bearer token.
+const authAssertion = "assertion"
 
 // Answer tells where things stand in a token answer, as lists of alternatives. Absent: the names of RFC 6749
 // section 5.1. A path is a.b, a[0].b, or $ for the whole.
@@ -39,7 +42,7 @@ type OK struct {
 	Present string  `yaml:"present,omitempty"` // a path where something must
 }
 
-// TokenCall obtains an access token: for a code, or for client credentials.
+// TokenCall obtains an access token: for a code, for client credentials, or with a key.
 type TokenCall struct {
 	Call     `yaml:",inline"`
 	Grant    string            `yaml:"grant_type,omitempty"` // absent: as the kind's RFC says
@@ -57,8 +60,15 @@ type KindCall struct {
 	Scopes []Template `yaml:"scopes,omitempty"`
 	// an input -> the pattern, RE2, that the whole value must match for this kind; it wants an input that is not set
 	// when it takes no empty text
-	Inputs   map[string]string   `yaml:"inputs,omitempty"`
+	Inputs map[string]string `yaml:"inputs,omitempty"`
+	// how the call is made, where it differs from the others'
+	Method   string              `yaml:"method,omitempty" words:"GET|POST|PUT|PATCH|DELETE"`
+	Auth     string              `yaml:"auth,omitempty" words:"client|client_basic|bearer|bearer_client_secret|assertion|none"`
+	Headers  map[string]Template `yaml:"headers,omitempty"`
 	Params   map[string]Template `yaml:"params,omitempty"`
+	Body     string              `yaml:"body,omitempty" words:"form|json"`
+	Answer   *Answer             `yaml:"answer,omitempty"`
+	OK       *OK                 `yaml:"ok,omitempty"`
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }
 

@@ -67,7 +67,7 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 	tokenDone := g.capture(def.Connection, "token", doc)
 	tokenDone = g.capture(def.Connection, "id_token", claims) && tokenDone
 	if def.Upgrade != nil && tokenDone {
-		if failure := c.upgrade(ctx, app, res, g); failure != nil {
+		if failure := c.upgrade(ctx, app, res, KindAuthorizationCode, g); failure != nil {
 			return g, failure
 		}
 	}
@@ -104,57 +104,14 @@ func (c *Client) claims(ctx context.Context, app *App, r ExchangeRequest, keys *
 }
 
 // upgrade trades the first token for a better one, where the service wants a second call for that.
-func (c *Client) upgrade(ctx context.Context, app *App, res Resolved, g *Grant) *Error {
-	better, _, failure := c.tokenCall(ctx, app, res, KindAuthorizationCode, StepUpgrade, app.Definition.Upgrade,
-		nil, app.values(res, g))
+func (c *Client) upgrade(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) *Error {
+	better, _, failure := c.tokenCall(ctx, app, res, kind, StepUpgrade, app.Definition.Upgrade, nil,
+		app.values(res, g))
 	if failure != nil {
 		return failure
 	}
 	g.overlay(better)
 	return nil
-}
-
-// Issue asks for a token that needs no person: client_credentials (RFC 6749 section 4.4). A refresh token in the
-// answer is not kept, since asking again is always possible. The error is an [*Error].
-func (c *Client) Issue(ctx context.Context, app *App, kind Kind, res Resolved, scopes []string) (*Grant, error) {
-	if kind != KindClientCredentials {
-		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonKindUnsupported}
-	}
-	def := app.Definition
-	g := &Grant{Scopes: scopes}
-	complete := g.capture(def.Connection, fromInput, asDoc(res.Inputs))
-	values := app.values(res, g)
-	own := map[string]string{"grant_type": grantType(def.Token.ByKind[kind].Grant, "client_credentials")}
-	if fixed := def.Token.ByKind[kind].Scopes; fixed != nil {
-		scopes = []string{}
-		for _, template := range fixed {
-			scope, err := template.Expand(values)
-			if err != nil {
-				return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonIncompleteCall}
-			}
-			scopes = append(scopes, scope)
-		}
-	}
-	app.scopeParam(own, scopes)
-	issued, doc, failure := c.tokenCall(ctx, app, res, kind, StepToken, &def.Token, own, values)
-	if failure != nil {
-		return nil, failure
-	}
-	issued.Config, issued.SecretConfig, issued.ranks = g.Config, g.SecretConfig, g.ranks
-	issued.RefreshToken = Secret{}
-	if len(issued.Scopes) == 0 {
-		issued.Scopes = slices.Clone(scopes)
-	}
-	complete = issued.capture(def.Connection, "token", doc) && complete
-	claims := issued.accessTokenClaims()
-	if !issued.capture(def.Connection, fromAccessTokenClaims, claims) || !complete {
-		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}
-	}
-	def.Account.read(&issued.Account, map[string]any{"token": doc, fromAccessTokenClaims: claims})
-	if failure := issued.tooLarge(StepToken); failure != nil {
-		return nil, failure
-	}
-	return issued, nil
 }
 
 func grantType(told, usual string) string {
@@ -178,22 +135,48 @@ func (c *Client) tokenCall(ctx context.Context, app *App, res Resolved, kind Kin
 		failure.Step = step
 		return nil, nil, failure
 	}
-	request := spec.Call
-	request.Params = maps.Clone(request.Params)
-	if request.Params == nil {
-		request.Params = map[string]Template{}
+	request := special.over(spec.Call)
+	paths, ok := spec.Answer, spec.OK
+	if special.Answer != nil {
+		paths = *special.Answer
 	}
-	maps.Copy(request.Params, special.Params)
-	request.Method = orPOST(request.Method)
+	if special.OK != nil {
+		ok = special.OK
+	}
 	return c.askToken(ctx, app, res, call{
 		step: step, spec: request, target: target, own: own, extra: app.TokenParams, values: values,
 	}, tokenAnswer{
-		paths:    spec.Answer,
-		ok:       spec.OK,
+		paths:    paths,
+		ok:       ok,
 		lifetime: special.Lifetime.over(spec.Lifetime.over(app.Definition.Lifetime)),
 		scopes:   app.Definition.Scopes,
 		assumed:  app.AssumedTTL,
 	})
+}
+
+// over is a call as it is made for a kind.
+func (k KindCall) over(usual Call) Call {
+	request := usual
+	request.Params = maps.Clone(usual.Params)
+	if request.Params == nil {
+		request.Params = map[string]Template{}
+	}
+	maps.Copy(request.Params, k.Params)
+	request.Headers = maps.Clone(usual.Headers)
+	if request.Headers == nil {
+		request.Headers = map[string]Template{}
+	}
+	maps.Copy(request.Headers, k.Headers)
+	for _, word := range []struct {
+		to   *string
+		from string
+	}{{&request.Method, k.Method}, {&request.Auth, k.Auth}, {&request.Body, k.Body}} {
+		if word.from != "" {
+			*word.to = word.from
+		}
+	}
+	request.Method = orPOST(request.Method)
+	return request
 }
 
 func orPOST(method string) string {

@@ -215,7 +215,7 @@ func TestIssue(t *testing.T) {
 	client, app := newClient(t, time.Now), server.App()
 	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
-	g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, []string{"a", "b"})
+	g, err := client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: res, Scopes: []string{"a", "b"}})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"a", "b"}, g.Scopes)
 	assert.True(t, g.RefreshToken.IsZero())
@@ -225,6 +225,6 @@ func TestIssue(t *testing.T) {
 	assert.False(t, again.AccessToken.Equal(g.AccessToken))
 	assert.Equal(t, 2, server.Count("token"))
 
-	_, err = client.Issue(t.Context(), app, providers.KindAPIKey, res, nil)
+	_, err = client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindAPIKey, Resolved: res})
 	assert.Equal(t, providers.ReasonKindUnsupported, failure(t, err).Reason)
 }

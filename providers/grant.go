@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -16,30 +17,78 @@ const (
 	KindBasic             Kind = "basic"
 	KindKeyPair           Kind = "key_pair" // the application itself signs with it
 	KindLogin             Kind = "login"    // the application itself logs in with it, where there is no HTTP API
+
+	// a key buys a token, with an assertion that is signed with it (RFC 7523 section 2.1), or the assertion is the token
+	KindJWTBearer   Kind = "jwt_bearer"
+	KindKeyExchange Kind = "key_exchange" // a key buys a token by a call of the service's own, such as a login
+	KindBrokered    Kind = "brokered"     // another service holds the account, and gives its token to the operator's app
 )
 
 // Kinds are all that a definition may name. What the engine cannot do is none of them.
 func Kinds() []Kind {
 	return []Kind{
 		KindAuthorizationCode, KindClientCredentials, KindAPIKey, KindBasic, KindKeyPair, KindLogin,
+		KindJWTBearer, KindKeyExchange, KindBrokered,
 	}
 }
 
 // HasKey reports whether the credential is a key that somebody writes down, not a grant.
-func (k Kind) HasKey() bool { return k != KindAuthorizationCode && k != KindClientCredentials }
+func (k Kind) HasKey() bool { return k != KindAuthorizationCode && !k.Issued() }
 
-// OfTheApp reports whether the credential is the app's own, got with the operator's secret and nobody's consent.
-func (k Kind) OfTheApp() bool { return k == KindClientCredentials }
+// Issued reports whether the credential is a token that is asked for without a person, and asked for again when it
+// ends.
+func (k Kind) Issued() bool {
+	return k == KindClientCredentials || k == KindJWTBearer || k == KindKeyExchange || k == KindBrokered
+}
+
+// BuysWithKey reports whether the token of a kind is bought with a key that the connection itself brings.
+func (d *Definition) BuysWithKey(kind Kind) bool {
+	return (kind == KindJWTBearer || kind == KindKeyExchange) && !d.OfTheApp(kind)
+}
+
+// OfTheApp reports whether the credential of a kind is the app's own, got with the operator's secret and nobody's
+// consent.
+func (d *Definition) OfTheApp(kind Kind) bool {
+	switch kind {
+	case KindClientCredentials, KindBrokered:
+		return true
+	case KindJWTBearer:
+		return d.Assertion == nil || d.fieldOf(d.Assertion.Key).SetBy == SetByProvider
+	case KindKeyExchange:
+		return d.Key == nil || !slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool {
+			return f.Secret && f.SetBy != SetByProvider
+		})
+	}
+	return false
+}
+
+// fieldOf is the field of a key that a value stands in or is cut out of; the zero value when there is none.
+func (d *Definition) fieldOf(name string) KeyField {
+	if d.Key == nil {
+		return KeyField{}
+	}
+	for _, f := range d.Key.Fields {
+		_, derived := f.Derive[name]
+		_, member := f.JSON[name]
+		if f.Name == name || derived || member {
+			return f
+		}
+	}
+	return KeyField{}
+}
 
 // Grant is what a provider gave for a connection. Its zero times mean "not told" except Expires, whose zero means
 // that the access token does not expire by itself.
 type Grant struct {
 	AccessToken  Secret
 	RefreshToken Secret // empty: none was issued
-	TokenType    string // as the provider spelled it; empty when it told none
-	Scopes       []string
-	Issued       time.Time
-	Expires      time.Time
+	// the connection's key that bought the access token, and buys the next; nil where no key does
+	Key map[string]Secret
+
+	TokenType string // as the provider spelled it; empty when it told none
+	Scopes    []string
+	Issued    time.Time
+	Expires   time.Time
 
 	RefreshExpires time.Time // this refresh token dies then
 	HardLimit      time.Time // the person must consent again by then, whatever is refreshed

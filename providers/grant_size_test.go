@@ -74,7 +74,7 @@ func TestGrantTooLarge(t *testing.T) {
 			server.Next(providers.StepToken, test.answer, test.answer)
 			_, err := f.client.Exchange(t.Context(), app, f.finish)
 			holds(providers.StepToken, err)
-			_, err = f.client.Issue(t.Context(), app, providers.KindClientCredentials, f.res, []string{"read"})
+			_, err = f.client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: f.res, Scopes: []string{"read"}})
 			holds(providers.StepToken, err)
 
 			g := &providers.Grant{AccessToken: providers.NewSecret("a"), RefreshToken: providers.NewSecret("r")}

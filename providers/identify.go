@@ -119,7 +119,7 @@ func (a *App) Identifies(kind Kind) bool {
 	def := a.Definition
 	asks := def.Identity.serves(kind)
 	if a.endpointTemplate(StepIdentity) == "" {
-		asks = asks && def.Discovery != nil && !kind.OfTheApp()
+		asks = asks && def.Discovery != nil && !kind.Issued()
 	}
 	return asks || def.Resources != nil || def.Health.serves(kind) && def.Account.reads("health")
 }
@@ -148,6 +148,9 @@ func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step,
 ) (*reply, *Error) {
 	values := app.values(res, g)
 	target, failure := app.endpoint(res, step, values)
+	if failure == nil && spec.needsAssertion() {
+		failure = c.assert(app, step, values)
+	}
 	if failure != nil {
 		return nil, failure
 	}

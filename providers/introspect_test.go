@@ -25,7 +25,7 @@ func introspecting(t *testing.T) (*providertest.Server, *providers.Client, *prov
 	client := providers.NewClient(http.DefaultClient, time.Now, "test")
 	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
 	require.NoError(t, err)
-	g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, nil)
+	g, err := client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: res})
 	require.NoError(t, err)
 	require.True(t, g.Expires.IsZero())
 	return s, client, app, res, g
@@ -149,7 +149,7 @@ func TestIntrospectsNothing(t *testing.T) {
 	t.Run("the operator assumes it", func(t *testing.T) {
 		s, client, app, res, _ := introspecting(t)
 		app.AssumedTTL = time.Minute
-		g, err := client.Issue(t.Context(), app, providers.KindClientCredentials, res, nil)
+		g, err := client.Issue(t.Context(), app, providers.IssueRequest{Kind: providers.KindClientCredentials, Resolved: res})
 		require.NoError(t, err)
 		require.NoError(t, client.Introspect(t.Context(), app, res, g))
 		assert.Zero(t, s.Count(providers.StepIntrospect))

@@ -19,7 +19,7 @@ const (
 // MayRotate reports whether refreshing may spend the very secret it is done with, so that an intent must be stored
 // first. What a definition does not say may rotate.
 func (a *App) MayRotate(kind Kind) bool {
-	if kind == KindClientCredentials {
+	if kind.Issued() {
 		return false
 	}
 	switch a.Definition.Refresh.Token {
@@ -32,8 +32,8 @@ func (a *App) MayRotate(kind Kind) bool {
 // CanRefresh reports whether g can be renewed without a person.
 func (a *App) CanRefresh(kind Kind, g *Grant) bool {
 	switch {
-	case kind == KindClientCredentials:
-		return true
+	case kind.Issued():
+		return len(g.Key) > 0 || !a.Definition.BuysWithKey(kind)
 	case kind != KindAuthorizationCode:
 		return false
 	}
@@ -54,8 +54,8 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 		return nil, &Error{Class: Misconfigured, Step: StepRefresh, Reason: ReasonNotRefreshable}
 	}
 	renewed := g.clone()
-	if kind == KindClientCredentials {
-		issued, err := c.Issue(ctx, app, kind, res, g.Scopes)
+	if kind.Issued() {
+		issued, err := c.Issue(ctx, app, IssueRequest{Kind: kind, Resolved: res, Scopes: g.Scopes, Key: g.Key})
 		if err != nil {
 			return nil, err
 		}
@@ -146,7 +146,7 @@ func (a *App) refreshRequest(g *Grant) (request Call, own, extra map[string]stri
 
 func (g *Grant) clone() *Grant {
 	copied := *g
-	copied.Scopes = slices.Clone(g.Scopes)
+	copied.Scopes, copied.Key = slices.Clone(g.Scopes), maps.Clone(g.Key)
 	copied.Config = maps.Clone(g.Config)
 	copied.SecretConfig = maps.Clone(g.SecretConfig)
 	copied.ranks = maps.Clone(g.ranks)

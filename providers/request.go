@@ -40,6 +40,14 @@ func (a *App) values(res Resolved, g *Grant) map[string]string {
 		}
 	}
 	if g != nil {
+		key := map[string]string{}
+		for name, value := range g.Key {
+			key[name] = value.Reveal()
+		}
+		maps.Copy(values, key)
+		if len(key) > 0 {
+			maps.Copy(values, a.Definition.DeriveKey(key))
+		}
 		maps.Copy(values, g.Config)
 		for name, value := range g.SecretConfig {
 			values[name] = value.Reveal()
@@ -229,6 +237,8 @@ func (a *App) authenticate(k call, values, params map[string]string, header http
 		header.Set("Authorization", "Bearer "+values["access_token"])
 	case "bearer_client_secret":
 		header.Set("Authorization", "Bearer "+k.secret.Reveal())
+	case authAssertion:
+		header.Set("Authorization", "Bearer "+values[placeholderAssertion])
 	case "send":
 		if !a.Definition.sendRule(k.group == groupKey).apply(values, k.target, header) {
 			return &Error{Class: Misconfigured, Step: k.step, Reason: ReasonIncompleteCall}

@@ -12,7 +12,8 @@ import (
 // but a lower-case name are text, so that JSON and GraphQL can be written down as they are.
 //
 // A name is an input, a key field or a value derived from one, an entry of connection_config, or one of the reserved
-// words: client_id client_secret access_token refresh_token redirect_uri state scopes issuer app_name user_agent.
+// words: client_id client_secret access_token refresh_token redirect_uri state scopes issuer app_name user_agent
+// assertion key_fingerprint.
 type Template string
 
 var placeholderPattern = regexp.MustCompile(`\{(\+?)([a-z][a-z0-9_]*)\}`)
@@ -20,7 +21,7 @@ var placeholderPattern = regexp.MustCompile(`\{(\+?)([a-z][a-z0-9_]*)\}`)
 func reservedPlaceholders() []string {
 	return []string{
 		"client_id", "client_secret", "access_token", "refresh_token", "redirect_uri", "state", "scopes", "issuer",
-		"app_name", "user_agent",
+		"app_name", "user_agent", placeholderAssertion, placeholderFingerprint,
 	}
 }
 

@@ -213,9 +213,11 @@ func (c *checker) leaf(at string, value any) {
 				c.add(at, "placeholder {%s} is not declared: add an input, key field or "+
 					"connection_config entry of that name%s", name, suggestName(name, c.names))
 			}
-			if c.byApplications(at) && (name == "client_secret" || name == "refresh_token") {
+			if c.byApplications(at) && (name == "client_secret" || name == "refresh_token" ||
+				name == placeholderAssertion) {
 				c.add(at, "{%s} never leaves the engine, and applications send this", name)
 			}
+			c.placed(at, name)
 			if f, _ := c.d.KeyField(name); f.SetBy == SetByProvider && at == "api_base" {
 				c.add(at, "{%s} is a key field of the operator's, and this is answered beside every credential: let it be "+
 					"an input", name)
@@ -259,7 +261,7 @@ func (c *checker) byApplications(at string) bool {
 
 func (c *checker) secret(placeholder string) bool {
 	switch placeholder {
-	case "client_secret", "access_token", "refresh_token":
+	case "client_secret", "access_token", "refresh_token", placeholderAssertion:
 		return true
 	}
 	return c.d.IsSecretField(placeholder) ||

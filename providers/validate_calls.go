@@ -21,6 +21,18 @@ func needsOf(kind Kind) kindNeeds {
 		return kindNeeds{steps: []Step{StepAuthorize, StepToken}}
 	case KindClientCredentials:
 		return kindNeeds{steps: []Step{StepToken}}
+	case KindJWTBearer:
+		return kindNeeds{steps: []Step{StepToken}, has: func(d *Definition) bool {
+			return d.Assertion != nil
+		}, what: "assertion"}
+	case KindKeyExchange:
+		return kindNeeds{steps: []Step{StepToken}, has: func(d *Definition) bool {
+			return d.Key != nil
+		}, what: "key"}
+	case KindBrokered:
+		return kindNeeds{steps: []Step{StepToken, StepUpgrade}, has: func(d *Definition) bool {
+			return d.Upgrade != nil
+		}, what: "upgrade"}
 	case KindAPIKey:
 		return kindNeeds{has: func(d *Definition) bool {
 			return d.Key != nil && d.keySend() != nil
@@ -58,6 +70,9 @@ func (c *checker) kinds() {
 		}
 		needs := needsOf(kind)
 		for _, step := range needs.steps {
+			if a := d.asserts(kind); a != nil && a.Credential {
+				continue // nothing is asked for
+			}
 			own := d.Token.ByKind[kind].Endpoint
 			if step == StepToken && own != "" {
 				step = own
@@ -69,6 +84,7 @@ func (c *checker) kinds() {
 		}
 	}
 	c.keyOfNoKind()
+	c.assertion()
 	if d.Endpoints[StepAuthorize] != "" && !slices.Contains(d.Kinds, KindAuthorizationCode) {
 		c.add("endpoints.authorize", "no kind opens it: add the kind authorization_code, or drop the endpoint")
 	}
@@ -93,7 +109,13 @@ func (c *checker) kinds() {
 // any kind.
 func (c *checker) keyOfNoKind() {
 	key := c.d.Key
-	if key == nil || slices.ContainsFunc(c.d.Kinds, Kind.HasKey) {
+	if key == nil || slices.ContainsFunc(c.d.Kinds, func(k Kind) bool { return k.HasKey() }) {
+		return
+	}
+	if slices.ContainsFunc(c.d.Kinds, c.d.BuysWithKey) {
+		if key.Send != nil || len(key.Others) > 0 {
+			c.add("key", "the key buys a token, which the section send says how to send: drop send and also")
+		}
 		return
 	}
 	if len(c.d.heldFields()) < len(key.Fields) {
@@ -110,7 +132,9 @@ func (c *checker) keyOfNoKind() {
 func (c *checker) sections() {
 	d := c.d
 	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
-	tokens := consent || slices.Contains(d.Kinds, KindClientCredentials)
+	tokens := consent || slices.ContainsFunc(d.Kinds, Kind.Issued)
+	upgraded := slices.ContainsFunc(d.Kinds, func(k Kind) bool { return !k.HasKey() && k != KindClientCredentials })
+	const obtained = "authorization_code, or another that obtains a token"
 	for _, section := range []struct {
 		name  string
 		value any
@@ -119,14 +143,15 @@ func (c *checker) sections() {
 	}{
 		{"authorize", d.Authorize, consent, "authorization_code"},
 		{"callback", d.Callback, consent, "authorization_code"},
-		{"upgrade", d.Upgrade, consent, "authorization_code"},
-		{"discovery", d.Discovery, tokens, "authorization_code or client_credentials"},
-		{"client", d.Client, tokens, "authorization_code or client_credentials"},
-		{"scopes", d.Scopes, tokens, "authorization_code or client_credentials"},
-		{"token", d.Token, tokens, "authorization_code or client_credentials"},
-		{"refresh", d.Refresh, tokens, "authorization_code or client_credentials"},
-		{"revoke", d.Revoke, tokens, "authorization_code or client_credentials"},
-		{"lifetime", d.Lifetime, tokens, "authorization_code or client_credentials"},
+		{"upgrade", d.Upgrade, upgraded, "authorization_code, or another that obtains a token with a key"},
+		{"assertion", d.Assertion, slices.Contains(d.Kinds, KindJWTBearer), "jwt_bearer"},
+		{"discovery", d.Discovery, tokens, obtained},
+		{"client", d.Client, tokens, obtained},
+		{"scopes", d.Scopes, tokens, obtained},
+		{"token", d.Token, tokens, obtained},
+		{"refresh", d.Refresh, tokens, obtained},
+		{"revoke", d.Revoke, tokens, obtained},
+		{"lifetime", d.Lifetime, tokens, obtained},
 	} {
 		if !section.used && !reflect.ValueOf(section.value).IsZero() {
 			c.add(section.name, "no kind goes by it: add the kind %s, or drop the section", section.kinds)
@@ -151,7 +176,7 @@ func (c *checker) calls() {
 			c.add("upgrade.grant_type", "an upgrade has no parameters but those of params: write it there")
 		}
 		if len(d.Upgrade.ByKind) > 0 {
-			c.add("upgrade.by_kind", "only tokens of people are upgraded")
+			c.add("upgrade.by_kind", "the second exchange is the same for all kinds: write it once")
 		}
 	}
 	if d.Refresh.Call != nil {
@@ -195,7 +220,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback", fromConfig}
+				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback", fromConfig, fromAssertion}
 				if c.word(at, source, sources...); !slices.Contains(sources, source) {
 					continue
 				}
@@ -205,6 +230,9 @@ func (c *checker) calls() {
 			}
 			c.answered(at, source)
 			c.path(at, path)
+			if source == fromAssertion && d.Assertion != nil && d.Assertion.Claims[path] == "" {
+				c.add(at, "the assertion has no claim %q%s", path, suggest(path, sortedKeys(d.Assertion.Claims)))
+			}
 			if source == fromConfig && !slices.Contains(d.Endpoints[StepIdentity].Placeholders(), path) {
 				c.add(at, "the answer of identity proves only what its address names: "+
 					"let endpoints.identity hold {%s}, or read the account from an answer", path)
@@ -255,8 +283,12 @@ func (c *checker) answered(at, source string) {
 		if !consent {
 			missing = "the kind authorization_code"
 		}
+	case fromAssertion:
+		if d.Assertion == nil {
+			missing = "the section assertion"
+		}
 	case "token", fromAccessTokenClaims:
-		if !consent && !slices.Contains(d.Kinds, KindClientCredentials) {
+		if !consent && !slices.ContainsFunc(d.Kinds, Kind.Issued) {
 			missing = "a kind that obtains a token"
 		}
 	}
@@ -320,6 +352,11 @@ func (c *checker) tokenCall(at string, call *TokenCall) {
 		if by.Endpoint != "" && c.d.Endpoints[by.Endpoint] == "" {
 			c.add(where+".endpoint", "endpoints.%s is missing", by.Endpoint)
 		}
+		if by.Answer != nil {
+			c.answer(where+".answer", *by.Answer)
+		}
+		c.ok(where+".ok", by.OK)
+		c.call(where, &Call{Method: by.Method, Body: by.Body})
 		for _, name := range sortedKeys(by.Inputs) {
 			c.pattern(where+".inputs."+name, by.Inputs[name])
 			if _, known := c.d.input(name); !known {

@@ -215,10 +215,27 @@ func (c *checker) leaves(at string, f KeyField) {
 	case f.Secret && byOperator && sent && !f.HandedOut:
 		c.add(at, "key field %q is the operator's secret and applications would send it: say handed_out: true where "+
 			"every reader of a credential may have it, or name it in our own calls alone", f.Name)
-	case f.Secret && !byOperator && !c.d.HandsOut(f.Name) && !slices.ContainsFunc(sortedKeys(f.JSON), c.d.keySend().names):
+	case f.Secret && !byOperator && !c.d.HandsOut(f.Name) && !slices.ContainsFunc(sortedKeys(f.JSON), c.d.keySend().names) &&
+		!c.d.buys(f):
 		c.add(at, "key field %q is secret and no send names it: name it there, or say handed_out: true where the "+
 			"application itself signs or logs in with it", f.Name)
 	}
+}
+
+// buys reports whether a token is bought with a field: it signs the assertion, or stands in the token call.
+func (d *Definition) buys(f KeyField) bool {
+	if d.Assertion != nil && d.fieldOf(d.Assertion.Key).Name == f.Name {
+		return true
+	}
+	call := d.Token.Call
+	for _, kind := range sortedKeys(d.Token.ByKind) {
+		if d.BuysWithKey(kind) {
+			call = d.Token.ByKind[kind].over(call)
+		}
+	}
+	return slices.ContainsFunc(call.templates(), func(t Template) bool {
+		return slices.ContainsFunc(t.Placeholders(), func(name string) bool { return d.fieldOf(name).Name == f.Name })
+	})
 }
 
 func (c *checker) companions() {

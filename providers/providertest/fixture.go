@@ -37,6 +37,7 @@ type Fixture struct {
 	choices   []providers.Choice
 	covers    []cover
 	idToken   map[string]any
+	assertion *assertion
 	terms     *terms
 	failures  []failing
 	otherwise []variation
@@ -165,7 +166,7 @@ const (
 
 var fixtureWords = strings.NewReplacer(
 	"{state}", fixtureState, "{nonce}", fixtureNonce, "{code_verifier}", fixtureVerifier,
-	"{code_challenge}", oauth2.S256ChallengeFromVerifier(fixtureVerifier),
+	"{code_challenge}", oauth2.S256ChallengeFromVerifier(fixtureVerifier), "{assertion}", fixtureAssertion,
 )
 
 // callNames are the calls that have a request and a response in a fixture.
@@ -179,7 +180,7 @@ func callNames() []string {
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "scopes", "id_token", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
+		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -272,7 +273,7 @@ func readSections(files fs.FS, name string, parents int) (map[string]string, err
 
 func (f *Fixture) read(section, text string) (err error) {
 	strict := func(into any) error { return yaml.UnmarshalWithOptions([]byte(text), into, yaml.Strict()) }
-	text = fixtureWords.Replace(text)
+	text = withKeys(fixtureWords.Replace(text))
 	if call, part, isCall := strings.Cut(section, "."); isCall && slices.Contains(callNames(), call) {
 		switch part {
 		case "request", "response":
@@ -313,6 +314,9 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = yaml.Unmarshal([]byte(text), &f.choices)
 	case "scopes":
 		err = strict(&f.covers)
+	case "assertion":
+		f.assertion = &assertion{}
+		err = json.Unmarshal([]byte(text), f.assertion)
 	case "id_token":
 		err = json.Unmarshal([]byte(text), &f.idToken)
 	case "terms":

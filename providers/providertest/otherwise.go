@@ -161,9 +161,9 @@ func (p *play) again(row variation) (err error) {
 			p.grant = p.with(checked)
 		}
 		return err
-	case p.f.Kind == providers.KindClientCredentials:
-		p.at.begin(nil, "token")
-		p.grant, err = p.client.Issue(ctx, p.app, p.f.Kind, p.res, p.scopes)
+	case p.f.Kind.Issued():
+		p.at.begin(nil, "token", "upgrade")
+		p.grant, err = p.asksFor(ctx)
 	default:
 		p.at.begin(nil, "jwks", "token", "upgrade")
 		p.grant, err = p.spend(p.callback())

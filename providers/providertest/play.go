@@ -44,7 +44,7 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	switch {
 	case f.Kind == providers.KindAuthorizationCode:
 		steps = append(steps, p.consent, p.exchange, p.identify)
-	case f.Kind == providers.KindClientCredentials:
+	case f.Kind.Issued():
 		steps = append(steps, p.issue, p.identify)
 	default:
 		steps = append(steps, p.key)

@@ -73,8 +73,11 @@ func (p *play) exchange() bool {
 func (p *play) issue() bool {
 	p.app.Scopes = p.f.given.Scopes
 	p.scopes = p.app.ScopesOfTheApp()
-	p.at.begin(nil, "token")
-	g, err := p.client.Issue(context.Background(), p.app, p.f.Kind, p.res, p.scopes)
+	if len(p.f.given.Key) > 0 && !p.keyTaken() {
+		return false
+	}
+	p.at.begin(nil, "token", "upgrade")
+	g, err := p.asksFor(context.Background())
 	if p.def.Token.ByKind[p.f.Kind].Scopes != nil { // they are asked for in the place of those
 		p.scopes = nil
 	}
@@ -107,8 +110,8 @@ func told(err error) string {
 	return err.Error()
 }
 
-// key makes what a mount presents of a key.
-func (p *play) key() bool {
+// keyTaken shows the key to the definition.
+func (p *play) keyTaken() bool {
 	ofProvider, ofConnection := p.keySides(p.f.given.Key)
 	for i, values := range []map[string]string{ofProvider, ofConnection} {
 		warnings, err := p.def.CheckKey([]string{providers.SetByProvider, providers.SetByConnection}[i], values)
@@ -133,6 +136,15 @@ func (p *play) key() bool {
 	if !masked {
 		p.differ("given", "key: none of its fields is a secret for the definition")
 	}
+	return true
+}
+
+// key makes what a mount presents of a key.
+func (p *play) key() bool {
+	if !p.keyTaken() {
+		return false
+	}
+	_, ofConnection := p.keySides(p.f.given.Key)
 	p.grant = &providers.Grant{SecretConfig: map[string]providers.Secret{}}
 	for _, values := range []map[string]string{ofConnection, p.def.DeriveKey(ofConnection)} {
 		for name, value := range values {

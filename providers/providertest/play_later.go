@@ -207,15 +207,15 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 	switch step {
 	case "token", "upgrade":
 		p.at.begin(instead, "jwks", "token", "upgrade")
-		if p.f.Kind == providers.KindClientCredentials {
-			_, err = p.client.Issue(ctx, p.app, p.f.Kind, p.res, p.scopes)
+		if p.f.Kind.Issued() {
+			_, err = p.asksFor(ctx)
 		} else {
 			_, err = p.spend(p.callback())
 		}
 	case "refresh":
 		p.at.begin(instead, "refresh")
-		if p.f.Kind == providers.KindClientCredentials {
-			p.at.begin(map[string]*answered{"token": answer}, "token")
+		if p.f.Kind.Issued() {
+			p.at.begin(map[string]*answered{"token": answer}, "token", "upgrade")
 		}
 		_, err = p.client.Refresh(ctx, p.app, p.res, p.f.Kind, p.grant)
 	case "revoke":

@@ -41,7 +41,13 @@ func (s *service) Do(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		body, _ = io.ReadAll(r.Body) // it is in memory
 	}
-	call, differences := s.find(r, string(body))
+	header, plain, wrong := s.f.plainRequest(r, string(body))
+	for _, d := range wrong {
+		s.wrong = append(s.wrong, strings.Join(s.expected, ", ")+".request: "+d)
+	}
+	shown := *r
+	shown.Header = header
+	call, differences := s.find(&shown, plain)
 	if call == "" {
 		s.wrong = append(s.wrong, fmt.Sprintf("%s: a call is made that the fixture does not know: %s %s://%s%s",
 			strings.Join(s.expected, ", "), r.Method, r.URL.Scheme, r.URL.Host, r.URL.EscapedPath()))

@@ -39,6 +39,7 @@ type Error struct {
 	Code     string           // a known error code
 	Next     time.Time        // with Unavailable: the next try
 	HasKey   bool             // with NeedsReconnect: it holds a key, which nobody consents to
+	Kind     providers.Kind   // with NeedsReconnect
 	Sites    *providers.Sites // with Choosing
 	cause    error            // with StorageRefuses; not for callers
 
@@ -48,8 +49,9 @@ type Error struct {
 // needsReconnect is the error of a connection that a person must see to.
 func needsReconnect(k store.Key, c *store.Connection, reason store.Reason, now time.Time) *Error {
 	return &Error{
-		Problem: NeedsReconnect, Key: k, Provider: c.Provider, Reason: reason, HasKey: c.Grant == nil,
-		MayBeTried: reason.MayBeTried() && c.Grant != nil && !c.Grant.RefreshToken.IsZero() && !limitPassed(c, now),
+		Problem: NeedsReconnect, Key: k, Provider: c.Provider, Reason: reason, HasKey: c.Grant == nil, Kind: c.Kind,
+		MayBeTried: reason.MayBeTried() && c.Grant != nil && (!c.Grant.RefreshToken.IsZero() || c.Kind.Issued()) &&
+			!limitPassed(c, now),
 	}
 }
 
@@ -131,8 +133,12 @@ func (e *Error) Error() string {
 			return fmt.Sprintf("connection %s needs its key again (%s): %s; write it to connections/%s", e.Key,
 				e.Reason, explain(e.Reason), e.Key)
 		}
-		s := fmt.Sprintf("connection %s needs to be reconnected (%s): %s; start a flow with auth-code-url/%s", e.Key,
-			e.Reason, explain(e.Reason), e.Key)
+		how := "start a flow with auth-code-url/" + e.Key.String()
+		if e.Kind.Issued() {
+			how = fmt.Sprintf("write its key fields to connections/%s, or kind=%s alone where the operator has the secret",
+				e.Key, e.Kind)
+		}
+		s := fmt.Sprintf("connection %s needs to be reconnected (%s): %s; %s", e.Key, e.Reason, explain(e.Reason), how)
 		if e.MayBeTried {
 			s += fmt.Sprintf(", or, if that was an incident of the provider, have it tried once more by refresh/%s",
 				e.Key)

@@ -192,7 +192,7 @@ func decodeProvider(b []byte) (*Provider, error) {
 func encodeConnection(c *Connection) ([]byte, error) {
 	return encode(connectionRecord{
 		header{connectionVersion},
-		*c, c.disabled(), nil, recordOf(c.Grant), reveal(c.Key), reveal(c.FormerKey), reveal(c.Companions),
+		*c, c.disabled(), nil, recordOf(c.Grant), reveal(c.KeyFields()), reveal(c.FormerKey), reveal(c.Companions),
 		capturedOf(c.Captured, c.Generation), capturedOf(c.FormerCaptured, c.Generation),
 	}, c.unknown)
 }
@@ -258,6 +258,9 @@ func (r *connectionRecord) connection() *Connection {
 	c.readDisabled(r.Disabled)
 	c.Key, c.FormerKey, c.Companions = conceal(r.Key), conceal(r.FormerKey), conceal(r.Companions)
 	c.Grant = r.Grant.grant()
+	if c.Grant != nil && len(c.Key) > 0 { // it bought the token, and buys the next
+		c.Grant.Key, c.Key = c.Key, nil
+	}
 	if c.Grant == nil {
 		c.Captured = r.Captured.captured(c.Generation)
 	}

@@ -77,7 +77,7 @@ type Credential struct {
 	Sites *providers.Sites `json:"sites,omitempty"`
 
 	Grant *providers.Grant            `json:"-"` // nil for keys
-	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants
+	Key   map[string]providers.Secret `json:"-"` // the key fields, public ones too; nil for grants, which carry theirs
 	// what the service told of the key that applications need beside it; nil: nothing
 	Captured *providers.Captured `json:"-"`
 
@@ -153,6 +153,7 @@ func (c Credential) clone() Credential {
 	if c.Grant != nil {
 		g := *c.Grant
 		g.Scopes, g.Config, g.SecretConfig = slices.Clone(g.Scopes), maps.Clone(g.Config), maps.Clone(g.SecretConfig)
+		g.Key = maps.Clone(g.Key)
 		c.Grant = &g
 	}
 	return c
@@ -170,6 +171,23 @@ func (c *Connection) adopt(g *providers.Grant, before Account, pinned string, no
 	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy, c.Closed = withoutSites(g), nil, pinned, Import{}, "", false
 	c.Identified(g.Account)
 	c.credentialChanged(now)
+}
+
+// AdoptIssued is Adopt for a token that was asked for without a person. One that another key than before bought may be
+// anybody's.
+func (c *Connection) AdoptIssued(g *providers.Grant, pinned string, now time.Time) {
+	if !maps.EqualFunc(c.KeyFields(), g.Key, providers.Secret.Equal) {
+		c.Account = Account{}
+	}
+	c.Adopt(g, pinned, now)
+}
+
+// KeyFields are the fields of the connection's key, be it what is handed out or what buys that; nil when it has none.
+func (c *Credential) KeyFields() map[string]providers.Secret {
+	if c.Grant != nil {
+		return c.Grant.Key
+	}
+	return c.Key
 }
 
 // AdoptConsent is Adopt for what a person's consent brought. What its answer does not tell is not forgotten where it
@@ -303,12 +321,13 @@ func (c *Connection) EraseFormer(now time.Time) bool {
 // HasKey reports whether the connection has this key of this kind, and the provider did not refuse it: adopting it
 // again would pass for a rotation.
 func (c *Connection) HasKey(kind providers.Kind, values map[string]providers.Secret, pinned string) bool {
-	if c.Key == nil || c.Kind != kind || c.Pinned != pinned || c.Refused.Reason != "" || len(values) != len(c.Key) {
+	stored := c.KeyFields()
+	if stored == nil || c.Kind != kind || c.Pinned != pinned || c.Refused.Reason != "" || len(values) != len(stored) {
 		return false
 	}
 	same := true
 	for name, v := range values {
-		before, there := c.Key[name]
+		before, there := stored[name]
 		same = v.Equal(before) && there && same // each is compared, whatever came of the others
 	}
 	return same
@@ -367,7 +386,7 @@ func (c *Connection) RevokedThere(now time.Time) {
 // Worked reports whether this connection ever had a success at its provider. A failure of one that had none says
 // little about the provider.
 func (c *Connection) Worked() bool {
-	return !c.LastRefresh.IsZero() || c.FlowID != "" || c.Kind == providers.KindClientCredentials && c.Grant != nil
+	return !c.LastRefresh.IsZero() || c.FlowID != "" || c.Kind.Issued() && c.Grant != nil && !c.Grant.AccessToken.IsZero()
 }
 
 // Failure is what came of a refresh that brought nothing.

@@ -77,6 +77,7 @@ func (c *Connection) End(o Ended, by Setter) {
 		}
 		shell := *g
 		shell.AccessToken, shell.RefreshToken, shell.SecretConfig = providers.Secret{}, providers.Secret{}, nil
+		shell.Key = nil
 		c.Grant = &shell
 	}
 	o.Digests = o.Digests[max(0, len(o.Digests)-maxDigests):]

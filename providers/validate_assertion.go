@@ -1,0 +1,77 @@
+package providers
+
+import (
+	"slices"
+	"strings"
+)
+
+// assertion holds what is signed against the key that signs it.
+func (c *checker) assertion() {
+	a := c.d.Assertion
+	if a == nil {
+		return
+	}
+	if a.Alg == "" {
+		c.add("assertion.alg", "alg is missing: which algorithm signs?")
+	}
+	switch f := c.d.fieldOf(a.Key); {
+	case f.Name == "":
+		c.add("assertion.key", "%q is no key field: name the one that holds the private key", a.Key)
+	case !c.d.IsSecretField(a.Key):
+		c.add("assertion.key", "key field %q holds a private key and is not secret", a.Key)
+	case f.Name == a.Key && !f.Multiline:
+		c.add("assertion.key", "key field %q takes no line breaks, which PEM has: say multiline: true", a.Key)
+	}
+	if a.Key != "" {
+		c.used[a.Key] = true
+	}
+	switch ttl := a.TTL.D; {
+	case ttl <= 0:
+		c.add("assertion.ttl", "ttl is missing: how long is it good for?")
+	case ttl > maxAssertionTTL:
+		c.add("assertion.ttl", "must be a year at most")
+	case a.Credential && ttl <= a.Skew.D:
+		c.add("assertion.skew", "must be shorter than ttl")
+	}
+	if len(a.Claims) == 0 {
+		c.add("assertion.claims", "claims are missing: who signs, and for what?")
+	}
+	own := []string{"iat", "exp", "jti", "nbf"}
+	for _, name := range append(sortedKeys(a.Claims), sortedKeys(a.Lists)...) {
+		if slices.Contains(own, name) {
+			c.add("assertion.claims."+name, "the engine sets it: drop it, or say ttl, skew, jti or nbf")
+		}
+	}
+	for _, name := range sortedKeys(a.Lists) {
+		if _, twice := a.Claims[name]; twice {
+			c.add("assertion.claim_lists."+name, "it stands in claims too: it is either a text or a list")
+		}
+	}
+	for _, name := range sortedKeys(a.Header) {
+		if name == "alg" || name == "typ" || name == "crit" {
+			c.add("assertion.header."+name, "the engine sets it: drop it")
+		}
+	}
+	if a.Credential {
+		if by := c.d.Token.ByKind[KindJWTBearer]; by.Endpoint != "" || by.Grant != "" || by.Auth != "" {
+			c.add("assertion.credential", "the assertion is the token, so token.by_kind.jwt_bearer calls nothing: drop it")
+		}
+	}
+}
+
+// placed refuses placeholders of the assertion where they have no value.
+func (c *checker) placed(at, name string) {
+	inside := strings.HasPrefix(at, "assertion.")
+	switch {
+	case name == placeholderFingerprint && !inside:
+		c.add(at, "{%s} is for the claims and the header of the assertion", name)
+	case name == placeholderAssertion && inside:
+		c.add(at, "{%s} is what is being signed", name)
+	case name == placeholderAssertion && c.d.Assertion == nil:
+		c.add(at, "{%s} has no value without the section assertion", name)
+	case inside && slices.Contains([]string{"client_secret", "access_token", "refresh_token"}, name):
+		c.add(at, "{%s} is secret, and an assertion can be read by whoever gets it", name)
+	case inside && c.d.IsSecretField(name):
+		c.add(at, "{%s} is secret, and an assertion can be read by whoever gets it", name)
+	}
+}

@@ -253,6 +253,10 @@ func (w *write) notIssued(err error) error {
 	case call.Class == providers.Rejected && len(w.keys) > 0:
 		return conflict("%s: the service refuses this key, so nothing was changed; make another there, or see that it is "+
 			"still valid and for this service", call)
+	case w.kind == providers.KindBrokered && call.Reason == providers.ReasonNoAccessToken:
+		return badRequest("%s holds no credential for this account that it gives out: nothing was stored; it gives those of "+
+			"accounts that were connected with an OAuth client of your own there, or that hold a key",
+			w.provider.app.Definition.Name)
 	case call.Class == providers.Misconfigured:
 		return conflict("%s: the provider refuses the app, an operator corrects %s", call,
 			faultsOf(w.provider.name, call))

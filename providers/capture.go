@@ -15,13 +15,14 @@ const (
 	fromConfig            = "connection_config" // what is captured already
 	fromCallback          = "callback"
 	fromAccessTokenClaims = "access_token_claims"
+	fromUpgrade           = "upgrade"
 	fromAssertion         = "assertion" // of an account: the claims of the assertion that the service took
 )
 
 // captureSources are where a value can stand, in the order in which they come to be known.
 func captureSources() []string {
 	return []string{
-		fromInput, fromCallback, "token", "id_token", fromAccessTokenClaims, "resources", "identity", "health",
+		fromInput, fromCallback, "token", "id_token", fromUpgrade, fromAccessTokenClaims, "resources", "identity", "health",
 	}
 }
 

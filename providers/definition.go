@@ -253,7 +253,7 @@ type Lifetime struct {
 }
 
 // AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
-// begin with token:, id_token:, access_token_claims:, health:, callback:, assertion: (a claim of it, which the service
+// begin with token:, id_token:, upgrade:, access_token_claims:, health:, callback:, assertion: (a claim of it, which the service
 // took) or connection_config:, which is an entry that
 // the identity call's address names, so that its answer proves it.
 type AccountSpec struct {
@@ -267,7 +267,7 @@ type AccountSpec struct {
 type Capture struct {
 	Name string `yaml:"name"`
 	// which answer it stands in; access_token_claims are those of a JWT, as its endpoint sent it and unverified
-	From string   `yaml:"from,omitempty" words:"input|callback|token|id_token|access_token_claims|resources|identity|health"`
+	From string   `yaml:"from,omitempty" words:"input|callback|token|id_token|upgrade|access_token_claims|resources|identity|health"`
 	Path []string `yaml:"path,omitempty"` // alternatives, in order
 	// in the place of from and path: several answers it may stand in, the one that counts most first
 	AnyOf []CaptureSource `yaml:"any_of,omitempty"`
@@ -279,6 +279,6 @@ type Capture struct {
 
 // CaptureSource is one of several places where a value of connection_config may stand.
 type CaptureSource struct {
-	From string   `yaml:"from" words:"input|callback|token|id_token|access_token_claims|resources|identity|health"`
+	From string   `yaml:"from" words:"input|callback|token|id_token|upgrade|access_token_claims|resources|identity|health"`
 	Path []string `yaml:"path"` // alternatives, in order
 }

@@ -105,12 +105,16 @@ func (c *Client) claims(ctx context.Context, app *App, r ExchangeRequest, keys *
 
 // upgrade trades the first token for a better one, where the service wants a second call for that.
 func (c *Client) upgrade(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) *Error {
-	better, _, failure := c.tokenCall(ctx, app, res, kind, StepUpgrade, app.Definition.Upgrade, nil,
+	better, doc, failure := c.tokenCall(ctx, app, res, kind, StepUpgrade, app.Definition.Upgrade, nil,
 		app.values(res, g))
 	if failure != nil {
 		return failure
 	}
 	g.overlay(better)
+	if !g.capture(app.Definition.Connection, fromUpgrade, doc) {
+		return &Error{Class: Misconfigured, Step: StepUpgrade, Reason: ReasonCaptureMissing}
+	}
+	app.Definition.Account.read(&g.Account, map[string]any{fromUpgrade: doc})
 	return nil
 }
 

@@ -220,7 +220,7 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				sources := []string{"token", "id_token", fromAccessTokenClaims, "health", "callback", fromConfig, fromAssertion}
+				sources := []string{"token", "id_token", fromUpgrade, fromAccessTokenClaims, "health", "callback", fromConfig, fromAssertion}
 				if c.word(at, source, sources...); !slices.Contains(sources, source) {
 					continue
 				}
@@ -282,6 +282,10 @@ func (c *checker) answered(at, source string) {
 	case "callback", "id_token":
 		if !consent {
 			missing = "the kind authorization_code"
+		}
+	case fromUpgrade:
+		if d.Upgrade == nil {
+			missing = "the section upgrade"
 		}
 	case fromAssertion:
 		if d.Assertion == nil {

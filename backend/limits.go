@@ -61,7 +61,12 @@ var fieldLimits = map[string]limit{
 	"redirect_uris":    {items: 100, each: 2 * kB, total: 16 * kB},
 	"return_urls":      {items: 100, each: 2 * kB, total: 16 * kB},
 	"ca_pem":           {each: 16 * kB},
-	"definition_yaml":  {each: 64 * kB}, // as a file of the catalogue
+
+	"client_key":         {each: 16 * kB},
+	"client_certificate": {each: 16 * kB},
+	"client_key_id":      {each: kB, chars: visible},
+
+	"definition_yaml": {each: 64 * kB}, // as a file of the catalogue
 
 	"egress_allow":   {items: 256, each: 256, total: 16 * kB},
 	"endpoint_hosts": {items: 256, each: 256, total: 16 * kB},

@@ -160,10 +160,12 @@ const (
 // ClientSpec says how the engine authenticates as the operator's app (RFC 6749 section 2.3).
 type ClientSpec struct {
 	// the first is used unless the operator picks another; absent: basic
-	Auth []string `yaml:"auth,omitempty" words:"basic|basic_raw|post|none|secret_as_user|from_discovery"`
+	Auth []string `yaml:"auth,omitempty" words:"basic|basic_raw|post|none|secret_as_user|private_key_jwt|from_discovery"`
 	Body string   `yaml:"body,omitempty" words:"form|json"` // absent: form
 	// standard parameter name -> the service's own
 	Rename map[string]string `yaml:"rename,omitempty"`
+	// what private_key_jwt signs, where that differs from RFC 7523 section 3
+	Assertion *ClientAssertion `yaml:"assertion,omitempty"`
 	// an app without a secret is accepted (RFC 6749 section 2.1)
 	Public bool `yaml:"public,omitempty"`
 }
@@ -172,9 +174,10 @@ type ClientSpec struct {
 const authFromDiscovery = "from_discovery"
 
 // clientAuthStyles are the words for ClientSpec.Auth and App.ClientAuth. basic form-encodes both parts as RFC 6749
-// section 2.3.1 says, basic_raw does not; secret_as_user is Basic with the secret as user and no password.
+// section 2.3.1 says, basic_raw does not; secret_as_user is Basic with the secret as user and no password;
+// private_key_jwt signs with the app's own key (RFC 7523 section 2.2).
 func clientAuthStyles() []string {
-	return []string{"basic", "basic_raw", "post", "none", "secret_as_user"}
+	return []string{"basic", "basic_raw", "post", "none", "secret_as_user", authPrivateKeyJWT}
 }
 
 // Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).

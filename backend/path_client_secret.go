@@ -18,7 +18,6 @@ func (b *backend) pathClientSecret() []*framework.Path {
 		Fields: map[string]*framework.FieldSchema{
 			"provider":      required(str("Name of the provider.")),
 			"client_secret": clientSecretField(),
-			"client_key":    clientKeyField(),
 			"drop_former":   dropFormerField(),
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
@@ -31,13 +30,9 @@ func (b *backend) pathClientSecret() []*framework.Path {
 }
 
 func clientSecretField() *framework.FieldSchema {
-	return secret(str("Client secret of the app. Write-only. The former one stays as the fallback until drop_former " +
+	return secret(str("Client secret of the app, or its private key as PEM, for client_auth private_key_jwt. " +
+		"Write-only. The former one stays as the fallback until drop_former " +
 		"ends that; the same secret written again changes nothing."))
-}
-
-func clientKeyField() *framework.FieldSchema {
-	return secret(str("In the place of a client secret: the app's private key as PEM, for client_auth private_key_jwt. " +
-		"Write-only, and kept and replaced as a client secret is."))
 }
 
 func dropFormerField() *framework.FieldSchema {
@@ -63,9 +58,8 @@ func (b *backend) clientSecretWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	_, written := d.GetOk("client_secret")
-	_, signs := d.GetOk("client_key")
-	if !written && !signs && !d.Get("drop_former").(bool) {
-		return nil, badRequest("nothing to write: give client_secret or client_key, or drop_former=true")
+	if !written && !d.Get("drop_former").(bool) {
+		return nil, badRequest("nothing to write: give client_secret, or drop_former=true")
 	}
 	whole, err := b.changeProvider(ctx, req, name, d, func(stored *store.Provider) error {
 		if stored == nil {
@@ -86,16 +80,8 @@ func (b *backend) clientSecretWrite(ctx context.Context, req *logical.Request,
 
 // setClientSecret takes the client secret, by either path.
 func setClientSecret(d *framework.FieldData, p *store.Provider) error {
-	_, both := d.GetOk("client_secret")
-	for _, field := range []string{"client_secret", "client_key"} {
-		v, ok := d.GetOk(field)
-		if !ok {
-			continue
-		}
-		if field == "client_key" && both {
-			return badRequest("client_key takes the place of client_secret: write one of them")
-		}
-		secret, err := unmaskSecret(field, v.(string), p.ClientSecret)
+	if v, ok := d.GetOk("client_secret"); ok {
+		secret, err := unmaskSecret("client_secret", v.(string), p.ClientSecret)
 		if err != nil {
 			return err
 		}

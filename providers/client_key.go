@@ -42,7 +42,10 @@ const (
 	placeholderThumbprint    = "certificate_thumbprint" // SHA-256 of the certificate, base64url (RFC 7515 section 4.1.8)
 )
 
-const clientAssertionTTL = 5 * time.Minute
+const (
+	clientAssertionTTL = 5 * time.Minute
+	clientKeyField     = "client_secret"
+)
 
 // isPrivateKey reports whether a client secret is a private key: what goes along in a header or a form has no lines.
 func isPrivateKey(secret Secret) bool { return strings.Contains(secret.Reveal(), "-----BEGIN ") }
@@ -55,21 +58,21 @@ func (a *App) CheckClientKey() error {
 	case a.ClientSecret.IsZero():
 		return nil
 	case a.ClientAuth == authPrivateKeyJWT && !key:
-		return errors.New("client_auth private_key_jwt signs with a key: write it as client_key, as PEM")
+		return errors.New("client_auth private_key_jwt signs with a key: write that as client_secret, as PEM")
 	case !key:
 		return nil
 	case a.ClientAuth != "" && a.ClientAuth != authPrivateKeyJWT:
-		return fmt.Errorf("client_auth %s has no use for a client_key: write private_key_jwt, or a client_secret",
+		return fmt.Errorf("client_auth %s has no use for a private key: write private_key_jwt, or another client_secret",
 			a.ClientAuth)
 	case !a.Definition.takesClientAuth(authPrivateKeyJWT):
-		return fmt.Errorf("%s takes no client_key: write a client_secret", a.Definition.Name)
+		return fmt.Errorf("%s takes no private key as client_secret: write the secret itself", a.Definition.Name)
 	}
 	signer, err := parsePrivateKey(a.ClientSecret.Reveal())
 	if err != nil {
-		return fmt.Errorf("client_key %w", err)
+		return fmt.Errorf("client_secret %w", err)
 	}
 	if err := fitsAlg(signer, a.Definition.Client.algFor(signer)); err != nil {
-		return fmt.Errorf("client_key %w", err)
+		return fmt.Errorf("client_secret %w", err)
 	}
 	if a.ClientCertificate == "" {
 		return nil
@@ -80,7 +83,7 @@ func (a *App) CheckClientKey() error {
 	}
 	type comparable interface{ Equal(crypto.PublicKey) bool }
 	if public, ok := signer.Public().(comparable); !ok || !public.Equal(certificate.PublicKey) {
-		return errors.New("client_certificate is for another key than client_key: write both that belong together")
+		return errors.New("client_certificate is for another key than client_secret: write both that belong together")
 	}
 	return nil
 }
@@ -131,11 +134,11 @@ func (s ClientSpec) algFor(key crypto.Signer) string {
 func (a *App) signClient(k call, now time.Time) (Secret, *Error) {
 	signer, err := parsePrivateKey(k.secret.Reveal())
 	if err != nil {
-		return Secret{}, keyDoesNot(k.step, "client_key", err)
+		return Secret{}, keyDoesNot(k.step, "client_secret", err)
 	}
 	target := url.URL{Scheme: k.target.Scheme, Host: k.target.Host, Path: k.target.Path}
 	values := map[string]string{
-		"client_id": a.ClientID, "issuer": k.issuer, "scopes": k.values["scopes"], "client_key": k.secret.Reveal(),
+		"client_id": a.ClientID, "issuer": k.issuer, "scopes": k.values["scopes"], clientKeyField: k.secret.Reveal(),
 		placeholderTokenEndpoint: target.String(), placeholderAudience: k.issuer, placeholderKeyID: a.ClientKeyID,
 	}
 	if k.issuer == "" {
@@ -150,7 +153,7 @@ func (a *App) signClient(k call, now time.Time) (Secret, *Error) {
 		values[placeholderThumbprint] = base64.RawURLEncoding.EncodeToString(sum[:])
 	}
 	assertion := &Assertion{
-		Alg: a.Definition.Client.algFor(signer), Key: "client_key", JTI: true, TTL: Duration{D: clientAssertionTTL},
+		Alg: a.Definition.Client.algFor(signer), Key: clientKeyField, JTI: true, TTL: Duration{D: clientAssertionTTL},
 		Header: map[string]Template{"kid": "{client_key_id}", "x5t#S256": "{certificate_thumbprint}"},
 		Claims: map[string]Template{"iss": "{client_id}", "sub": "{client_id}", "aud": "{client_audience}"},
 	}
@@ -168,7 +171,7 @@ func (a *App) signClient(k call, now time.Time) (Secret, *Error) {
 	}
 	signed, _, err := assertion.sign(values, now)
 	if err != nil {
-		return Secret{}, keyDoesNot(k.step, "client_key", err)
+		return Secret{}, keyDoesNot(k.step, "client_secret", err)
 	}
 	return signed, nil
 }

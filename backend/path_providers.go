@@ -293,7 +293,7 @@ func callbackURL(config *store.Config, req *logical.Request, provider string) st
 func movedCallback(p *configured, now string) (warning string, moved bool) {
 	told := p.entry.ToldCallback
 	if told == "" || now == "" || told == now ||
-		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) {
+		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) && p.app.Definition.Install == nil {
 		return "", false
 	}
 	return "the callback URL of provider " + p.name + " is " + now + " now, and was " + told + " when the provider was " +

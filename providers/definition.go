@@ -37,7 +37,9 @@ type Definition struct {
 	Scopes    Scopes     `yaml:"scopes,omitempty"`
 	Authorize Authorize  `yaml:"authorize,omitempty"`
 	Callback  Callback   `yaml:"callback,omitempty"`
-	Token     TokenCall  `yaml:"token,omitempty"`
+	// a consent that lets the app act for itself, before it asks for its own token
+	Install *Install  `yaml:"install,omitempty"`
+	Token   TokenCall `yaml:"token,omitempty"`
 	// a second exchange that trades the first access token for a better one
 	Upgrade  *TokenCall `yaml:"upgrade,omitempty"`
 	Refresh  Refresh    `yaml:"refresh,omitempty"`
@@ -71,6 +73,7 @@ type Step string
 // The steps. A [KindCall] may name one more of its own.
 const (
 	StepAuthorize  Step = "authorize"  // RFC 6749 section 3.1; opened by the person's browser, never called
+	StepInstall    Step = "install"    // see Install; opened by the person's browser, never called
 	StepToken      Step = "token"      // RFC 6749 section 3.2
 	StepRefresh    Step = "refresh"    // RFC 6749 section 6; absent: StepToken
 	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
@@ -86,7 +89,7 @@ const (
 // knownSteps are those that something is done at.
 func knownSteps() []Step {
 	return []Step{
-		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
+		StepAuthorize, StepInstall, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
 		StepHealth, StepIntrospect,
 	}
 }
@@ -223,6 +226,16 @@ type Authorize struct {
 	// it takes response_mode=form_post; metadata may say so too,
 	// and response_mode among the parameters goes before both
 	FormPost bool `yaml:"form_post,omitempty"`
+}
+
+// Install is a consent without a code: an administrator lets the app act for itself, and the browser brings back our
+// state. What else it brings is anybody's to write, so that it tells nothing but that somebody consented: whose account
+// the app acts for is what the operator set, or bound to the connection's owner.
+type Install struct {
+	// whose token is asked for afterwards, with what is the operator's
+	Kinds []Kind `yaml:"kinds"`
+	// beside the state: client_id and redirect_uri, where the service wants them, and what else it does
+	Params map[string]Template `yaml:"params,omitempty"`
 }
 
 // Callback says how the browser comes back (RFC 6749 section 4.1.2), where that differs.

@@ -15,8 +15,7 @@ import (
 func protocolParams() []string {
 	return []string{
 		"client_id", "client_secret", "redirect_uri", "response_type", "state", "code", "code_challenge",
-		"code_challenge_method", "code_verifier", "nonce", "scope", "grant_type", "refresh_token", "assertion",
-		"client_assertion", "client_assertion_type",
+		"code_challenge_method", "code_verifier", "nonce", "scope", "grant_type", "refresh_token",
 	}
 }
 

@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"maps"
+	"net/http"
 	"slices"
 )
 
@@ -40,6 +41,9 @@ func (c *Client) Issue(ctx context.Context, app *App, r IssueRequest) (*Grant, e
 	setValue(values, "scopes", app.joinScopes(scopes))
 	issued, doc, failure := c.issue(ctx, app, r, scopes, values)
 	if failure != nil {
+		if def.BuysWithKey(kind) {
+			failure = failure.ofTheKey()
+		}
 		return nil, failure
 	}
 	issued.Config, issued.SecretConfig, issued.ranks = begun.Config, begun.SecretConfig, begun.ranks
@@ -99,6 +103,19 @@ func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []s
 		app.scopeParam(own, scopes)
 	}
 	return c.tokenCall(ctx, app, r.Resolved, kind, StepToken, &def.Token, own, values)
+}
+
+// ofTheKey is a failure of a call that nothing but a key proves: what is said of the client, or of nobody, is said of the
+// key.
+func (e *Error) ofTheKey() *Error {
+	refused := e.Class == Misconfigured && (e.Code == "invalid_client" || e.Code == "unauthorized_client") ||
+		e.Status == http.StatusUnauthorized && e.Class != RateLimited
+	if !refused || e.NotSent() {
+		return e
+	}
+	of := *e
+	of.Class, of.SaysNo = Rejected, false
+	return &of
 }
 
 // upgrades reports whether the first token of a kind is traded for a better one. What the app gets for itself is what

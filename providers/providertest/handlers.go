@@ -7,15 +7,20 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
 
 	"github.com/go-jose/go-jose/v4"
 )
 
 // token serves the token endpoint: authorization_code, refresh_token and client_credentials (RFC 6749 sections 4.1.3,
-// 6 and 4.4.2).
+// 6 and 4.4.2), and assertions in the place of a client (RFC 7523 section 2.1).
 func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if r.Form.Get("grant_type") == "urn:ietf:params:oauth:grant-type:jwt-bearer" {
+		s.assertion(w, r.Form)
+		return
+	}
 	if !s.authenticated(r) {
 		fail(w, http.StatusUnauthorized, "invalid_client")
 		return
@@ -30,6 +35,43 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 	default:
 		fail(w, http.StatusBadRequest, "unsupported_grant_type")
 	}
+}
+
+// assertion takes one that is signed with a key that the server trusts, for its token endpoint, and not over.
+func (s *Server) assertion(w http.ResponseWriter, form url.Values) {
+	signed, err := jose.ParseSigned(form.Get("assertion"), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	var claims struct {
+		Issuer   string `json:"iss"`
+		Audience string `json:"aud"`
+		Scope    string `json:"scope"`
+		Expires  int64  `json:"exp"`
+	}
+	if err == nil {
+		var payload []byte
+		if payload, err = signed.Verify(s.trusted); err == nil {
+			err = json.Unmarshal(payload, &claims)
+		}
+	}
+	if s.trusted == nil || err != nil || claims.Issuer == "" || claims.Audience != s.URL+"/token" ||
+		!s.now().Before(time.Unix(claims.Expires, 0)) {
+		fail(w, http.StatusBadRequest, "invalid_grant")
+		return
+	}
+	answer(w, s.issue(nil, claims.Scope))
+}
+
+// login takes a user's password, as services do that have a call of their own for that.
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	var body struct{ Username, Password string }
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := json.NewDecoder(r.Body).Decode(&body); err != nil || s.password == "" ||
+		body.Username == "" || body.Password != s.password {
+		fail(w, http.StatusUnauthorized, "bad_login")
+		return
+	}
+	tokens := s.issue(nil, "")
+	answer(w, map[string]any{"data": map[string]any{"token": tokens["access_token"], "ttl": tokens["expires_in"]}})
 }
 
 // authenticated takes Basic credentials, form-decoded, or the same in the body.

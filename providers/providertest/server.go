@@ -1,6 +1,8 @@
 package providertest
 
 import (
+	"bytes"
+	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -40,6 +42,8 @@ type Server struct {
 
 	mu       sync.Mutex
 	secret   string
+	trusted  crypto.PublicKey // of assertions
+	password string           // of all who log in
 	serial   int
 	codes    map[string]*authorization
 	grants   map[string]*family // by refresh token, spent ones included
@@ -120,6 +124,7 @@ func New(tb testing.TB, options ...Option) *Server {
 		handle http.HandlerFunc
 	}{
 		"/token":                            {"token", s.token},
+		"/login":                            {"token", s.login},
 		"/revoke":                           {"revoke", s.revoke},
 		"/introspect":                       {"introspect", s.introspect},
 		"/userinfo":                         {"identity", s.userinfo},
@@ -171,6 +176,20 @@ func (s *Server) SetClientSecret(secret string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.secret = secret
+}
+
+// Trust makes the server take assertions that are signed with the key's private part; nil: none.
+func (s *Server) Trust(key crypto.PublicKey) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.trusted = key
+}
+
+// SetPassword changes the password with which one logs in; empty: nobody does.
+func (s *Server) SetPassword(password string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.password = password
 }
 
 // Next scripts the coming calls of a step, one behavior each; after them the server behaves again. Refreshes are calls
@@ -252,6 +271,7 @@ func (s *Server) record(step providers.Step, behave http.HandlerFunc) http.Handl
 			step = "refresh"
 		}
 		r.Form = form
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		s.mu.Lock()
 		s.requests[step] = append(s.requests[step], Request{
 			Method: r.Method, Header: r.Header.Clone(), Query: r.URL.Query(), Form: form, Body: string(body),

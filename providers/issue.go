@@ -52,6 +52,9 @@ func (c *Client) Issue(ctx context.Context, app *App, r IssueRequest) (*Grant, e
 		issued.Scopes = slices.Clone(scopes)
 	}
 	complete = issued.capture(def.Connection, "token", doc) && complete
+	if kind == KindBrokered {
+		issued.Scopes = nil // those of the app's token; the account's are told with its token, or nobody knows them
+	}
 	if def.upgrades(kind) && complete {
 		if failure := c.upgrade(ctx, app, r.Resolved, kind, issued); failure != nil {
 			return nil, failure

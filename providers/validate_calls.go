@@ -211,6 +211,7 @@ func (c *checker) calls() {
 		c.endpoint("revoke", StepRevoke, "the section revoke")
 		c.call("revoke", &r.Call)
 		c.ok("revoke.ok", r.OK)
+		c.madeFor("revoke.kinds", r.Kinds)
 	}
 	for _, list := range []struct {
 		at    string

@@ -107,7 +107,8 @@ type failing struct {
 	Headers map[string]string `yaml:"headers"`
 	Body    string            `yaml:"body"`
 	Class   string            `yaml:"class"`
-	Code    string            `yaml:"code"` // what of it may be repeated to people
+	Code    string            `yaml:"code"`   // what of it may be repeated to people
+	Reason  string            `yaml:"reason"` // our word for it
 	Source  string            `yaml:"source"`
 }
 

@@ -181,9 +181,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got, code := "fine", ""
+		got, code, reason := "fine", "", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got, code = string(failure.Class), failure.Code
+			got, code, reason = string(failure.Class), failure.Code, failure.Reason
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -195,6 +195,9 @@ func (p *play) fail() bool {
 		}
 		if row.Code != "" {
 			p.same(section, "code", row.Code, code)
+		}
+		if row.Reason != "" {
+			p.same(section, "reason", row.Reason, reason)
 		}
 	}
 	return true

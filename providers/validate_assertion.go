@@ -48,7 +48,7 @@ func (c *checker) assertion() {
 		}
 	}
 	for _, name := range sortedKeys(a.Header) {
-		if name == "alg" || name == "typ" || name == "crit" {
+		if slices.Contains([]string{"alg", "typ", "crit", "b64"}, name) {
 			c.add("assertion.header."+name, "the engine sets it: drop it")
 		}
 	}
@@ -84,9 +84,7 @@ func (c *checker) placed(at, name string) {
 		c.add(at, "{%s} is what is being signed", name)
 	case name == placeholderAssertion:
 		c.asserted(at, "{"+name+"}")
-	case inside && slices.Contains([]string{"client_secret", "access_token", "refresh_token"}, name):
-		c.add(at, "{%s} is secret, and an assertion can be read by whoever gets it", name)
-	case inside && c.d.IsSecretField(name):
+	case inside && c.secret(name):
 		c.add(at, "{%s} is secret, and an assertion can be read by whoever gets it", name)
 	}
 }

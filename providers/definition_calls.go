@@ -193,7 +193,7 @@ type Revoke struct {
 	Call `yaml:",inline"`
 	// those whose grants are given back, where the service takes only them; absent: all
 	Kinds []Kind `yaml:"kinds,omitempty"`
-	OK   *OK `yaml:"ok,omitempty"`
+	OK    *OK    `yaml:"ok,omitempty"`
 	// absent: refresh_token, or the access token where there is none
 	Token string `yaml:"token,omitempty" words:"refresh_token|access_token|both"`
 	// what dies with the token: token (nothing else), grant or account; absent: unknown, so as with account

@@ -326,7 +326,7 @@ func TestIssueFromABroker(t *testing.T) {
 			`},"refresh_token":"refresh-of-the-account","refresh_token_expires_in":9}`
 	}
 	const app1 = `{"access_token":"of-the-app","expires_in":3600,"scope":"accounts:read","refresh_token":"refresh-of-the-app"}`
-	service := newAnswering(t, app1, of("of-the-account", `,"scope":"mail.read mail.send"`), app1, of("the-next", ""))
+	service := newAnswering(t, app1, of("of-the-account", `,"scope":"mail.read mail.send"`), app1, of("the-next", ""), app1, of("silent", ""))
 	app := appOf(t, brokerYAML, map[providers.Step]string{
 		"token": service.URL + "/token", "upgrade": service.URL + "/accounts/{account}",
 	})
@@ -347,7 +347,11 @@ func TestIssueFromABroker(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "the-next", next.AccessToken.Reveal())
 	assert.True(t, next.RefreshToken.IsZero())
-	require.Len(t, service.asked, 4)
+	assert.Equal(t, g.Scopes, next.Scopes)
+	_, silent, err := issueAt(t, client, app, providers.KindBrokered, nil, map[string]string{"account": "a-7"})
+	require.NoError(t, err)
+	assert.Empty(t, silent.Scopes, "those of the app's own token say nothing of the account's")
+	require.Len(t, service.asked, 6)
 	for i, r := range service.asked {
 		if i%2 == 0 {
 			assert.Equal(t, url.Values{

@@ -178,5 +178,5 @@ func revokeGrant(ctx context.Context, p *configured, kind providers.Kind, inputs
 	if err != nil {
 		return err
 	}
-	return p.client.Revoke(ctx, p.app, resolved, g)
+	return p.client.Revoke(ctx, p.app, resolved, kind, g)
 }

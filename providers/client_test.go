@@ -128,7 +128,7 @@ func TestConnectRefreshIdentifyRevoke(t *testing.T) {
 	assert.NoError(t, err)
 	assert.Equal(t, g.Account, checked.Account)
 
-	require.NoError(t, client.Revoke(t.Context(), f.app, f.res, renewed))
+	require.NoError(t, client.Revoke(t.Context(), f.app, f.res, providers.KindAuthorizationCode, renewed))
 	asked := server.Requests("revoke")
 	require.Len(t, asked, 1)
 	assert.Equal(t, "refresh_token", asked[0].Form.Get("token_type_hint"))

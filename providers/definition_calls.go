@@ -201,7 +201,9 @@ type FailureRule struct {
 // along with its token_type_hint.
 type Revoke struct {
 	Call `yaml:",inline"`
-	OK   *OK `yaml:"ok,omitempty"`
+	// those whose grants are given back, where the service takes only them; absent: all
+	Kinds []Kind `yaml:"kinds,omitempty"`
+	OK    *OK    `yaml:"ok,omitempty"`
 	// absent: refresh_token, or the access token where there is none
 	Token string `yaml:"token,omitempty" words:"refresh_token|access_token|both"`
 	// what dies with the token: token (nothing else), grant or account; absent: unknown, so as with account

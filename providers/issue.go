@@ -5,6 +5,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
+	"time"
 )
 
 // IssueRequest asks for a token that needs no person.
@@ -47,16 +48,20 @@ func (c *Client) Issue(ctx context.Context, app *App, r IssueRequest) (*Grant, e
 		return nil, failure
 	}
 	issued.Config, issued.SecretConfig, issued.ranks = begun.Config, begun.SecretConfig, begun.ranks
-	issued.RefreshToken, issued.Key = Secret{}, maps.Clone(r.Key)
+	issued.Key = maps.Clone(r.Key)
 	if len(issued.Scopes) == 0 {
 		issued.Scopes = slices.Clone(scopes)
 	}
 	complete = issued.capture(def.Connection, "token", doc) && complete
+	if kind == KindBrokered {
+		issued.Scopes = nil // those of the app's token; the account's are told with its token, or nobody knows them
+	}
 	if def.upgrades(kind) && complete {
 		if failure := c.upgrade(ctx, app, r.Resolved, kind, issued); failure != nil {
 			return nil, failure
 		}
 	}
+	issued.RefreshToken, issued.RefreshExpires = Secret{}, time.Time{}
 	claims := issued.accessTokenClaims()
 	if !issued.capture(def.Connection, fromAccessTokenClaims, claims) || !complete {
 		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonCaptureMissing}

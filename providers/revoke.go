@@ -1,21 +1,25 @@
 package providers
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Revoke tells the provider to forget g: as RFC 7009 section 2.1 says, or as the definition does. By default the
 // refresh token is named, since most servers let its access tokens die with it, and the access token where there is
 // none. A grant without tokens needs no call.
 //
 // A token that the service says is gone is a success. The error is an [*Error]; the reason
-// [ReasonNoRevocationEndpoint] means that the service offers no way. When both tokens are to be revoked, both are
+// [ReasonNoRevocationEndpoint] means that the service offers no way for a grant of that kind. When both tokens are to be revoked, both are
 // tried and the first failure is returned.
-func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, g *Grant) error {
-	if res.Endpoints[StepRevoke] == "" && app.endpointTemplate(StepRevoke) == "" {
-		return &Error{Class: Misconfigured, Step: StepRevoke, Reason: ReasonNoRevocationEndpoint}
-	}
+func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) error {
 	spec := app.Definition.Revoke
 	if spec == nil {
 		spec = &Revoke{}
+	}
+	none := res.Endpoints[StepRevoke] == "" && app.endpointTemplate(StepRevoke) == ""
+	if none || len(spec.Kinds) > 0 && !slices.Contains(spec.Kinds, kind) {
+		return &Error{Class: Misconfigured, Step: StepRevoke, Reason: ReasonNoRevocationEndpoint}
 	}
 	refresh, access := !g.RefreshToken.IsZero(), !g.AccessToken.IsZero()
 	switch spec.Token {

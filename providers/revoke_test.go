@@ -102,7 +102,7 @@ func TestRevoke(t *testing.T) {
 			if test.answer != nil {
 				server.Next(providers.StepRevoke, test.answer)
 			}
-			err = client.Revoke(t.Context(), app, res, &test.grant)
+			err = client.Revoke(t.Context(), app, res, providers.KindAuthorizationCode, &test.grant)
 			if test.class != "" {
 				assert.Equal(t, test.class, failure(t, err).Class)
 			} else {
@@ -120,6 +120,22 @@ func TestRevoke(t *testing.T) {
 	server := providertest.New(t)
 	app := server.App()
 	delete(app.Definition.Endpoints, providers.StepRevoke)
-	err := newClient(t, time.Now).Revoke(t.Context(), app, providers.Resolved{}, &both)
+	err := newClient(t, time.Now).Revoke(t.Context(), app, providers.Resolved{}, providers.KindAuthorizationCode, &both)
 	assert.Equal(t, providers.ReasonNoRevocationEndpoint, failure(t, err).Reason)
+}
+
+// A service that takes back the grants of some kinds is not asked to of others: nothing is sent.
+func TestRevokesOnlyWhatCanBe(t *testing.T) {
+	server := providertest.New(t)
+	app := server.App()
+	app.Definition.Revoke = &providers.Revoke{Kinds: []providers.Kind{providers.KindClientCredentials}}
+	client := newClient(t, time.Now)
+	res, err := client.Resolve(t.Context(), app, providers.KindAuthorizationCode, nil)
+	require.NoError(t, err)
+	grant := &providers.Grant{AccessToken: providers.NewSecret("access-1")}
+	err = client.Revoke(t.Context(), app, res, providers.KindAuthorizationCode, grant)
+	assert.Equal(t, providers.ReasonNoRevocationEndpoint, failure(t, err).Reason)
+	assert.Zero(t, server.Count(providers.StepRevoke))
+	require.NoError(t, client.Revoke(t.Context(), app, res, providers.KindClientCredentials, grant))
+	assert.Equal(t, 1, server.Count(providers.StepRevoke))
 }

@@ -54,7 +54,7 @@ func TestErrorsHoldNoSecret(t *testing.T) {
 					return err
 				},
 				"identify": func() error { return client.Identify(t.Context(), app, res, ofPerson, g) },
-				"revoke":   func() error { return client.Revoke(t.Context(), app, res, g) },
+				"revoke":   func() error { return client.Revoke(t.Context(), app, res, providers.KindAuthorizationCode, g) },
 			}
 			for step, call := range calls {
 				server.Next(providers.StepToken, answer)

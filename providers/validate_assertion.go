@@ -50,7 +50,7 @@ func (c *checker) assertion() {
 		}
 	}
 	for _, name := range sortedKeys(a.Header) {
-		if name == "alg" || name == "typ" || name == "crit" {
+		if slices.Contains([]string{"alg", "typ", "crit", "b64"}, name) {
 			c.add("assertion.header."+name, "the engine sets it: drop it")
 		}
 	}
@@ -85,6 +85,21 @@ func (c *checker) clientAssertion() {
 	}
 }
 
+// asserted refuses the assertion in calls that are made without it.
+func (c *checker) asserted(at, what string) {
+	own := "token.by_kind." + string(KindJWTBearer) + "."
+	switch {
+	case c.d.Assertion == nil:
+		c.add(at, "%s has no value without the section assertion", what)
+	case c.byApplications(at): // which is refused for all that is secret
+	case !slices.ContainsFunc([]string{own, "identity.", "health.", "resources.", "reaches.", "revoke."}, func(section string) bool {
+		return strings.HasPrefix(at, section)
+	}):
+		c.add(at, "%s has no value there: it is for %s and the calls identity, health, resources, reaches and revoke", what,
+			strings.TrimSuffix(own, "."))
+	}
+}
+
 // placed refuses placeholders of the assertion where they have no value.
 func (c *checker) placed(at, name string) {
 	inside := strings.HasPrefix(at, "assertion.")
@@ -108,11 +123,9 @@ func (c *checker) placed(at, name string) {
 		c.add(at, "{%s} is for the claims and the header of the assertion", name)
 	case name == placeholderAssertion && inside:
 		c.add(at, "{%s} is what is being signed", name)
-	case name == placeholderAssertion && c.d.Assertion == nil:
-		c.add(at, "{%s} has no value without the section assertion", name)
-	case inside && slices.Contains([]string{"client_secret", "access_token", "refresh_token"}, name):
-		c.add(at, "{%s} is secret, and an assertion can be read by whoever gets it", name)
-	case inside && c.d.IsSecretField(name):
+	case name == placeholderAssertion:
+		c.asserted(at, "{"+name+"}")
+	case inside && c.secret(name):
 		c.add(at, "{%s} is secret, and an assertion can be read by whoever gets it", name)
 	}
 }

@@ -211,6 +211,7 @@ func (c *checker) calls() {
 		c.endpoint("revoke", StepRevoke, "the section revoke")
 		c.call("revoke", &r.Call)
 		c.ok("revoke.ok", r.OK)
+		c.madeFor("revoke.kinds", r.Kinds)
 	}
 	for _, list := range []struct {
 		at    string
@@ -341,6 +342,9 @@ func (c *checker) call(at string, call *Call) {
 	case call.Method == http.MethodGet && call.Body != "":
 		c.add(at+".body", "a GET has no body: say method: POST, or drop it")
 	}
+	if call.Auth == authAssertion {
+		c.asserted(at+".auth", "assertion")
+	}
 	if call.PerMinute < 0 {
 		c.add(at+".per_minute", "a limit is not negative")
 	}
@@ -360,7 +364,7 @@ func (c *checker) tokenCall(at string, call *TokenCall) {
 			c.answer(where+".answer", *by.Answer)
 		}
 		c.ok(where+".ok", by.OK)
-		c.call(where, &Call{Method: by.Method, Body: by.Body})
+		c.call(where, &Call{Method: by.Method, Auth: by.Auth, Body: by.Body})
 		for _, name := range sortedKeys(by.Inputs) {
 			c.pattern(where+".inputs."+name, by.Inputs[name])
 			if _, known := c.d.input(name); !known {

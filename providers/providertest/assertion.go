@@ -7,7 +7,9 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha256"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
@@ -47,9 +49,11 @@ var fixtureKeys = sync.OnceValue(func() map[string]crypto.Signer {
 	return map[string]crypto.Signer{"{rsa_private_key}": ofRSA, "{ec_private_key}": ofEC}
 })
 
-// withKeys puts private keys into a section: as PEM whose line breaks are written as \n.
+// withKeys puts private keys into a section, as PEM whose line breaks are written as \n, and the fingerprints of their
+// public keys: SHA-256 of SubjectPublicKeyInfo (DER) in base64.
 func withKeys(text string) string {
 	for word, key := range fixtureKeys() {
+		text = strings.ReplaceAll(text, strings.Replace(word, "_private_key", "_key_fingerprint", 1), fingerprint(key))
 		if !strings.Contains(text, word) {
 			continue
 		}
@@ -61,6 +65,15 @@ func withKeys(text string) string {
 		text = strings.ReplaceAll(text, word, strings.ReplaceAll(string(block), "\n", `\n`))
 	}
 	return text
+}
+
+func fingerprint(key crypto.Signer) string {
+	der, err := x509.MarshalPKIXPublicKey(key.Public())
+	if err != nil {
+		panic(err) // of keys of our own
+	}
+	sum := sha256.Sum256(der)
+	return base64.StdEncoding.EncodeToString(sum[:])
 }
 
 var jwtPattern = regexp.MustCompile(`eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+`)

@@ -27,6 +27,8 @@ type Fixture struct {
 
 	given     given
 	authorize *asked
+	install   *asked
+	reached   []providers.Choice
 	callback  url.Values
 	calls     map[string]*exchange // by what stands before .request and .response
 	wrong     *answered            // health.wrong
@@ -107,7 +109,8 @@ type failing struct {
 	Headers map[string]string `yaml:"headers"`
 	Body    string            `yaml:"body"`
 	Class   string            `yaml:"class"`
-	Code    string            `yaml:"code"` // what of it may be repeated to people
+	Code    string            `yaml:"code"`   // what of it may be repeated to people
+	Reason  string            `yaml:"reason"` // our word for it
 	Source  string            `yaml:"source"`
 }
 
@@ -173,13 +176,13 @@ var fixtureWords = strings.NewReplacer(
 func callNames() []string {
 	return []string{
 		"discovery", "jwks", "token", "upgrade", "resources", "identity", "health", "refresh", "revoke", "revoke2",
-		"introspect",
+		"introspect", "reaches",
 	}
 }
 
 func sectionNames() []string {
 	names := []string{
-		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
+		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
 		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
@@ -299,6 +302,10 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = strict(&f.given)
 	case "authorize":
 		f.authorize, err = readURL(text)
+	case "install":
+		f.install, err = readURL(text)
+	case "reached":
+		err = yaml.Unmarshal([]byte(text), &f.reached)
 	case "callback":
 		f.callback, err = readPairs(lines(text))
 	case "grant":

@@ -158,7 +158,7 @@ func (p *play) revoke() bool {
 	}
 	p.at.begin(nil, "revoke", "revoke2")
 	p.at.once = true
-	err := p.client.Revoke(context.Background(), p.app, p.res, p.grant)
+	err := p.client.Revoke(context.Background(), p.app, p.res, p.f.Kind, p.grant)
 	failure := (*providers.Error)(nil)
 	none := errors.As(err, &failure) && failure.Reason == providers.ReasonNoRevocationEndpoint
 	switch wants := p.f.calls["revoke"] != nil; {
@@ -181,9 +181,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got, code := "fine", ""
+		got, code, reason := "fine", "", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got, code = string(failure.Class), failure.Code
+			got, code, reason = string(failure.Class), failure.Code, failure.Reason
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -195,6 +195,9 @@ func (p *play) fail() bool {
 		}
 		if row.Code != "" {
 			p.same(section, "code", row.Code, code)
+		}
+		if row.Reason != "" {
+			p.same(section, "reason", row.Reason, reason)
 		}
 	}
 	return true
@@ -220,7 +223,7 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 		_, err = p.client.Refresh(ctx, p.app, p.res, p.f.Kind, p.grant)
 	case "revoke":
 		p.at.begin(instead, "revoke", "revoke2")
-		err = p.client.Revoke(ctx, p.app, p.res, p.grant)
+		err = p.client.Revoke(ctx, p.app, p.res, p.f.Kind, p.grant)
 	case "resources":
 		p.at.begin(instead, "resources")
 		_, err = p.client.ListSites(ctx, p.app, p.res, p.grant)

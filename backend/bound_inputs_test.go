@@ -251,5 +251,8 @@ func TestBoundInputsOfTheCatalogue(t *testing.T) {
 			}
 		}
 	}
-	assert.Equal(t, map[string][]string{"shopify": {"shop"}, "wix": {"instance_id"}}, found)
+	assert.Equal(t, map[string][]string{
+		"docusign": {"run_as", "account_id"}, "github_app": {"installation_id"}, "pipedream_account": {"account_id"},
+		"salesforce": {"run_as"}, "shopify": {"shop"}, "wix": {"instance_id"},
+	}, found)
 }

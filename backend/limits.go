@@ -51,7 +51,7 @@ var fieldLimits = map[string]limit{
 
 	"access_token":  {each: 64 * kB, chars: visible}, // as much as a provider's answer may bring
 	"refresh_token": {each: 64 * kB, chars: visible},
-	"client_secret": {each: 16 * kB, chars: visibleOrPEM},
+	"client_secret": {each: 8 * kB, chars: visibleOrPEM},
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
 	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},

@@ -10,6 +10,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"strings"
 	"sync"
@@ -59,7 +60,8 @@ assertion: {alg: RS256, key: pem, claims: {iss: '{client_id}', aud: '{audience}'
 inputs:
   - {name: audience, set_by: provider, required: true, pattern: 'https?://[^ ]+'}
   - {name: tenant, set_by: connection, required: true, pattern: '[a-z]+'}
-endpoints: {token: 'https://apps.example.com/{tenant}'}
+endpoints: {token: 'https://apps.example.com/{tenant}', install: 'https://apps.example.com/{tenant}/install'}
+install: {kinds: [jwt_bearer], params: {app: '{client_id}', back: '{redirect_uri}'}}
 token: {by_kind: {jwt_bearer: {auth: none}}}
 `,
 	"logins": `id: logins
@@ -371,4 +373,82 @@ func TestBoughtOnAStandby(t *testing.T) {
 	assert.ErrorIs(t, f.Write("connections/other", map[string]any{"provider": "robots", "file": file}).Err,
 		logical.ErrReadOnly)
 	assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+}
+
+// A consent without a code proves that somebody consented, and nothing else: whose account it is the operator bound.
+func TestConsentWithoutACode(t *testing.T) {
+	eachWith(t, withBought(t), func(t *testing.T, f *fixture) {
+		pem, public := someKey(t)
+		f.provider.Trust(public)
+		f.Write("providers/apps", map[string]any{
+			"client_id": "app-1", "pem": pem, "endpoints": map[string]any{"token": f.provider.URL + "/token"},
+			"inputs": map[string]any{"audience": f.provider.URL + "/token"}, "kinds": "jwt_bearer",
+			"redirect_uris": "https://app.example.com/back",
+			"bound_inputs":  map[string]any{"org/acme": map[string]any{"tenant": "one"}},
+		}).OK(t)
+		of := func(tenant string, more ...string) map[string]any {
+			asked := map[string]any{
+				"provider": "apps", "kind": "jwt_bearer", "inputs": map[string]any{"tenant": tenant},
+			}
+			for i := 0; i < len(more); i += 2 {
+				asked[more[i]] = more[i+1]
+			}
+			return asked
+		}
+		f.Write("auth-code-url/org/acme/apps", of("two"), alice).Refused(t, http.StatusForbidden, "bound_inputs")
+		f.Write("auth-code-url/self/apps", of("one"), alice).Refused(t, http.StatusForbidden, "organization")
+		f.Write("auth-code-url/org/acme/apps", of("one", "redirect_uri", "https://app.example.com/back"), alice).
+			Refused(t, http.StatusBadRequest, "Vault's own callback")
+		flow := f.Write("auth-code-url/org/acme/apps", of("one"), alice).OK(t)
+		asked, err := url.Parse(flow["url"].(string))
+		require.NoError(t, err)
+		assert.Equal(t, "https://apps.example.com/one/install", "https://"+asked.Host+asked.Path)
+		assert.Equal(t, "app-1", asked.Query().Get("app"))
+		assert.Equal(t, flow["redirect_uri"], asked.Query().Get("back"))
+		assert.NotContains(t, asked.Query(), "code_challenge")
+		finish := map[string]any{"flow_id": flow["flow_id"]}
+		f.Write("exchange", finish, alice).Refused(t, http.StatusConflict, "authorization_pending")
+		assert.Zero(t, f.provider.Count(providers.StepToken))
+
+		// what else comes back is anybody's to write
+		page := f.callback(t, "apps", map[string]string{
+			"state": asked.Query().Get("state"), "tenant": "two", "installation_id": "7", "code": "stolen",
+		})
+		shown := shownCode.FindStringSubmatch(page)
+		require.NotNil(t, shown, "the page shows a code")
+		again := f.callback(t, "apps", map[string]string{"state": asked.Query().Get("state")})
+		assert.Nil(t, shownCode.FindStringSubmatch(again), "once")
+		finish["confirmation_code"] = "AAAAAAAA"
+		f.Write("exchange", finish, alice).Refused(t, http.StatusBadRequest, "does not match")
+		finish["confirmation_code"] = shown[1] + shown[2]
+		f.Write("exchange", finish, bob).Refused(t, http.StatusForbidden, "somebody else")
+		assert.Zero(t, f.provider.Count(providers.StepToken))
+		made := f.Write("exchange", finish, alice).OK(t)
+		assert.Equal(t, "active", made["status"])
+		assert.Equal(t, "one", members(t, made["inputs"])["tenant"])
+		assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+		f.Write("exchange", finish, alice).OK(t)
+		assert.Equal(t, 1, f.provider.Count(providers.StepToken), "the same request hears the same answer")
+		assert.True(t, f.provider.Alive(f.token(t, "org/acme/apps").(string)))
+		for _, r := range f.provider.Requests(providers.StepToken) {
+			assert.NotContains(t, r.Body, "stolen")
+		}
+
+		// no is no, and what is bound no more by then is not connected
+		flow = f.Write("auth-code-url/org/acme/more", of("one"), alice).OK(t)
+		asked, err = url.Parse(flow["url"].(string))
+		require.NoError(t, err)
+		f.callback(t, "apps", map[string]string{"state": asked.Query().Get("state"), "error": "access_denied"})
+		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"]}, alice).
+			Refused(t, http.StatusConflict, "access_denied")
+		flow = f.Write("auth-code-url/org/acme/more", of("one"), alice).OK(t)
+		asked, err = url.Parse(flow["url"].(string))
+		require.NoError(t, err)
+		shown = shownCode.FindStringSubmatch(f.callback(t, "apps", map[string]string{"state": asked.Query().Get("state")}))
+		require.NotNil(t, shown)
+		f.Write("providers/apps", map[string]any{"bound_inputs": map[string]any{}}).OK(t)
+		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": shown[1] + shown[2]}, alice).
+			Refused(t, http.StatusForbidden, "bound_inputs")
+		assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+	})
 }

@@ -112,17 +112,12 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	if err != nil {
 		return nil, nil, err
 	}
-	if err := checkIssuer(x, f, p.entry.RequireIss); err != nil {
-		return nil, nil, err
+	mine, err := true, nil
+	if f.Kind.Issued() {
+		err = p.admitInputs(k.Owner, f.Kind, f.Inputs)
+	} else {
+		mine, err = b.bringsCode(ctx, x, f, p)
 	}
-	if err := x.checkCallback(f, p.app.Definition); err != nil {
-		return nil, nil, err
-	}
-	code := providers.NewSecret(x.code)
-	if !f.OwnRedirect {
-		code = f.Parked.Code
-	}
-	mine, err := b.codes.bring(ctx, p, f, code)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -134,6 +129,23 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, err
 	}
 	return f, p, nil
+}
+
+// bringsCode judges what came along with the code, and whether another flow brought that before.
+func (b *backend) bringsCode(ctx context.Context, x exchangeRequest, f *store.Flow, p *configured) (mine bool,
+	err error,
+) {
+	if err := checkIssuer(x, f, p.entry.RequireIss); err != nil {
+		return false, err
+	}
+	if err := x.checkCallback(f, p.app.Definition); err != nil {
+		return false, err
+	}
+	code := providers.NewSecret(x.code)
+	if !f.OwnRedirect {
+		code = f.Parked.Code
+	}
+	return b.codes.bring(ctx, p, f, code)
 }
 
 // proveBrowser checks that the one who asks has what the session that started the flow holds, where one is named, and

@@ -26,22 +26,11 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		return failure(f, "storage did not answer"), true
 	}
-	code, callback, issuer := providers.NewSecret(x.code), kept(p.app.Definition, x.callback), x.issuer
-	if !f.OwnRedirect {
-		code, issuer = f.Parked.Code, f.Parked.Issuer
-		maps.Copy(callback, f.Parked.Callback)
-	}
-	if issuer != "" {
-		callback["iss"] = issuer
-	}
-	grant, err := p.client.Exchange(ctx, p.app, providers.ExchangeRequest{
-		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI,
-		Scopes: f.Scopes, Callback: callback,
-	})
+	grant, err := x.redeem(ctx, f, p)
 	if err != nil {
 		came, after := refresh.OutcomeOf(err)
 		pass.Tell(came, after)
-		why := exchangeFailure(p.name, err)
+		why := exchangeFailure(p.name, f.Kind, err)
 		switch {
 		case grant == nil:
 		case came == gate.Limited: // the provider asked to be left alone
@@ -55,7 +44,11 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	b.proven(p)
 	var warnings []string
-	if err := p.client.Identify(ctx, p.app, f.Resolved, providers.KindAuthorizationCode, grant); err != nil {
+	err = nil
+	if !f.Kind.Issued() || p.app.Identifies(f.Kind) {
+		err = p.client.Identify(ctx, p.app, f.Resolved, f.Kind, grant)
+	}
+	if err != nil {
 		if notTheirs(err) {
 			return failure(f, "provider "+p.name+" names another person at userinfo than in its id_token ("+
 				err.Error()+")"+b.discard(ctx, p, f.Kind, f.Inputs, grant)), true
@@ -100,6 +93,25 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	return &store.Outcome{Connected: true, Warnings: append(warnings, aboutGrant(k, conn, p)...)}, saved
 }
 
+// redeem gets the grant: for the code, or, where a consent brings none, with what is the operator's.
+func (x exchangeRequest) redeem(ctx context.Context, f *store.Flow, p *configured) (*providers.Grant, error) {
+	if f.Kind.Issued() {
+		return p.client.Issue(ctx, p.app, providers.IssueRequest{Kind: f.Kind, Resolved: f.Resolved, Scopes: f.Scopes})
+	}
+	code, callback, issuer := providers.NewSecret(x.code), kept(p.app.Definition, x.callback), x.issuer
+	if !f.OwnRedirect {
+		code, issuer = f.Parked.Code, f.Parked.Issuer
+		maps.Copy(callback, f.Parked.Callback)
+	}
+	if issuer != "" {
+		callback["iss"] = issuer
+	}
+	return p.client.Exchange(ctx, p.app, providers.ExchangeRequest{
+		Resolved: f.Resolved, Code: code, Verifier: f.Verifier, Nonce: f.Nonce, RedirectURI: f.RedirectURI,
+		Scopes: f.Scopes, Callback: callback,
+	})
+}
+
 // discard revokes a grant that nobody will use, and says if it may live on. Where revoking may end more than its token,
 // a grant whose account is unknown or has a connection is left alone.
 func (b *backend) discard(ctx context.Context, p *configured, kind providers.Kind, inputs map[string]string,
@@ -130,7 +142,7 @@ func failure(f *store.Flow, why string) *store.Outcome {
 }
 
 // exchangeFailure says why the code brought nothing.
-func exchangeFailure(provider string, err error) string {
+func exchangeFailure(provider string, kind providers.Kind, err error) string {
 	var call *providers.Error
 	if !errors.As(err, &call) {
 		return "the code could not be sent to provider " + provider
@@ -140,6 +152,9 @@ func exchangeFailure(provider string, err error) string {
 	}
 	switch call.Class {
 	case providers.Rejected:
+		if kind.Issued() {
+			return "provider " + provider + " does not let the app act there, or not yet (" + call.Error() + ")"
+		}
 		return "provider " + provider + " refused the code (" + call.Error() + ")"
 	case providers.Misconfigured:
 		if call.Step == providers.StepDiscovery {
@@ -199,7 +214,11 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	}
 	c.Inputs = p.keepPick(f.Inputs, c, who.inherits(k, c))
 	c.Kind, c.FlowID, c.SetBy = f.Kind, f.ID, who.setter()
-	c.AdoptConsent(g, spending, p.fingerprint, now)
+	if f.Kind.Issued() {
+		c.AdoptIssued(g, p.fingerprint, now)
+	} else {
+		c.AdoptConsent(g, spending, p.fingerprint, now)
+	}
 	who.adopts(k, c)
 	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
 	return c, nil

@@ -26,10 +26,11 @@ type limit struct {
 type characters int
 
 const (
-	anyText   characters = iota
-	oneLine              // no control characters
-	forPeople            // nor what moves or hides the text around it
-	visible              // VSCHAR of RFC 6749, appendix A
+	anyText      characters = iota
+	oneLine                 // no control characters
+	forPeople               // nor what moves or hides the text around it
+	visible                 // VSCHAR of RFC 6749, appendix A
+	visibleOrPEM            // or the lines of a private key
 )
 
 const kB = 1 << 10
@@ -50,7 +51,7 @@ var fieldLimits = map[string]limit{
 
 	"access_token":  {each: 64 * kB, chars: visible}, // as much as a provider's answer may bring
 	"refresh_token": {each: 64 * kB, chars: visible},
-	"client_secret": {each: 8 * kB, chars: visible},
+	"client_secret": {each: 16 * kB, chars: visibleOrPEM},
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
 	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
@@ -61,7 +62,11 @@ var fieldLimits = map[string]limit{
 	"redirect_uris":    {items: 100, each: 2 * kB, total: 16 * kB},
 	"return_urls":      {items: 100, each: 2 * kB, total: 16 * kB},
 	"ca_pem":           {each: 16 * kB},
-	"definition_yaml":  {each: 64 * kB}, // as a file of the catalogue
+
+	"client_certificate": {each: 16 * kB},
+	"client_key_id":      {each: kB, chars: visible},
+
+	"definition_yaml": {each: 64 * kB}, // as a file of the catalogue
 
 	"egress_allow":   {items: 256, each: 256, total: 16 * kB},
 	"endpoint_hosts": {items: 256, each: 256, total: 16 * kB},
@@ -75,7 +80,7 @@ func cutLineEnds(req *logical.Request) *logical.Request {
 	for name, bounds := range fieldLimits {
 		v, ok := req.Data[name].(string)
 		cut, ended := strings.CutSuffix(v, "\n")
-		if cut = strings.TrimSuffix(cut, "\r"); ok && ended && bounds.chars == visible {
+		if cut = strings.TrimSuffix(cut, "\r"); ok && ended && (bounds.chars == visible || bounds.chars == visibleOrPEM) {
 			changed := *req
 			changed.Data = maps.Clone(req.Data)
 			changed.Data[name] = cut
@@ -158,6 +163,12 @@ func (l limit) text(what, text string) error {
 		return badRequest("%s is longer than %d bytes", what, l.each)
 	case l.chars == anyText:
 		return nil
+	case l.chars == visibleOrPEM:
+		l.chars = visible
+		if strings.HasPrefix(text, "-----BEGIN ") {
+			text = strings.NewReplacer("\n", "", "\r", "").Replace(text)
+		}
+		return l.text(what, text)
 	case !utf8.ValidString(text):
 		return badRequest("%s is not UTF-8 text", what)
 	case strings.ContainsFunc(text, unicode.IsControl):

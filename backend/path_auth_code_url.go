@@ -94,7 +94,11 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	authURL, err := providers.AuthCodeURL(p.app, providers.AuthCodeURLRequest{
+	build := providers.AuthCodeURL
+	if f.Kind.Issued() {
+		build = providers.InstallURL
+	}
+	authURL, err := build(p.app, providers.AuthCodeURLRequest{
 		Resolved: f.Resolved, State: state, Nonce: f.Nonce, Verifier: f.Verifier, RedirectURI: f.RedirectURI,
 		Scopes: f.Scopes, Optional: optional, LoginHint: d.Get("login_hint").(string), FormPost: !f.OwnRedirect,
 	})
@@ -185,7 +189,8 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	if err != nil {
 		return nil, "", err
 	}
-	if kind != providers.KindAuthorizationCode {
+	installs := definition.Installs(kind)
+	if kind != providers.KindAuthorizationCode && !installs {
 		return nil, "", badRequest("kind %s has no authorization URL: write it to connections/%s", kind, k)
 	}
 	if err := p.admit(k, kind, known); err != nil {
@@ -206,7 +211,7 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		Expires:    now.Add(config.FlowTTL),
 		Reconnects: known != nil, Restores: restores, Confirm: p.entry.Confirm,
 	}
-	if p.app.UsesPKCE() {
+	if p.app.UsesPKCE() && !installs {
 		f.Verifier = providers.NewSecret(oauth2.GenerateVerifier())
 	}
 	asked := d.Get("scopes").([]string)
@@ -251,13 +256,25 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 			return nil, "", badRequest("%s", err)
 		}
 	}
+	if installs {
+		if err := p.admitInputs(k.Owner, kind, f.Inputs); err != nil {
+			return nil, "", err
+		}
+	}
 	if err := b.chooseRedirect(req, d, f, p, config); err != nil {
 		return nil, "", err
+	}
+	if installs && f.OwnRedirect {
+		return nil, "", badRequest("a consent of kind %s brings no code, so it ends at Vault's own callback: leave out "+
+			"redirect_uri", kind)
 	}
 	if f.Resolved, err = b.resolve(ctx, p, k, kind, f.Inputs); err != nil {
 		return nil, "", asBadRequest(p.name, err)
 	}
 	f.Scopes = p.app.RequestScopes(asked, f.Resolved.Scopes)
+	if installs {
+		f.Scopes = p.app.ScopesOfTheApp()
+	}
 	if err := p.client.CheckHosts(f.Resolved); err != nil {
 		return nil, "", err
 	}
@@ -265,11 +282,11 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name,
 			p.name)
 	}
-	if p.entry.ClientSecret.IsZero() && (f.Resolved.ClientAuth != "none" || p.entry.SecretsCleared) {
+	if !installs && p.entry.ClientSecret.IsZero() && (f.Resolved.ClientAuth != "none" || p.entry.SecretsCleared) {
 		return nil, "", conflict("provider %q has no client secret (it was never written, or was cleared when the "+
 			"provider changed): write client_secret to providers/%s", p.name, p.name)
 	}
-	if f.Resolved.OpenID {
+	if f.Resolved.OpenID && !installs {
 		f.Nonce = randomText(16)
 	}
 	return f, state, nil

@@ -99,13 +99,17 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	}
 	// error_code alone is how some services say it.
 	denied := values["error"] != "" || code == "" && values["error_code"] != ""
+	installs := f != nil && f.Kind.Issued() // so there is no code, and nothing that comes along is believed
 	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint ||
-		f.Parked != nil || f.Claimed != "" || f.Outcome != nil || code == "" && !denied {
+		f.Parked != nil || f.Claimed != "" || f.Outcome != nil || code == "" && !denied && !installs {
 		return neutral, nil
 	}
-	if denied {
+	switch {
+	case denied:
 		f.Park(&store.Parked{Time: b.now(), Denied: knownDenial(values["error"]), Issuer: values["iss"]})
-	} else {
+	case installs:
+		f.Park(&store.Parked{Time: b.now(), ConfirmationCode: providers.NewSecret(newConfirmationCode())})
+	default:
 		mine, err := b.codes.bring(ctx, p, f, providers.NewSecret(code))
 		if err != nil || !mine {
 			return neutral, err

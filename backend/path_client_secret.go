@@ -30,7 +30,8 @@ func (b *backend) pathClientSecret() []*framework.Path {
 }
 
 func clientSecretField() *framework.FieldSchema {
-	return secret(str("Client secret of the app. Write-only. The former one stays as the fallback until drop_former " +
+	return secret(str("Client secret of the app, or its private key as PEM, for client_auth private_key_jwt. " +
+		"Write-only. The former one stays as the fallback until drop_former " +
 		"ends that; the same secret written again changes nothing."))
 }
 

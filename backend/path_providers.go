@@ -58,8 +58,11 @@ func providerFields() map[string]*framework.FieldSchema {
 			"Fixed after creation."),
 		"definition_yaml": str("A definition of the provider's own, as the files of the catalogue are written; it may " +
 			"extend one of them, and is called provider:<name>. It holds no secret: reads answer it."),
-		"client_id":      str("Client id of the app at the service."),
-		"client_secret":  clientSecretField(),
+		"client_id":     str("Client id of the app at the service."),
+		"client_secret": clientSecretField(),
+		"client_key_id": str("Where client_secret is a private key: its id at the service, sent as kid."),
+		"client_certificate": str("Where client_secret is a private key: its certificate as PEM, for services that know a " +
+			"key by that; its SHA-256 is sent as x5t#S256."),
 		"drop_former":    dropFormerField(),
 		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
 		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
@@ -128,13 +131,15 @@ func providerFields() map[string]*framework.FieldSchema {
 }
 
 var providerSchema = map[string]*framework.FieldSchema{
-	"definition":        str("Definition in the catalogue."),
-	"definition_yaml":   str("The definition itself, of a provider that has one of its own; else empty."),
-	"client_id":         str("Client id of the app at the service."),
-	"client_secret_set": boolean("Whether there is a client secret."),
-	"former_secret_set": boolean("Whether the former client secret is kept as the fallback."),
-	"key_fields_set":    strs("Operator-held key fields that are set."),
-	"callback_url":      str("Redirect URI to register at the service; empty while public_url is not set."),
+	"definition":         str("Definition in the catalogue."),
+	"definition_yaml":    str("The definition itself, of a provider that has one of its own; else empty."),
+	"client_id":          str("Client id of the app at the service."),
+	"client_secret_set":  boolean("Whether there is a client secret."),
+	"client_key_id":      str("Where the client secret is a private key: its id at the service."),
+	"client_certificate": str("Where the client secret is a private key: its certificate."),
+	"former_secret_set":  boolean("Whether the former client secret is kept as the fallback."),
+	"key_fields_set":     strs("Operator-held key fields that are set."),
+	"callback_url":       str("Redirect URI to register at the service; empty while public_url is not set."),
 	"manifest": str("What creates the app at the service: a document to paste, or the address of a form that is filled " +
 		"in. Empty where the service takes none."),
 	"scopes":                  strs("Scopes asked for when a flow names none."),
@@ -244,6 +249,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 	}
 	return &logical.Response{Data: map[string]any{
 		"definition": p.Definition, "definition_yaml": p.DefinitionYAML, "client_id": p.ClientID,
+		"client_key_id": p.ClientKeyID, "client_certificate": p.ClientCertificate,
 		"client_secret_set": !p.ClientSecret.IsZero(), "former_secret_set": !p.FormerSecret.IsZero(),
 		"key_fields_set": list(slices.Sorted(maps.Keys(p.Keys))),
 		"callback_url":   callback, "manifest": creates,
@@ -287,7 +293,7 @@ func callbackURL(config *store.Config, req *logical.Request, provider string) st
 func movedCallback(p *configured, now string) (warning string, moved bool) {
 	told := p.entry.ToldCallback
 	if told == "" || now == "" || told == now ||
-		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) {
+		!slices.Contains(p.kinds(), providers.KindAuthorizationCode) && p.app.Definition.Install == nil {
 		return "", false
 	}
 	return "the callback URL of provider " + p.name + " is " + now + " now, and was " + told + " when the provider was " +

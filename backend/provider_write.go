@@ -242,6 +242,8 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 	setString(d, "client_id", &p.ClientID)
 	setString(d, "issuer", &p.Issuer)
 	setString(d, "client_auth", &p.ClientAuth)
+	setString(d, "client_key_id", &p.ClientKeyID)
+	setString(d, "client_certificate", &p.ClientCertificate)
 	if v, ok := d.GetOk("ca_pem"); ok { // kept as it is written: a file ends with a line's end
 		p.CAPEM = v.(string)
 		if strings.TrimSpace(p.CAPEM) == "" {
@@ -367,6 +369,9 @@ func setKeys(d *framework.FieldData, definition *providers.Definition, p *store.
 // checkProvider validates the provider as a whole.
 func checkProvider(p *store.Provider, definition *providers.Definition, config *store.Config) error {
 	if err := p.App(definition).Validate(); err != nil {
+		return badRequest("%s", err)
+	}
+	if err := p.App(definition).CheckClientKey(); err != nil {
 		return badRequest("%s", err)
 	}
 	if p.ScopesIgnored && len(p.Scopes)+len(p.AllowedScopes) > 0 {

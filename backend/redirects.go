@@ -75,7 +75,7 @@ func (b *backend) mixUps(ctx context.Context, name string, p *store.Provider) ([
 // flowApp is the app of a provider whose accounts are connected in a browser; nil for any other.
 func (b *backend) flowApp(name string, p *store.Provider) *providers.App {
 	definition, err := b.define(name, p)
-	if err != nil || !slices.Contains(definition.Kinds, providers.KindAuthorizationCode) {
+	if err != nil || !slices.Contains(definition.Kinds, providers.KindAuthorizationCode) && definition.Install == nil {
 		return nil
 	}
 	return p.App(definition)

@@ -38,7 +38,7 @@ type tokenAnswer struct {
 func (c *Client) askToken(ctx context.Context, app *App, res Resolved, k call,
 	read tokenAnswer,
 ) (*Grant, any, *Error) {
-	k.style, k.secret, k.group = res.ClientAuth, app.ClientSecret, groupOf(k.step)
+	k.style, k.secret, k.group, k.issuer = res.ClientAuth, app.ClientSecret, groupOf(k.step), res.Issuer
 	g, doc, failure := c.askTokenOnce(ctx, app, k, read)
 	if failure.cleanInvalidClient() && !app.FormerSecret.IsZero() && usesSecret(k.style) {
 		k.secret = app.FormerSecret

@@ -20,15 +20,20 @@ type App struct {
 	AuthorizeParams map[string]string
 	TokenParams     map[string]string
 	ClientAuth      string
-	AssumedTTL      time.Duration // for access tokens that tell no expiry; 0: the definition decides
-	RefreshTTL      time.Duration // life of one refresh token; 0: as the definition says
-	IdleTTL         time.Duration // unused for so long, a grant dies; 0: as the definition says
-	OptionalScopes  []string      // asked for beside the others, and not needed; see Scopes.OptionalParam
-	AddedScopes     *[]string     // which of Scopes.Added are asked for; nil: all
-	ScopesIgnored   bool          // no scopes are asked for: what the app may do is set at the service
-	PKCE            string        // see Definition.TakePKCE
-	CAPin           string        // whatever stands for the certificates to trust; empty: they are no part of the pin
-	DefinitionPin   string        // Definition.Pin of a run-time definition, as it was when it last led elsewhere
+
+	// with a client secret that is a private key: how the service knows it, where it has to be told
+	ClientKeyID       string
+	ClientCertificate string // PEM
+
+	AssumedTTL     time.Duration // for access tokens that tell no expiry; 0: the definition decides
+	RefreshTTL     time.Duration // life of one refresh token; 0: as the definition says
+	IdleTTL        time.Duration // unused for so long, a grant dies; 0: as the definition says
+	OptionalScopes []string      // asked for beside the others, and not needed; see Scopes.OptionalParam
+	AddedScopes    *[]string     // which of Scopes.Added are asked for; nil: all
+	ScopesIgnored  bool          // no scopes are asked for: what the app may do is set at the service
+	PKCE           string        // see Definition.TakePKCE
+	CAPin          string        // whatever stands for the certificates to trust; empty: they are no part of the pin
+	DefinitionPin  string        // Definition.Pin of a run-time definition, as it was when it last led elsewhere
 }
 
 // Doer sends one request. *http.Client is one. Another must pass the request's context on to net/http: the client

@@ -37,7 +37,9 @@ type Definition struct {
 	Scopes    Scopes     `yaml:"scopes,omitempty"`
 	Authorize Authorize  `yaml:"authorize,omitempty"`
 	Callback  Callback   `yaml:"callback,omitempty"`
-	Token     TokenCall  `yaml:"token,omitempty"`
+	// a consent that lets the app act for itself, before it asks for its own token
+	Install *Install  `yaml:"install,omitempty"`
+	Token   TokenCall `yaml:"token,omitempty"`
 	// a second exchange that trades the first access token for a better one
 	Upgrade  *TokenCall `yaml:"upgrade,omitempty"`
 	Refresh  Refresh    `yaml:"refresh,omitempty"`
@@ -71,6 +73,7 @@ type Step string
 // The steps. A [KindCall] may name one more of its own.
 const (
 	StepAuthorize  Step = "authorize"  // RFC 6749 section 3.1; opened by the person's browser, never called
+	StepInstall    Step = "install"    // see Install; opened by the person's browser, never called
 	StepToken      Step = "token"      // RFC 6749 section 3.2
 	StepRefresh    Step = "refresh"    // RFC 6749 section 6; absent: StepToken
 	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
@@ -86,7 +89,7 @@ const (
 // knownSteps are those that something is done at.
 func knownSteps() []Step {
 	return []Step{
-		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
+		StepAuthorize, StepInstall, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
 		StepHealth, StepIntrospect,
 	}
 }
@@ -160,10 +163,12 @@ const (
 // ClientSpec says how the engine authenticates as the operator's app (RFC 6749 section 2.3).
 type ClientSpec struct {
 	// the first is used unless the operator picks another; absent: basic
-	Auth []string `yaml:"auth,omitempty" words:"basic|basic_raw|post|none|secret_as_user|from_discovery"`
+	Auth []string `yaml:"auth,omitempty" words:"basic|basic_raw|post|none|secret_as_user|private_key_jwt|from_discovery"`
 	Body string   `yaml:"body,omitempty" words:"form|json"` // absent: form
 	// standard parameter name -> the service's own
 	Rename map[string]string `yaml:"rename,omitempty"`
+	// what private_key_jwt signs, where that differs from RFC 7523 section 3
+	Assertion *ClientAssertion `yaml:"assertion,omitempty"`
 	// an app without a secret is accepted (RFC 6749 section 2.1)
 	Public bool `yaml:"public,omitempty"`
 }
@@ -172,9 +177,10 @@ type ClientSpec struct {
 const authFromDiscovery = "from_discovery"
 
 // clientAuthStyles are the words for ClientSpec.Auth and App.ClientAuth. basic form-encodes both parts as RFC 6749
-// section 2.3.1 says, basic_raw does not; secret_as_user is Basic with the secret as user and no password.
+// section 2.3.1 says, basic_raw does not; secret_as_user is Basic with the secret as user and no password;
+// private_key_jwt signs with the app's own key (RFC 7523 section 2.2).
 func clientAuthStyles() []string {
-	return []string{"basic", "basic_raw", "post", "none", "secret_as_user"}
+	return []string{"basic", "basic_raw", "post", "none", "secret_as_user", authPrivateKeyJWT}
 }
 
 // Scopes says how the service takes scopes and tells which it granted (RFC 6749 section 3.3).
@@ -220,6 +226,16 @@ type Authorize struct {
 	// it takes response_mode=form_post; metadata may say so too,
 	// and response_mode among the parameters goes before both
 	FormPost bool `yaml:"form_post,omitempty"`
+}
+
+// Install is a consent without a code: an administrator lets the app act for itself, and the browser brings back our
+// state. What else it brings is anybody's to write, so that it tells nothing but that somebody consented: whose account
+// the app acts for is what the operator set, or bound to the connection's owner.
+type Install struct {
+	// whose token is asked for afterwards, with what is the operator's
+	Kinds []Kind `yaml:"kinds"`
+	// beside the state: client_id and redirect_uri, where the service wants them, and what else it does
+	Params map[string]Template `yaml:"params,omitempty"`
 }
 
 // Callback says how the browser comes back (RFC 6749 section 4.1.2), where that differs.

@@ -232,16 +232,21 @@ func (c *Client) fetch(ctx context.Context, step Step, target *url.URL) (*reply,
 	return r, nil
 }
 
-// clientAuth picks the authentication style an issuer supports. RFC 8414 section 2: without a list it is basic.
-func (m *metadata) clientAuth(hasSecret bool) (string, *Error) {
-	supports := func(method string) bool { return slices.Contains(m.AuthMethods, method) }
-	switch {
-	case !hasSecret:
-		return "none", nil
-	case len(m.AuthMethods) == 0 || supports("client_secret_basic"):
-		return "basic", nil
-	case supports("client_secret_post"):
-		return "post", nil
+// clientAuth picks the first of these methods that an issuer supports. RFC 8414 section 2: without a list it is basic.
+func (m *metadata) clientAuth(methods ...string) (string, *Error) {
+	styles := map[string]string{"client_secret_basic": "basic", "client_secret_post": "post"}
+	supported := m.AuthMethods
+	if len(supported) == 0 {
+		supported = []string{"client_secret_basic"}
+	}
+	for _, method := range methods {
+		switch {
+		case !slices.Contains(supported, method):
+		case styles[method] != "":
+			return styles[method], nil
+		default:
+			return method, nil
+		}
 	}
 	return "", &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonClientAuth}
 }

@@ -4,6 +4,7 @@ import (
 	"net/http"
 	"net/url"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -82,15 +83,15 @@ func TestCallAuthentication(t *testing.T) {
 			app := &App{Definition: &Definition{}, ClientID: "id"}
 			header, params := http.Header{}, map[string]string{}
 			k := call{spec: Call{Auth: word}, style: "post", secret: NewSecret("secret"), target: &url.URL{}}
-			failure := app.authenticate(k, values, params, header)
+			failure := app.authenticate(k, time.Now(), values, params, header)
 			require.Nil(t, failure)
 			assert.Equal(t, want, header.Get("Authorization"))
 			assert.Equal(t, word == "client", params["client_secret"] == "secret")
 		})
 	}
-	for _, style := range []string{"", "private_key_jwt", "from_discovery"} {
+	for _, style := range []string{"", "tls_client_auth", "from_discovery"} {
 		app := &App{Definition: &Definition{}}
-		failure := app.authenticate(call{style: style}, values, map[string]string{}, http.Header{})
+		failure := app.authenticate(call{style: style, target: &url.URL{}}, time.Now(), values, map[string]string{}, http.Header{})
 		require.NotNil(t, failure, style)
 		assert.Equal(t, ReasonClientAuth, failure.Reason)
 	}

@@ -156,7 +156,7 @@ func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step,
 	}
 	k := call{
 		step: step, group: groupOf(step), spec: spec, target: target, own: own, values: values,
-		style: res.ClientAuth, secret: app.ClientSecret,
+		style: res.ClientAuth, secret: app.ClientSecret, issuer: res.Issuer,
 	}
 	if k.group == groupAPI && g.AccessToken.IsZero() {
 		k.group = groupKey

@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"time"
 )
 
 // call is one request of a step on its way: a definition's Call, and what the engine knows to fill it in with.
@@ -22,6 +23,7 @@ type call struct {
 	values map[string]string // for the placeholders of spec
 	style  string            // client authentication, when spec asks for it
 	secret Secret            // the client secret in use
+	issuer string            // of the service, if known
 }
 
 // values gathers what a placeholder may stand for in a call that uses g; g may be nil.
@@ -138,7 +140,7 @@ func (c *Client) send(ctx context.Context, app *App, k call) (*reply, *Error) {
 		params[app.rename(name)] = value
 	}
 	header := http.Header{}
-	if err := app.authenticate(k, values, params, header); err != nil {
+	if err := app.authenticate(k, c.now(), values, params, header); err != nil {
 		return nil, err
 	}
 	headers := map[string]string{}
@@ -226,13 +228,13 @@ func expandNamed(dst map[string]string, templates map[string]Template, values ma
 }
 
 // authenticate puts the credentials of a call where the call wants them.
-func (a *App) authenticate(k call, values, params map[string]string, header http.Header) *Error {
+func (a *App) authenticate(k call, now time.Time, values, params map[string]string, header http.Header) *Error {
 	switch k.spec.Auth {
 	case "", "client":
-		return a.authenticateClient(k, params, header)
+		return a.authenticateClient(k, now, params, header)
 	case "client_basic":
 		k.style = "basic"
-		return a.authenticateClient(k, params, header)
+		return a.authenticateClient(k, now, params, header)
 	case "bearer":
 		header.Set("Authorization", "Bearer "+values["access_token"])
 	case "bearer_client_secret":
@@ -250,7 +252,7 @@ func (a *App) authenticate(k call, values, params map[string]string, header http
 	return nil
 }
 
-func (a *App) authenticateClient(k call, params map[string]string, header http.Header) *Error {
+func (a *App) authenticateClient(k call, now time.Time, params map[string]string, header http.Header) *Error {
 	id, secret := a.ClientID, k.secret.Reveal()
 	switch k.style {
 	case "basic":
@@ -265,6 +267,14 @@ func (a *App) authenticateClient(k call, params map[string]string, header http.H
 		params[a.rename("client_secret")] = secret
 	case "none":
 		params[a.rename("client_id")] = id
+	case authPrivateKeyJWT:
+		signed, failure := a.signClient(k, now)
+		if failure != nil {
+			return failure
+		}
+		params[a.rename("client_id")] = id
+		params["client_assertion_type"] = clientAssertionType
+		params["client_assertion"] = signed.Reveal()
 	default:
 		return &Error{Class: Misconfigured, Step: k.step, Reason: ReasonClientAuth}
 	}
@@ -326,5 +336,5 @@ func (s *Send) basic() bool { return s.User != "" || s.Password != "" }
 
 // usesSecret reports whether a client authentication style carries the secret, so that a former one could serve.
 func usesSecret(style string) bool {
-	return slices.Contains([]string{"basic", "basic_raw", "post", "secret_as_user"}, style)
+	return slices.Contains([]string{"basic", "basic_raw", "post", "secret_as_user", authPrivateKeyJWT}, style)
 }

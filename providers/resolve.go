@@ -97,9 +97,16 @@ func (a *App) clientAuth(found *metadata) (string, *Error) {
 	if style == "" && len(a.Definition.Client.Auth) > 0 {
 		style = a.Definition.Client.Auth[0]
 	}
+	key := isPrivateKey(a.ClientSecret)
 	switch {
+	case a.ClientAuth == "" && key && style != authFromDiscovery && a.Definition.takesClientAuth(authPrivateKeyJWT):
+		return authPrivateKeyJWT, nil
+	case style == authFromDiscovery && found != nil && key:
+		return found.clientAuth(authPrivateKeyJWT)
+	case style == authFromDiscovery && found != nil && a.ClientSecret.IsZero():
+		return "none", nil
 	case style == authFromDiscovery && found != nil:
-		return found.clientAuth(!a.ClientSecret.IsZero())
+		return found.clientAuth("client_secret_basic", "client_secret_post")
 	case style == authFromDiscovery:
 		return "", &Error{Class: Misconfigured, Step: StepDiscovery, Reason: ReasonClientAuth}
 	case a.ClientAuth == "" && a.ClientSecret.IsZero() && usesSecret(style) && a.Definition.Client.Public:

@@ -13,7 +13,7 @@ import (
 //
 // A name is an input, a key field or a value derived from one, an entry of connection_config, or one of the reserved
 // words: client_id client_secret access_token refresh_token redirect_uri state scopes issuer app_name user_agent
-// assertion key_fingerprint.
+// assertion key_fingerprint token_endpoint client_audience client_key_id certificate_thumbprint.
 type Template string
 
 var placeholderPattern = regexp.MustCompile(`\{(\+?)([a-z][a-z0-9_]*)\}`)
@@ -22,6 +22,7 @@ func reservedPlaceholders() []string {
 	return []string{
 		"client_id", "client_secret", "access_token", "refresh_token", "redirect_uri", "state", "scopes", "issuer",
 		"app_name", "user_agent", placeholderAssertion, placeholderFingerprint,
+		placeholderTokenEndpoint, placeholderAudience, placeholderKeyID, placeholderThumbprint,
 	}
 }
 

@@ -45,6 +45,7 @@ func (d *Definition) problems() []problem {
 	c.kinds()
 	c.client()
 	c.calls()
+	c.install()
 	c.failures()
 	c.urls()
 	c.manifest()
@@ -250,7 +251,8 @@ func (c *checker) leaf(at string, value any) {
 }
 
 func (c *checker) inBrowser(at string) bool {
-	return at == "endpoints.authorize" || at == "endpoints.install" || strings.HasPrefix(at, "authorize.")
+	return at == "endpoints.authorize" || at == "endpoints.install" || strings.HasPrefix(at, "authorize.") ||
+		strings.HasPrefix(at, "install.")
 }
 
 // byApplications reports whether what stands there is for applications to send.

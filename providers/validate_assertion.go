@@ -3,10 +3,12 @@ package providers
 import (
 	"slices"
 	"strings"
+	"time"
 )
 
 // assertion holds what is signed against the key that signs it.
 func (c *checker) assertion() {
+	c.clientAssertion()
 	a := c.d.Assertion
 	if a == nil {
 		return
@@ -77,9 +79,48 @@ func (c *checker) asserted(at, what string) {
 	}
 }
 
+// clientAssertion holds what the client signs against the styles that it may use.
+func (c *checker) clientAssertion() {
+	own := c.d.Client.Assertion
+	if own == nil {
+		return
+	}
+	if !c.d.takesClientAuth(authPrivateKeyJWT) {
+		c.add("client.assertion", "nothing is signed: add private_key_jwt to client.auth, or drop the section")
+	}
+	for _, name := range sortedKeys(own.Claims) {
+		if slices.Contains([]string{"iat", "exp", "jti", "nbf"}, name) {
+			c.add("client.assertion.claims."+name, "the engine sets it: drop it, or say ttl or nbf")
+		}
+	}
+	for _, name := range sortedKeys(own.Header) {
+		if slices.Contains([]string{"alg", "typ", "crit", "b64"}, name) {
+			c.add("client.assertion.header."+name, "the engine sets it: drop it")
+		}
+	}
+	if own.TTL.Set && (own.TTL.D <= 0 || own.TTL.D > time.Hour) {
+		c.add("client.assertion.ttl", "must be an hour at most: it is made for each call")
+	}
+}
+
 // placed refuses placeholders of the assertion where they have no value.
 func (c *checker) placed(at, name string) {
 	inside := strings.HasPrefix(at, "assertion.")
+	ofClient := strings.HasPrefix(at, "client.assertion.")
+	known := []string{
+		"client_id", "issuer", "scopes", placeholderTokenEndpoint, placeholderAudience, placeholderKeyID,
+		placeholderThumbprint, placeholderFingerprint,
+	}
+	switch {
+	case ofClient && !slices.Contains(known, name):
+		c.add(at, "{%s} has no value where the client signs: there are %s", name, strings.Join(known, ", "))
+		return
+	case ofClient:
+		return
+	case slices.Contains(known[3:7], name):
+		c.add(at, "{%s} is for what the client signs, in client.assertion", name)
+		return
+	}
 	switch {
 	case name == placeholderFingerprint && !inside:
 		c.add(at, "{%s} is for the claims and the header of the assertion", name)

@@ -19,8 +19,8 @@ import (
 var oidcScript []byte
 
 // OIDCOptions set up an OpenID provider. Its clients are named by how they authenticate at the token endpoint:
-// "basic", "post", "public" (PKCE required) and "machine" (basic, for client_credentials with the scopes "read
-// write"). Any login name will do; it becomes the subject.
+// "basic", "post", "public" (PKCE required), "machine" (basic, for client_credentials with the scopes "read
+// write") and, with ClientJWKS, "signer" (private_key_jwt). Any login name will do; it becomes the subject.
 type OIDCOptions struct {
 	Port         int      `json:"port"`          // 0: a free one
 	RedirectURIs []string `json:"redirect_uris"` // registered for all clients but machine
@@ -36,6 +36,8 @@ type OIDCOptions struct {
 type OIDCControl struct {
 	TokenDelayMS int `json:"token_delay_ms"` // between spending what a token request brought and answering
 	ReuseWindow  int `json:"reuse_window"`   // seconds for which a rotated refresh token is still taken
+	// public keys of the client signer, as a JWK set (RFC 7517 section 5)
+	ClientJWKS any `json:"client_jwks,omitempty"`
 }
 
 // OIDCCounts counts token requests by grant_type: what has been received and handled,

@@ -34,6 +34,16 @@ const clients = [
 const memory = createMemoryAdapter();
 function adapter(model) {
   const inner = memory(model);
+  if (model === 'Client') { // one client more, whose keys change
+    return Object.assign(Object.create(inner), {
+      async find(id) {
+        if (id !== 'signer' || !control.client_jwks) return undefined;
+        return {
+          ...interactive, client_id: id, token_endpoint_auth_method: 'private_key_jwt', jwks: control.client_jwks,
+        };
+      },
+    });
+  }
   if (model !== 'RefreshToken') return inner;
   return Object.assign(Object.create(inner), {
     async find(id) {
@@ -48,6 +58,7 @@ function adapter(model) {
 const control = {
   token_delay_ms: options.token_delay_ms ?? 0,
   reuse_window: options.reuse_window ?? 0,
+  client_jwks: options.client_jwks,
 };
 const counts = { received: {}, answered: {} };
 const count = (which, grant) => { counts[which][grant] = (counts[which][grant] ?? 0) + 1; };

@@ -36,6 +36,8 @@ type Provider struct {
 	AuthorizeParams       map[string]string `json:"authorize_params,omitempty"`
 	TokenParams           map[string]string `json:"token_params,omitempty"`
 	ClientAuth            string            `json:"client_auth,omitempty"`
+	ClientKeyID           string            `json:"client_key_id,omitempty"`
+	ClientCertificate     string            `json:"client_certificate,omitempty"`
 	RedirectURIs          []string          `json:"redirect_uris,omitempty"`
 	ReturnURLs            []string          `json:"return_urls,omitempty"`
 	Confirm               bool              `json:"confirm"`
@@ -104,8 +106,8 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		Scopes: p.Scopes, Inputs: p.Inputs, Keys: p.Keys, Endpoints: endpoints, Issuer: p.Issuer,
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
 		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, DefinitionPin: p.DefinitionPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
-		ScopesIgnored: p.ScopesIgnored,
-		RefreshTTL:    p.RefreshTTL, IdleTTL: p.IdleTTL, OptionalScopes: p.OptionalScopes,
+		ScopesIgnored: p.ScopesIgnored, ClientKeyID: p.ClientKeyID, ClientCertificate: p.ClientCertificate,
+		RefreshTTL: p.RefreshTTL, IdleTTL: p.IdleTTL, OptionalScopes: p.OptionalScopes,
 	}
 }
 

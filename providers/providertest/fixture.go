@@ -27,6 +27,7 @@ type Fixture struct {
 
 	given     given
 	authorize *asked
+	install   *asked
 	callback  url.Values
 	calls     map[string]*exchange // by what stands before .request and .response
 	wrong     *answered            // health.wrong
@@ -180,7 +181,7 @@ func callNames() []string {
 
 func sectionNames() []string {
 	names := []string{
-		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
+		"parent", "given", "authorize", "install", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
 		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
@@ -300,6 +301,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = strict(&f.given)
 	case "authorize":
 		f.authorize, err = readURL(text)
+	case "install":
+		f.install, err = readURL(text)
 	case "callback":
 		f.callback, err = readPairs(lines(text))
 	case "grant":

@@ -135,6 +135,7 @@ func New(o Options) logical.Factory {
 				b.pathCallback(),
 				b.pathProviders(),
 				b.pathClientSecret(),
+				b.pathReach(),
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathInventory(),

@@ -9,6 +9,7 @@ import (
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
+	"math/big"
 	"net/http"
 	"net/url"
 	"os"
@@ -60,8 +61,12 @@ assertion: {alg: RS256, key: pem, claims: {iss: '{client_id}', aud: '{audience}'
 inputs:
   - {name: audience, set_by: provider, required: true, pattern: 'https?://[^ ]+'}
   - {name: tenant, set_by: connection, required: true, pattern: '[a-z]+'}
-endpoints: {token: 'https://apps.example.com/{tenant}', install: 'https://apps.example.com/{tenant}/install'}
+endpoints:
+  token: https://apps.example.com/{tenant}
+  install: https://apps.example.com/{tenant}/install
+  reaches: https://apps.example.com/all
 install: {kinds: [jwt_bearer], params: {app: '{client_id}', back: '{redirect_uri}'}}
+reaches: {auth: assertion, list: all, id: tenant, name: title, input: tenant}
 token: {by_kind: {jwt_bearer: {auth: none}}}
 `,
 	"logins": `id: logins
@@ -116,6 +121,20 @@ func ecKey(t *testing.T) string {
 	der, err := x509.MarshalPKCS8PrivateKey(key)
 	require.NoError(t, err)
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+}
+
+// certifiedKey is a key as PEM, with a certificate of it.
+func certifiedKey(t *testing.T) (text, certificate string) {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	require.NoError(t, err)
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	require.NoError(t, err)
+	template := &x509.Certificate{SerialNumber: big.NewInt(1)}
+	signed, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+	require.NoError(t, err)
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
+		string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: signed}))
 }
 
 // keyFile is a key as a service gives it: a JSON file.
@@ -450,5 +469,41 @@ func TestConsentWithoutACode(t *testing.T) {
 		f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": shown[1] + shown[2]}, alice).
 			Refused(t, http.StatusForbidden, "bound_inputs")
 		assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+	})
+}
+
+// The operator is told where the app was let in, with what is bound to whom; nothing is stored, and nobody else asks.
+func TestReach(t *testing.T) {
+	eachWith(t, withBought(t), func(t *testing.T, f *fixture) {
+		pem, public := someKey(t)
+		f.provider.Trust(public)
+		f.Write("providers/apps", map[string]any{
+			"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer", "inputs": map[string]any{"audience": f.provider.URL + "/token"},
+			"endpoints": map[string]any{"token": f.provider.URL + "/token", "reaches": f.provider.URL + "/userinfo"},
+			"bound_inputs": map[string]any{
+				"org/acme": map[string]any{"tenant": "one"}, "org/*": map[string]any{"tenant": "one,two"},
+			},
+		}).OK(t)
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"all": [
+			{"tenant": "one", "title": "One\u202e Ltd"}, {"tenant": "three", "title": 3}, {"tenant": "UPPER"}, {"title": "none"}, 7
+		]}`))
+		f.Storage.Forget()
+		told := f.Write("providers/apps/reach", nil).OK(t)
+		assert.Zero(t, f.Storage.Writes())
+		assert.Equal(t, "tenant", told["input"])
+		assert.Equal(t, "[map[bound:[org/* org/acme] id:one name:One Ltd] map[bound:[] id:three name:3]]",
+			fmt.Sprint(told["reaches"]))
+		sent := f.provider.Requests(providers.StepIdentity)
+		assert.Regexp(t, `^Bearer eyJ`, sent[0].Header.Get("Authorization"), "what the app signs")
+
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusUnauthorized, `{"error":"bad words"}`))
+		r := f.Write("providers/apps/reach", nil)
+		assert.GreaterOrEqual(t, r.Status, 400)
+		assert.NotContains(t, r.Text, "bad words")
+		f.Write("providers/apps", map[string]any{"frozen": true, "frozen_reason": "an incident"}).OK(t)
+		f.Write("providers/apps/reach", nil).Refused(t, http.StatusForbidden, "frozen", "an incident")
+		f.Write("providers/acme/reach", nil).Refused(t, http.StatusBadRequest, "bound_inputs on providers/acme")
+		f.Write("providers/none/reach", nil).Refused(t, http.StatusBadRequest, "no provider")
+		assert.Equal(t, 2, f.provider.Count(providers.StepIdentity))
 	})
 }

@@ -28,6 +28,16 @@ func boundTo(p *store.Provider, owner store.Owner) map[string][]string {
 	return all
 }
 
+// boundTo are the owners to whom a value of an input is bound.
+func (p *configured) boundTo(input, value string) (owners []string) {
+	for _, owner := range slices.Sorted(maps.Keys(p.entry.BoundInputs)) {
+		if slices.Contains(p.entry.BoundInputs[owner][input], value) {
+			owners = append(owners, owner)
+		}
+	}
+	return owners
+}
+
 // unbound names an input whose value is not bound to the owner, and would have to be.
 func (p *configured) unbound(owner store.Owner, kind providers.Kind, inputs map[string]string) (name string,
 	found bool,

@@ -13,6 +13,7 @@
 //	                                                    redirects.go; definitions of their own:
 //	                                                    runtime_definitions.go
 //	providers/:p/client-secret path_client_secret.go    the app's secret, apart from the rest
+//	providers/:p/reach         path_reach.go            where the app itself was let in
 //	connections/O/            path_connections_list.go  names, at every level; pages of all lists: lists.go
 //	connections/O/:name       path_connections.go       masked metadata; writes (connection_write.go,
 //	                                                    connection_apply.go, key_check.go), imports

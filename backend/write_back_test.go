@@ -103,9 +103,11 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	})).OK(t)
 	f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
 	f.provider.SetClientSecret("another")
+	appKey, certificate := certifiedKey(t)
 	f.Write("providers/idp", map[string]any{
 		"definition": "oidc", "issuer": f.provider.URL, "client_id": providertest.ClientID, "require_iss": true,
-		"require_session_binding": true, "client_secret": providertest.ClientSecret,
+		"require_session_binding": true, "client_secret": appKey, "client_key_id": "key-1",
+		"client_certificate": certificate,
 	}).OK(t)
 	f.Write("providers/keys", map[string]any{
 		"app_key": longKey, "scopes_ignored": true, "companions": map[string]any{"signing": longKey},

@@ -59,6 +59,9 @@ func (a *App) CheckClientKey() error {
 		return nil
 	case a.ClientAuth == authPrivateKeyJWT && !key:
 		return errors.New("client_auth private_key_jwt signs with a key: write that as client_secret, as PEM")
+	case !key && a.ClientCertificate+a.ClientKeyID != "":
+		return errors.New("client_key_id and client_certificate tell of a private key: write that as client_secret, or " +
+			"empty them")
 	case !key:
 		return nil
 	case a.ClientAuth != "" && a.ClientAuth != authPrivateKeyJWT:

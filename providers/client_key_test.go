@@ -176,6 +176,7 @@ func TestCheckClientKey(t *testing.T) {
 		"broken":              {app: App{ClientSecret: NewSecret("-----BEGIN PRIVATE KEY-----\nAA")}, says: "no whole PEM"},
 		"another alg":         {app: App{ClientSecret: NewSecret(text)}, alg: "PS256", says: "the service takes PS256"},
 		"another certificate": {app: App{ClientSecret: NewSecret(text), ClientCertificate: stranger}, says: "another key"},
+		"of no key":           {app: App{ClientSecret: NewSecret("secret"), ClientKeyID: "k"}, says: "tell of a private key"},
 		"no certificate":      {app: App{ClientSecret: NewSecret(text), ClientCertificate: text}, says: "no single certificate"},
 	} {
 		t.Run(name, func(t *testing.T) {

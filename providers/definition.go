@@ -52,6 +52,8 @@ type Definition struct {
 	Send      *Send      `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
 
 	Resources *Resources `yaml:"resources,omitempty"`
+	// what the app itself reaches, for the operator who binds it to owners
+	Reaches *Reaches `yaml:"reaches,omitempty"`
 	// {}: a GET with the credential, as applications send it
 	Identity   *Probe      `yaml:"identity,omitempty"`
 	Health     *Probe      `yaml:"health,omitempty"` // absent: the identity call serves
@@ -82,6 +84,7 @@ const (
 	StepIntrospect Step = "introspect" // RFC 7662 section 2; see Lifetime.From
 	StepDiscovery  Step = "discovery"  // RFC 8414 section 3; absent: built from the issuer
 	StepResources  Step = "resources"  // see Resources
+	StepReaches    Step = "reaches"    // see Reaches
 	StepIdentity   Step = "identity"   // whose account it is
 	StepHealth     Step = "health"     // whether the credential works
 )
@@ -89,7 +92,7 @@ const (
 // knownSteps are those that something is done at.
 func knownSteps() []Step {
 	return []Step{
-		StepAuthorize, StepInstall, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
+		StepAuthorize, StepInstall, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepReaches, StepIdentity,
 		StepHealth, StepIntrospect,
 	}
 }

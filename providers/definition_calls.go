@@ -173,6 +173,16 @@ type Resources struct {
 	Pick string `yaml:"pick"`
 }
 
+// Reaches is the call that lists the accounts that the app's own credential opens: tenants, installations.
+type Reaches struct {
+	Call `yaml:",inline"`
+	List string `yaml:"list,omitempty"` // path of the list; absent: $
+	ID   string `yaml:"id"`             // path of what tells one from the others
+	Name string `yaml:"name,omitempty"` // path of what people call it
+	// the input that takes the id, which the operator binds to the owner who is to have it
+	Input string `yaml:"input"`
+}
+
 // FailureRule gives a failed answer its class. All that is given must hold.
 type FailureRule struct {
 	// token, refresh, revoke, api (all other calls), key (such calls with a key), or one step

@@ -46,6 +46,7 @@ func (d *Definition) problems() []problem {
 	c.client()
 	c.calls()
 	c.install()
+	c.reaches()
 	c.failures()
 	c.urls()
 	c.manifest()

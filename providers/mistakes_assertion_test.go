@@ -111,7 +111,7 @@ func TestMistakesOfAssertions(t *testing.T) {
 		{
 			"the assertion with a code", "token:\n", "token:\n  params: {x: '{assertion}'}\n",
 			`token.params.x: {assertion} has no value there: it is for token.by_kind.jwt_bearer and the calls identity, health, ` +
-				`resources and revoke`,
+				`resources, reaches and revoke`,
 		},
 		{
 			"the assertion with a login", "key_exchange: {auth: none", "key_exchange: {auth: assertion",

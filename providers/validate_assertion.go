@@ -71,10 +71,10 @@ func (c *checker) asserted(at, what string) {
 	case c.d.Assertion == nil:
 		c.add(at, "%s has no value without the section assertion", what)
 	case c.byApplications(at): // which is refused for all that is secret
-	case !slices.ContainsFunc([]string{own, "identity.", "health.", "resources.", "revoke."}, func(section string) bool {
+	case !slices.ContainsFunc([]string{own, "identity.", "health.", "resources.", "reaches.", "revoke."}, func(section string) bool {
 		return strings.HasPrefix(at, section)
 	}):
-		c.add(at, "%s has no value there: it is for %s and the calls identity, health, resources and revoke", what,
+		c.add(at, "%s has no value there: it is for %s and the calls identity, health, resources, reaches and revoke", what,
 			strings.TrimSuffix(own, "."))
 	}
 }

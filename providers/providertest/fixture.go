@@ -36,6 +36,7 @@ type Fixture struct {
 	refreshed *granted
 	checked   *granted // what the check tells beside the account
 	choices   []providers.Choice
+	reached   []providers.Choice
 	covers    []cover
 	idToken   map[string]any
 	assertion *assertion
@@ -175,14 +176,14 @@ var fixtureWords = strings.NewReplacer(
 func callNames() []string {
 	return []string{
 		"discovery", "jwks", "token", "upgrade", "resources", "identity", "health", "refresh", "revoke", "revoke2",
-		"introspect",
+		"introspect", "reaches",
 	}
 }
 
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "install", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
+		"choices", "reached", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -316,6 +317,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = strict(f.checked)
 	case "choices":
 		err = yaml.Unmarshal([]byte(text), &f.choices)
+	case "reached":
+		err = yaml.Unmarshal([]byte(text), &f.reached)
 	case "scopes":
 		err = strict(&f.covers)
 	case "assertion":
@@ -347,7 +350,7 @@ func (f *Fixture) read(section, text string) (err error) {
 
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
-	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key"}
+	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key"}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",
 	}

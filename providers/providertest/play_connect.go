@@ -101,6 +101,7 @@ func (p *play) issue() bool {
 	p.app.Scopes = p.f.given.Scopes
 	p.scopes = p.app.ScopesOfTheApp()
 	p.installs()
+	p.reaches()
 	if len(p.f.given.Key) > 0 && !p.keyTaken() {
 		return false
 	}
@@ -110,6 +111,27 @@ func (p *play) issue() bool {
 		p.scopes = nil
 	}
 	return p.got("token.response", g, err) && p.dated("token.response", g)
+}
+
+// reaches asks what the app itself reaches.
+func (p *play) reaches() {
+	if p.def.Reaches == nil || !p.def.OfTheApp(p.f.Kind) {
+		return // a call that is written down and never made is told at the end
+	}
+	found, _, err := p.reach(nil)
+	switch {
+	case p.f.calls["reaches"] == nil:
+		p.differ("reaches.request", "the section is missing: the definition lists what the app reaches")
+	case err != nil:
+		p.differ("reaches.response", "%s", told(err))
+	case !reflect.DeepEqual(p.f.reached, found):
+		p.differ("reached", "the fixture has %+v, the definition finds %+v", p.f.reached, found)
+	}
+}
+
+func (p *play) reach(instead map[string]*answered) (found []providers.Choice, more bool, err error) {
+	p.at.begin(instead, "reaches")
+	return p.client.Reached(context.Background(), p.app)
 }
 
 // dated asks until when a token lives, where its answer did not tell.

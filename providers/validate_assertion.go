@@ -64,21 +64,6 @@ func (c *checker) assertion() {
 	}
 }
 
-// asserted refuses the assertion in calls that are made without it.
-func (c *checker) asserted(at, what string) {
-	own := "token.by_kind." + string(KindJWTBearer) + "."
-	switch {
-	case c.d.Assertion == nil:
-		c.add(at, "%s has no value without the section assertion", what)
-	case c.byApplications(at): // which is refused for all that is secret
-	case !slices.ContainsFunc([]string{own, "identity.", "health.", "resources.", "reaches.", "revoke."}, func(section string) bool {
-		return strings.HasPrefix(at, section)
-	}):
-		c.add(at, "%s has no value there: it is for %s and the calls identity, health, resources, reaches and revoke", what,
-			strings.TrimSuffix(own, "."))
-	}
-}
-
 // clientAssertion holds what the client signs against the styles that it may use.
 func (c *checker) clientAssertion() {
 	own := c.d.Client.Assertion
@@ -100,6 +85,21 @@ func (c *checker) clientAssertion() {
 	}
 	if own.TTL.Set && (own.TTL.D <= 0 || own.TTL.D > time.Hour) {
 		c.add("client.assertion.ttl", "must be an hour at most: it is made for each call")
+	}
+}
+
+// asserted refuses the assertion in calls that are made without it.
+func (c *checker) asserted(at, what string) {
+	own := "token.by_kind." + string(KindJWTBearer) + "."
+	switch {
+	case c.d.Assertion == nil:
+		c.add(at, "%s has no value without the section assertion", what)
+	case c.byApplications(at): // which is refused for all that is secret
+	case !slices.ContainsFunc([]string{own, "identity.", "health.", "resources.", "reaches.", "revoke."}, func(section string) bool {
+		return strings.HasPrefix(at, section)
+	}):
+		c.add(at, "%s has no value there: it is for %s and the calls identity, health, resources, reaches and revoke", what,
+			strings.TrimSuffix(own, "."))
 	}
 }
 

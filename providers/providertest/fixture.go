@@ -28,6 +28,7 @@ type Fixture struct {
 	given     given
 	authorize *asked
 	install   *asked
+	reached   []providers.Choice
 	callback  url.Values
 	calls     map[string]*exchange // by what stands before .request and .response
 	wrong     *answered            // health.wrong
@@ -36,7 +37,6 @@ type Fixture struct {
 	refreshed *granted
 	checked   *granted // what the check tells beside the account
 	choices   []providers.Choice
-	reached   []providers.Choice
 	covers    []cover
 	idToken   map[string]any
 	assertion *assertion
@@ -182,8 +182,8 @@ func callNames() []string {
 
 func sectionNames() []string {
 	names := []string{
-		"parent", "given", "authorize", "install", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "reached", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
+		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
+		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -304,6 +304,8 @@ func (f *Fixture) read(section, text string) (err error) {
 		f.authorize, err = readURL(text)
 	case "install":
 		f.install, err = readURL(text)
+	case "reached":
+		err = yaml.Unmarshal([]byte(text), &f.reached)
 	case "callback":
 		f.callback, err = readPairs(lines(text))
 	case "grant":
@@ -317,8 +319,6 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = strict(f.checked)
 	case "choices":
 		err = yaml.Unmarshal([]byte(text), &f.choices)
-	case "reached":
-		err = yaml.Unmarshal([]byte(text), &f.reached)
 	case "scopes":
 		err = strict(&f.covers)
 	case "assertion":

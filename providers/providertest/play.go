@@ -45,7 +45,7 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	case f.Kind == providers.KindAuthorizationCode:
 		steps = append(steps, p.consent, p.exchange, p.identify)
 	case f.Kind.Issued():
-		steps = append(steps, p.issue, p.identify)
+		steps = append(steps, p.install, p.reach, p.issue, p.identify)
 	default:
 		steps = append(steps, p.key)
 	}

@@ -28,43 +28,16 @@ func (p *play) consent() bool {
 		p.differ("authorize", "the section is missing")
 		return false
 	}
-	return p.opens("authorize", f.authorize, address)
-}
-
-// opens compares an address that a browser opens.
-func (p *play) opens(section string, want *asked, address string) bool {
 	u, err := url.Parse(address)
 	if err != nil {
-		p.differ(section, "%q is no URL", address)
+		p.differ("authorize", "%q is no URL", address)
 		return false
 	}
-	p.same(section, "URL", want.address, addressOf(u))
-	for _, d := range comparePairs("parameter", want.query, u.Query()) {
-		p.differ(section, "%s", d)
+	p.same("authorize", "URL", f.authorize.address, addressOf(u))
+	for _, d := range comparePairs("parameter", f.authorize.query, u.Query()) {
+		p.differ("authorize", "%s", d)
 	}
 	return true
-}
-
-// installs compares the consent without a code that goes before an app's own token.
-func (p *play) installs() bool {
-	switch does := p.def.Installs(p.f.Kind); {
-	case does && p.f.install == nil:
-		p.differ("install", "the section is missing: the definition has a consent go before")
-		return true
-	case !does && p.f.install != nil:
-		p.differ("install", "the definition has no consent go before")
-		return true
-	case !does:
-		return true
-	}
-	address, err := providers.InstallURL(p.app, providers.AuthCodeURLRequest{
-		Resolved: p.res, State: fixtureState, RedirectURI: p.f.given.Redirect, Scopes: p.app.ScopesOfTheApp(),
-	})
-	if err != nil {
-		p.differ("install", "%s", told(err))
-		return true
-	}
-	return p.opens("install", p.f.install, address)
 }
 
 func (p *play) callback() map[string]string {
@@ -100,8 +73,6 @@ func (p *play) exchange() bool {
 func (p *play) issue() bool {
 	p.app.Scopes = p.f.given.Scopes
 	p.scopes = p.app.ScopesOfTheApp()
-	p.installs()
-	p.reaches()
 	if len(p.f.given.Key) > 0 && !p.keyTaken() {
 		return false
 	}
@@ -111,27 +82,6 @@ func (p *play) issue() bool {
 		p.scopes = nil
 	}
 	return p.got("token.response", g, err) && p.dated("token.response", g)
-}
-
-// reaches asks what the app itself reaches.
-func (p *play) reaches() {
-	if p.def.Reaches == nil || !p.def.OfTheApp(p.f.Kind) {
-		return // a call that is written down and never made is told at the end
-	}
-	found, _, err := p.reach(nil)
-	switch {
-	case p.f.calls["reaches"] == nil:
-		p.differ("reaches.request", "the section is missing: the definition lists what the app reaches")
-	case err != nil:
-		p.differ("reaches.response", "%s", told(err))
-	case !reflect.DeepEqual(p.f.reached, found):
-		p.differ("reached", "the fixture has %+v, the definition finds %+v", p.f.reached, found)
-	}
-}
-
-func (p *play) reach(instead map[string]*answered) (found []providers.Choice, more bool, err error) {
-	p.at.begin(instead, "reaches")
-	return p.client.Reached(context.Background(), p.app)
 }
 
 // dated asks until when a token lives, where its answer did not tell.

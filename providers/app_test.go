@@ -269,7 +269,7 @@ func TestCheckSteps(t *testing.T) {
 	}
 	for step, want := range map[string]string{
 		"tokens":     `endpoints: step "tokens" is not known, did you mean "token"?`,
-		"introspect": `endpoints: step "introspect" is not known, write one of: authorize, token, refresh`,
+		"introspect": `endpoints: step "introspect" is not known, write one of: authorize, install, token, refresh`,
 	} {
 		assert.ErrorContains(t, builtin(t, "slack").CheckSteps(map[string]string{step: "https://a.example.com"}), want)
 	}

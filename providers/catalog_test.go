@@ -1,11 +1,13 @@
 package providers
 
 import (
+	"encoding/json"
 	"maps"
 	"os"
 	"strings"
 	"testing"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
@@ -57,6 +59,38 @@ func TestExampleOfTheREADME(t *testing.T) {
 	require.True(t, found)
 	_, err = Decode("acme.yaml", []byte(strings.ReplaceAll("\n"+example, "\n    ", "\n")))
 	assert.NoError(t, err)
+}
+
+// The example of a key that buys tokens is right, and does what the words below it say.
+func TestExampleOfAKeyThatBuysTokens(t *testing.T) {
+	page, err := os.ReadFile("README.md")
+	require.NoError(t, err)
+	_, rest, found := strings.Cut(string(page), "\n    id: robots\n")
+	require.True(t, found)
+	example, _, found := strings.Cut(rest, "\n\n- **`jwt_bearer`**")
+	require.True(t, found)
+	d, err := Decode("robots.yaml", []byte("id: robots\n"+strings.ReplaceAll("\n"+example, "\n    ", "\n")))
+	require.NoError(t, err)
+	assert.True(t, d.BuysWithKey(KindJWTBearer))
+	key := someKeys()["an RSA key"]
+	file, err := json.Marshal(map[string]string{"email": "robot@robots.example", "private_key": pkcs8(t, key)})
+	require.NoError(t, err)
+	fields := map[string]string{"key_file": string(file)}
+	_, err = d.CheckKey(SetByConnection, fields)
+	require.NoError(t, err)
+	values := d.DeriveKey(fields)
+	values["scopes"] = "tasks.read"
+	token, _, err := d.Assertion.sign(values, signedAt)
+	require.NoError(t, err)
+	header, claims := opened(t, token.Reveal(), jose.RS256, key.Public())
+	assert.Empty(t, header.KeyID)
+	assert.Equal(t, map[string]any{
+		"iss": "robot@robots.example", "aud": "https://robots.example/token", "scope": "tasks.read",
+		"iat": float64(signedAt.Unix()), "exp": float64(signedAt.Unix() + 3600),
+	}, claims)
+	fields["key_file"] = strings.Replace(string(file), "private_key", "public_key", 1)
+	_, err = d.CheckKey(SetByConnection, fields)
+	assert.ErrorContains(t, err, `field "key_file": its private_key is empty`)
 }
 
 // toldByConsent is what stands in an address and comes with a consent, or is picked after it.

@@ -55,7 +55,7 @@ func newKeyedServer(t *testing.T) *keyedServer {
 		form, _ := url.ParseQuery(string(body))
 		s.seen = append(s.seen, form)
 		w.Header().Set("Content-Type", "application/json")
-		signed, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+		signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
 		var payload []byte
 		if err == nil {
 			payload, err = signed.Verify(s.knows)

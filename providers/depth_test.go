@@ -16,13 +16,13 @@ var noneKnown = map[string][]string{
 		"anthropic", "aws", "coinbase", "ftp", "openai", "pipedream", "s3", "sendgrid", "smtp", "woocommerce",
 	},
 	"revoke": {
-		"airtable", "atlassian", "bamboohr", "clickup", "hugging_face", "instagram", "jira", "linkedin",
-		"microsoft", "microsoft_teams", "one_drive", "outlook", "share_point", "shopify", "splitwise", "typeform", "wrike",
+		"airtable", "atlassian", "bamboohr", "clickup", "docusign", "hugging_face", "instagram", "jira",
+		"linkedin", "microsoft", "microsoft_teams", "one_drive", "outlook", "share_point", "shopify", "splitwise", "typeform", "wrike",
 	},
 	"manage": {
-		"airtable", "asana", "bamboohr", "bexio", "box", "calendly", "clio", "coinbase_oauth", "discord", "ftp",
-		"github_enterprise", "hubspot", "linear", "notion", "pipedrive", "quickbooks", "s3", "salesforce", "shopify",
-		"smtp", "supabase", "tiktok", "typeform", "wix", "woocommerce", "wrike",
+		"airtable", "asana", "bamboohr", "bexio", "box", "calendly", "clio", "coinbase_oauth", "discord", "docusign",
+		"ftp", "github_enterprise", "hubspot", "linear", "notion", "pipedrive", "quickbooks", "s3", "salesforce", "shopify",
+		"smtp", "snowflake", "supabase", "tiktok", "typeform", "wix", "woocommerce", "wrike",
 	},
 }
 

@@ -433,3 +433,208 @@ func TestMutator(t *testing.T) {
 	}
 	assert.Equal(t, string(all[0].text), string(mutantsOf(t, []byte(keyedYAML))[0].text))
 }
+
+const signedYAML = `
+id: signed
+name: Signed
+kinds: [jwt_bearer]
+endpoints:
+  token: https://signed.example/token
+  revoke: https://signed.example/revoke
+key:
+  fields:
+    - {name: pem, required: true, secret: true, multiline: true}
+    - {name: login, required: true}
+assertion:
+  alg: RS256
+  key: pem
+  header: {kid: '{login}'}
+  claims: {iss: '{login}', fp: 'SHA256:{key_fingerprint}'}
+  ttl: 10m
+  skew: 60s
+  jti: true
+  nbf: true
+token: {by_kind: {jwt_bearer: {auth: none}}}
+revoke: {auth: none, params: {token: '{access_token}'}}
+account: {id: ['assertion:iss']}
+failures:
+  - {step: [token], path: error, is: [gone], class: rejected, reason: gone_for_good}
+`
+
+const signedFixture = `Signed, made up.
+-- given --
+key: {pem: "{rsa_private_key}", login: ada}
+secrets: [pem]
+-- assertion --
+{"header": {"alg": "RS256", "typ": "JWT", "kid": "ada"},
+ "claims": {"iss": "ada", "fp": "SHA256:{rsa_key_fingerprint}", "jti": "*", "iat": -60, "nbf": -60, "exp": 600}}
+-- token.request --
+POST https://signed.example/token
+Content-Type: application/x-www-form-urlencoded
+
+grant_type=urn:ietf:params:oauth:grant-type:jwt-bearer
+assertion={assertion}
+-- token.response --
+HTTP 200
+
+{"access_token": "access-1", "expires_in": 60}
+-- revoke.request --
+POST https://signed.example/revoke
+Content-Type: application/x-www-form-urlencoded
+
+token=access-1
+-- revoke.response --
+HTTP 200
+-- grant --
+access_token: access-1
+expires_in: 60
+account: {id: ada}
+-- failures --
+- {step: token, status: 400, body: '{"error": "gone"}', class: rejected, reason: gone_for_good}
+- {step: refresh, status: 400, body: '{"error": "gone"}', class: rejected}
+-- refuse --
+key: {pem: ["{ec_private_key}", ''], login: ['']}
+-- use --
+Authorization: Bearer access-1
+`
+
+// What is signed is compared claim by claim, and what is signed with another key is told.
+func TestFixtureRunnerOfAssertions(t *testing.T) {
+	const signed = "signed/jwt_bearer"
+	assert.Empty(t, playText(t, signed, signedFixture, signedYAML))
+	for _, row := range []struct{ former, instead, finds string }{ // in the definition
+		{"alg: RS256", "alg: PS256", `token.request: assertion header alg: the fixture has RS256, the definition makes it PS256`},
+		{"kid: '{login}'", "kid: x", `token.request: assertion header kid: the fixture has ada`},
+		{"iss: '{login}'", "iss: x", `token.request: assertion claim iss: the fixture has ada, the definition makes it x`},
+		{"SHA256:{key_fingerprint}", "{key_fingerprint}", `token.request: assertion claim fp`},
+		{"jti: true", "jti: false", `token.request: assertion claim jti: the fixture has *, the definition makes it <nil>`},
+		{"nbf: true", "nbf: false", `token.request: assertion claim nbf: the fixture has -60`},
+		{"ttl: 10m", "ttl: 11m", `token.request: assertion claim exp: the fixture has 600, the definition makes it 660`},
+		{"skew: 60s", "skew: 61s", `token.request: assertion claim iat: the fixture has -60, the definition makes it -61`},
+		{"{auth: none}}}", "{auth: assertion}}}", `token.request: header: Authorization="Bearer assertion-1" is sent`},
+		{"{auth: none}}}", "{auth: none, grant_type: x}}}", `token.request: body: grant_type`},
+		{"reason: gone_for_good", "reason: lost", `reason: the fixture has "gone_for_good", the definition makes it "lost"`},
+		{"id: ['assertion:iss']", "id: ['assertion:fp']", `grant: account.id: the fixture has "ada"`},
+		{"name: pem, required: true", "name: pem", `given: key: the definition takes a key without any field`},
+	} {
+		changed := strings.Replace(signedYAML, row.former, row.instead, 1)
+		require.NotEqual(t, signedYAML, changed, row.former)
+		if strings.HasPrefix(row.finds, "given") {
+			changed = strings.Replace(changed, "name: login, required: true", "name: login", 1)
+		}
+		assert.Contains(t, strings.Join(playText(t, signed, signedFixture, changed), "\n"), row.finds, row.instead)
+	}
+	for _, row := range []struct{ former, instead, finds string }{ // in the fixture
+		{`"fp": "SHA256:{rsa_key_fingerprint}", `, "", `token.request: assertion claim fp: the fixture has <nil>`},
+		{"{rsa_key_fingerprint}", "{ec_key_fingerprint}", `token.request: assertion claim fp`},
+		{"assertion={assertion}", "assertion=x", `token.request: body: assertion: the fixture has "x", sent is "assertion-1"`},
+		{"token=access-1", "token=access-2", `revoke.request: body: token: the fixture has "access-2"`},
+		{`pem: ["{ec_private_key}", '']`, `pem: ["{rsa_private_key}"]`, `refuse: key.pem: "-----BEGIN`},
+		{`"access_token": "access-1"`, `"error": "gone"`, `token.response: token call failed: gone_for_good (gone) (class rejected)`},
+	} {
+		changed := strings.Replace(signedFixture, row.former, row.instead, 1)
+		require.NotEqual(t, signedFixture, changed, row.former)
+		assert.Contains(t, strings.Join(playText(t, signed, changed, signedYAML), "\n"), row.finds, row.instead)
+	}
+}
+
+const brokerFileYAML = `
+id: broker
+name: Broker
+kinds: [brokered]
+inputs:
+  - {name: account, set_by: either, required: true, pattern: 'a-[0-9]+'}
+endpoints:
+  install: https://broker.example/let-in
+  token: https://broker.example/token
+  upgrade: https://broker.example/accounts/{account}
+  reaches: https://broker.example/accounts
+client: {auth: [post]}
+install: {kinds: [brokered], params: {app: '{client_id}'}}
+reaches: {auth: client_basic, id: id, name: name, input: account}
+token: {by_kind: {brokered: {scopes: [read]}}}
+upgrade: {method: GET, auth: bearer, answer: {access_token: [token]}}
+account: {id: ['upgrade:id']}
+check: none
+`
+
+const brokerFixture = `Broker, made up.
+-- given --
+client: {id: client-1, secret: secret-1}
+inputs: {account: a-7}
+-- install --
+https://broker.example/let-in
+app=client-1
+state={state}
+-- reaches.request --
+GET https://broker.example/accounts
+Authorization: Basic client-1:secret-1
+-- reaches.response --
+HTTP 200
+
+[{"id": "a-7", "name": "Seven"}, {"id": "x"}]
+-- reached --
+- {id: a-7, name: Seven}
+-- token.request --
+POST https://broker.example/token
+Content-Type: application/x-www-form-urlencoded
+
+grant_type=client_credentials
+client_id=client-1
+client_secret=secret-1
+scope=read
+-- token.response --
+HTTP 200
+
+{"access_token": "of-the-app", "expires_in": 60}
+-- upgrade.request --
+GET https://broker.example/accounts/a-7
+Authorization: Bearer of-the-app
+-- upgrade.response --
+HTTP 200
+
+{"id": "a-7", "token": "of-the-account"}
+-- grant --
+access_token: of-the-account
+expires_in: never
+account: {id: a-7}
+-- failures --
+- {step: reaches, status: 503, body: '', class: transient}
+- {step: upgrade, status: 503, body: '', class: transient}
+-- otherwise --
+- {answer: upgrade, with: {id: a-8}, grant: {account: {id: a-8}}}
+`
+
+// What goes before an app's own tokens, and the second call, are compared too.
+func TestFixtureRunnerOfBrokers(t *testing.T) {
+	const broker = "broker/brokered"
+	assert.Empty(t, playText(t, broker, brokerFixture, brokerFileYAML))
+	for _, row := range []struct{ former, instead, finds string }{ // in the definition
+		{"example/let-in", "example/let", `install: address`},
+		{"{app: '{client_id}'}", "{application: '{client_id}'}", `install: parameter: app="client-1" is not sent`},
+		{"auth: client_basic", "auth: bearer_client_secret", `reaches.request: header: Authorization`},
+		{"id: id, name: name", "id: id, name: id", `reached: the fixture has`},
+		{"scopes: [read]", "scopes: [write]", `token.request: body: scope: the fixture has "read"`},
+		{"method: GET, ", "", `upgrade.request: method: the fixture has "GET"`},
+		{"auth: bearer, answer", "auth: none, answer", `upgrade.request: header: Authorization="Bearer of-the-app" is not sent`},
+		{"upgrade:id", "upgrade:token", `grant: account.id: the fixture has "a-7"`},
+	} {
+		changed := strings.Replace(brokerFileYAML, row.former, row.instead, 1)
+		require.NotEqual(t, brokerFileYAML, changed, row.former)
+		assert.Contains(t, strings.Join(playText(t, broker, brokerFixture, changed), "\n"), row.finds, row.instead)
+	}
+	without := strings.Replace(brokerFileYAML, "install: {kinds: [brokered], params: {app: '{client_id}'}}\n", "", 1)
+	without = strings.Replace(without, "  install: https://broker.example/let-in\n", "", 1)
+	assert.Contains(t, strings.Join(playText(t, broker, brokerFixture, without), "\n"), "install: the definition has no consent")
+	for _, section := range []string{"install", "reaches.request"} {
+		begin := "-- " + section + " --\n"
+		_, rest, found := strings.Cut(brokerFixture, begin)
+		require.True(t, found)
+		end := strings.Index(rest, "\n-- ") + 1
+		if section == "reaches.request" { // with its answer
+			end += strings.Index(rest[end+3:], "\n-- ") + 4
+		}
+		changed := strings.Replace(brokerFixture, begin+rest[:end], "", 1)
+		assert.Contains(t, strings.Join(playText(t, broker, changed, brokerFileYAML), "\n"), section+": the section is missing")
+	}
+}

@@ -289,7 +289,7 @@ scopes: ~
 			"kind of the future", `kinds: [device_code]
 `,
 			`x.yaml:3: kinds[0]: "device_code" is not known here, write one of: authorization_code, ` +
-				`client_credentials, api_key, basic, key_pair, login`,
+				`client_credentials, api_key, basic, key_pair, login, jwt_bearer, key_exchange, brokered`,
 		},
 		{
 			"kind misspelled", `kinds: [apikey]
@@ -302,10 +302,10 @@ endpoints:
   authorize: https://x.example.com/authorize
   token: https://x.example.com/token
 client:
-  auth: [private_key_jwt]
+  auth: [tls_client_auth]
 `,
-			`x.yaml:8: client.auth[0]: "private_key_jwt" is not known here, write one of: basic, basic_raw, ` +
-				`post, none, secret_as_user, from_discovery`,
+			`x.yaml:8: client.auth[0]: "tls_client_auth" is not known here, write one of: basic, basic_raw, ` +
+				`post, none, secret_as_user, private_key_jwt, from_discovery`,
 		},
 		{
 			"section without its kind", `kinds: [api_key]
@@ -557,8 +557,8 @@ identity: {}
 account:
   id: ['resources:id']
 `,
-			`x.yaml:10: account.id[0]: "resources" is not known here, write one of: token, id_token, ` +
-				"access_token_claims, health, callback, connection_config",
+			`x.yaml:10: account.id[0]: "resources" is not known here, write one of: token, id_token, upgrade, ` +
+				"access_token_claims, health, callback, connection_config, assertion",
 		},
 		{
 			"account that anybody may write", `kinds: [authorization_code]

@@ -39,12 +39,15 @@ func (c *checker) assertion() {
 		c.add("assertion.claims", "claims are missing: who signs, and for what?")
 	}
 	own := []string{"iat", "exp", "jti", "nbf"}
-	for _, name := range append(sortedKeys(a.Claims), sortedKeys(a.Lists)...) {
+	for _, name := range sortedKeys(a.Claims) {
 		if slices.Contains(own, name) {
 			c.add("assertion.claims."+name, "the engine sets it: drop it, or say ttl, skew, jti or nbf")
 		}
 	}
 	for _, name := range sortedKeys(a.Lists) {
+		if slices.Contains(own, name) {
+			c.add("assertion.claim_lists."+name, "the engine sets it: drop it, or say ttl, skew, jti or nbf")
+		}
 		if _, twice := a.Claims[name]; twice {
 			c.add("assertion.claim_lists."+name, "it stands in claims too: it is either a text or a list")
 		}
@@ -76,7 +79,7 @@ func (c *checker) clientAssertion() {
 		}
 	}
 	for _, name := range sortedKeys(own.Header) {
-		if name == "alg" || name == "typ" || name == "crit" {
+		if slices.Contains([]string{"alg", "typ", "crit", "b64"}, name) {
 			c.add("client.assertion.header."+name, "the engine sets it: drop it")
 		}
 	}

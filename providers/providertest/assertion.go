@@ -93,7 +93,7 @@ func (f *Fixture) plain(text string) (plain string, wrong []string) {
 }
 
 func (a *assertion) compare(token string) (wrong []string) {
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.RS256, jose.PS256, jose.ES256})
 	if err != nil {
 		return []string{"assertion: it is no JWT: " + err.Error()}
 	}

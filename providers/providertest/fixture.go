@@ -350,7 +350,7 @@ func (f *Fixture) read(section, text string) (err error) {
 
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
-	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key"}
+	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key"}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",
 	}

@@ -39,7 +39,7 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 
 // assertion takes one that is signed with a key that the server trusts, for its token endpoint, and not over.
 func (s *Server) assertion(w http.ResponseWriter, form url.Values) {
-	signed, err := jose.ParseSigned(form.Get("assertion"), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
+	signed, err := jose.ParseSignedCompact(form.Get("assertion"), []jose.SignatureAlgorithm{jose.RS256, jose.ES256})
 	var claims struct {
 		Issuer   string `json:"iss"`
 		Audience string `json:"aud"`

@@ -224,6 +224,9 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 	case "revoke":
 		p.at.begin(instead, "revoke", "revoke2")
 		err = p.client.Revoke(ctx, p.app, p.res, p.f.Kind, p.grant)
+	case "reaches":
+		p.at.begin(instead, "reaches")
+		_, _, err = p.client.Reached(ctx, p.app)
 	case "resources":
 		p.at.begin(instead, "resources")
 		_, err = p.client.ListSites(ctx, p.app, p.res, p.grant)

@@ -42,9 +42,6 @@ func (s *service) Do(r *http.Request) (*http.Response, error) {
 		body, _ = io.ReadAll(r.Body) // it is in memory
 	}
 	header, plain, wrong := s.f.plainRequest(r, string(body))
-	for _, d := range wrong {
-		s.wrong = append(s.wrong, strings.Join(s.expected, ", ")+".request: "+d)
-	}
 	shown := *r
 	shown.Header = header
 	call, differences := s.find(&shown, plain)
@@ -54,7 +51,7 @@ func (s *service) Do(r *http.Request) (*http.Response, error) {
 		return response(newAnswer(http.StatusTeapot, nil, ""), r), nil
 	}
 	s.now[call], s.made[call] = true, true
-	for _, d := range differences {
+	for _, d := range append(wrong, differences...) {
 		s.wrong = append(s.wrong, call+".request: "+d)
 	}
 	answer := s.f.calls[call].response

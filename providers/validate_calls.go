@@ -111,6 +111,7 @@ func (c *checker) sections() {
 	d := c.d
 	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
 	tokens := consent || slices.Contains(d.Kinds, KindClientCredentials)
+	keys := slices.ContainsFunc(d.Kinds, Kind.HasKey)
 	for _, section := range []struct {
 		name  string
 		value any
@@ -127,6 +128,8 @@ func (c *checker) sections() {
 		{"refresh", d.Refresh, tokens, "authorization_code or client_credentials"},
 		{"revoke", d.Revoke, tokens, "authorization_code or client_credentials"},
 		{"lifetime", d.Lifetime, tokens, "authorization_code or client_credentials"},
+		{"sign", d.Sign, keys, "key_pair, or another that has a key"},
+		{"login", d.Login, keys, "login, or another that has a key"},
 	} {
 		if !section.used && !reflect.ValueOf(section.value).IsZero() {
 			c.add(section.name, "no kind goes by it: add the kind %s, or drop the section", section.kinds)
@@ -171,6 +174,7 @@ func (c *checker) calls() {
 			c.ok(at+".ok", probe.spec.OK)
 			c.paths(at+".scopes_path", probe.spec.ScopesPath)
 			c.madeFor(at+".kinds", probe.spec.Kinds)
+			c.conditions(at, probe.spec)
 		}
 	}
 	c.called(StepResources, d.Resources != nil)
@@ -296,6 +300,7 @@ func (c *checker) access(at string, l Lifetime) {
 }
 
 func (c *checker) call(at string, call *Call) {
+	c.signedCall(at, call)
 	if (call.Body == "raw") != (call.Raw != "") {
 		c.add(at, "body: raw and raw_body go together")
 	}

@@ -29,8 +29,10 @@ type Fixture struct {
 	authorize *asked
 	callback  url.Values
 	calls     map[string]*exchange // by what stands before .request and .response
-	wrong     *answered            // health.wrong
-	forbidden *answered            // health.forbidden
+	jwt       *tokenSaid           // {jwt} of a request
+	login     *dialog
+	wrong     *answered // health.wrong
+	forbidden *answered // health.forbidden
 	grant     *granted
 	refreshed *granted
 	checked   *granted // what the check tells beside the account
@@ -179,7 +181,7 @@ func callNames() []string {
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "scopes", "id_token", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
+		"choices", "scopes", "id_token", "jwt", "login", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -313,6 +315,11 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = yaml.Unmarshal([]byte(text), &f.choices)
 	case "scopes":
 		err = strict(&f.covers)
+	case "jwt":
+		f.jwt = &tokenSaid{}
+		err = strict(f.jwt)
+	case "login":
+		f.login, err = readDialog(text)
 	case "id_token":
 		err = json.Unmarshal([]byte(text), &f.idToken)
 	case "terms":
@@ -339,7 +346,7 @@ func (f *Fixture) read(section, text string) (err error) {
 
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
-	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key"}
+	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key", "login"}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",
 	}

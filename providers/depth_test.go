@@ -13,7 +13,7 @@ import (
 // one that ends a grant (revoke), the page where a person ends it by hand (manage).
 var noneKnown = map[string][]string{
 	"account": {
-		"anthropic", "aws", "coinbase", "ftp", "openai", "pipedream", "s3", "sendgrid", "smtp", "woocommerce",
+		"anthropic", "ftp", "openai", "pipedream", "s3", "sendgrid", "sftp", "smtp", "woocommerce",
 	},
 	"revoke": {
 		"airtable", "atlassian", "bamboohr", "clickup", "hugging_face", "instagram", "jira", "linkedin",

@@ -130,7 +130,9 @@ func TestSignedWhereItsInputsSay(t *testing.T) {
 	d := &doer{status: http.StatusOK, body: `{}`}
 	client := providers.NewClient(d, time.Now, "")
 	for _, inputs := range []map[string]string{
-		{}, {"bucket": "reports"}, {"endpoint": "https://store.example.com"},
+		{},
+		{"bucket": "reports"},
+		{"endpoint": "https://store.example.com"},
 		{"endpoint": "http://store.internal", "bucket": "reports"},
 	} {
 		res, err := client.Resolve(t.Context(), app, providers.KindKeyPair, inputs)

@@ -135,7 +135,7 @@ func (want *tokenSaid) differs(key map[string]string, token string, nonces map[s
 	if err != nil {
 		return "the fixture's key: " + err.Error()
 	}
-	object, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(want.Alg)})
+	object, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.SignatureAlgorithm(want.Alg)})
 	if err != nil {
 		return "it is none that is signed with " + want.Alg
 	}

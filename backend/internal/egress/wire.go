@@ -134,7 +134,7 @@ func (c *boundedConn) sooner(t time.Time) time.Time {
 	return t
 }
 
-func (c *boundedConn) SetDeadline(t time.Time) error { return c.Conn.SetDeadline(c.sooner(t)) }
+func (c *boundedConn) SetDeadline(t time.Time) error     { return c.Conn.SetDeadline(c.sooner(t)) }
 func (c *boundedConn) SetReadDeadline(t time.Time) error { return c.Conn.SetReadDeadline(c.sooner(t)) }
 
 func (c *boundedConn) SetWriteDeadline(t time.Time) error {

@@ -151,7 +151,8 @@ const keyHosts = " hosts of keys"
 
 // calledAt is the gate's key for calls with a credential, other than those for a token.
 func (p *configured) calledAt(kind providers.Kind, inputs map[string]string) string {
-	if p.app.Definition.NamesHost(kind, inputs) {
+	definition := p.app.Definition
+	if definition.NamesHost(kind, inputs) || kind.HasKey() && len(definition.HostFields()) > 0 {
 		return p.name + keyHosts
 	}
 	return p.name

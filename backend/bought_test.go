@@ -206,7 +206,7 @@ func TestKeyThatBuysNothing(t *testing.T) {
 			status int
 			says   string
 		}{
-			{keyFile(t, "robot@example.com", ecKey(t)), http.StatusBadRequest, "holds an EC key on the curve P-256"},
+			{keyFile(t, "robot@example.com", ecKey(t)), http.StatusBadRequest, "holds an ECDSA key of the curve P-256"},
 			{keyFile(t, "robot@example.com", "-----BEGIN PRIVATE KEY-----\nMII=\n-----END PRIVATE KEY-----"), 400, "file"},
 			{keyFile(t, "robot@example.com", "secret words"), http.StatusBadRequest, "is no PEM"},
 			{strings.Replace(file, "pem", "pum", 1), http.StatusBadRequest, `lacks the member "pem"`},
@@ -281,7 +281,7 @@ func TestKeyOfTheApp(t *testing.T) {
 			"inputs": map[string]any{"audience": f.provider.URL + "/token"},
 		}
 		f.Write("providers/apps", map[string]any{"client_id": "app-1", "pem": ecKey(t)}).
-			Refused(t, http.StatusBadRequest, "holds an EC key", "RS256")
+			Refused(t, http.StatusBadRequest, "holds an ECDSA key", "RS256")
 		shown := f.Write("providers/apps", configure).OK(t)
 		text, err := json.Marshal(shown)
 		require.NoError(t, err)

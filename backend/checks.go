@@ -238,9 +238,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 	found.serial = p.entry.Serial
 	resolved, err := b.resolve(ctx, p, k, conn.Kind, conn.Inputs)
 	if err == nil && !p.app.CanCheck(resolved, conn.Kind) {
-		found.advice = "definition " + p.app.Definition.ID + " has no call that shows whether a credential of the kind " +
-			string(conn.Kind) + " works; for a generic one an operator names it with endpoints health=<URL> on providers/" +
-			p.name
+		found.advice = "definition " + p.app.Definition.ID + " " + p.app.WhyUnchecked(resolved, conn.Kind)
 		return found, nil
 	}
 	var pass *gate.Pass

@@ -289,6 +289,9 @@ func (w *write) readKey(keys map[string]string, asked string) error {
 		return badRequest("%s", err)
 	}
 	w.keys, w.named, w.warnings = all, keys, append(w.warnings, warnings...)
+	if err := w.knowsServer(all); err != nil {
+		return err
+	}
 	switch {
 	case len(former) > 0 && w.known.Kind != kind: // which may be sent otherwise, and elsewhere
 		return w.namesSecrets("the key would be of kind " + string(kind) + ", and is of kind " + string(w.known.Kind))
@@ -467,6 +470,28 @@ func (w *write) knowsHost(inputs map[string]string) error {
 	}
 	return badRequest("the key would be shown to a host that %s named, with inputs %s: name in this call the inputs "+
 		"that you want", whose, strings.Join(there, ", "))
+}
+
+// knowsServer is knowsHost where fields of the key say to which server a login goes.
+func (w *write) knowsServer(key map[string]string) error {
+	if w.known == nil || w.known.Key == nil || w.who.entity != "" && w.known.SetBy == w.who.setter() {
+		return nil
+	}
+	definition := w.provider.app.Definition
+	if !slices.ContainsFunc(slices.Collect(maps.Keys(w.named)), definition.IsSecretField) {
+		return nil // what is shown there was before
+	}
+	var there []string
+	for _, name := range definition.HostFields() {
+		if _, named := w.named[name]; !named && key[name] != "" {
+			there = append(there, fmt.Sprintf("%s=%q", name, key[name]))
+		}
+	}
+	if len(there) == 0 {
+		return nil
+	}
+	return badRequest("the key would be shown to a server that somebody else named, with %s: name in this call what "+
+		"you want of it", strings.Join(there, ", "))
 }
 
 // namesSecrets refuses to move the secret of a key elsewhere for one who need not know it.

@@ -52,7 +52,7 @@
 //	internal/connections  the state of each connection, in storage and in memory; the only writer of
 //	                      connections and intents
 //	internal/store        entries, keys and encodings
-//	internal/egress       the HTTP client
+//	internal/egress       the HTTP client, and what connects without HTTP
 //	providers             what a service is, and how it is spoken to
 //
 // # Where what rests

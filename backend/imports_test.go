@@ -49,6 +49,8 @@ var layers = map[string][]string{
 	},
 	"providers": {
 		"golang.org/x/", "github.com/coreos/go-oidc/v3/", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml/",
+		// what signs for AWS, and what logs in at mail servers
+		"github.com/aws/aws-sdk-go-v2/aws/", "github.com/emersion/go-smtp", "github.com/emersion/go-sasl",
 	},
 	"providers/providertest": {
 		module + "providers", "golang.org/x/oauth2", "golang.org/x/tools/txtar", "github.com/go-jose/go-jose/v4", "github.com/goccy/go-yaml",

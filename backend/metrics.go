@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"maps"
+	"net"
 	"net/http"
 	"slices"
 	"strconv"
@@ -15,6 +16,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/egress"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
@@ -120,6 +122,12 @@ type timed struct {
 	calls prometheus.ObserverVec
 }
 
+// timedWire is a wire that is timed for a provider.
+type timedWire struct {
+	*egress.Wire
+	calls prometheus.ObserverVec
+}
+
 func (m *metrics) timed(provider string, client *http.Client) {
 	client.Transport = timed{client.Transport, m.calls.MustCurryWith(prometheus.Labels{"provider": provider})}
 }
@@ -134,6 +142,23 @@ func (t timed) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	t.calls.WithLabelValues(outcome).Observe(time.Since(began).Seconds())
 	return resp, err
+}
+
+// wired counts the connections to servers of a provider's keys that do not speak HTTP.
+func (m *metrics) wired(provider string, wire *egress.Wire) providers.Wire {
+	return timedWire{wire, m.calls.MustCurryWith(prometheus.Labels{"provider": provider})}
+}
+
+// Dial implements [providers.Wire].
+func (t timedWire) Dial(ctx context.Context, host, port string, ports []string, plain bool) (net.Conn, error) {
+	began := time.Now()
+	conn, err := t.Wire.Dial(ctx, host, port, ports, plain)
+	outcome := "connected"
+	if err != nil {
+		outcome = "error"
+	}
+	t.calls.WithLabelValues(outcome).Observe(time.Since(began).Seconds())
+	return conn, err
 }
 
 // CloseIdleConnections is what [http.Client.CloseIdleConnections] looks for.

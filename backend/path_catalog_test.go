@@ -184,7 +184,7 @@ func TestCatalogSearch(t *testing.T) {
 // Where nothing can tell whether a key works, that is told.
 func TestCatalogTellsOfKeysWithoutACheck(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		assert.Equal(t, "none", members(t, f.Read("catalog/aws", nil).OK(t))["check"])
+		assert.Equal(t, "none", members(t, f.Read("catalog/ftp", nil).OK(t))["check"])
 	})
 }
 

@@ -96,16 +96,22 @@ func (b *backend) knownProvider(ctx context.Context, name string) (*configured, 
 func (b *backend) configure(name string, entry *store.Provider, definition *providers.Definition,
 	config *store.Config,
 ) (*configured, error) {
-	httpClient, err := egress.New(egress.Policy{
+	policy := egress.Policy{
 		Allow: config.EgressAllow, ProxyURL: config.ProxyURL, CAPEM: entry.CAPEM, Timeout: config.RequestTimeout,
 		Resolver: b.resolver,
-	})
+	}
+	httpClient, err := egress.New(policy)
+	var wire *egress.Wire
+	if err == nil {
+		wire, err = egress.NewWire(policy)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("provider %q: %w", name, err)
 	}
 	b.metrics.timed(name, httpClient)
 	app := entry.App(definition)
 	client := providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version)
+	client.Dials(b.metrics.wired(name, wire))
 	client.Confine(definition, func(hosts []string) error { return checkHosts(config, hosts) })
 	return &configured{
 		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(), client: client, mount: config,
@@ -139,7 +145,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	}
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
-	if p.app.CanCheck(providers.Resolved{}, c.Kind) {
+	if p.app.Checks(c.Kind, c.Inputs) {
 		terms.CheckEvery = p.entry.CheckEvery(p.app.Definition, config)
 	}
 	rules := p.app.Definition.Refresh

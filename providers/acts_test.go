@@ -10,6 +10,7 @@ import (
 	"go/token"
 	"go/types"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -211,5 +212,7 @@ func TestWordsAgree(t *testing.T) {
 	assert.Equal(t, append(clientAuthStyles(), authFromDiscovery), words["ClientSpec.Auth"])
 	assert.Equal(t, []string{SetByProvider, SetByConnection, SetByEither}, words["Input.SetBy"])
 	assert.Equal(t, []string{refreshReusable, refreshSelf, refreshReissue, refreshNone}, words["Refresh.Token"][2:])
+	assert.Equal(t, slices.Sorted(maps.Keys(protocols())), words["Login.Protocol"])
+	assert.Equal(t, []string{authSigV4, authRequestJWT}, words["Call.Auth"][7:])
 	assert.Equal(t, classFine, cmp.Or(words["FailureRule.Class"][7:]...))
 }

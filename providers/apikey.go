@@ -1,6 +1,7 @@
 package providers
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -37,6 +38,9 @@ func (d *Definition) CheckKey(by string, values map[string]string) (warnings []s
 			if _, err := f.members(values[name]); err != nil {
 				return nil, err
 			}
+		}
+		if err := d.checkSigning(name, values[name]); err != nil {
+			return nil, fmt.Errorf("field %q %w%s", name, err, f.hint())
 		}
 		if f.Pattern == "" || values[name] == "" {
 			continue
@@ -168,7 +172,9 @@ func (d *Definition) DeriveKey(values map[string]string) map[string]string {
 func (d *Definition) MovesKey(former, key map[string]string) bool {
 	before, now := d.DeriveKey(former), d.DeriveKey(key)
 	templates := append(slices.Collect(maps.Values(d.Endpoints)), d.APIBase)
-	return slices.ContainsFunc(templates, func(t Template) bool {
+	return slices.ContainsFunc(d.HostFields(), func(name string) bool {
+		return cmp.Or(former[name], before[name]) != cmp.Or(key[name], now[name])
+	}) || slices.ContainsFunc(templates, func(t Template) bool {
 		return slices.ContainsFunc(hostNames(t), func(name string) bool { return before[name] != now[name] })
 	})
 }

@@ -1,11 +1,7 @@
 package providers
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
 	"crypto/rand"
-	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
@@ -59,34 +55,6 @@ func (a *Assertion) checkKey(pem string) error {
 		return err
 	}
 	return fitsAlg(key, a.Alg)
-}
-
-// fitsAlg refuses a key of another sort than an algorithm signs with (RFC 7518 section 3.1, RFC 8037 section 3.1), in a
-// phrase that goes on from the name of the field.
-func fitsAlg(key crypto.Signer, alg string) error {
-	is, wanted := "a key of a sort that is not known here", "an RSA key"
-	switch k := key.(type) {
-	case *rsa.PrivateKey:
-		is = "an RSA key"
-	case *ecdsa.PrivateKey:
-		is = "an EC key on the curve " + k.Params().Name
-	case ed25519.PrivateKey:
-		is = "an Ed25519 key"
-	}
-	switch alg {
-	case "ES256":
-		wanted = "an EC key on the curve P-256"
-	case "ES384":
-		wanted = "an EC key on the curve P-384"
-	case "ES512":
-		wanted = "an EC key on the curve P-521"
-	case "EdDSA":
-		wanted = "an Ed25519 key"
-	}
-	if is != wanted {
-		return fmt.Errorf("holds %s: the service takes %s, which is signed with %s", is, alg, wanted)
-	}
-	return nil
 }
 
 // sign makes the assertion as of now, and tells when it ends.

@@ -38,7 +38,7 @@ var someKeys = sync.OnceValue(func() map[string]crypto.Signer {
 		if err != nil {
 			panic(err)
 		}
-		keys["an EC key on the curve "+curve.Params().Name] = key
+		keys["an ECDSA key of the curve "+curve.Params().Name] = key
 	}
 	_, edKey, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -78,8 +78,8 @@ func holdsNothingOf(t testing.TB, text, key string) {
 func TestAssertionAlgorithms(t *testing.T) {
 	takes := map[string]string{
 		"RS256": "an RSA key", "RS384": "an RSA key", "RS512": "an RSA key", "PS256": "an RSA key", "PS384": "an RSA key",
-		"PS512": "an RSA key", "ES256": "an EC key on the curve P-256", "ES384": "an EC key on the curve P-384",
-		"ES512": "an EC key on the curve P-521", "EdDSA": "an Ed25519 key",
+		"PS512": "an RSA key", "ES256": "an ECDSA key of the curve P-256", "ES384": "an ECDSA key of the curve P-384",
+		"ES512": "an ECDSA key of the curve P-521", "EdDSA": "an Ed25519 key",
 	}
 	for alg, wanted := range takes {
 		t.Run(alg, func(t *testing.T) {
@@ -129,7 +129,7 @@ func TestAssertionOfNoKey(t *testing.T) {
 }
 
 func TestAssertionClaims(t *testing.T) {
-	key := someKeys()["an EC key on the curve P-256"]
+	key := someKeys()["an ECDSA key of the curve P-256"]
 	a := &Assertion{
 		Alg: "ES256", Key: "pem", TTL: Duration{D: 9 * time.Minute}, Skew: Duration{D: time.Minute},
 		Header: map[string]Template{"kid": "{key_id}", "x5t#S256": "{thumbprint}"},
@@ -236,7 +236,7 @@ func FuzzAssertionClaims(f *testing.F) {
 	f.Add("{missing}", "x{}", "", "{login}")
 	f.Add("{+login}", "{{login}}", "\x00\xff", `","admin":true,"x":"`)
 	f.Add("SHA256:{key_fingerprint}", "{pem}", "\u2028", "\\")
-	key := someKeys()["an EC key on the curve P-256"]
+	key := someKeys()["an ECDSA key of the curve P-256"]
 	text := pkcs8(f, key)
 	placeholder := regexp.MustCompile(`\{\+?(login|host)\}`)
 	f.Fuzz(func(t *testing.T, first, second, login, host string) {
@@ -286,7 +286,7 @@ token: {by_kind: {jwt_bearer: {auth: none}}}
 account: {id: ['assertion:iss']}
 `))
 	require.NoError(f, err)
-	key := someKeys()["an EC key on the curve P-256"]
+	key := someKeys()["an ECDSA key of the curve P-256"]
 	whole := pkcs8(f, key)
 	other, err := x509.MarshalPKCS8PrivateKey(someKeys()["an RSA key"])
 	require.NoError(f, err)

@@ -40,7 +40,7 @@ func TestCatalogue(t *testing.T) {
 				assert.NotEmpty(t, d.Account.ID, "without an account id a reconnect cannot tell that the account changed")
 				assert.NotEmpty(t, d.Setup.AppURL, "where does an operator register the app?")
 			}
-			checks := d.Health != nil || d.Identity != nil
+			checks := d.Health != nil || d.Identity != nil || d.Login != nil
 			assert.Equal(t, checks, d.Check == "", "where no call tells whether a credential works, say check: none")
 			for _, in := range d.Inputs {
 				assert.NotEmpty(t, in.Help, "input %s: people need to know what to write", in.Name)

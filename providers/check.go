@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,8 +21,59 @@ type Checked struct {
 // CanCheck reports whether there is a call that shows whether a credential of that kind works: the definition's health
 // call, its identity call, or a health endpoint that the operator names for a generic definition.
 func (a *App) CanCheck(res Resolved, kind Kind) bool {
+	if a.logsIn(kind) {
+		return true
+	}
 	step, spec := a.checkCall(kind)
-	return spec != nil && (res.Endpoints[step] != "" || a.endpointTemplate(step) != "")
+	return spec != nil && (res.Endpoints[step] != "" || a.endpointTemplate(step) != "") &&
+		len(spec.unmet(res.Inputs)) == 0
+}
+
+// Checks is CanCheck for a connection with those inputs of its own.
+func (a *App) Checks(kind Kind, connection map[string]string) bool {
+	res := Resolved{}
+	if _, spec := a.checkCall(kind); spec != nil && len(spec.Inputs) > 0 {
+		merged, err := a.Definition.MergeInputs(kind, a.Inputs, connection)
+		if err != nil {
+			return false
+		}
+		res.Inputs = merged
+	}
+	return a.CanCheck(res, kind)
+}
+
+// WhyUnchecked says why CanCheck says no, and what would help, as a phrase that goes on from the definition's name.
+func (a *App) WhyUnchecked(res Resolved, kind Kind) string {
+	_, spec := a.checkCall(kind)
+	switch {
+	case spec != nil && len(spec.unmet(res.Inputs)) > 0:
+		return "has no call for a credential with these inputs: it is checkable where " +
+			strings.Join(spec.unmet(res.Inputs), " and ") + " are set as the notes in catalog/" + a.Definition.ID + " say"
+	case a.Definition.Generic:
+		return "has no call of its own that shows whether a credential of the kind " + string(kind) + " works: an " +
+			"operator names it with endpoints health=<URL> on the provider"
+	}
+	return "has no call that shows whether a credential of the kind " + string(kind) + " works, so it is not checkable " +
+		"here: an application finds out at its first use"
+}
+
+// logsIn reports whether a credential of that kind is checked by a login.
+func (a *App) logsIn(kind Kind) bool { return a.Definition.Login != nil && kind.HasKey() }
+
+// unmet are the inputs without which, as they are, the call is not made.
+func (p *Probe) unmet(inputs map[string]string) (names []string) {
+	for _, name := range sortedKeys(p.Inputs) {
+		if matches(p.Inputs[name], inputs[name]) != nil {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// made reports whether a step is one that is called, with those inputs.
+func (d *Definition) made(step Step, inputs map[string]string) bool {
+	probe := map[Step]*Probe{StepIdentity: d.Identity, StepHealth: d.Health}[step]
+	return probe == nil || len(probe.unmet(inputs)) == 0
 }
 
 // checkCall is the call that shows whether a credential of that kind works; nil: there is none.
@@ -47,8 +99,14 @@ func (p *Probe) serves(kind Kind) bool {
 // Rejected when the service refuses the credential, with a code where it did so in words that the definition knows;
 // Forbidden when it takes the credential and does not allow this call.
 func (c *Client) Check(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) (*Checked, error) {
+	if app.logsIn(kind) {
+		if failure := c.tryLogin(ctx, app, res, g); failure != nil {
+			return nil, failure
+		}
+		return &Checked{}, nil
+	}
 	step, spec := app.checkCall(kind)
-	if spec == nil {
+	if spec == nil || len(spec.unmet(res.Inputs)) > 0 {
 		return nil, &Error{Class: Misconfigured, Step: StepHealth, Reason: ReasonNoEndpoint}
 	}
 	key := g.AccessToken.IsZero()

@@ -48,6 +48,7 @@ type Client struct {
 	now       func() time.Time
 	userAgent string
 	hosts     hosts // which it may call; set before the first call
+	wire      Wire  // for what is no HTTP; set before the first call, nil: none of that
 
 	mu       sync.Mutex           // never held during a call
 	issuers  map[string]*metadata // guarded by mu

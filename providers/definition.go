@@ -49,6 +49,7 @@ type Definition struct {
 	Key *Key `yaml:"key,omitempty"`
 	// what is signed with a key, for the kind jwt_bearer
 	Assertion *Assertion `yaml:"assertion,omitempty"`
+	Sign      *Sign      `yaml:"sign,omitempty"`
 	Send      *Send      `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
 
 	Resources *Resources `yaml:"resources,omitempty"`
@@ -57,6 +58,7 @@ type Definition struct {
 	// {}: a GET with the credential, as applications send it
 	Identity   *Probe      `yaml:"identity,omitempty"`
 	Health     *Probe      `yaml:"health,omitempty"` // absent: the identity call serves
+	Login      *Login      `yaml:"login,omitempty"`  // in the place of both, where a server does not speak HTTP
 	Account    AccountSpec `yaml:"account,omitempty"`
 	Connection []Capture   `yaml:"connection_config,omitempty"`
 	// none: no call of ours tells whether a key works

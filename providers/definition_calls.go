@@ -5,9 +5,10 @@ type Call struct {
 	// absent: GET for probes and resources, else POST
 	Method string `yaml:"method,omitempty" words:"GET|POST|PUT|PATCH|DELETE"`
 	// client authenticates as client.auth says and client_basic always with Basic; bearer carries the access token,
-	// bearer_client_secret the client secret, assertion the signed assertion; send does as applications do. Absent:
-	// client for token calls and revocation, send for all others.
-	Auth    string              `yaml:"auth,omitempty" words:"client|client_basic|bearer|bearer_client_secret|assertion|send|none"`
+	// bearer_client_secret the client secret, assertion the signed assertion; send does as applications do; aws_sigv4 and
+	// jwt_per_request sign as the section sign says, and are for identity and health. Absent: client for token calls and
+	// revocation, send for all others.
+	Auth    string              `yaml:"auth,omitempty" words:"client|client_basic|bearer|bearer_client_secret|assertion|send|none|aws_sigv4|jwt_per_request"`
 	Headers map[string]Template `yaml:"headers,omitempty"`
 	// in the query of a GET, in the body of anything else
 	Params map[string]Template `yaml:"params,omitempty"`
@@ -152,9 +153,12 @@ type Send struct {
 type Probe struct {
 	Call `yaml:",inline"`
 	// those whose credentials it is made with, where the service answers only them; absent: all
-	Kinds        []Kind `yaml:"kinds,omitempty"`
-	OK           *OK    `yaml:"ok,omitempty"`
-	ScopesHeader string `yaml:"scopes_header,omitempty"` // response header with the scopes that count
+	Kinds []Kind `yaml:"kinds,omitempty"`
+	// an input -> the pattern, RE2, that its whole value must match: the call is made where all do, and elsewhere
+	// nothing tells whether a credential works; an input that is not set is an empty text
+	Inputs       map[string]string `yaml:"inputs,omitempty"`
+	OK           *OK               `yaml:"ok,omitempty"`
+	ScopesHeader string            `yaml:"scopes_header,omitempty"` // response header with the scopes that count
 	// where they stand in the answer, as alternatives, when no header tells them
 	ScopesPath []string `yaml:"scopes_path,omitempty"`
 	// response header with the end of the credential

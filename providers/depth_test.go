@@ -13,7 +13,7 @@ import (
 // one that ends a grant (revoke), the page where a person ends it by hand (manage).
 var noneKnown = map[string][]string{
 	"account": {
-		"anthropic", "aws", "coinbase", "ftp", "openai", "pipedream", "s3", "sendgrid", "smtp", "woocommerce",
+		"anthropic", "ftp", "openai", "pipedream", "s3", "sendgrid", "sftp", "smtp", "woocommerce",
 	},
 	"revoke": {
 		"airtable", "atlassian", "bamboohr", "clickup", "docusign", "hugging_face", "instagram", "jira",
@@ -21,8 +21,8 @@ var noneKnown = map[string][]string{
 	},
 	"manage": {
 		"airtable", "asana", "bamboohr", "bexio", "box", "calendly", "clio", "coinbase_oauth", "discord", "docusign",
-		"ftp", "github_enterprise", "hubspot", "linear", "notion", "pipedrive", "quickbooks", "s3", "salesforce", "shopify",
-		"smtp", "snowflake", "supabase", "tiktok", "typeform", "wix", "woocommerce", "wrike",
+		"ftp", "github_enterprise", "hubspot", "linear", "notion", "pipedrive", "quickbooks", "s3", "salesforce", "sftp",
+		"shopify", "smtp", "snowflake", "supabase", "tiktok", "typeform", "wix", "woocommerce", "wrike",
 	},
 }
 
@@ -51,12 +51,12 @@ func TestDefinitionsAreWhole(t *testing.T) {
 				absent[what] = append(absent[what], id)
 			}
 		}
-		assert.True(t, d.Identity != nil || d.Health != nil || d.Check == "none",
+		assert.True(t, d.Identity != nil || d.Health != nil || d.Login != nil || d.Check == "none",
 			"%s: no call tells whether a credential works, and check: none does not say so", id)
 		assert.NotEmpty(t, d.Setup.Steps, "%s: setup.steps", id)
 		assert.NotEmpty(t, d.Summary, "%s: summary", id)
 		inputs := strings.Join(d.names(), "")
-		assert.NotEmpty(t, d.Setup.AppURL+d.Setup.KeyURL+d.Check+inputs,
+		assert.True(t, d.Setup.AppURL+d.Setup.KeyURL+d.Check+inputs != "" || d.Login != nil,
 			"%s: setup.app_url or key_url, unless it is on a server of the customer's own", id)
 		for _, scope := range append(d.Scopes.Added(), d.Scopes.Default...) {
 			assert.NotEmpty(t, d.Scopes.About[scope], "%s: scopes.about of %s", id, scope)

@@ -22,7 +22,7 @@ const (
 type Error struct {
 	Class      Class
 	Step       Step
-	Status     int           // HTTP status, 0 when there was none
+	Status     int           // of HTTP, or the reply code of SMTP; 0 when there was none
 	Code       string        // an error code that RFC 6749 or the definition names, else empty
 	Reason     string        // one of the engine's own words, such as "timeout" or "html_answer"
 	Seen       string        // with CodeIssuer: what was seen

@@ -55,10 +55,11 @@ func (c *Client) CheckHosts(res Resolved) error {
 // applications may be sent there. inputs are all that hold for it, as [Definition.MergeInputs] gives them.
 func (c *Client) CheckKeyHost(app *App, kind Kind, inputs map[string]string) error {
 	values := app.values(Resolved{Inputs: inputs}, nil)
-	for _, t := range []Template{
-		app.endpointTemplate(StepIdentity), app.endpointTemplate(StepHealth), app.Definition.APIBase,
+	for step, t := range map[Step]Template{
+		StepIdentity: app.endpointTemplate(StepIdentity), StepHealth: app.endpointTemplate(StepHealth),
+		"": app.Definition.APIBase,
 	} {
-		if !app.Definition.hostIsOwn(kind, t) || !t.known(values) {
+		if !app.Definition.hostIsOwn(kind, t) || !t.known(values) || !app.Definition.made(step, inputs) {
 			continue
 		}
 		u, err := ExpandURL(t, values)

@@ -175,6 +175,10 @@ func (c *Client) apiCall(ctx context.Context, app *App, res Resolved, step Step,
 		return r, nil
 	}
 	if failure = classify(app.Definition, k, r, ok, c.now()); failure != nil {
+		refused := failure.Class == Rejected || failure.Class == Expired
+		if refused && signs(k.spec.Auth) && r.clocksDiffer(c.now()) {
+			failure = &Error{Class: Misconfigured, Step: k.step, Status: r.status, Reason: ReasonClocksDiffer}
+		}
 		return nil, failure
 	}
 	return r, nil

@@ -473,7 +473,7 @@ func TestIssueWithAKeyThatDoesNotSign(t *testing.T) {
 	require.NoError(t, err)
 	_, whole := newRSAKey(t)
 	for text, says := range map[string]string{
-		pemOfKey(t, ec): "key field pem holds an EC key on the curve P-256: the service takes RS256, which is signed with " +
+		pemOfKey(t, ec): "key field pem holds an ECDSA key of the curve P-256: the service takes RS256, which is signed with " +
 			"an RSA key",
 		whole[:200]:              "key field pem is no whole PEM",
 		"":                       "key field pem is empty",

@@ -62,7 +62,7 @@ key: {fields: [{name: api_key, secret: true}]}
 send: {headers: {Authorization: 'Bearer {api_key}'}}
 health: {}
 `,
-			`x.yaml:3: check: none is for a definition without the sections health and identity`,
+			`x.yaml:3: check: none is for a definition without the sections health, identity and login`,
 		},
 		{
 			"checked too seldom", `check_interval: 31d

@@ -3,6 +3,7 @@ package providers
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -50,6 +51,8 @@ func (c *Client) Resolve(ctx context.Context, app *App, kind Kind, inputs map[st
 		res.Scopes = found.Scopes
 	}
 	for _, templates := range []map[Step]Template{def.Endpoints, overrides(app)} {
+		templates = maps.Clone(templates)
+		maps.DeleteFunc(templates, func(step Step, _ Template) bool { return !def.made(step, merged) })
 		if err := resolveEndpoints(res.Endpoints, templates, values); err != nil {
 			return Resolved{}, err
 		}

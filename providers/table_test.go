@@ -96,6 +96,8 @@ func checkWord(d *Definition) string {
 		return string(StepHealth) + onlyWords(d.Health)
 	case d.Identity != nil:
 		return string(StepIdentity) + onlyWords(d.Identity)
+	case d.Login != nil:
+		return "login (" + d.Login.Protocol + ")"
 	case d.Generic:
 		return "the operator's"
 	}

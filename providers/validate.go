@@ -47,6 +47,8 @@ func (d *Definition) problems() []problem {
 	c.calls()
 	c.install()
 	c.reaches()
+	c.signing()
+	c.login()
 	c.failures()
 	c.urls()
 	c.manifest()
@@ -142,8 +144,8 @@ func (c *checker) head() {
 	if every := d.CheckInterval.D; every != 0 && (every < time.Hour || every > 30*24*time.Hour) {
 		c.add("check_interval", "must lie between one hour and 30 days, or be never")
 	}
-	if d.Check == "none" && (d.Health != nil || d.Identity != nil) {
-		c.add("check", "none is for a definition without the sections health and identity")
+	if d.Check == "none" && (d.Health != nil || d.Identity != nil || d.Login != nil) {
+		c.add("check", "none is for a definition without the sections health, identity and login")
 	}
 }
 
@@ -214,6 +216,9 @@ func (c *checker) leaf(at string, value any) {
 			if _, known := c.names[name]; !known {
 				c.add(at, "placeholder {%s} is not declared: add an input, key field or "+
 					"connection_config entry of that name%s", name, suggestName(name, c.names))
+			}
+			if _, known := c.names[name]; known && onlyOfTheKey(at) && !c.ofTheKey(name) {
+				c.add(at, "{%s} is neither an input nor a field of the key, and nothing else stands here", name)
 			}
 			if c.byApplications(at) && (name == "client_secret" || name == "refresh_token" ||
 				name == placeholderAssertion) {

@@ -135,6 +135,7 @@ func (c *checker) sections() {
 	tokens := consent || slices.ContainsFunc(d.Kinds, Kind.Issued)
 	upgraded := slices.ContainsFunc(d.Kinds, func(k Kind) bool { return !k.HasKey() && k != KindClientCredentials })
 	const obtained = "authorization_code, or another that obtains a token"
+	keys := slices.ContainsFunc(d.Kinds, Kind.HasKey)
 	for _, section := range []struct {
 		name  string
 		value any
@@ -152,6 +153,8 @@ func (c *checker) sections() {
 		{"refresh", d.Refresh, tokens, obtained},
 		{"revoke", d.Revoke, tokens, obtained},
 		{"lifetime", d.Lifetime, tokens, obtained},
+		{"sign", d.Sign, keys, "key_pair, or another that has a key"},
+		{"login", d.Login, keys, "login, or another that has a key"},
 	} {
 		if !section.used && !reflect.ValueOf(section.value).IsZero() {
 			c.add(section.name, "no kind goes by it: add the kind %s, or drop the section", section.kinds)
@@ -196,6 +199,7 @@ func (c *checker) calls() {
 			c.ok(at+".ok", probe.spec.OK)
 			c.paths(at+".scopes_path", probe.spec.ScopesPath)
 			c.madeFor(at+".kinds", probe.spec.Kinds)
+			c.conditions(at, probe.spec)
 		}
 	}
 	c.called(StepResources, d.Resources != nil)
@@ -333,6 +337,7 @@ func (c *checker) access(at string, l Lifetime) {
 }
 
 func (c *checker) call(at string, call *Call) {
+	c.signedCall(at, call)
 	if (call.Body == "raw") != (call.Raw != "") {
 		c.add(at, "body: raw and raw_body go together")
 	}

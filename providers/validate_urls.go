@@ -45,7 +45,7 @@ func (c *checker) url(at string, t Template) {
 		decides := slices.ContainsFunc(names, func(name string) bool {
 			return name == in.Name || slices.Contains(in.sets(), name)
 		})
-		if !decides || c.hosts[in.Name] {
+		if !decides || c.hosts[in.Name] || c.conditional(at, in.Name) {
 			continue
 		}
 		c.hosts[in.Name] = true // once is enough

@@ -31,8 +31,10 @@ type Fixture struct {
 	reached   []providers.Choice
 	callback  url.Values
 	calls     map[string]*exchange // by what stands before .request and .response
-	wrong     *answered            // health.wrong
-	forbidden *answered            // health.forbidden
+	jwt       *tokenSaid           // {jwt} of a request
+	login     *dialog
+	wrong     *answered // health.wrong
+	forbidden *answered // health.forbidden
 	grant     *granted
 	refreshed *granted
 	checked   *granted // what the check tells beside the account
@@ -182,8 +184,9 @@ func callNames() []string {
 
 func sectionNames() []string {
 	names := []string{
-		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
+		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong", "health.forbidden", "grant",
+		"refreshed", "checked", "choices", "scopes", "id_token", "assertion", "jwt", "login", "terms", "failures",
+		"otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -324,6 +327,11 @@ func (f *Fixture) read(section, text string) (err error) {
 	case "assertion":
 		f.assertion = &assertion{}
 		err = json.Unmarshal([]byte(text), f.assertion)
+	case "jwt":
+		f.jwt = &tokenSaid{}
+		err = strict(f.jwt)
+	case "login":
+		f.login, err = readDialog(text)
 	case "id_token":
 		err = json.Unmarshal([]byte(text), &f.idToken)
 	case "terms":
@@ -350,7 +358,9 @@ func (f *Fixture) read(section, text string) (err error) {
 
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
-	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key"}
+	steps := []string{
+		"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key", "login",
+	}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",
 	}

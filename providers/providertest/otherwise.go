@@ -86,7 +86,10 @@ func (p *play) vary(row variation) (*play, error) {
 		f.calls = maps.Clone(f.calls)
 		f.calls[row.Answer] = &exchange{x.request, changed}
 	}
-	q := &play{f: &f, def: p.def, at: &service{f: &f, made: map[string]bool{}}, scopes: p.scopes, grant: p.grant}
+	q := &play{
+		f: &f, def: p.def, at: &service{f: &f, made: map[string]bool{}, nonces: map[string]bool{}},
+		server: &server{dialog: f.login}, scopes: p.scopes, grant: p.grant,
+	}
 	q.client = providers.NewClient(q.at, func() time.Time { return playedAt }, "runner")
 	return q, nil
 }

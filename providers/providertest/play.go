@@ -27,6 +27,7 @@ type play struct {
 	app    *providers.App
 	client *providers.Client
 	at     *service
+	server *server           // for what is no HTTP
 	inputs map[string]string // the connection's
 	res    providers.Resolved
 	scopes []string
@@ -38,8 +39,14 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 	if !slices.Contains(def.Kinds, f.Kind) {
 		return []string{fmt.Sprintf("kinds: the definition does not have %s", f.Kind)}
 	}
-	p := &play{f: f, def: def, at: &service{f: f, made: map[string]bool{}}}
+	p := &play{
+		f: f, def: def, at: &service{f: f, made: map[string]bool{}, nonces: map[string]bool{}},
+		server: &server{dialog: f.login},
+	}
 	p.client = providers.NewClient(p.at, func() time.Time { return playedAt }, "runner")
+	if f.login != nil {
+		p.client.Dials(p.server)
+	}
 	steps := []func() bool{p.set, p.resolve}
 	switch {
 	case f.Kind == providers.KindAuthorizationCode:

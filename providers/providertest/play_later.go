@@ -20,7 +20,21 @@ func (p *play) ask(instead *answered) (*providers.Checked, error) {
 		answers = map[string]*answered{"health": instead, "identity": instead}
 	}
 	p.at.begin(answers, "health", "identity")
-	return p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
+	return p.checkLogin("")
+}
+
+// checkLogin is the check, of which a login is answered otherwise than written; empty: as written.
+func (p *play) checkLogin(login string) (*providers.Checked, error) {
+	p.server.begin(login)
+	checked, err := p.client.Check(context.Background(), p.app, p.res, p.f.Kind, p.grant)
+	if login == "" {
+		for _, wrong := range p.server.wait() {
+			p.differ("login", "%s", wrong)
+		}
+	} else {
+		p.server.wait()
+	}
+	return checked, err
 }
 
 // learned compares what a check told. Of a key all that is known of it comes from there.
@@ -59,7 +73,7 @@ func (p *play) with(checked *providers.Checked) *providers.Grant {
 }
 
 func (p *play) check() bool {
-	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil
+	knows := p.f.calls["health"] != nil || p.f.calls["identity"] != nil || p.f.login != nil
 	if !p.app.CanCheck(p.res, p.f.Kind) {
 		if knows {
 			p.differ("health.request", "the definition has no call that checks a credential")
@@ -230,6 +244,10 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 	case "resources":
 		p.at.begin(instead, "resources")
 		_, err = p.client.ListSites(ctx, p.app, p.res, p.grant)
+	case "login":
+		p.server.made = false
+		_, err = p.checkLogin(fmt.Sprintf("%d %s", answer.status, answer.body))
+		return err, p.server.made
 	case "identity":
 		if p.def.Identity == nil || p.grant.AccessToken.IsZero() {
 			_, err = p.ask(answer)

@@ -84,6 +84,9 @@ func (p *play) unmade() bool {
 			p.differ(call+".request", "the definition never makes this call")
 		}
 	}
+	if p.f.login != nil && !p.server.made {
+		p.differ("login", "the definition does not log in")
+	}
 	return true
 }
 

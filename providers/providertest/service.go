@@ -24,6 +24,7 @@ type service struct {
 	once     bool                 // each of them may be made a single time
 	now      map[string]bool      // made since the last begin
 	made     map[string]bool      // made at all
+	nonces   map[string]bool      // that tokens for one request had
 	wrong    []string
 }
 
@@ -110,6 +111,11 @@ func (s *service) compare(want *asked, r *http.Request, body string) (difference
 	header := http.Header{}
 	for name := range want.header {
 		header.Set(name, said(want.header.Get(name)))
+	}
+	if wanted := header.Get("Authorization"); strings.HasSuffix(wanted, "}") {
+		found, wrong := s.signature(wanted, r, body)
+		header.Set("Authorization", found)
+		differences = append(differences, wrong...)
 	}
 	differences = append(differences, comparePairs("header", url.Values(header), url.Values(sent))...)
 	return append(differences, compareBodies(want, said(want.body), sent.Get("Content-Type"), body, said)...)

@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"net/url"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -70,6 +71,11 @@ func (a Allowlist) allowsAddr(addr netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// names reports whether an entry is this very address.
+func (a Allowlist) names(addr netip.Addr) bool {
+	return slices.Contains(a.prefixes, netip.PrefixFrom(addr, addr.BitLen()))
 }
 
 // check applies every rule that needs no DNS: it is the whole of what protects a call through a proxy.

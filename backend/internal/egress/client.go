@@ -1,8 +1,10 @@
 package egress
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -48,31 +50,15 @@ type Policy struct {
 //
 // An error names the setting to mend. Call [http.Client.CloseIdleConnections] on a client that is no longer needed.
 func New(p Policy) (*http.Client, error) {
-	allow, err := ParseAllow(p.Allow)
+	rules, err := p.parse()
 	if err != nil {
 		return nil, err
 	}
-	roots, err := parseRoots(p.CAPEM)
-	if err != nil {
-		return nil, err
-	}
-	proxy, err := parseProxy(p.ProxyURL)
-	if err != nil {
-		return nil, err
-	}
-	timeout := p.Timeout
-	if timeout < 0 {
-		return nil, fmt.Errorf("timeout %s is negative: give a positive one, or none for %s", timeout, DefaultTimeout)
-	}
-	if timeout == 0 {
-		timeout = DefaultTimeout
-	}
-
-	guard := &guard{allow: allow, dialer: net.Dialer{Timeout: connectTimeout, Resolver: p.Resolver}}
+	guard, proxy := rules.guard(), rules.proxy
 	transport := &http.Transport{
 		DialContext:            guard.dial,
 		ForceAttemptHTTP2:      true, // net/http gives HTTP/2 up once a dialer is set
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		TLSClientConfig:        rules.tls(),
 		TLSHandshakeTimeout:    connectTimeout,
 		MaxResponseHeaderBytes: MaxHeaderBytes,
 		MaxIdleConns:           idleConns,
@@ -89,11 +75,43 @@ func New(p Policy) (*http.Client, error) {
 		}
 	}
 	return &http.Client{
-		Transport:     &roundTripper{allow: allow, base: transport},
+		Transport:     &roundTripper{allow: rules.allow, base: transport},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		Timeout:       timeout,
+		Timeout:       rules.timeout,
 	}, nil
 }
+
+// rules are a policy that was read.
+type rules struct {
+	allow    Allowlist
+	roots    *x509.CertPool
+	proxy    *url.URL // nil: none
+	timeout  time.Duration
+	resolver *net.Resolver
+}
+
+func (p Policy) parse() (r rules, err error) {
+	if r.allow, err = ParseAllow(p.Allow); err != nil {
+		return r, err
+	}
+	if r.roots, err = parseRoots(p.CAPEM); err != nil {
+		return r, err
+	}
+	if r.proxy, err = parseProxy(p.ProxyURL); err != nil {
+		return r, err
+	}
+	if p.Timeout < 0 {
+		return r, fmt.Errorf("timeout %s is negative: give a positive one, or none for %s", p.Timeout, DefaultTimeout)
+	}
+	r.timeout, r.resolver = cmp.Or(p.Timeout, DefaultTimeout), p.Resolver
+	return r, nil
+}
+
+func (r rules) guard() *guard {
+	return &guard{allow: r.allow, dialer: net.Dialer{Timeout: connectTimeout, Resolver: r.resolver}}
+}
+
+func (r rules) tls() *tls.Config { return &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: r.roots} }
 
 // roundTripper refuses a URL before anything is dialed, and bounds what comes back.
 type roundTripper struct {

@@ -55,7 +55,13 @@ func kindsOf(p *store.Provider, definition *providers.Definition) []providers.Ki
 	if len(p.Kinds) > 0 {
 		return p.Kinds
 	}
-	return slices.DeleteFunc(slices.Clone(definition.Kinds), providers.Kind.OfTheApp)
+	return slices.DeleteFunc(slices.Clone(definition.Kinds), mustBeNamed)
+}
+
+// mustBeNamed reports whether a kind may be connected only where the operator names it: what is the app's own, and what
+// anybody can be talked into by a code that they type.
+func mustBeNamed(kind providers.Kind) bool {
+	return kind.OfTheApp() || kind == providers.KindDeviceCode
 }
 
 // admit refuses what the operator does not let the provider be used for. known is the connection as it is; of one that

@@ -62,6 +62,7 @@ const (
 	ReasonAccountMissing    = "account_missing"
 	ReasonTokenInactive     = "token_inactive" // the introspection endpoint does not know it
 	ReasonResourcesUnread   = "resources_unreadable"
+	ReasonDeviceUnusable    = "device_answer_unusable" // no code, or none that a person could be shown
 )
 
 const maxRetryAfter = 24 * time.Hour // longer is a mistake, or a way to switch a provider off

@@ -37,6 +37,7 @@ type Definition struct {
 	Scopes    Scopes     `yaml:"scopes,omitempty"`
 	Authorize Authorize  `yaml:"authorize,omitempty"`
 	Callback  Callback   `yaml:"callback,omitempty"`
+	Device    DeviceCall `yaml:"device,omitempty"`
 	Token     TokenCall  `yaml:"token,omitempty"`
 	// a second exchange that trades the first access token for a better one
 	Upgrade  *TokenCall `yaml:"upgrade,omitempty"`
@@ -72,7 +73,7 @@ const (
 	StepToken      Step = "token"      // RFC 6749 section 3.2
 	StepRefresh    Step = "refresh"    // RFC 6749 section 6; absent: StepToken
 	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
-	StepDevice     Step = "device"     // RFC 8628 section 3.1; issuers publish it, nothing calls it
+	StepDevice     Step = "device"     // RFC 8628 section 3.1
 	StepRevoke     Step = "revoke"     // RFC 7009 section 2
 	StepIntrospect Step = "introspect" // RFC 7662 section 2; see Lifetime.From
 	StepDiscovery  Step = "discovery"  // RFC 8414 section 3; absent: built from the issuer
@@ -85,7 +86,7 @@ const (
 func knownSteps() []Step {
 	return []Step{
 		StepAuthorize, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepIdentity,
-		StepHealth, StepIntrospect,
+		StepHealth, StepIntrospect, StepDevice,
 	}
 }
 

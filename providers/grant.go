@@ -16,17 +16,20 @@ const (
 	KindBasic             Kind = "basic"
 	KindKeyPair           Kind = "key_pair" // the application itself signs with it
 	KindLogin             Kind = "login"    // the application itself logs in with it, where there is no HTTP API
+
+	KindDeviceCode Kind = "device_code" // RFC 8628
 )
 
 // Kinds are all that a definition may name. What the engine cannot do is none of them.
 func Kinds() []Kind {
 	return []Kind{
 		KindAuthorizationCode, KindClientCredentials, KindAPIKey, KindBasic, KindKeyPair, KindLogin,
+		KindDeviceCode,
 	}
 }
 
 // HasKey reports whether the credential is a key that somebody writes down, not a grant.
-func (k Kind) HasKey() bool { return k != KindAuthorizationCode && k != KindClientCredentials }
+func (k Kind) HasKey() bool { return !k.Consents() && k != KindClientCredentials }
 
 // OfTheApp reports whether the credential is the app's own, got with the operator's secret and nobody's consent.
 func (k Kind) OfTheApp() bool { return k == KindClientCredentials }

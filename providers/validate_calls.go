@@ -21,6 +21,8 @@ func needsOf(kind Kind) kindNeeds {
 		return kindNeeds{steps: []Step{StepAuthorize, StepToken}}
 	case KindClientCredentials:
 		return kindNeeds{steps: []Step{StepToken}}
+	case KindDeviceCode:
+		return kindNeeds{steps: []Step{StepDevice, StepToken}}
 	case KindAPIKey:
 		return kindNeeds{has: func(d *Definition) bool {
 			return d.Key != nil && d.keySend() != nil
@@ -72,6 +74,7 @@ func (c *checker) kinds() {
 	if d.Endpoints[StepAuthorize] != "" && !slices.Contains(d.Kinds, KindAuthorizationCode) {
 		c.add("endpoints.authorize", "no kind opens it: add the kind authorization_code, or drop the endpoint")
 	}
+	c.device()
 	c.sections()
 	for _, kind := range sortedKeys(d.Token.ByKind) {
 		switch at := "token.by_kind." + string(kind); {
@@ -81,9 +84,9 @@ func (c *checker) kinds() {
 			c.add(at, "kind %q asks for no token", kind)
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Grant != "":
 			c.add(at+".grant_type", "write it as token.grant_type")
-		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scopes != nil:
+		case kind.Consents() && d.Token.ByKind[kind].Scopes != nil:
 			c.add(at+".scopes", "what a person consents to stands in the section scopes")
-		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Inputs != nil:
+		case kind.Consents() && d.Token.ByKind[kind].Inputs != nil:
 			c.add(at+".inputs", "what a consent takes is the input's own pattern")
 		}
 	}
@@ -109,7 +112,8 @@ func (c *checker) keyOfNoKind() {
 // sections refuses those that no kind goes by.
 func (c *checker) sections() {
 	d := c.d
-	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
+	code, device := slices.Contains(d.Kinds, KindAuthorizationCode), slices.Contains(d.Kinds, KindDeviceCode)
+	consent := code || device
 	tokens := consent || slices.Contains(d.Kinds, KindClientCredentials)
 	for _, section := range []struct {
 		name  string
@@ -117,8 +121,9 @@ func (c *checker) sections() {
 		used  bool
 		kinds string
 	}{
-		{"authorize", d.Authorize, consent, "authorization_code"},
-		{"callback", d.Callback, consent, "authorization_code"},
+		{"authorize", d.Authorize, code, "authorization_code"},
+		{"callback", d.Callback, code, "authorization_code"},
+		{"device", d.Device, device, "device_code"},
 		{"upgrade", d.Upgrade, consent, "authorization_code"},
 		{"discovery", d.Discovery, tokens, "authorization_code or client_credentials"},
 		{"client", d.Client, tokens, "authorization_code or client_credentials"},
@@ -241,7 +246,7 @@ func (c *checker) called(step Step, section bool) {
 // answered reports a source from which nothing can be read.
 func (c *checker) answered(at, source string) {
 	d := c.d
-	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
+	consent := slices.ContainsFunc(d.Kinds, Kind.Consents)
 	missing := ""
 	switch source {
 	case "identity", "health", "resources":
@@ -251,7 +256,11 @@ func (c *checker) answered(at, source string) {
 		if !sections[source] {
 			missing = "the section " + source
 		}
-	case "callback", "id_token":
+	case "callback":
+		if !slices.Contains(d.Kinds, KindAuthorizationCode) {
+			missing = "the kind authorization_code"
+		}
+	case "id_token":
 		if !consent {
 			missing = "the kind authorization_code"
 		}

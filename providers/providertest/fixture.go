@@ -31,6 +31,7 @@ type Fixture struct {
 	calls     map[string]*exchange // by what stands before .request and .response
 	wrong     *answered            // health.wrong
 	forbidden *answered            // health.forbidden
+	device    *device
 	grant     *granted
 	refreshed *granted
 	checked   *granted // what the check tells beside the account
@@ -51,6 +52,7 @@ type given struct {
 	Provider   map[string]string           `yaml:"provider_inputs"`
 	Connection map[string]string           `yaml:"connection_inputs"`
 	Client     struct{ ID, Secret string } `yaml:"client"`
+	ClientAuth string                      `yaml:"client_auth"`
 	Redirect   string                      `yaml:"redirect_uri"`
 	Scopes     []string                    `yaml:"scopes"`
 	Optional   []string                    `yaml:"optional_scopes"`
@@ -107,6 +109,7 @@ type failing struct {
 	Body    string            `yaml:"body"`
 	Class   string            `yaml:"class"`
 	Code    string            `yaml:"code"` // what of it may be repeated to people
+	Reason  string            `yaml:"reason"`
 	Source  string            `yaml:"source"`
 }
 
@@ -172,14 +175,14 @@ var fixtureWords = strings.NewReplacer(
 func callNames() []string {
 	return []string{
 		"discovery", "jwks", "token", "upgrade", "resources", "identity", "health", "refresh", "revoke", "revoke2",
-		"introspect",
+		"introspect", "device",
 	}
 }
 
 func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
-		"choices", "scopes", "id_token", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
+		"choices", "scopes", "id_token", "terms", "failures", "otherwise", "accept", "refuse", "use", "people", "device",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -300,6 +303,9 @@ func (f *Fixture) read(section, text string) (err error) {
 		f.authorize, err = readURL(text)
 	case "callback":
 		f.callback, err = readPairs(lines(text))
+	case "device":
+		f.device = &device{}
+		err = strict(f.device)
 	case "grant":
 		f.grant = &granted{}
 		err = strict(f.grant)
@@ -339,7 +345,9 @@ func (f *Fixture) read(section, text string) (err error) {
 
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
-	steps := []string{"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key"}
+	steps := []string{
+		"token", "refresh", "revoke", "upgrade", "resources", "identity", "health", "api", "key", "device",
+	}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",
 	}

@@ -20,13 +20,14 @@ import (
 type variation struct {
 	Inputs  map[string]string `yaml:"inputs"`  // in the place of those given; '' leaves one out
 	Scopes  []string          `yaml:"scopes"`  // asked for
-	Answer  string            `yaml:"answer"`  // the call whose answer differs: token, identity, refresh; or id_token
+	Answer  string            `yaml:"answer"`  // whose answer differs: token, identity, refresh, device; or id_token
 	With    map[string]any    `yaml:"with"`    // what stands there: a path and its value
 	Without []string          `yaml:"without"` // paths at which nothing stands there
 
 	Imported  bool              `yaml:"imported"`  // the tokens come from elsewhere, without a consent here
 	Authorize map[string]string `yaml:"authorize"` // parameters of the URL; '' is for one that is not sent
 	Base      string            `yaml:"base"`      // what use begins with
+	Device    *device           `yaml:"device"`
 	Grant     *granted          `yaml:"grant"`
 	Fails     bool              `yaml:"fails"` // the inputs, or what the answer gives, are not taken
 }
@@ -86,13 +87,15 @@ func (p *play) vary(row variation) (*play, error) {
 		f.calls = maps.Clone(f.calls)
 		f.calls[row.Answer] = &exchange{x.request, changed}
 	}
-	q := &play{f: &f, def: p.def, at: &service{f: &f, made: map[string]bool{}}, scopes: p.scopes, grant: p.grant}
+	q := &play{
+		f: &f, def: p.def, at: &service{f: &f, made: map[string]bool{}}, scopes: p.scopes, grant: p.grant, code: p.code,
+	}
 	q.client = providers.NewClient(q.at, func() time.Time { return playedAt }, "runner")
 	return q, nil
 }
 
 func (p *play) differently(row variation) {
-	if p.f.Kind == providers.KindAuthorizationCode {
+	if p.f.Kind.Consents() {
 		p.scopes = p.app.RequestScopes(p.f.given.Scopes, p.res.Scopes)
 	}
 	if row.Authorize != nil {
@@ -164,6 +167,12 @@ func (p *play) again(row variation) (err error) {
 	case p.f.Kind == providers.KindClientCredentials:
 		p.at.begin(nil, "token")
 		p.grant, err = p.client.Issue(ctx, p.app, p.f.Kind, p.res, p.scopes)
+	case p.f.Kind == providers.KindDeviceCode:
+		if err = p.started(row.Device); err != nil || row.Answer == "device" {
+			return err
+		}
+		p.at.begin(nil, "jwks", "token", "upgrade")
+		p.grant, err = p.pollOnce()
 	default:
 		p.at.begin(nil, "jwks", "token", "upgrade")
 		p.grant, err = p.spend(p.callback())

@@ -105,7 +105,7 @@ func (p *play) check() bool {
 
 func (p *play) refresh() bool {
 	f := p.f
-	if f.Kind != providers.KindAuthorizationCode {
+	if !f.Kind.Consents() {
 		return true
 	}
 	can := p.app.CanRefresh(f.Kind, p.grant)
@@ -181,9 +181,9 @@ func (p *play) fail() bool {
 			p.differ(section, "the definition makes no such call")
 			continue
 		}
-		got, code := "fine", ""
+		got, code, reason := "fine", "", ""
 		if failure := (*providers.Error)(nil); errors.As(err, &failure) {
-			got, code = string(failure.Class), failure.Code
+			got, code, reason = string(failure.Class), failure.Code, failure.Reason
 		} else if err != nil {
 			got = err.Error()
 		}
@@ -196,6 +196,9 @@ func (p *play) fail() bool {
 		if row.Code != "" {
 			p.same(section, "code", row.Code, code)
 		}
+		if row.Reason != "" {
+			p.same(section, "reason", row.Reason, reason)
+		}
 	}
 	return true
 }
@@ -207,11 +210,17 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 	switch step {
 	case "token", "upgrade":
 		p.at.begin(instead, "jwks", "token", "upgrade")
-		if p.f.Kind == providers.KindClientCredentials {
+		switch p.f.Kind {
+		case providers.KindClientCredentials:
 			_, err = p.client.Issue(ctx, p.app, p.f.Kind, p.res, p.scopes)
-		} else {
+		case providers.KindDeviceCode:
+			_, err = p.pollOnce()
+		default:
 			_, err = p.spend(p.callback())
 		}
+	case "device":
+		p.at.begin(instead, "device")
+		_, err = p.client.AskDevice(ctx, p.app, p.res, p.scopes)
 	case "refresh":
 		p.at.begin(instead, "refresh")
 		if p.f.Kind == providers.KindClientCredentials {

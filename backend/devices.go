@@ -23,6 +23,9 @@ const (
 	mostPollWait = time.Minute      // between two polls of a service that fails, unless it wants more
 	redeemAgain  = 2 * time.Second  // after an issuer's keys could not be had, at first
 	mostRedeem   = 30 * time.Second // and later
+
+	// lateFlow is how long after its failure a write of a flow is feared to land, over what was written since.
+	lateFlow = time.Minute
 )
 
 // devices has a task for each flow that is polled. They are derived from the flows that storage has.
@@ -53,12 +56,14 @@ type deviceFlow struct {
 	slowest time.Duration     // the interval that the service wants, should storage not have it
 	brought *providers.Polled // the tokens, until they are stored
 	since   time.Time         // when they came
-	grant   *consentedGrant   // what was made of them
+	grant   *consentedGrant   // where they belong
+	doubt   time.Time         // until then a write of the flow that failed may land
 
 	mu    sync.Mutex
 	ended *store.Flow // guarded by mu; with an outcome that storage does not have yet
 	why   string      // guarded by mu; it is not polled now
 	came  bool        // guarded by mu; the person consented, and the connection is being made
+	void  bool        // guarded by mu; somebody ended it
 }
 
 // consentedGrant is where a grant of brought tokens belongs.
@@ -147,6 +152,22 @@ func (t *deviceFlow) told() (ended *store.Flow, why string) {
 	return t.ended, t.why
 }
 
+// stop has a flow that was ended stay so, whatever lands in storage late.
+func (x *devices) stop(id string) {
+	if t := x.find(id); t != nil {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+		t.void = true
+	}
+}
+
+// stopped reports whether somebody ended the flow.
+func (t *deviceFlow) stopped() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.void
+}
+
 // holds reports whether tokens came of which the connection is being made.
 func (t *deviceFlow) holds() bool {
 	t.mu.Lock()
@@ -185,6 +206,13 @@ func (t *deviceFlow) Run(ctx context.Context) time.Time {
 	case t.brought != nil && (f == nil || f.Void):
 		t.discard(ctx)
 		return t.over()
+	case f != nil && f.Outcome == nil && !f.Void && t.stopped():
+		if err := b.voidFlow(ctx, t.id); err != nil {
+			b.Logger().Debug("a device flow that was ended is not marked so yet", "flow", t.id, "error", err)
+		}
+		return t.later()
+	case f != nil && f.Void && b.now().Before(t.doubt): // an earlier write may land over the mark
+		return t.doubt
 	case f == nil || f.Device == nil || f.Over():
 		return t.over()
 	case t.brought == nil && f.ExpiredAt(b.now()): // who reads is told so
@@ -388,10 +416,19 @@ func (t *deviceFlow) claim(ctx context.Context) (f *store.Flow, err error) {
 		return nil, err
 	}
 	f.Device.Ask(t.b.now(), t.slowest)
-	if err := t.b.putFlow(ctx, f); err != nil {
+	if err := t.put(ctx, f); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// put stores the flow. It is called under its lock.
+func (t *deviceFlow) put(ctx context.Context, f *store.Flow) error {
+	err := t.b.putFlow(ctx, f)
+	if err != nil && !store.IsReadOnly(err) {
+		t.doubt = t.b.now().Add(lateFlow)
+	}
+	return err
 }
 
 // slower has the longer interval outlive this process. Where storage refuses it, the next poll writes it.
@@ -406,7 +443,7 @@ func (t *deviceFlow) slower(ctx context.Context) {
 		return
 	}
 	f.Device.SlowTo(t.slowest)
-	if err := t.b.putFlow(ctx, f); err != nil {
+	if err := t.put(ctx, f); err != nil {
 		t.b.Logger().Debug("the longer interval of a device flow could not be stored yet", "flow", t.id, "error", err)
 	}
 }
@@ -485,13 +522,19 @@ func (t *deviceFlow) write(ctx context.Context, f *store.Flow) time.Time {
 	case stored == nil: // it was tidied away
 		b.flows.gone(t.id)
 		return t.over()
-	case stored.Void && !f.Outcome.Connected: // whoever ended it knows
-		b.flows.changed(stored)
+	case err == nil && (stored.Outcome != nil || stored.Void && !f.Outcome.Connected):
+		if b.now().Before(t.doubt) {
+			return t.doubt
+		}
+		b.flows.changed(stored) // whoever ended it knows, or another node
 		return t.over()
 	}
-	if err := b.putFlow(ctx, f); err != nil {
+	if err := t.put(ctx, f); err != nil {
 		b.Logger().Debug("the outcome of a device flow could not be stored yet", "connection", f.Key, "error", err)
 		return again()
+	}
+	if b.now().Before(t.doubt) { // an earlier write may land over it: it is looked at again
+		return t.doubt
 	}
 	return t.over()
 }

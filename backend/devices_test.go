@@ -143,13 +143,13 @@ func TestDeviceCodeIsJudgedAsAConsent(t *testing.T) {
 		assert.Equal(t, true, view["private"])
 
 		f.Write("providers/acme", map[string]any{"surplus_scopes": "refuse"}).OK(t)
+		f.provider.Next(providers.StepIdentity, other)
 		f.provider.Next(providertest.StepPoll, providertest.Respond(http.StatusOK,
 			`{"access_token":"a","refresh_token":"r","token_type":"bearer","scope":"read admin"}`))
 		assert.Contains(t, connect(t, f, nil, "failed", alice), "more was granted than allowed_scopes")
 
 		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusServiceUnavailable, ""))
 		assert.Contains(t, connect(t, f, nil, "failed", alice), "could not be learned")
-		require.Contains(t, f.Read("creds/self/tv", nil, bob).Text, "no entity", "bob's own is another")
 	})
 	each(t, func(t *testing.T, f *fixture) { // what is somebody's own, others restore for the very account
 		f.allowDevices(t)
@@ -261,7 +261,7 @@ func TestDevicePollWhileStorageFails(t *testing.T) {
 				f := newFixture(t, Options{}, testenv.InProcess)
 				e := &errand{fixture: f}
 				f.allowDevices(t)
-				flow := f.device(t, "tv", nil, alice)
+				flow := f.device(t, "tv", nil)
 				f.agree(t, flow)
 				f.idle(t)
 				met := e.refuses(n, lasting)
@@ -275,20 +275,19 @@ func TestDevicePollWhileStorageFails(t *testing.T) {
 				what := fmt.Sprint("access ", n)
 				if !met() {
 					require.Greater(t, n, 4, "it needs storage")
-					f.becomes(t, "tv", "connected", alice)
+					f.becomes(t, "tv", "connected")
 					return
 				}
 				require.Eventually(t, func() bool {
 					f.elapses(t, 5*time.Second)
-					return f.Read("device-code/tv", nil, alice).OK(t)["state"] == "connected"
+					return f.Read("device-code/tv", nil).OK(t)["state"] == "connected"
 				}, 20*time.Second, time.Millisecond, what)
 				assert.Equal(t, 1, f.polls(), "tokens come once: %s", what)
 				f.saved(t)
 				f.idle(t)
 				token := f.token(t, "tv")
 				f.anew(t)
-				f.System.AddEntity("e-alice")
-				assert.Equal(t, "connected", f.Read("device-code/tv", nil, alice).OK(t)["state"], what)
+				assert.Equal(t, "connected", f.Read("device-code/tv", nil).OK(t)["state"], what)
 				assert.Equal(t, token, f.token(t, "tv"), what)
 				assert.True(t, f.provider.Alive(token.(string)), what)
 				f.Stop()
@@ -308,7 +307,7 @@ func TestDevicePollWhileStorageHangs(t *testing.T) {
 		tests[fmt.Sprint("access ", n)] = func(t *testing.T) {
 			f := newFixture(t, Options{}, testenv.InProcess)
 			f.allowDevices(t)
-			flow := f.device(t, "tv", nil, alice)
+			flow := f.device(t, "tv", nil)
 			f.agree(t, flow)
 			f.idle(t)
 			f.hangsAt(t, n, func() testenv.Result {
@@ -323,7 +322,7 @@ func TestDevicePollWhileStorageHangs(t *testing.T) {
 			f.Advance(time.Minute) // late writes are looked after by then
 			require.Eventually(t, func() bool {
 				f.elapses(t, 5*time.Second)
-				return f.Read("device-code/tv", nil, alice).OK(t)["state"] == "connected"
+				return f.Read("device-code/tv", nil).OK(t)["state"] == "connected"
 			}, 30*time.Second, time.Millisecond)
 			assert.Equal(t, 1, f.polls())
 			f.saved(t)
@@ -336,6 +335,35 @@ func TestDevicePollWhileStorageHangs(t *testing.T) {
 	abreast(t, tests)
 }
 
+// A flow that was ended stays so though a write from before lands after it.
+func TestDeviceFlowThatWasEndedStaysSo(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for time-outs")
+	}
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.allowDevices(t)
+	flow := f.device(t, "tv", nil)
+	f.agree(t, flow)
+	f.idle(t)
+	land := make(chan struct{})
+	f.Storage.Hang(testenv.Nth(1, testenv.Access.Write), func(testenv.Access) { <-land })
+	f.elapses(t, 5*time.Second)
+	f.Storage.Hang(nil, nil)
+	require.Zero(t, f.polls(), "it could not be noted")
+	f.Delete("device-code/tv", nil).OK(t)
+	close(land)
+	require.Eventually(t, func() bool { return f.Storage.Landed() == 1 }, 10*time.Second, time.Millisecond)
+	f.elapses(t, 10*time.Second)
+	f.elapses(t, time.Minute)
+	f.elapses(t, time.Minute)
+	assert.Zero(t, f.polls())
+	f.Read("device-code/tv", nil).Refused(t, http.StatusBadRequest, "no device flow of yours")
+	f.restart(t)
+	f.System.SetReplication(0)
+	f.elapses(t, time.Minute)
+	assert.Zero(t, f.polls(), "for the next process, too")
+}
+
 // A start that storage refuses, at whichever write, leaves nothing that is polled.
 func TestDeviceStartWhileStorageFails(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
@@ -346,6 +374,7 @@ func TestDeviceStartWhileStorageFails(t *testing.T) {
 		f.elapses(t, time.Minute)
 		assert.Zero(t, f.polls())
 		former := f.device(t, "tv", nil, alice)
+		f.Advance(time.Second)
 		f.Storage.FailWrite(2) // the former flow cannot be ended
 		flow := f.device(t, "tv", nil, alice)
 		f.Storage.Judge(nil)
@@ -364,7 +393,7 @@ func TestDevicePollWhileTheProcessDies(t *testing.T) {
 		f := newFixture(t, Options{}, testenv.InProcess)
 		e := &errand{fixture: f}
 		f.allowDevices(t)
-		flow := f.device(t, "tv", nil, alice)
+		flow := f.device(t, "tv", nil)
 		f.agree(t, flow)
 		f.idle(t)
 		met := e.refuses(n, true)
@@ -381,10 +410,9 @@ func TestDevicePollWhileTheProcessDies(t *testing.T) {
 			return
 		}
 		f.anew(t)
-		f.System.AddEntity("e-alice")
 		f.elapses(t, 10*time.Second)
 		f.elapses(t, 10*time.Second)
-		state := f.Read("device-code/tv", nil, alice).OK(t)
+		state := f.Read("device-code/tv", nil).OK(t)
 		view := f.Read("connections/tv", nil)
 		if view.Status == http.StatusOK {
 			require.Equal(t, []any{"connected", "active"}, []any{state["state"], view.Data["status"]}, "access %d", n)
@@ -401,10 +429,9 @@ func TestDevicePollWhileTheProcessDies(t *testing.T) {
 func TestDevicePollsOfTwoNodes(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.allowDevices(t)
-	flow := f.device(t, "tv", nil, alice)
+	flow := f.device(t, "tv", nil)
 	first := f.Env
 	second := f.mount(t, f.Storage)
-	second.System.AddEntity("e-alice")
 	second.System.SetReplication(consts.ReplicationPerformanceStandby)
 	both := func() {
 		t.Helper()
@@ -433,20 +460,19 @@ func TestDevicePollsOfTwoNodes(t *testing.T) {
 	<-asked
 	first.System.SetReplication(consts.ReplicationPerformanceStandby)
 	f.Env = f.mount(t, f.Storage) // the mounts of a node that begins to write are made anew
-	f.System.AddEntity("e-alice")
 	f.beats(t)
 	polls := f.polls()
 	f.elapses(t, 4*time.Second)
 	assert.Equal(t, polls, f.polls(), "the former node's poll counts")
 	f.agree(t, flow)
 	f.polled(t, time.Second)
-	f.becomes(t, "tv", "connected", alice)
+	f.becomes(t, "tv", "connected")
 	close(release) // its answer comes at last: the code is spent
 	f.Env, second = first, f.Env
 	f.idle(t)
 	f.Env = second
 	assert.Equal(t, "active", f.Read("connections/tv", nil).OK(t)["status"])
-	f.becomes(t, "tv", "connected", alice)
+	f.becomes(t, "tv", "connected")
 }
 
 // A node whose writes do not arrive sends no code: it may have lost the lead.
@@ -477,7 +503,7 @@ func TestDevicePollIsFenced(t *testing.T) {
 func TestMountEndsDuringADevicePoll(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.allowDevices(t)
-	flow := f.device(t, "tv", nil, alice)
+	flow := f.device(t, "tv", nil)
 	f.agree(t, flow)
 	asked, release := make(chan struct{}), make(chan struct{})
 	f.provider.Next(providertest.StepPoll, func(s *providertest.Server, w http.ResponseWriter, r *http.Request,
@@ -492,7 +518,7 @@ func TestMountEndsDuringADevicePoll(t *testing.T) {
 	time.AfterFunc(50*time.Millisecond, func() { close(release) })
 	f.Stop()
 	f.anew(t)
-	assert.Equal(t, "connected", f.Read("device-code/tv", nil, alice).OK(t)["state"])
+	assert.Equal(t, "connected", f.Read("device-code/tv", nil).OK(t)["state"])
 	assert.True(t, f.provider.Alive(f.token(t, "tv").(string)))
 }
 

@@ -66,6 +66,7 @@ type openFlow struct {
 	started  time.Time
 	expires  time.Time
 	device   bool // the person types a code on another device
+	void     bool
 	denied   bool
 	ended    bool // there is an outcome but a denial, or it is void, or it cannot be read
 
@@ -82,7 +83,7 @@ func (o *openFlow) summarize(f *store.Flow) {
 	denied := f.Device != nil && f.Device.Ended == store.DeviceDenied
 	*o = openFlow{
 		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
-		device: f.Device != nil, denied: denied || f.Parked != nil && f.Parked.Denied != "",
+		device: f.Device != nil, void: f.Void && f.Outcome == nil, denied: denied || f.Parked != nil && f.Parked.Denied != "",
 		ended:     f.Outcome != nil && !denied || f.Void,
 		finishing: f.Claimed != "" && f.Outcome == nil,
 	}
@@ -188,7 +189,11 @@ func (b *backend) voidFlow(ctx context.Context, id string) error {
 		return err
 	}
 	f.Void = true
-	return b.putFlow(ctx, f)
+	if err := b.putFlow(ctx, f); err != nil {
+		return err
+	}
+	b.devices.stop(id)
+	return nil
 }
 
 // voided reports whether a flow became void while its code was spent. It takes no lock, since its caller holds the

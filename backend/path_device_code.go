@@ -220,10 +220,10 @@ func (b *backend) deviceFlowOf(ctx context.Context, req *logical.Request, d *fra
 	var latest openFlow
 	if err = b.flows.each(ctx, func(at string, f openFlow) {
 		switch {
-		case !f.device || f.key != k.String() || named != "" && named != at:
+		case !f.device || f.void || f.key != k.String() || named != "" && named != at:
 		case who.id() == "" || f.caller != who.id():
 			foreign = true
-		case id == "" || latest.ended && !f.ended || latest.ended == f.ended && f.started.After(latest.started):
+		case id == "" || f.started.After(latest.started):
 			id, latest = at, f
 		}
 	}); err != nil {

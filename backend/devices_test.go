@@ -182,9 +182,10 @@ func TestDeviceCodeAtAnIssuer(t *testing.T) {
 		f.polled(t, 5*time.Second)
 		assert.Contains(t, f.becomes(t, "tv", "pending", alice), "keys cannot be had")
 		assert.Equal(t, http.StatusOK, f.Read("connections/tv", nil).Status, "it is pending")
-		f.elapses(t, 3*time.Second)
-		f.elapses(t, 5*time.Second)
-		f.becomes(t, "tv", "connected", alice)
+		require.Eventually(t, func() bool {
+			f.elapses(t, 5*time.Second)
+			return f.Read("device-code/tv", nil, alice).OK(t)["state"] == "connected"
+		}, 20*time.Second, time.Millisecond)
 		assert.Equal(t, 1, f.polls(), "a code is spent once")
 		assert.Equal(t, "account-1", members(t, f.Read("connections/tv", nil).OK(t)["account"])["id"])
 	})

@@ -2,7 +2,6 @@ package providers
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"slices"
 	"strings"
@@ -141,6 +140,17 @@ func secondsAt(doc any, paths []string) (life time.Duration, readable bool) {
 	return 0, false
 }
 
+// LacksBrowser names what an entry of connection_config wants that only a browser which comes back to us tells; empty:
+// nothing, so that a device flow may do.
+func (d *Definition) LacksBrowser() string {
+	for _, c := range d.Connection {
+		if c.Required && !slices.ContainsFunc(c.Sources(), func(from string) bool { return from != fromCallback }) {
+			return c.Name
+		}
+	}
+	return ""
+}
+
 // typeable reports whether a code can be shown to a person, and means to them what it says.
 func typeable(code string) bool {
 	return code != "" && len(code) <= maxUserCode && !strings.ContainsFunc(code, func(r rune) bool {
@@ -208,11 +218,11 @@ func (c *Client) Redeem(ctx context.Context, app *App, res Resolved, scopes []st
 	return c.consented(ctx, app, r, kept, keys, g, p.doc)
 }
 
-// device checks what goes with the kind device_code.
+// device checks what goes with the kind device_code. A child may do without the kind, and take over the rest.
 func (c *checker) device() {
 	d := c.d
 	if !slices.Contains(d.Kinds, KindDeviceCode) {
-		if d.Endpoints[StepDevice] != "" {
+		if d.Endpoints[StepDevice] != "" && d.Extends == "" {
 			c.add("endpoints.device", "no kind asks there: add the kind device_code, or drop the endpoint")
 		}
 		return
@@ -228,11 +238,4 @@ func (c *checker) device() {
 	c.paths("device.answer.verification_uri_complete", a.WholeURI)
 	c.paths("device.answer.expires_in", a.ExpiresIn)
 	c.paths("device.answer.interval", a.Interval)
-	for i, capture := range d.Connection {
-		sources := capture.Sources()
-		if capture.Required && !slices.ContainsFunc(sources, func(from string) bool { return from != fromCallback }) {
-			c.add(fmt.Sprintf("connection_config[%d]", i), "nobody comes back to us with the kind device_code: read %q "+
-				"elsewhere, or drop the kind", capture.Name)
-		}
-	}
 }

@@ -184,11 +184,6 @@ endpoints:
 			`token.by_kind.device_code.scopes: what a person consents to`,
 		},
 		"a browser's section": {kinds, kinds + "authorize: {pkce: off}\n", `authorize: no kind goes by it`},
-		"a callback that never comes": {
-			kinds, "kinds: [device_code, authorization_code]\nconnection_config:\n" +
-				"  - {name: shop, from: callback, path: [shop], pattern: '[a-z]+', required: true}\n",
-			`connection_config[0]: nobody comes back to us with the kind device_code`,
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			text := strings.Replace(right, c.old, c.instead, 1)
@@ -197,4 +192,36 @@ endpoints:
 			assert.ErrorContains(t, err, c.says)
 		})
 	}
+}
+
+// A child that was written before its parent had the kind is as good as it was.
+func TestChildWithoutDevices(t *testing.T) {
+	catalog, err := Builtin()
+	require.NoError(t, err)
+	for parent, kinds := range map[string]string{
+		"github": "[authorization_code]", "microsoft": "[authorization_code, client_credentials]",
+		"oidc": "[authorization_code, client_credentials]", "oauth2": "[client_credentials, authorization_code]",
+	} {
+		text := "id: x\nname: X\nextends: " + parent + "\nkinds: " + kinds + "\n"
+		d, err := catalog.Decode("x.yaml", []byte(text))
+		require.NoError(t, err, parent)
+		assert.NotContains(t, d.Kinds, KindDeviceCode)
+		d, err = catalog.Decode("x.yaml", []byte(strings.Split(text, "kinds")[0]))
+		require.NoError(t, err, parent)
+		assert.Contains(t, d.Kinds, KindDeviceCode)
+	}
+}
+
+func TestLacksBrowser(t *testing.T) {
+	required := func(sources ...string) *Definition {
+		c := Capture{Name: "shop", Required: true}
+		for _, from := range sources {
+			c.AnyOf = append(c.AnyOf, CaptureSource{From: from})
+		}
+		return &Definition{Connection: []Capture{c}}
+	}
+	assert.Equal(t, "shop", required(fromCallback).LacksBrowser())
+	assert.Empty(t, required(fromCallback, fromInput).LacksBrowser())
+	assert.Empty(t, required("token").LacksBrowser())
+	assert.Empty(t, (&Definition{Connection: []Capture{{Name: "shop", From: fromCallback}}}).LacksBrowser())
 }

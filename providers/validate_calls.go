@@ -123,7 +123,7 @@ func (c *checker) sections() {
 	}{
 		{"authorize", d.Authorize, code, "authorization_code"},
 		{"callback", d.Callback, code, "authorization_code"},
-		{"device", d.Device, device, "device_code"},
+		{"device", d.Device, device || d.Extends != "", "device_code"},
 		{"upgrade", d.Upgrade, consent, "authorization_code"},
 		{"discovery", d.Discovery, tokens, "authorization_code or client_credentials"},
 		{"client", d.Client, tokens, "authorization_code or client_credentials"},
@@ -220,6 +220,9 @@ func (c *checker) calls() {
 
 // madeFor holds the kinds that a call is made for against those of the definition.
 func (c *checker) madeFor(at string, kinds []Kind) {
+	if c.d.Extends != "" && !slices.Contains(c.d.Kinds, KindDeviceCode) { // a child may do without it
+		kinds = slices.DeleteFunc(slices.Clone(kinds), func(kind Kind) bool { return kind == KindDeviceCode })
+	}
 	for i, kind := range kinds {
 		switch {
 		case !slices.Contains(c.d.Kinds, kind):

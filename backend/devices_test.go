@@ -43,6 +43,16 @@ func TestDeviceFlowIsVoid(t *testing.T) {
 		"connection deleted": {func(t *testing.T, f *fixture) {
 			f.Delete("connections/tv", nil).OK(t)
 		}, ""},
+		"connection renamed": {func(t *testing.T, f *fixture) {
+			f.Write("transfer/tv", map[string]any{"to": "org/default/other"}).OK(t)
+		}, ""},
+		"connection revoked": {func(t *testing.T, f *fixture) {
+			job := f.Write("revoke", map[string]any{"provider": "acme"}).OK(t)["job"].(string)
+			f.Write("revoke/"+job, map[string]any{"run": true, "expect": 1}).OK(t)
+			require.Eventually(t, func() bool {
+				return f.Read("connections/tv", nil).OK(t)["status_reason"] == "revoked"
+			}, 10*time.Second, time.Millisecond)
+		}, "was ended meanwhile"},
 		"connection of another provider": {func(t *testing.T, f *fixture) {
 			f.Delete("connections/tv", nil).OK(t)
 			f.key(t, "tv")

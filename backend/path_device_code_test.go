@@ -185,6 +185,8 @@ func TestDeviceCodeIsOff(t *testing.T) {
 		f.allowDevices(t)
 		f.Write("providers/acme", map[string]any{"allowed_owners": "org/*"}).OK(t)
 		start("acme").Refused(t, http.StatusForbidden, "allowed_owners")
+		f.Write("providers/acme", map[string]any{"frozen": true, "frozen_reason": "leaked"}).OK(t)
+		start("acme").Refused(t, http.StatusForbidden, "is frozen")
 		assert.Zero(t, f.provider.Count(providers.StepDevice), "nobody is asked")
 		f.Write("auth-code-url/tv", map[string]any{"provider": "acme", "kind": "device_code"}).Refused(t,
 			http.StatusBadRequest, "device-code/org/default/tv")

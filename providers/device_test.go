@@ -225,3 +225,30 @@ func TestLacksBrowser(t *testing.T) {
 	assert.Empty(t, required("token").LacksBrowser())
 	assert.Empty(t, (&Definition{Connection: []Capture{{Name: "shop", From: fromCallback}}}).LacksBrowser())
 }
+
+// rotating is a service that knows one secret.
+type rotating struct{ secret string }
+
+func (s rotating) Do(r *http.Request) (*http.Response, error) {
+	if err := r.ParseForm(); err != nil {
+		return nil, err
+	}
+	if r.PostForm.Get("client_secret") != s.secret {
+		return canned{status: 401, body: `{"error":"invalid_client"}`}.Do(r)
+	}
+	const told = `{"device_code":"d","user_code":"u","verification_uri":"https://p.test/","expires_in":9}`
+	return canned{status: 200, body: told}.Do(r)
+}
+
+// While an app's secret is replaced, the former one serves.
+func TestAskDeviceWithTheFormerSecret(t *testing.T) {
+	app, res := deviceApp(DeviceCall{})
+	app.ClientSecret, app.FormerSecret, res.ClientAuth = NewSecret("new"), NewSecret("old"), "post"
+	for secret, works := range map[string]bool{"new": true, "old": true, "other": false} {
+		_, err := NewClient(rotating{secret}, time.Now, "").AskDevice(t.Context(), app, res, nil)
+		assert.Equal(t, works, err == nil, secret)
+	}
+	app.FormerSecret = Secret{}
+	_, err := NewClient(rotating{"old"}, time.Now, "").AskDevice(t.Context(), app, res, nil)
+	assert.Error(t, err)
+}

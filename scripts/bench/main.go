@@ -3,9 +3,9 @@
 // By default it tells what reading a valid token costs, as a ratio to what Vault and its plugin boundary cost anyway:
 // all legs run in turn on one Vault in one run, so that the ratio holds whatever else the machine does.
 //
-// With -scale it tells what many connections cost, in five parts: idle (nothing is due), pages (the inventory is read),
-// shared (people share what is theirs), stall (a provider hangs) and wave (many tokens fall due together). It writes
-// scale.md and scale.png, and needs Linux.
+// With -scale it tells what many connections cost, in six parts: idle (nothing is due), pages (the inventory is read),
+// shared (people share what is theirs), end (a job revokes many), stall (a provider hangs) and wave (many tokens fall
+// due together). It writes scale.md and scale.png, and needs Linux.
 package main
 
 import (
@@ -38,9 +38,10 @@ func main() {
 	pairs := flag.Int("pairs", 9, "legs of each kind; the median counts")
 
 	atScale := flag.Bool("scale", false, "measure what many connections cost instead")
-	parts := flag.String("parts", "idle,pages,shared,stall,wave", "with -scale: what to measure")
+	parts := flag.String("parts", partNames, "with -scale: what to measure")
 	sizes := flag.String("connections", "1000,10000,100000", "idle: numbers of connections")
 	quiet := flag.Duration("quiet", time.Minute, "idle: over which processor time is measured")
+	ended := flag.Int("ended", 10_000, "end: connections that a job ends")
 	stalled := flag.Int("due", 1000, "stall: tokens that are due at the provider that hangs")
 	wave := flag.Int("wave", 10_000, "wave: tokens that fall due")
 	life := flag.Duration("life", 5*time.Minute, "wave: life of these tokens")
@@ -50,8 +51,8 @@ func main() {
 	var err error
 	if *atScale {
 		o := scaleOptions{
-			parts: strings.Split(*parts, ","), clients: *clients, quiet: *quiet, leg: *leg, stalled: *stalled,
-			wave: *wave, life: *life, out: *out,
+			parts: strings.Split(*parts, ","), clients: *clients, quiet: *quiet, leg: *leg, ended: *ended,
+			stalled: *stalled, wave: *wave, life: *life, out: *out,
 		}
 		if o.sizes, err = numbers(*sizes); err == nil {
 			err = runScale(ctx, o)

@@ -20,13 +20,17 @@ import (
 // mount is where the engine is on the Vault of the scale measurements.
 const mount = "connectors"
 
+// partNames are the things that are measured, in the order in which they are.
+const partNames = "idle,pages,shared,end,stall,wave"
+
 // scaleOptions choose what is measured and how much of it.
 type scaleOptions struct {
-	parts   []string      // idle, pages, shared, stall, wave
+	parts   []string      // of partNames
 	sizes   []int         // of idle: connections, ascending
 	clients int           // that read and write at once
 	quiet   time.Duration // of idle: over which processor time is measured
 	leg     time.Duration // of one load
+	ended   int           // of end: connections that a job ends
 	stalled int           // of stall: refreshes that are due
 	wave    int           // of wave: tokens that fall due
 	life    time.Duration // of wave: of these tokens; they fall due after four fifths of it
@@ -43,8 +47,8 @@ type scale struct {
 
 func runScale(ctx context.Context, o scaleOptions) error {
 	for _, part := range o.parts {
-		if !slices.Contains([]string{"idle", "pages", "shared", "stall", "wave"}, part) {
-			return fmt.Errorf("there is no part %q: there are idle, pages, shared, stall, wave", part)
+		if !slices.Contains(strings.Split(partNames, ","), part) {
+			return fmt.Errorf("there is no part %q: there are %s", part, partNames)
 		}
 	}
 	tools, err := stack.Locate(ctx, os.Stderr)
@@ -74,7 +78,7 @@ func runScale(ctx context.Context, o scaleOptions) error {
 	for _, part := range []struct {
 		name string
 		run  func(context.Context, io.Writer) error
-	}{{"idle", s.idle}, {"pages", s.pages}, {"shared", s.sharing}, {"stall", s.stall}, {"wave", s.due}} {
+	}{{"idle", s.idle}, {"pages", s.pages}, {"shared", s.sharing}, {"end", s.end}, {"stall", s.stall}, {"wave", s.due}} {
 		if !slices.Contains(o.parts, part.name) {
 			continue
 		}
@@ -95,6 +99,18 @@ func (s *scale) provide(ctx context.Context, name, token string) error {
 		"definition": "oauth2", "client_id": "bench", "client_secret": "bench", "client_auth": "post",
 		"endpoints": map[string]any{"authorize": "https://bench.invalid/authorize", "token": token},
 	})
+}
+
+// ensureSteady makes sure that there are connections whose tokens stay valid, as many as a load of reads is about.
+func (s *scale) ensureSteady(ctx context.Context) error {
+	if err := s.provide(ctx, steady, "https://bench.invalid/token"); err != nil || s.have >= hotSet {
+		return err
+	}
+	if _, err := s.populate(ctx, steady, s.have, hotSet, dayLong); err != nil {
+		return err
+	}
+	s.have = hotSet
+	return nil
 }
 
 // imported names connection i of a provider.

@@ -19,17 +19,11 @@ func (s *scale) stall(ctx context.Context, out io.Writer) error {
 		return err
 	}
 	defer hung.close()
-	if err := s.provide(ctx, steady, "https://bench.invalid/token"); err != nil {
+	if err := s.ensureSteady(ctx); err != nil {
 		return err
 	}
 	if err := s.provide(ctx, "hung", hung.url); err != nil {
 		return err
-	}
-	if s.have < hotSet {
-		if _, err := s.populate(ctx, steady, s.have, hotSet, dayLong); err != nil {
-			return err
-		}
-		s.have = hotSet
 	}
 	valid := func() string { return credential(steady, rand.IntN(hotSet)) }
 	most, err := s.load(ctx, after(s.leg), 0, valid)

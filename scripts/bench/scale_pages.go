@@ -12,14 +12,8 @@ import (
 
 // pages reads the whole inventory, page by page, while credentials are read beside it.
 func (s *scale) pages(ctx context.Context, out io.Writer) error {
-	if err := s.provide(ctx, steady, "https://bench.invalid/token"); err != nil {
+	if err := s.ensureSteady(ctx); err != nil {
 		return err
-	}
-	if s.have < hotSet {
-		if _, err := s.populate(ctx, steady, s.have, hotSet, dayLong); err != nil {
-			return err
-		}
-		s.have = hotSet
 	}
 	valid := func() string { return credential(steady, rand.IntN(hotSet)) }
 	atRest, err := s.load(ctx, after(s.leg), seldom, valid)
@@ -56,15 +50,20 @@ func (s *scale) pages(ctx context.Context, out io.Writer) error {
 	}
 	fmt.Fprintf(out, "\nThe inventory: %d rows in %d pages, %.1f s; counted by status in %.0f ms; the plugin takes "+
 		"%.0f MB then.\n\n", rows, count, took.Seconds(), milliseconds(counted), megabytes(memory))
-	fmt.Fprintln(out, "| reads of valid tokens, 100 a second | p50, ms | p99, ms | worst, ms |\n|---|---|---|---|")
+	writeBeside(out, atRest, beside, "while it is read")
+	return nil
+}
+
+// writeBeside writes what reads took at rest and beside something else.
+func writeBeside(out io.Writer, atRest, beside sample, title string) {
+	fmt.Fprintf(out, "| reads of valid tokens, %d a second | p50, ms | p99, ms | worst, ms |\n|---|---|---|---|\n", seldom)
 	for _, r := range []struct {
 		title string
 		sample
-	}{{"at rest", atRest}, {"while it is read", beside}} {
+	}{{"at rest", atRest}, {title, beside}} {
 		fmt.Fprintf(out, "| %s | %.2f | %.2f | %.1f |\n", r.title, milliseconds(r.p50), milliseconds(r.p99),
 			milliseconds(r.worst))
 	}
-	return nil
 }
 
 // inventory reads all pages, and gives how many rows and pages there are.

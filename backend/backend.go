@@ -65,6 +65,7 @@ type backend struct {
 	metrics     *metrics
 	leavers     leavers
 	jobs        *jobs
+	devices     *devices
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -132,6 +133,7 @@ func New(o Options) logical.Factory {
 				b.pathAccept(),
 				b.pathAuthCodeURL(),
 				b.pathExchange(),
+				b.pathDeviceCode(),
 				b.pathCallback(),
 				b.pathProviders(),
 				b.pathClientSecret(),
@@ -158,7 +160,7 @@ func (b *backend) build() {
 	b.saving.b, b.leavers.b = b, b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
-	b.jobs = newJobs(b)
+	b.jobs, b.devices = newJobs(b), newDevices(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
@@ -188,6 +190,7 @@ tokens and client secrets go to their provider and to nobody else.
   catalog/          what can be connected
   providers/        services as the operator registered them
   auth-code-url/    start to connect an account; exchange finishes it
+  device-code/      the same where the person has a browser elsewhere
   connections/      masked metadata; write keys and import tokens here
   creds/            the credential, fresh
   check/            ask the service whether it works

@@ -22,6 +22,7 @@ const (
 	laneSave    = "save"
 	laneLook    = "look" // at the entities that own connections
 	laneMove    = "move"
+	laneDevice  = "device" // at the services where people type codes
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time

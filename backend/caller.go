@@ -24,13 +24,16 @@ func callerOf(req *logical.Request) caller {
 // entityPrefix begins the id of a caller who has an entity.
 const entityPrefix = "entity:"
 
+// accessorPrefix begins the id of one who has none.
+const accessorPrefix = "accessor:"
+
 // id names the caller for as long as a flow lives; empty when there is nothing to tell this caller from another by.
 func (c caller) id() string {
 	switch {
 	case c.entity != "":
 		return entityPrefix + c.entity
 	case c.accessor != "":
-		return "accessor:" + c.accessor
+		return accessorPrefix + c.accessor
 	}
 	return ""
 }

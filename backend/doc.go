@@ -23,6 +23,7 @@
 //	callback/:provider        path_callback.go          where the browser comes back, unauthenticated
 //	exchange                  path_exchange.go          finish a flow: claim it (flow_claim.go), spend
 //	                                                    its code and connect (flow_connect.go)
+//	device-code/O/:name       path_device_code.go       the same on another device, polled: devices.go
 //	creds/O/:name             path_creds.go             the credential; what goes along with it: companions.go
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by
@@ -70,6 +71,7 @@
 //	how providers fare                                       package gate
 //	what is under way                                        package tasks
 //	a task for each job, and what it was told here           jobs.go
+//	a task for each device flow, and what came of it         devices.go
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
 // writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a

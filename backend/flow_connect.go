@@ -43,8 +43,26 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	}
 	pass.Tell(gate.Succeeded, 0) // what follows is asked of others
 	b.proven(p)
-	var warnings []string
-	err = nil
+	return b.keepConsented(ctx, consented{who: x.who, verb: "exchange", otherAccount: x.otherAccount}, f, p, k, known,
+		grant)
+}
+
+// consented is who has a grant put in a connection after a consent, and by which verb.
+type consented struct {
+	who          caller
+	verb         string
+	otherAccount bool // another account than before is meant
+}
+
+// keepConsented learns whose account the grant of a flow is, and stores the connection. known is what it was before the
+// provider was asked. saved is false when storage refused it.
+func (b *backend) keepConsented(ctx context.Context, x consented, f *store.Flow, p *configured, k store.Key,
+	known *store.Connection, grant *providers.Grant,
+) (outcome *store.Outcome, saved bool) {
+	var (
+		warnings []string
+		err      error
+	)
 	if !f.Kind.Issued() || p.app.Identifies(f.Kind) {
 		err = p.client.Identify(ctx, p.app, f.Resolved, f.Kind, grant)
 	}
@@ -56,10 +74,10 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
 	warnings = append(warnings, b.undated(p.client.Introspect(ctx, p.app, f.Resolved, grant))...)
-	conn, saved, err := b.connections.Keep(ctx, k, x.who.act("exchange", b.now()), known,
+	conn, saved, err := b.connections.Keep(ctx, k, x.who.act(x.verb, b.now()), known,
 		func(c *store.Connection) (*store.Connection, error) {
 			if b.voided(ctx, f.ID) {
-				return nil, deletedMeanwhile(k) // and if c is there, somebody made it anew
+				return nil, voidMeanwhile(k, f) // and if c is there, somebody made it anew
 			}
 			if f.Restores && (c == nil || grant.Account.ID != c.Account.ID || c.Account.Pinned != p.fingerprint) {
 				return nil, conflict("connection %s is private: others than its owner connect it again for the account that "+
@@ -138,7 +156,15 @@ const unsavedWarning = "storage refused the new connection; it is served from me
 	"process: check Vault's storage"
 
 func failure(f *store.Flow, why string) *store.Outcome {
-	return &store.Outcome{Failure: why + ": nothing was connected; start again with auth-code-url/" + f.Key}
+	return &store.Outcome{Failure: why + ": nothing was connected; start again with " + startOf(f)}
+}
+
+// startOf is the path at which a flow like that is started.
+func startOf(f *store.Flow) string {
+	if f.Device != nil {
+		return "device-code/" + f.Key
+	}
+	return "auth-code-url/" + f.Key
 }
 
 // exchangeFailure says why the code brought nothing.
@@ -185,23 +211,16 @@ func otherAccount(before store.Account, now providers.Account, pinned string) st
 func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who caller, p *configured, g *providers.Grant,
 	spending bool, now time.Time,
 ) (*store.Connection, error) {
+	if err := overtaken(c, k, f); err != nil {
+		return nil, err
+	}
 	switch {
-	case c != nil && c.Provider != f.Provider:
-		return nil, conflict("connection %s was made for another provider meanwhile", k)
 	case c != nil && known == nil && c.FlowID != f.ID:
 		return nil, conflict("connection %s was made by somebody else meanwhile", k)
-	case c == nil && (known != nil || f.Reconnects):
+	case c == nil && known != nil:
 		return nil, deletedMeanwhile(k)
 	case c == nil:
 		c = newConnection(k, f.Provider, f.Kind, who, now)
-	case !c.Deleting.IsZero():
-		return nil, beingDeleted(k)
-	case c.IsMoving():
-		return nil, beingMoved(k)
-	case c.Ending.On():
-		return nil, beingEnded(k)
-	case f.Created.Time.Before(c.Ended.Time): // who ended it ended that too
-		return nil, endedMeanwhile(k)
 	}
 	if f.Restores {
 		return restored(c, f, p, g, spending, now), nil
@@ -224,6 +243,27 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	return c, nil
 }
 
+// overtaken says why a flow can connect nothing any more, by what became of its connection since.
+func overtaken(c *store.Connection, k store.Key, f *store.Flow) error {
+	switch {
+	case c == nil && f.Reconnects:
+		return deletedMeanwhile(k)
+	case c == nil:
+		return nil
+	case c.Provider != f.Provider:
+		return conflict("connection %s was made for another provider meanwhile", k)
+	case !c.Deleting.IsZero():
+		return beingDeleted(k)
+	case c.IsMoving():
+		return beingMoved(k)
+	case c.Ending.On():
+		return beingEnded(k)
+	case f.Created.Time.Before(c.Ended.Time): // who ended it ended that too
+		return endedMeanwhile(k)
+	}
+	return nil
+}
+
 // restored puts another grant of the same account in a private connection for somebody else than its owner. All else
 // stays the owner's, who set it up.
 func restored(c *store.Connection, f *store.Flow, p *configured, g *providers.Grant, spending bool,
@@ -238,6 +278,14 @@ func restored(c *store.Connection, f *store.Flow, p *configured, g *providers.Gr
 
 func endedMeanwhile(k store.Key) error {
 	return conflict("connection %s was ended meanwhile (revoked)", k)
+}
+
+// voidMeanwhile says why a flow whose code was spent connects nothing.
+func voidMeanwhile(k store.Key, f *store.Flow) error {
+	if f.Device != nil {
+		return conflict("the flow was ended meanwhile, or connection %s was deleted", k)
+	}
+	return deletedMeanwhile(k)
 }
 
 func deletedMeanwhile(k store.Key) error { return conflict("connection %s was deleted meanwhile", k) }

@@ -40,6 +40,11 @@ func (b *backend) countFlows(ctx context.Context, who caller) (n flowCount, err 
 			n.openEnd = earlier(n.openEnd, f.expires)
 		}
 	})
+	asking := b.devices.asking(own)
+	n.open, n.all = n.open+asking, n.all+asking
+	if n.open > 0 && n.openEnd.IsZero() {
+		n.openEnd = now
+	}
 	return n, err
 }
 

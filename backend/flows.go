@@ -65,8 +65,10 @@ type openFlow struct {
 	caller   string
 	started  time.Time
 	expires  time.Time
+	device   bool // the person types a code on another device
+	void     bool
 	denied   bool
-	ended    bool // there is an outcome, or it is void, or it cannot be read
+	ended    bool // there is an outcome but a denial, or it is void, or it cannot be read
 
 	finishing bool // its code is being spent, unless a crash cut that off
 }
@@ -78,11 +80,21 @@ func newFlowIndex(b *backend) *flowIndex {
 }
 
 func (o *openFlow) summarize(f *store.Flow) {
+	denied := f.Device != nil && f.Device.Ended == store.DeviceDenied
 	*o = openFlow{
 		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
-		denied: f.Parked != nil && f.Parked.Denied != "", ended: f.Outcome != nil || f.Void,
+		device: f.Device != nil, void: f.Void && f.Outcome == nil, denied: denied || f.Parked != nil && f.Parked.Denied != "",
+		ended:     f.Outcome != nil && !denied || f.Void,
 		finishing: f.Claimed != "" && f.Outcome == nil,
 	}
+}
+
+// start is the path at which a flow like that is started.
+func (o *openFlow) start() string {
+	if o.device {
+		return "device-code/" + o.key
+	}
+	return "auth-code-url/" + o.key
 }
 
 // lock serialises the changes of one flow, and waits for that as long as ctx lasts.
@@ -177,7 +189,11 @@ func (b *backend) voidFlow(ctx context.Context, id string) error {
 		return err
 	}
 	f.Void = true
-	return b.putFlow(ctx, f)
+	if err := b.putFlow(ctx, f); err != nil {
+		return err
+	}
+	b.devices.stop(id)
+	return nil
 }
 
 // voided reports whether a flow became void while its code was spent. It takes no lock, since its caller holds the
@@ -210,7 +226,7 @@ func (b *backend) tidyFlows(ctx context.Context) error {
 	now := b.now()
 	err := b.flows.each(ctx, func(id string, f openFlow) {
 		end := f.expires
-		if f.finishing {
+		if f.finishing || f.device { // of those people are told for a while that they expired
 			end = end.Add(finishTime)
 		}
 		if !now.Before(end) {

@@ -43,6 +43,7 @@ func (b *backend) wake(ctx context.Context) {
 		b.trials.Add(1)
 		b.recover(ctx)
 		b.loadJobs(ctx)
+		b.loadDevices(ctx)
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)
@@ -62,6 +63,13 @@ func (b *backend) recover(ctx context.Context) {
 func (b *backend) loadJobs(ctx context.Context) {
 	if err := b.jobs.load(ctx); err != nil && ctx.Err() == nil {
 		b.Logger().Debug("the jobs could not be read yet", "error", err)
+	}
+}
+
+// loadDevices lets the flows go on whose codes people have yet to type.
+func (b *backend) loadDevices(ctx context.Context) {
+	if err := b.devices.load(ctx); err != nil && ctx.Err() == nil {
+		b.Logger().Debug("the device flows could not be read yet", "error", err)
 	}
 }
 
@@ -103,6 +111,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		_, _ = b.config(ctx)
 		b.fillDirectory(ctx)
 		b.loadJobs(ctx)
+		b.loadDevices(ctx)
 		b.noteProofs(ctx)
 		b.tidyDaily(ctx)
 	})

@@ -20,7 +20,8 @@ func (b *backend) orAdvice(req *logical.Request, resp *logical.Response, err err
 func advice(path string) error {
 	verb, rest, _ := strings.Cut(strings.TrimRight(path, "/"), "/")
 	switch verb {
-	case "creds", "refresh", "check", "auth-code-url", "connections", "transfer", "accept":
+	case "creds", "refresh", "check", "auth-code-url", "device-code", "connections", "transfer",
+		"accept":
 		switch {
 		case rest == "" || rest == "self" || strings.HasPrefix(rest, "org") || strings.HasPrefix(rest, "user"):
 			return badRequest("%s needs a connection's name: %s/<name>, %s/self/<name>, "+
@@ -36,6 +37,8 @@ func advice(path string) error {
 		return badRequest("no such path; credentials are read at creds/<name>")
 	case "authorize", "connect", "auth-url", "auth_code_url":
 		return badRequest("no such path; a flow is started at auth-code-url/<name>")
+	case "device", "device_code", "devicecode":
+		return badRequest("no such path; a flow on another device is started at device-code/<name>")
 	case "callback":
 		return badRequest("callback is followed by the provider's name: callback/<provider>")
 	}

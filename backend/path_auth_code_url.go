@@ -166,12 +166,19 @@ func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
 
 // openFlow stores a flow, unless the caller has opened as many as they may meanwhile.
 func (b *backend) openFlow(ctx context.Context, who caller, config *store.Config, f *store.Flow) error {
+	return b.openReserved(ctx, who, config, f, func() {})
+}
+
+// openReserved is openFlow for one that was counted before: release takes it from that count.
+func (b *backend) openReserved(ctx context.Context, who caller, config *store.Config, f *store.Flow, release func(),
+) error {
 	select {
 	case b.flows.starting <- struct{}{}:
 		defer func() { <-b.flows.starting }()
 	case <-ctx.Done():
 		return ctx.Err()
 	}
+	release()
 	if err := b.mayOpenFlow(ctx, who, config); err != nil {
 		return err
 	}
@@ -182,24 +189,60 @@ func (b *backend) openFlow(ctx context.Context, who caller, config *store.Config
 func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framework.FieldData, k store.Key, who caller,
 	known *store.Connection, p *configured, config *store.Config,
 ) (f *store.Flow, state string, err error) {
-	definition := p.app.Definition
 	kind, err := p.kindOf(d.Get("kind").(string), func(kind providers.Kind) bool {
 		return kind == providers.KindAuthorizationCode
 	})
 	if err != nil {
 		return nil, "", err
 	}
-	installs := definition.Installs(kind)
+	installs := p.app.Definition.Installs(kind)
 	if kind != providers.KindAuthorizationCode && !installs {
+		if kind == providers.KindDeviceCode {
+			return nil, "", badRequest("kind %s has no authorization URL: start it with device-code/%s", kind, k)
+		}
 		return nil, "", badRequest("kind %s has no authorization URL: write it to connections/%s", kind, k)
 	}
-	if err := p.admit(k, kind, known); err != nil {
+	f, asked, state, err := b.draftFlow(d, k, who, known, p, config, kind)
+	if err != nil {
 		return nil, "", err
+	}
+	f.Confirm = p.entry.Confirm
+	if installs {
+		if err := p.admitInputs(k.Owner, kind, f.Inputs); err != nil {
+			return nil, "", err
+		}
+	}
+	if p.app.UsesPKCE() && !installs {
+		f.Verifier = providers.NewSecret(oauth2.GenerateVerifier())
+	}
+	if err := b.chooseRedirect(req, d, f, p, config); err != nil {
+		return nil, "", err
+	}
+	if installs && f.OwnRedirect {
+		return nil, "", badRequest("a consent of kind %s brings no code, so it ends at Vault's own callback: leave out "+
+			"redirect_uri", kind)
+	}
+	if err := b.settleFlow(ctx, f, k, p, asked, p.client.CheckHosts); err != nil {
+		return nil, "", err
+	}
+	if f.Resolved.OpenID && !installs {
+		f.Nonce = randomText(16)
+	}
+	return f, state, nil
+}
+
+// draftFlow is what a flow has by the caller's and the connection's side, whatever its kind. asked are the scopes that
+// it is for.
+func (b *backend) draftFlow(d *framework.FieldData, k store.Key, who caller, known *store.Connection, p *configured,
+	config *store.Config, kind providers.Kind,
+) (f *store.Flow, asked []string, state string, err error) {
+	if err := p.admit(k, kind, known); err != nil {
+		return nil, nil, "", err
 	}
 	restores := who.mends(k, known)
 	if restores {
 		if err := mayRestore(k, known, p, d); err != nil {
-			return nil, "", err
+			return nil, nil, "", err
 		}
 	}
 	now := b.now()
@@ -209,12 +252,9 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		Caller:     who.id(),
 		Created:    store.Actor{EntityID: who.entity, DisplayName: who.display, Time: now},
 		Expires:    now.Add(config.FlowTTL),
-		Reconnects: known != nil, Restores: restores, Confirm: p.entry.Confirm,
+		Reconnects: known != nil, Restores: restores,
 	}
-	if p.app.UsesPKCE() && !installs {
-		f.Verifier = providers.NewSecret(oauth2.GenerateVerifier())
-	}
-	asked := d.Get("scopes").([]string)
+	asked = d.Get("scopes").([]string)
 	if restores { // for what it has, and what its owner asked for
 		asked = slices.Clone(known.RequiredScopes)
 		if g := known.Grant; g != nil && mayAskFor(p, g.Scopes) == nil {
@@ -226,18 +266,18 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 		}
 	}
 	if err := mayAskFor(p, asked); err != nil {
-		return nil, "", err
+		return nil, nil, "", err
 	}
 	if v, ok := d.GetOk("private"); ok {
 		private := v.(bool)
 		if err := mayBePrivate(k, private); err != nil {
-			return nil, "", err
+			return nil, nil, "", err
 		}
 		f.Private = &private
 	}
 	if known != nil {
 		if err := namesAll(k, known, who, p, d); err != nil {
-			return nil, "", err
+			return nil, nil, "", err
 		}
 		if !who.inherits(k, known) {
 			known = nil
@@ -247,54 +287,49 @@ func (b *backend) newFlow(ctx context.Context, req *logical.Request, d *framewor
 	if len(f.RequiredScopes) == 0 && known == nil {
 		f.RequiredScopes = requiredOf(p, asked)
 	}
+	definition := p.app.Definition
 	if known != nil {
 		// what is picked by then counts, and what a key named for itself is no place for a consent
 		f.Inputs = definition.InputsOf(kind, p.unpicked(known.Inputs))
 	}
 	if v, ok := d.GetOk("inputs"); ok {
 		if f.Inputs, err = definition.CheckInputs("connection", kind, v.(map[string]string)); err != nil {
-			return nil, "", badRequest("%s", err)
+			return nil, nil, "", badRequest("%s", err)
 		}
 	}
-	if installs {
-		if err := p.admitInputs(k.Owner, kind, f.Inputs); err != nil {
-			return nil, "", err
-		}
-	}
-	if err := b.chooseRedirect(req, d, f, p, config); err != nil {
-		return nil, "", err
-	}
-	if installs && f.OwnRedirect {
-		return nil, "", badRequest("a consent of kind %s brings no code, so it ends at Vault's own callback: leave out "+
-			"redirect_uri", kind)
-	}
-	if f.Resolved, err = b.resolve(ctx, p, k, kind, f.Inputs); err != nil {
-		return nil, "", asBadRequest(p.name, err)
+	return f, asked, state, nil
+}
+
+// settleFlow freezes where a flow goes and what it asks for. hosts says whether it may go there.
+func (b *backend) settleFlow(ctx context.Context, f *store.Flow, k store.Key, p *configured, asked []string,
+	hosts func(providers.Resolved) error,
+) (err error) {
+	if f.Resolved, err = b.resolve(ctx, p, k, f.Kind, f.Inputs); err != nil {
+		return asBadRequest(p.name, err)
 	}
 	f.Scopes = p.app.RequestScopes(asked, f.Resolved.Scopes)
-	if installs {
+	if f.Kind.Issued() {
 		f.Scopes = p.app.ScopesOfTheApp()
 	}
-	if err := p.client.CheckHosts(f.Resolved); err != nil {
-		return nil, "", err
+	if err := hosts(f.Resolved); err != nil {
+		return err
 	}
 	if p.entry.ClientID == "" {
-		return nil, "", badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name,
-			p.name)
+		return badRequest("provider %q has no client_id: an operator writes it to providers/%s", p.name, p.name)
 	}
-	if !installs && p.entry.ClientSecret.IsZero() && (f.Resolved.ClientAuth != "none" || p.entry.SecretsCleared) {
-		return nil, "", conflict("provider %q has no client secret (it was never written, or was cleared when the "+
+	if !f.Kind.Issued() && p.entry.ClientSecret.IsZero() && (f.Resolved.ClientAuth != "none" || p.entry.SecretsCleared) {
+		return conflict("provider %q has no client secret (it was never written, or was cleared when the "+
 			"provider changed): write client_secret to providers/%s", p.name, p.name)
 	}
-	if f.Resolved.OpenID && !installs {
-		f.Nonce = randomText(16)
-	}
-	return f, state, nil
+	return nil
 }
 
 // mayRestore refuses to change anything of a private connection that is somebody else's but its grant.
 func mayRestore(k store.Key, known *store.Connection, p *configured, d *framework.FieldData) error {
 	for _, field := range []string{"scopes", "optional_scopes", "required_scopes", "inputs", "private"} {
+		if _, declared := d.Schema[field]; !declared {
+			continue
+		}
 		if _, named := d.GetOk(field); named {
 			return forbidden("connection %s is private: others than its owner connect it again without %s", k, field)
 		}

@@ -301,6 +301,7 @@ func perMinute(def *providers.Definition) map[string]any {
 		}
 	}
 	limit(providers.StepToken, def.Token.Call)
+	limit(providers.StepDevice, def.Device.Call)
 	if def.Refresh.Call != nil {
 		limit(providers.StepRefresh, *def.Refresh.Call)
 	}

@@ -176,7 +176,10 @@ func (b *backend) explainMissing(ctx context.Context, who caller, k store.Key, e
 		return err
 	case f.denied:
 		return conflict("connection %s is not connected: the person or the provider said no; "+
-			"start again with auth-code-url/%s", k, k)
+			"start again with %s", k, f.start())
+	case f.device:
+		return conflict("connection %s is pending until %s: the person has yet to type its code in a browser; whoever "+
+			"started that reads at device-code/%s how it stands", k, rfc3339(f.expires), k)
 	}
 	return conflict("connection %s is pending: its flow is open until %s; finish it in the browser and with exchange",
 		k, rfc3339(f.expires))

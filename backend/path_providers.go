@@ -97,7 +97,8 @@ func providerFields() map[string]*framework.FieldSchema {
 		"require_session_binding": boolean("Flows that end at an application's own redirect URI, or lead on to " +
 			"a return_url, must be bound to a browser session."),
 		"kinds": strs("Kinds of connections that may be made; by default the definition's, without " +
-			"client_credentials, whose credential is the app's own and for organizations only."),
+			"client_credentials, whose credential is the app's own and for organizations only, and without device_code: " +
+			"people are talked into typing a stranger's code, and only where this is named can one be had."),
 		"allowed_owners": strs("Owners whose connections may use this provider: org/<org>, user/<user>, " +
 			"org/<org>/user/<user>, with * for any id; by default all. org/* are organizations without their members."),
 		"bound_inputs": object("Accounts that connections of the app's own kind may name, by owner, input and values: " +

@@ -55,7 +55,15 @@ func kindsOf(p *store.Provider, definition *providers.Definition) []providers.Ki
 	if len(p.Kinds) > 0 {
 		return p.Kinds
 	}
-	return slices.DeleteFunc(slices.Clone(definition.Kinds), definition.OfTheApp)
+	return slices.DeleteFunc(slices.Clone(definition.Kinds), func(kind providers.Kind) bool {
+		return mustBeNamed(definition, kind)
+	})
+}
+
+// mustBeNamed reports whether a kind may be connected only where the operator names it: what is the app's own, and what
+// anybody can be talked into by a code that they type.
+func mustBeNamed(definition *providers.Definition, kind providers.Kind) bool {
+	return definition.OfTheApp(kind) || kind == providers.KindDeviceCode
 }
 
 // admit refuses what the operator does not let the provider be used for. known is the connection as it is; of one that

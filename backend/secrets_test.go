@@ -31,6 +31,7 @@ const (
 	plantedParam   = "planted-token-parameter-q9"
 	plantedProxy   = "planted-password-of-the-proxy-q0"
 	plantedSigning = "planted-signing-secret-with-a-long-tail-q11"
+	plantedDevice  = "planted-device-code-q13"
 	plantedHook    = "planted-secret-of-a-webhook-with-a-long-tail-q12"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
 		plantedAccess + `"}`
@@ -64,9 +65,11 @@ func TestSecretsStayInside(t *testing.T) {
 		w := &witness{secrets: []string{
 			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedParked, plantedSession,
 			plantedWords, plantedParam, plantedProxy, plantedSigning, plantedHook,
+			plantedDevice,
 		}}
 		w.operators(t, f)
 		w.people(t, f)
+		w.devices(t, f)
 		w.applications(t, f)
 		w.checks(t, f)
 		w.companions(t, f)
@@ -331,4 +334,26 @@ func TestSecretsAreNoNames(t *testing.T) {
 			}
 		}
 	})
+}
+
+// devices has a person type a code, and another one whose service says odd things.
+func (w *witness) devices(t *testing.T, f *fixture) {
+	settings := f.acme()
+	settings["endpoints"].(map[string]any)["device"] = f.provider.URL + "/device"
+	settings["kinds"], settings["client_secret"] = "device_code", plantedSecret
+	w.see(t, f.Write("providers/tv", settings)).OK(t)
+	tokens := `{"access_token":"` + plantedAccess + `","refresh_token":"` + plantedRefresh + `","note":"` + plantedWords + `"}`
+	for _, answer := range []providertest.Behavior{
+		providertest.Respond(http.StatusOK, tokens), providertest.Respond(http.StatusBadRequest, plantedFailure),
+		providertest.Respond(http.StatusBadGateway, plantedFailure),
+	} {
+		f.provider.Next(providers.StepDevice, providertest.Respond(http.StatusOK, `{"device_code":"`+plantedDevice+`",
+			"user_code":"AB-CD","verification_uri":"https://example.com/d","expires_in":600,"note":"`+plantedWords+`"}`))
+		f.provider.Next(providertest.StepPoll, answer)
+		w.see(t, f.Write("device-code/tv", map[string]any{"provider": "tv"})).OK(t)
+		f.polled(t, 5*time.Second)
+		w.see(t, f.Read("device-code/tv", nil)).OK(t)
+		w.see(t, f.Read("connections/tv", nil))
+		w.see(t, f.Delete("device-code/tv", nil)).OK(t)
+	}
 }

@@ -99,7 +99,10 @@ func (a *App) checkEndpoints() error {
 func (d *Definition) CheckSteps(endpoints map[string]string) error {
 	var steps []string
 	for _, known := range knownSteps() {
-		if known != StepIntrospect || d.Lifetime.From == lifetimeIntrospected {
+		switch {
+		case known == StepIntrospect && d.Lifetime.From != lifetimeIntrospected:
+		case known == StepDevice && !slices.Contains(d.Kinds, KindDeviceCode):
+		default:
 			steps = append(steps, string(known))
 		}
 	}

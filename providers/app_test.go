@@ -263,13 +263,14 @@ func TestCheckSteps(t *testing.T) {
 	for _, step := range knownSteps() {
 		endpoints := map[string]string{string(step): "https://a.example.com"}
 		assert.NoError(t, builtin(t, "oauth2").CheckSteps(endpoints))
-		if step != StepIntrospect {
+		if step != StepIntrospect && step != StepDevice {
 			assert.NoError(t, builtin(t, "slack").CheckSteps(endpoints))
 		}
 	}
 	for step, want := range map[string]string{
 		"tokens":     `endpoints: step "tokens" is not known, did you mean "token"?`,
 		"introspect": `endpoints: step "introspect" is not known, write one of: authorize, install, token, refresh`,
+		"device":     `endpoints: step "device" is not known, write one of: authorize, install, token, refresh`,
 	} {
 		assert.ErrorContains(t, builtin(t, "slack").CheckSteps(map[string]string{step: "https://a.example.com"}), want)
 	}

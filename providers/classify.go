@@ -62,10 +62,10 @@ const (
 	ReasonAccountMissing    = "account_missing"
 	ReasonTokenInactive     = "token_inactive" // the introspection endpoint does not know it
 	ReasonResourcesUnread   = "resources_unreadable"
-
-	ReasonClocksDiffer     = "clocks_differ"     // what is signed tells the time, and the service's is another
-	ReasonOtherLogin       = "other_login"       // SMTP 534: not by this mechanism, or not with this sort of password
-	ReasonEncryptionWanted = "encryption_wanted" // SMTP 530 and 538
+	ReasonDeviceUnusable    = "device_answer_unusable" // no code, or none that a person could be shown
+	ReasonClocksDiffer      = "clocks_differ"          // what is signed tells the time, and the service's is another
+	ReasonOtherLogin        = "other_login"            // SMTP 534: not by this mechanism, or not with this sort of password
+	ReasonEncryptionWanted  = "encryption_wanted"      // SMTP 530 and 538
 )
 
 const maxRetryAfter = 24 * time.Hour // longer is a mistake, or a way to switch a provider off

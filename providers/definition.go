@@ -38,8 +38,9 @@ type Definition struct {
 	Authorize Authorize  `yaml:"authorize,omitempty"`
 	Callback  Callback   `yaml:"callback,omitempty"`
 	// a consent that lets the app act for itself, before it asks for its own token
-	Install *Install  `yaml:"install,omitempty"`
-	Token   TokenCall `yaml:"token,omitempty"`
+	Install *Install   `yaml:"install,omitempty"`
+	Device  DeviceCall `yaml:"device,omitempty"`
+	Token   TokenCall  `yaml:"token,omitempty"`
 	// a second exchange that trades the first access token for a better one
 	Upgrade  *TokenCall `yaml:"upgrade,omitempty"`
 	Refresh  Refresh    `yaml:"refresh,omitempty"`
@@ -81,7 +82,7 @@ const (
 	StepToken      Step = "token"      // RFC 6749 section 3.2
 	StepRefresh    Step = "refresh"    // RFC 6749 section 6; absent: StepToken
 	StepUpgrade    Step = "upgrade"    // see Definition.Upgrade
-	StepDevice     Step = "device"     // RFC 8628 section 3.1; issuers publish it, nothing calls it
+	StepDevice     Step = "device"     // RFC 8628 section 3.1
 	StepRevoke     Step = "revoke"     // RFC 7009 section 2
 	StepIntrospect Step = "introspect" // RFC 7662 section 2; see Lifetime.From
 	StepDiscovery  Step = "discovery"  // RFC 8414 section 3; absent: built from the issuer
@@ -94,8 +95,8 @@ const (
 // knownSteps are those that something is done at.
 func knownSteps() []Step {
 	return []Step{
-		StepAuthorize, StepInstall, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources, StepReaches, StepIdentity,
-		StepHealth, StepIntrospect,
+		StepAuthorize, StepInstall, StepToken, StepRefresh, StepUpgrade, StepRevoke, StepDiscovery, StepResources,
+		StepReaches, StepIdentity, StepHealth, StepIntrospect, StepDevice,
 	}
 }
 

@@ -73,6 +73,23 @@ type KindCall struct {
 	Lifetime Lifetime            `yaml:"lifetime,omitempty"`
 }
 
+// DeviceCall asks for the code that a person types on a device of theirs (RFC 8628 section 3.1); the scopes go along.
+type DeviceCall struct {
+	Call   `yaml:",inline"`
+	Answer DeviceAnswer `yaml:"answer,omitempty"`
+}
+
+// DeviceAnswer tells where things stand in the answer of a [DeviceCall], as lists of alternatives. Absent: the names of
+// RFC 8628 section 3.2.
+type DeviceAnswer struct {
+	DeviceCode []string `yaml:"device_code,omitempty"`
+	UserCode   []string `yaml:"user_code,omitempty"`
+	URI        []string `yaml:"verification_uri,omitempty"` // where it is typed
+	WholeURI   []string `yaml:"verification_uri_complete,omitempty"`
+	ExpiresIn  []string `yaml:"expires_in,omitempty"` // seconds
+	Interval   []string `yaml:"interval,omitempty"`   // seconds between two polls
+}
+
 // Refresh is how an access token is renewed, and for how long that goes on.
 type Refresh struct {
 	Call   *Call   `yaml:"call,omitempty"` // absent: RFC 6749 section 6

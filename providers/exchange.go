@@ -54,6 +54,15 @@ func (c *Client) Exchange(ctx context.Context, app *App, r ExchangeRequest) (*Gr
 	if failure != nil {
 		return nil, failure
 	}
+	return c.consented(ctx, app, r, kept, keys, g, doc)
+}
+
+// consented makes of the tokens that a consent brought the grant: doc is their answer, and kept what was captured
+// before. A grant beside an error is there to be revoked.
+func (c *Client) consented(ctx context.Context, app *App, r ExchangeRequest, kept *Grant, keys *oidc.StaticKeySet,
+	g *Grant, doc any,
+) (*Grant, error) {
+	def, res := app.Definition, r.Resolved
 	if len(g.Scopes) == 0 {
 		g.Scopes = slices.Clone(r.Scopes)
 	}

@@ -22,18 +22,19 @@ const (
 	KindJWTBearer   Kind = "jwt_bearer"
 	KindKeyExchange Kind = "key_exchange" // a key buys a token by a call of the service's own, such as a login
 	KindBrokered    Kind = "brokered"     // another service holds the account, and gives its token to the operator's app
+	KindDeviceCode  Kind = "device_code"  // RFC 8628
 )
 
 // Kinds are all that a definition may name. What the engine cannot do is none of them.
 func Kinds() []Kind {
 	return []Kind{
 		KindAuthorizationCode, KindClientCredentials, KindAPIKey, KindBasic, KindKeyPair, KindLogin,
-		KindJWTBearer, KindKeyExchange, KindBrokered,
+		KindDeviceCode, KindJWTBearer, KindKeyExchange, KindBrokered,
 	}
 }
 
 // HasKey reports whether the credential is a key that somebody writes down, not a grant.
-func (k Kind) HasKey() bool { return k != KindAuthorizationCode && !k.Issued() }
+func (k Kind) HasKey() bool { return !k.Consents() && !k.Issued() }
 
 // Issued reports whether the credential is a token that is asked for without a person, and asked for again when it
 // ends.

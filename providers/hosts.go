@@ -32,10 +32,16 @@ func (c *Client) Confine(d *Definition, allowed func(hosts []string) error) {
 
 // CheckHosts reports whether the client may call all that a flow leads to, and the person's browser may be sent where
 // it begins. It names every host that is refused, so that none comes up only after the consent.
-func (c *Client) CheckHosts(res Resolved) error {
+func (c *Client) CheckHosts(res Resolved) error { return c.checkHosts(res, StepDevice) }
+
+// CheckDeviceHosts is CheckHosts for a flow on another device: the browser is sent nowhere by us.
+func (c *Client) CheckDeviceHosts(res Resolved) error { return c.checkHosts(res, StepAuthorize) }
+
+// checkHosts looks at all steps but one that such a flow has no use for.
+func (c *Client) checkHosts(res Resolved, but Step) error {
 	var names []string
 	for step, address := range res.Endpoints {
-		if step == StepDevice || step == StepIntrospect && !c.hosts.introspects { // a flow has no use for them
+		if step == but || step == StepIntrospect && !c.hosts.introspects {
 			continue
 		}
 		if u, err := url.Parse(address); err == nil {

@@ -143,6 +143,11 @@ func TestCheckHosts(t *testing.T) {
 		})
 	require.NoError(t, client.CheckHosts(res))
 	assert.Equal(t, []string{"browser.test", "keys.test", "token.test"}, asked)
+	res.Endpoints[StepDevice] = "https://device.test/d"
+	require.NoError(t, client.CheckHosts(res))
+	assert.Equal(t, []string{"browser.test", "keys.test", "token.test"}, asked, "a browser has no use for it")
+	require.NoError(t, client.CheckDeviceHosts(res))
+	assert.Equal(t, []string{"device.test", "keys.test", "token.test"}, asked, "and here nobody sends one")
 	client.Confine(&Definition{Lifetime: Lifetime{From: "introspect"}}, func(hosts []string) error {
 		asked = hosts
 		return nil

@@ -286,10 +286,10 @@ scopes: ~
 			"x.yaml:7: scopes: ~ takes away what a parent says, and this definition extends none: leave the key out",
 		},
 		{
-			"kind of the future", `kinds: [device_code]
+			"kind of the future", `kinds: [quantum]
 `,
-			`x.yaml:3: kinds[0]: "device_code" is not known here, write one of: authorization_code, ` +
-				`client_credentials, api_key, basic, key_pair, login, jwt_bearer, key_exchange, brokered`,
+			`x.yaml:3: kinds[0]: "quantum" is not known here, write one of: authorization_code, ` +
+				`client_credentials, api_key, basic, key_pair, login, device_code, jwt_bearer, key_exchange, brokered`,
 		},
 		{
 			"kind misspelled", `kinds: [apikey]

@@ -34,7 +34,7 @@ func (a *App) CanRefresh(kind Kind, g *Grant) bool {
 	switch {
 	case kind.Issued():
 		return len(g.Key) > 0 || !a.Definition.BuysWithKey(kind)
-	case kind != KindAuthorizationCode:
+	case !kind.Consents():
 		return false
 	}
 	switch a.Definition.Refresh.Token {

@@ -33,6 +33,8 @@ func needsOf(kind Kind) kindNeeds {
 		return kindNeeds{steps: []Step{StepToken, StepUpgrade}, has: func(d *Definition) bool {
 			return d.Upgrade != nil
 		}, what: "upgrade"}
+	case KindDeviceCode:
+		return kindNeeds{steps: []Step{StepDevice, StepToken}}
 	case KindAPIKey:
 		return kindNeeds{has: func(d *Definition) bool {
 			return d.Key != nil && d.keySend() != nil
@@ -88,6 +90,7 @@ func (c *checker) kinds() {
 	if d.Endpoints[StepAuthorize] != "" && !slices.Contains(d.Kinds, KindAuthorizationCode) {
 		c.add("endpoints.authorize", "no kind opens it: add the kind authorization_code, or drop the endpoint")
 	}
+	c.device()
 	c.sections()
 	for _, kind := range sortedKeys(d.Token.ByKind) {
 		switch at := "token.by_kind." + string(kind); {
@@ -97,9 +100,9 @@ func (c *checker) kinds() {
 			c.add(at, "kind %q asks for no token", kind)
 		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Grant != "":
 			c.add(at+".grant_type", "write it as token.grant_type")
-		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Scopes != nil:
+		case kind.Consents() && d.Token.ByKind[kind].Scopes != nil:
 			c.add(at+".scopes", "what a person consents to stands in the section scopes")
-		case kind == KindAuthorizationCode && d.Token.ByKind[kind].Inputs != nil:
+		case kind.Consents() && d.Token.ByKind[kind].Inputs != nil:
 			c.add(at+".inputs", "what a consent takes is the input's own pattern")
 		}
 	}
@@ -131,8 +134,8 @@ func (c *checker) keyOfNoKind() {
 // sections refuses those that no kind goes by.
 func (c *checker) sections() {
 	d := c.d
-	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
-	tokens := consent || slices.ContainsFunc(d.Kinds, Kind.Issued)
+	code, device := slices.Contains(d.Kinds, KindAuthorizationCode), slices.Contains(d.Kinds, KindDeviceCode)
+	tokens := code || device || slices.ContainsFunc(d.Kinds, Kind.Issued)
 	upgraded := slices.ContainsFunc(d.Kinds, func(k Kind) bool { return !k.HasKey() && k != KindClientCredentials })
 	const obtained = "authorization_code, or another that obtains a token"
 	keys := slices.ContainsFunc(d.Kinds, Kind.HasKey)
@@ -142,8 +145,9 @@ func (c *checker) sections() {
 		used  bool
 		kinds string
 	}{
-		{"authorize", d.Authorize, consent, "authorization_code"},
-		{"callback", d.Callback, consent, "authorization_code"},
+		{"authorize", d.Authorize, code, "authorization_code"},
+		{"callback", d.Callback, code, "authorization_code"},
+		{"device", d.Device, device || d.Extends != "", "device_code"},
 		{"upgrade", d.Upgrade, upgraded, "authorization_code, or another that obtains a token with a key"},
 		{"assertion", d.Assertion, slices.Contains(d.Kinds, KindJWTBearer), "jwt_bearer"},
 		{"discovery", d.Discovery, tokens, obtained},
@@ -248,6 +252,9 @@ func (c *checker) calls() {
 
 // madeFor holds the kinds that a call is made for against those of the definition.
 func (c *checker) madeFor(at string, kinds []Kind) {
+	if c.d.Extends != "" && !slices.Contains(c.d.Kinds, KindDeviceCode) { // a child may do without it
+		kinds = slices.DeleteFunc(slices.Clone(kinds), func(kind Kind) bool { return kind == KindDeviceCode })
+	}
 	for i, kind := range kinds {
 		switch {
 		case !slices.Contains(c.d.Kinds, kind):
@@ -274,7 +281,7 @@ func (c *checker) called(step Step, section bool) {
 // answered reports a source from which nothing can be read.
 func (c *checker) answered(at, source string) {
 	d := c.d
-	consent := slices.Contains(d.Kinds, KindAuthorizationCode)
+	consent := slices.ContainsFunc(d.Kinds, Kind.Consents)
 	missing := ""
 	switch source {
 	case "identity", "health", "resources":
@@ -284,7 +291,11 @@ func (c *checker) answered(at, source string) {
 		if !sections[source] {
 			missing = "the section " + source
 		}
-	case "callback", "id_token":
+	case "callback":
+		if !slices.Contains(d.Kinds, KindAuthorizationCode) {
+			missing = "the kind authorization_code"
+		}
+	case "id_token":
 		if !consent {
 			missing = "the kind authorization_code"
 		}

@@ -35,6 +35,7 @@ type Fixture struct {
 	login     *dialog
 	wrong     *answered // health.wrong
 	forbidden *answered // health.forbidden
+	device    *device
 	grant     *granted
 	refreshed *granted
 	checked   *granted // what the check tells beside the account
@@ -56,6 +57,7 @@ type given struct {
 	Provider   map[string]string           `yaml:"provider_inputs"`
 	Connection map[string]string           `yaml:"connection_inputs"`
 	Client     struct{ ID, Secret string } `yaml:"client"`
+	ClientAuth string                      `yaml:"client_auth"`
 	Redirect   string                      `yaml:"redirect_uri"`
 	Scopes     []string                    `yaml:"scopes"`
 	Optional   []string                    `yaml:"optional_scopes"`
@@ -178,7 +180,7 @@ var fixtureWords = strings.NewReplacer(
 func callNames() []string {
 	return []string{
 		"discovery", "jwks", "token", "upgrade", "resources", "identity", "health", "refresh", "revoke", "revoke2",
-		"introspect", "reaches",
+		"introspect", "reaches", "device",
 	}
 }
 
@@ -186,7 +188,7 @@ func sectionNames() []string {
 	names := []string{
 		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong", "health.forbidden", "grant",
 		"refreshed", "checked", "choices", "scopes", "id_token", "assertion", "jwt", "login", "terms", "failures",
-		"otherwise", "accept", "refuse", "use", "people",
+		"otherwise", "accept", "refuse", "use", "people", "device",
 	}
 	for _, call := range callNames() {
 		names = append(names, call+".request", call+".response")
@@ -311,6 +313,9 @@ func (f *Fixture) read(section, text string) (err error) {
 		err = yaml.Unmarshal([]byte(text), &f.reached)
 	case "callback":
 		f.callback, err = readPairs(lines(text))
+	case "device":
+		f.device = &device{}
+		err = strict(f.device)
 	case "grant":
 		f.grant = &granted{}
 		err = strict(f.grant)
@@ -359,7 +364,7 @@ func (f *Fixture) read(section, text string) (err error) {
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
 	steps := []string{
-		"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key", "login",
+		"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key", "login", "device",
 	}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",

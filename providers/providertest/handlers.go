@@ -32,6 +32,8 @@ func (s *Server) token(w http.ResponseWriter, r *http.Request) {
 		s.refresh(w, r.Form)
 	case "client_credentials":
 		answer(w, s.issue(nil, r.Form.Get("scope")))
+	case grantDevice:
+		s.poll(w, r.Form)
 	default:
 		fail(w, http.StatusBadRequest, "unsupported_grant_type")
 	}
@@ -226,6 +228,7 @@ func (s *Server) metadata(w http.ResponseWriter, _ *http.Request) {
 	metadata := map[string]any{
 		"issuer": s.URL, "authorization_endpoint": s.URL + "/authorize", "token_endpoint": s.URL + "/token",
 		"revocation_endpoint": s.URL + "/revoke", "userinfo_endpoint": s.URL + "/userinfo",
+		"device_authorization_endpoint":                  s.URL + "/device",
 		"jwks_uri":                                       s.URL + "/jwks",
 		"id_token_signing_alg_values_supported":          []string{"ES256"},
 		"token_endpoint_auth_methods_supported":          []string{"client_secret_basic", "client_secret_post"},

@@ -20,13 +20,14 @@ import (
 type variation struct {
 	Inputs  map[string]string `yaml:"inputs"`  // in the place of those given; '' leaves one out
 	Scopes  []string          `yaml:"scopes"`  // asked for
-	Answer  string            `yaml:"answer"`  // the call whose answer differs: token, identity, refresh; or id_token
+	Answer  string            `yaml:"answer"`  // whose answer differs: token, identity, refresh, device; or id_token
 	With    map[string]any    `yaml:"with"`    // what stands there: a path and its value
 	Without []string          `yaml:"without"` // paths at which nothing stands there
 
 	Imported  bool              `yaml:"imported"`  // the tokens come from elsewhere, without a consent here
 	Authorize map[string]string `yaml:"authorize"` // parameters of the URL; '' is for one that is not sent
 	Base      string            `yaml:"base"`      // what use begins with
+	Device    *device           `yaml:"device"`
 	Grant     *granted          `yaml:"grant"`
 	Fails     bool              `yaml:"fails"` // the inputs, or what the answer gives, are not taken
 }
@@ -89,13 +90,14 @@ func (p *play) vary(row variation) (*play, error) {
 	q := &play{
 		f: &f, def: p.def, at: &service{f: &f, made: map[string]bool{}, nonces: map[string]bool{}},
 		server: &server{dialog: f.login}, scopes: p.scopes, grant: p.grant,
+		code: p.code,
 	}
 	q.client = providers.NewClient(q.at, func() time.Time { return playedAt }, "runner")
 	return q, nil
 }
 
 func (p *play) differently(row variation) {
-	if p.f.Kind == providers.KindAuthorizationCode {
+	if p.f.Kind.Consents() {
 		p.scopes = p.app.RequestScopes(p.f.given.Scopes, p.res.Scopes)
 	}
 	if row.Authorize != nil {
@@ -167,6 +169,12 @@ func (p *play) again(row variation) (err error) {
 	case p.f.Kind.Issued():
 		p.at.begin(nil, "token", "upgrade")
 		p.grant, err = p.asksFor(ctx)
+	case p.f.Kind == providers.KindDeviceCode:
+		if err = p.started(row.Device); err != nil || row.Answer == "device" {
+			return err
+		}
+		p.at.begin(nil, "jwks", "token", "upgrade")
+		p.grant, err = p.pollOnce()
 	default:
 		p.at.begin(nil, "jwks", "token", "upgrade")
 		p.grant, err = p.spend(p.callback())

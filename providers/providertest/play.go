@@ -31,6 +31,8 @@ type play struct {
 	inputs map[string]string // the connection's
 	res    providers.Resolved
 	scopes []string
+	code   providers.Secret // of a device flow
+	whole  string           // its verification_uri_complete
 	grant  *providers.Grant
 	found  []string
 }
@@ -53,6 +55,8 @@ func (f *Fixture) play(def *providers.Definition, first bool) []string {
 		steps = append(steps, p.consent, p.exchange, p.identify)
 	case f.Kind.Issued():
 		steps = append(steps, p.install, p.reach, p.issue, p.identify)
+	case f.Kind == providers.KindDeviceCode:
+		steps = append(steps, p.askDevice, p.poll, p.identify)
 	default:
 		steps = append(steps, p.key)
 	}
@@ -129,7 +133,7 @@ func (p *play) set() bool {
 	}
 	p.app = &providers.App{
 		Definition: p.def, ClientID: g.Client.ID, ClientSecret: providers.NewSecret(g.Client.Secret), Inputs: checked,
-		Issuer: g.Issuer, Endpoints: g.Endpoints, Keys: map[string]providers.Secret{},
+		Issuer: g.Issuer, Endpoints: g.Endpoints, Keys: map[string]providers.Secret{}, ClientAuth: g.ClientAuth,
 	}
 	keys, _ := p.keySides(g.Key)
 	for name, value := range keys {

@@ -119,7 +119,7 @@ func (p *play) check() bool {
 
 func (p *play) refresh() bool {
 	f := p.f
-	if f.Kind != providers.KindAuthorizationCode {
+	if !f.Kind.Consents() {
 		return true
 	}
 	can := p.app.CanRefresh(f.Kind, p.grant)
@@ -224,11 +224,17 @@ func (p *play) failAt(step string, answer *answered) (err error, made bool) {
 	switch step {
 	case "token", "upgrade":
 		p.at.begin(instead, "jwks", "token", "upgrade")
-		if p.f.Kind.Issued() {
+		switch {
+		case p.f.Kind.Issued():
 			_, err = p.asksFor(ctx)
-		} else {
+		case p.f.Kind == providers.KindDeviceCode:
+			_, err = p.pollOnce()
+		default:
 			_, err = p.spend(p.callback())
 		}
+	case "device":
+		p.at.begin(instead, "device")
+		_, err = p.client.AskDevice(ctx, p.app, p.res, p.scopes)
 	case "refresh":
 		p.at.begin(instead, "refresh")
 		if p.f.Kind.Issued() {

@@ -46,7 +46,8 @@ type Server struct {
 	password string           // of all who log in
 	serial   int
 	codes    map[string]*authorization
-	grants   map[string]*family // by refresh token, spent ones included
+	devices  map[string]*deviceAsked // by device code
+	grants   map[string]*family      // by refresh token, spent ones included
 	access   map[string]*access
 	scripts  map[providers.Step][]Behavior
 	requests map[providers.Step][]Request
@@ -112,7 +113,8 @@ func New(tb testing.TB, options ...Option) *Server {
 	s := &Server{
 		now: time.Now, life: time.Hour, rotate: true, claims: func(map[string]any) {},
 		key: key, closing: make(chan struct{}), secret: ClientSecret,
-		codes: map[string]*authorization{}, grants: map[string]*family{}, access: map[string]*access{},
+		devices: map[string]*deviceAsked{},
+		codes:   map[string]*authorization{}, grants: map[string]*family{}, access: map[string]*access{},
 		scripts: map[providers.Step][]Behavior{}, requests: map[providers.Step][]Request{},
 	}
 	for _, option := range options {
@@ -125,6 +127,7 @@ func New(tb testing.TB, options ...Option) *Server {
 	}{
 		"/token":                            {"token", s.token},
 		"/login":                            {"token", s.login},
+		"/device":                           {"device", s.deviceAuthorization},
 		"/revoke":                           {"revoke", s.revoke},
 		"/introspect":                       {"introspect", s.introspect},
 		"/userinfo":                         {"identity", s.userinfo},
@@ -193,7 +196,7 @@ func (s *Server) SetPassword(password string) {
 }
 
 // Next scripts the coming calls of a step, one behavior each; after them the server behaves again. Refreshes are calls
-// of the step "refresh"; of "token" are all other token calls.
+// of the step "refresh", and polls of a device flow of [StepPoll]; of "token" are all other token calls.
 func (s *Server) Next(step providers.Step, behaviors ...Behavior) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -267,8 +270,11 @@ func (s *Server) record(step providers.Step, behave http.HandlerFunc) http.Handl
 		}
 		form, _ := url.ParseQuery(string(body)) // another kind of body leaves the form empty
 		step := step
-		if step == "token" && form.Get("grant_type") == "refresh_token" {
+		switch grant := form.Get("grant_type"); {
+		case step == "token" && grant == "refresh_token":
 			step = "refresh"
+		case step == "token" && grant == grantDevice:
+			step = StepPoll
 		}
 		r.Form = form
 		r.Body = io.NopCloser(bytes.NewReader(body))

@@ -135,6 +135,7 @@ type flowRecord struct {
 	Verifier         string `json:"verifier,omitempty"`
 	Code             string `json:"code,omitempty"`
 	ConfirmationCode string `json:"confirmation_code,omitempty"`
+	DeviceCode       string `json:"device_code,omitempty"`
 }
 
 type trialRecord struct {
@@ -319,6 +320,9 @@ func encodeFlow(f *Flow) ([]byte, error) {
 	if f.Parked != nil {
 		r.Code, r.ConfirmationCode = f.Parked.Code.Reveal(), f.Parked.ConfirmationCode.Reveal()
 	}
+	if f.Device != nil {
+		r.DeviceCode = f.Device.Code.Reveal()
+	}
 	return encode(r, f.unknown)
 }
 
@@ -332,6 +336,9 @@ func decodeFlow(b []byte) (*Flow, error) {
 	f.Verifier, f.unknown = providers.NewSecret(r.Verifier), unknown
 	if f.Parked != nil {
 		f.Parked.Code, f.Parked.ConfirmationCode = providers.NewSecret(r.Code), providers.NewSecret(r.ConfirmationCode)
+	}
+	if f.Device != nil {
+		f.Device.Code = providers.NewSecret(r.DeviceCode)
 	}
 	return &f, r.check("flow", flowVersion)
 }

@@ -82,6 +82,20 @@ var (
 		Tries: 2, Void: true, Claimed: "digest",
 		Outcome: &Outcome{Connected: true, Failure: "f", Warnings: []string{"w"}},
 	}
+	// A former release finds a version that it knows, and keeps what it does not: it can do nothing with such a flow.
+	storedDeviceFlow = Flow{
+		ID: "id", Key: "org/acme/tv", Provider: "acme", Kind: providers.KindDeviceCode, Pinned: "pin",
+		Created: ann, Caller: "entity:e-1", Expires: noon.Add(10 * time.Minute),
+		Resolved: providers.Resolved{
+			Endpoints:  map[providers.Step]string{"token": "https://id.example.com/token"},
+			ClientAuth: "post",
+		},
+		Scopes: []string{"a"},
+		Device: &Device{
+			Interval: 10 * time.Second, Asked: noon.Add(time.Minute), AccountChange: true, Ended: DeviceDenied,
+			Code: providers.NewSecret("device code"),
+		},
+	}
 	storedCode    = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
 	storedHistory = History{Key: "org/acme/slack", Records: []Record{
 		{ID: "id-0", N: 3, By: ann, Verb: "write", Private: true, Changes: []Change{{"label", "old", "new"}}},
@@ -273,6 +287,10 @@ func entries() map[string]entry {
 		"v2/flow": {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedFlow,
+		},
+		"v2/flow_device": {
+			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
+			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedDeviceFlow,
 		},
 		"v1/trial": {
 			trialKey(slack, "digest"), func(ctx context.Context, s Store) (any, error) {
@@ -672,7 +690,8 @@ func TestNewerVersionIsRefused(t *testing.T) {
 		known := map[string]int{
 			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
-			"v1/history": historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
+			"v2/flow_device": flowVersion,
+			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion,

@@ -44,6 +44,7 @@ type Flow struct {
 	Nonce          string           `json:"nonce,omitempty"`
 	Verifier       providers.Secret `json:"-"`
 
+	Device  *Device  `json:"device,omitempty"` // nil: the person consents in a browser that comes back
 	Parked  *Parked  `json:"parked,omitempty"`
 	Tries   int      `json:"tries,omitempty"`
 	Void    bool     `json:"void,omitempty"`

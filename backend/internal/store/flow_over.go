@@ -24,6 +24,9 @@ func (f *Flow) Kept() *Flow {
 		Expires: f.Expires, OwnRedirect: f.OwnRedirect, SessionBinding: f.SessionBinding, Confirm: f.Confirm,
 		Tries: f.Tries, Void: f.Void, Claimed: f.Claimed, unknown: f.unknown,
 	}
+	if d := f.Device; d != nil {
+		kept.Kind, kept.Device = f.Kind, &Device{Ended: d.Ended}
+	}
 	if p := f.Parked; p != nil {
 		kept.Parked = &Parked{Time: p.Time, Denied: p.Denied, ConfirmationCode: p.ConfirmationCode}
 	}

@@ -3,6 +3,7 @@ package store
 import (
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -51,6 +52,36 @@ func TestKept(t *testing.T) {
 				[]any{kept.Confirm, kept.Tries, kept.Void, kept.Claimed, kept.Outcome, kept.Parked != nil})
 		})
 	}
+}
+
+// Of a flow on another device it is kept how it ended, and the code goes.
+func TestKeptOfADevice(t *testing.T) {
+	f := storedDeviceFlow
+	open := *f.Device
+	open.Ended, f.Device = "", &open
+	assert.Same(t, &f, f.Kept())
+	for _, end := range []DeviceEnd{"", DeviceDenied, DeviceExpired} {
+		ended := open
+		ended.Ended = end
+		f.Device, f.Outcome = &ended, &Outcome{Failure: "why"}
+		encoded, err := encodeFlow(f.Kept())
+		require.NoError(t, err)
+		assert.NotContains(t, string(encoded), "device code")
+		again, err := decodeFlow(encoded)
+		require.NoError(t, err)
+		assert.Equal(t, &Device{Ended: end}, again.Device)
+		assert.Equal(t, providers.KindDeviceCode, again.Kind)
+		assert.True(t, again.Over())
+	}
+}
+
+func TestDeviceInterval(t *testing.T) {
+	d := Device{Interval: 5 * time.Second}
+	d.Ask(noon, 0)
+	assert.Equal(t, Device{Interval: 5 * time.Second, Asked: noon}, d)
+	d.Ask(noon.Add(time.Minute), 10*time.Second)
+	d.SlowTo(7 * time.Second)
+	assert.Equal(t, Device{Interval: 10 * time.Second, Asked: noon.Add(time.Minute)}, d, "it never gets shorter")
 }
 
 // Whatever the texts are, the entry is small; and the text of a failure goes after the warnings.

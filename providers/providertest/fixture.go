@@ -182,7 +182,8 @@ func callNames() []string {
 
 func sectionNames() []string {
 	names := []string{
-		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong", "health.forbidden", "grant", "refreshed", "checked",
+		"parent", "given", "authorize", "install", "reached", "callback", "health.wrong",
+		"health.forbidden", "grant", "refreshed", "checked",
 		"choices", "scopes", "id_token", "assertion", "terms", "failures", "otherwise", "accept", "refuse", "use", "people",
 	}
 	for _, call := range callNames() {

@@ -49,7 +49,9 @@ var someKeys = sync.OnceValue(func() map[string]crypto.Signer {
 })
 
 // opened is what an assertion holds that a key verifies.
-func opened(t testing.TB, token string, alg jose.SignatureAlgorithm, public any) (header jose.Header, claims map[string]any) {
+func opened(t testing.TB, token string, alg jose.SignatureAlgorithm, public any) (header jose.Header,
+	claims map[string]any,
+) {
 	t.Helper()
 	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{alg})
 	require.NoError(t, err)

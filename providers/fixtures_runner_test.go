@@ -314,7 +314,9 @@ func TestFixtureRunner(t *testing.T) {
 		},
 		{"is: [gone]", "match: gone", `code: the fixture has "gone", the definition makes it ""`},
 		{"is: [gone]", "is: [lost]", `failures[0] (refresh 400 {"error": "gone"}): the fixture says rejected`},
-		{"revoke: {reach", "revoke: {token: access_token, reach", `revoke.request: body: token: the fixture has "refresh-1"`},
+		{
+			"revoke: {reach", "revoke: {token: access_token, reach", `revoke.request: body: token: the fixture has "refresh-1"`,
+		},
 		{"[a-z0-9]{2}", "[a-z0-9/]{2,4}", `refuse: inputs.site: "s1/x" is accepted`},
 		{"pattern: '[0-9]+'", "pattern: '[0-9x]+'", `refuse: callback.org: "x" is accepted`},
 		{"api.acme.example/{site}\n", "api.acme.example/v1/{site}\n", `use: address`},
@@ -503,7 +505,10 @@ func TestFixtureRunnerOfAssertions(t *testing.T) {
 	const signed = "signed/jwt_bearer"
 	assert.Empty(t, playText(t, signed, signedFixture, signedYAML))
 	for _, row := range []struct{ former, instead, finds string }{ // in the definition
-		{"alg: RS256", "alg: PS256", `token.request: assertion header alg: the fixture has RS256, the definition makes it PS256`},
+		{
+			"alg: RS256", "alg: PS256",
+			`token.request: assertion header alg: the fixture has RS256, the definition makes it PS256`,
+		},
 		{"kid: '{login}'", "kid: x", `token.request: assertion header kid: the fixture has ada`},
 		{"iss: '{login}'", "iss: x", `token.request: assertion claim iss: the fixture has ada, the definition makes it x`},
 		{"SHA256:{key_fingerprint}", "{key_fingerprint}", `token.request: assertion claim fp`},
@@ -527,10 +532,16 @@ func TestFixtureRunnerOfAssertions(t *testing.T) {
 	for _, row := range []struct{ former, instead, finds string }{ // in the fixture
 		{`"fp": "SHA256:{rsa_key_fingerprint}", `, "", `token.request: assertion claim fp: the fixture has <nil>`},
 		{"{rsa_key_fingerprint}", "{ec_key_fingerprint}", `token.request: assertion claim fp`},
-		{"assertion={assertion}", "assertion=x", `token.request: body: assertion: the fixture has "x", sent is "assertion-1"`},
+		{
+			"assertion={assertion}", "assertion=x",
+			`token.request: body: assertion: the fixture has "x", sent is "assertion-1"`,
+		},
 		{"token=access-1", "token=access-2", `revoke.request: body: token: the fixture has "access-2"`},
 		{`pem: ["{ec_private_key}", '']`, `pem: ["{rsa_private_key}"]`, `refuse: key.pem: "-----BEGIN`},
-		{`"access_token": "access-1"`, `"error": "gone"`, `token.response: token call failed: gone_for_good (gone) (class rejected)`},
+		{
+			`"access_token": "access-1"`, `"error": "gone"`,
+			`token.response: token call failed: gone_for_good (gone) (class rejected)`,
+		},
 	} {
 		changed := strings.Replace(signedFixture, row.former, row.instead, 1)
 		require.NotEqual(t, signedFixture, changed, row.former)
@@ -616,7 +627,10 @@ func TestFixtureRunnerOfBrokers(t *testing.T) {
 		{"id: id, name: name", "id: id, name: id", `reached: the fixture has`},
 		{"scopes: [read]", "scopes: [write]", `token.request: body: scope: the fixture has "read"`},
 		{"method: GET, ", "", `upgrade.request: method: the fixture has "GET"`},
-		{"auth: bearer, answer", "auth: none, answer", `upgrade.request: header: Authorization="Bearer of-the-app" is not sent`},
+		{
+			"auth: bearer, answer", "auth: none, answer",
+			`upgrade.request: header: Authorization="Bearer of-the-app" is not sent`,
+		},
 		{"upgrade:id", "upgrade:token", `grant: account.id: the fixture has "a-7"`},
 	} {
 		changed := strings.Replace(brokerFileYAML, row.former, row.instead, 1)
@@ -625,7 +639,8 @@ func TestFixtureRunnerOfBrokers(t *testing.T) {
 	}
 	without := strings.Replace(brokerFileYAML, "install: {kinds: [brokered], params: {app: '{client_id}'}}\n", "", 1)
 	without = strings.Replace(without, "  install: https://broker.example/let-in\n", "", 1)
-	assert.Contains(t, strings.Join(playText(t, broker, brokerFixture, without), "\n"), "install: the definition has no consent")
+	assert.Contains(t, strings.Join(playText(t, broker, brokerFixture, without), "\n"),
+		"install: the definition has no consent")
 	for _, section := range []string{"install", "reaches.request"} {
 		begin := "-- " + section + " --\n"
 		_, rest, found := strings.Cut(brokerFixture, begin)
@@ -635,6 +650,7 @@ func TestFixtureRunnerOfBrokers(t *testing.T) {
 			end += strings.Index(rest[end+3:], "\n-- ") + 4
 		}
 		changed := strings.Replace(brokerFixture, begin+rest[:end], "", 1)
-		assert.Contains(t, strings.Join(playText(t, broker, changed, brokerFileYAML), "\n"), section+": the section is missing")
+		assert.Contains(t, strings.Join(playText(t, broker, changed, brokerFileYAML), "\n"),
+			section+": the section is missing")
 	}
 }

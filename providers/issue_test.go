@@ -128,7 +128,8 @@ func TestIssueWithAnAssertion(t *testing.T) {
 	app.ClientSecret = providers.NewSecret("app-secret-1")
 	client := newClient(t, time.Now)
 	inputs := map[string]string{"audience": server.URL + "/token"}
-	res, g, err := issueAt(t, client, app, providers.KindJWTBearer, map[string]string{"pem": text, "login": "robot"}, inputs)
+	res, g, err := issueAt(t, client, app, providers.KindJWTBearer,
+		map[string]string{"pem": text, "login": "robot"}, inputs)
 	require.NoError(t, err)
 	assert.True(t, server.Alive(g.AccessToken.Reveal()))
 	assert.True(t, g.RefreshToken.IsZero())
@@ -227,7 +228,9 @@ endpoints:
   token: https://acme.example.com/{installation}/tokens
   identity: https://acme.example.com/{installation}
 token:
-  by_kind: {jwt_bearer: {auth: assertion, headers: {X-Version: '2'}, answer: {access_token: [token], expires_at: [expires_at]}}}
+  by_kind:
+    jwt_bearer:
+      {auth: assertion, headers: {X-Version: '2'}, answer: {access_token: [token], expires_at: [expires_at]}}
 identity: {auth: assertion}
 account: {id: [account.id], label: [account.login]}
 connection_config:
@@ -325,8 +328,10 @@ func TestIssueFromABroker(t *testing.T) {
 		return `{"id":"a-7","app":"mail","of":{"token":"` + token + `","end":"2026-11-29T12:10:00Z"` + more +
 			`},"refresh_token":"refresh-of-the-account","refresh_token_expires_in":9}`
 	}
-	const app1 = `{"access_token":"of-the-app","expires_in":3600,"scope":"accounts:read","refresh_token":"refresh-of-the-app"}`
-	service := newAnswering(t, app1, of("of-the-account", `,"scope":"mail.read mail.send"`), app1, of("the-next", ""), app1, of("silent", ""))
+	const app1 = `{"access_token":"of-the-app","expires_in":3600,"scope":"accounts:read",` +
+		`"refresh_token":"refresh-of-the-app"}`
+	service := newAnswering(t, app1, of("of-the-account", `,"scope":"mail.read mail.send"`),
+		app1, of("the-next", ""), app1, of("silent", ""))
 	app := appOf(t, brokerYAML, map[providers.Step]string{
 		"token": service.URL + "/token", "upgrade": service.URL + "/accounts/{account}",
 	})
@@ -411,7 +416,10 @@ func TestIssueFailures(t *testing.T) {
 			"too many", providertest.Respond(429, `{"error":"`+words+`"}`, "Retry-After", "7"),
 			providers.RateLimited, providers.RateLimited,
 		},
-		{"too many, as 401", providertest.Respond(401, `{}`, "Retry-After", "7"), providers.RateLimited, providers.RateLimited},
+		{
+			"too many, as 401", providertest.Respond(401, `{}`, "Retry-After",
+				"7"), providers.RateLimited, providers.RateLimited,
+		},
 		{"unwell", providertest.Respond(503, words), providers.Transient, providers.Transient},
 		{"a gateway", providertest.Respond(502, words), providers.Unknown, providers.Unknown},
 		{"no token", providertest.Respond(200, `{"ok":true}`), providers.Unknown, providers.Unknown},

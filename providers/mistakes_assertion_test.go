@@ -53,7 +53,9 @@ func TestMistakesOfAssertions(t *testing.T) {
 			"an algorithm without a key", "alg: RS256", "alg: HS256",
 			`assertion.alg: "HS256" is not known here, did you mean "RS256"?`,
 		},
-		{"no key", "key: pem", "key: file", `assertion.key: "file" is no key field: name the one that holds the private key`},
+		{
+			"no key", "key: pem", "key: file", `assertion.key: "file" is no key field: name the one that holds the private key`,
+		},
 		{
 			"a key that all may see", "{name: pem, required: true, secret: true", "{name: pem, required: true, secret: false",
 			`assertion.key: key field "pem" holds a private key and is not secret`,
@@ -64,7 +66,10 @@ func TestMistakesOfAssertions(t *testing.T) {
 		},
 		{"no end", "  ttl: 1h\n", "", `assertion.ttl: ttl is missing: how long is it good for?`},
 		{"an end that never comes", "ttl: 1h", "ttl: 367d", `assertion.ttl: must be a year at most`},
-		{"no claims", "  claims: {iss: '{login}', aud: '{tenant}'}\n", "", `assertion.claims: claims are missing: who signs, and for what?`},
+		{
+			"no claims", "  claims: {iss: '{login}', aud: '{tenant}'}\n", "",
+			`assertion.claims: claims are missing: who signs, and for what?`,
+		},
 		{
 			"a claim of the engine's", "claims: {iss", "claims: {exp: '9', iss",
 			`assertion.claims.exp: the engine sets it: drop it, or say ttl, skew, jti or nbf`,
@@ -77,8 +82,14 @@ func TestMistakesOfAssertions(t *testing.T) {
 			"a claim twice", "claim_lists: {groups", "claim_lists: {aud: [a], groups",
 			`assertion.claim_lists.aud: it stands in claims too: it is either a text or a list`,
 		},
-		{"a header of the engine's", "header: {kid", "header: {alg: none, kid", `assertion.header.alg: the engine sets it: drop it`},
-		{"a header that changes the signature", "header: {kid", "header: {b64: 'false', kid", `assertion.header.b64: the engine sets it: drop it`},
+		{
+			"a header of the engine's", "header: {kid", "header: {alg: none, kid",
+			`assertion.header.alg: the engine sets it: drop it`,
+		},
+		{
+			"a header that changes the signature", "header: {kid", "header: {b64: 'false', kid",
+			`assertion.header.b64: the engine sets it: drop it`,
+		},
 		{
 			"a secret in a claim", "claims: {iss", "claims: {pass: '{password}', iss",
 			`assertion.claims.pass: {password} is secret, and an assertion can be read by whoever gets it`,
@@ -95,14 +106,18 @@ func TestMistakesOfAssertions(t *testing.T) {
 			"a secret of an answer in a claim", "claims: {iss", "claims: {inner: '{inner}', iss",
 			`assertion.claims.inner: {inner} is secret, and an assertion can be read by whoever gets it`,
 		},
-		{"itself in a claim", "claims: {iss", "claims: {a: '{assertion}', iss", `assertion.claims.a: {assertion} is what is being signed`},
+		{
+			"itself in a claim", "claims: {iss", "claims: {a: '{assertion}', iss",
+			`assertion.claims.a: {assertion} is what is being signed`,
+		},
 		{
 			"the fingerprint elsewhere", "X-Assertion: '{assertion}'", "X-Print: '{key_fingerprint}'",
 			`token.by_kind.jwt_bearer.headers.X-Print: {key_fingerprint} is for the claims and the header of the assertion`,
 		},
 		{
 			"a claim of nobody", "claims: {iss", "claims: {x: '{nobody}', iss",
-			`assertion.claims.x: placeholder {nobody} is not declared: add an input, key field or connection_config entry of that name`,
+			`assertion.claims.x: placeholder {nobody} is not declared: add an input, key field or ` +
+				`connection_config entry of that name`,
 		},
 		{
 			"an account from no claim", "assertion:iss", "assertion:sub",
@@ -129,9 +144,13 @@ func TestMistakesOfAssertions(t *testing.T) {
 			"the assertion for applications", "account:", "send: {headers: {X-A: '{assertion}'}}\naccount:",
 			`send.headers.X-A: {assertion} never leaves the engine, and applications send this`,
 		},
-		{"a revocation of no kind", "revoke: {kinds: [authorization_code]", "revoke: {kinds: [api_key]", `revoke.kinds[0]: kind "api_key" is not among kinds`},
 		{
-			"a revocation of all kinds", "revoke: {kinds: [authorization_code]", "revoke: {kinds: [authorization_code, jwt_bearer, key_exchange]",
+			"a revocation of no kind", "revoke: {kinds: [authorization_code]", "revoke: {kinds: [api_key]",
+			`revoke.kinds[0]: kind "api_key" is not among kinds`,
+		},
+		{
+			"a revocation of all kinds", "revoke: {kinds: [authorization_code]",
+			"revoke: {kinds: [authorization_code, jwt_bearer, key_exchange]",
 			`revoke.kinds: these are all that there are: leave it out`,
 		},
 		{
@@ -171,7 +190,9 @@ func TestMistakesOfKindsThatBuy(t *testing.T) {
 	const signs = "assertion: {alg: RS256, key: pem, claims: {iss: me}, ttl: 1h}\n"
 	const token = "endpoints: {token: 'https://acme.example.com/token'}\n"
 	for _, test := range []struct{ name, text, want string }{
-		{"nothing to sign", "kinds: [jwt_bearer]\n" + token + key, `kinds[0]: kind "jwt_bearer" needs the section assertion`},
+		{
+			"nothing to sign", "kinds: [jwt_bearer]\n" + token + key, `kinds[0]: kind "jwt_bearer" needs the section assertion`,
+		},
 		{"nowhere to buy", "kinds: [jwt_bearer]\n" + key + signs, `kinds[0]: kind jwt_bearer needs endpoints.token`},
 		{"no key to buy with", "kinds: [key_exchange]\n" + token, `kinds[0]: kind "key_exchange" needs the section key`},
 		{

@@ -91,13 +91,12 @@ func (c *checker) clientAssertion() {
 // asserted refuses the assertion in calls that are made without it.
 func (c *checker) asserted(at, what string) {
 	own := "token.by_kind." + string(KindJWTBearer) + "."
+	made := []string{own, "identity.", "health.", "resources.", "reaches.", "revoke."}
 	switch {
 	case c.d.Assertion == nil:
 		c.add(at, "%s has no value without the section assertion", what)
 	case c.byApplications(at): // which is refused for all that is secret
-	case !slices.ContainsFunc([]string{own, "identity.", "health.", "resources.", "reaches.", "revoke."}, func(section string) bool {
-		return strings.HasPrefix(at, section)
-	}):
+	case !slices.ContainsFunc(made, func(section string) bool { return strings.HasPrefix(at, section) }):
 		c.add(at, "%s has no value there: it is for %s and the calls identity, health, resources, reaches and revoke", what,
 			strings.TrimSuffix(own, "."))
 	}

@@ -118,11 +118,11 @@ func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []s
 func (e *Error) ofTheKey() *Error {
 	refused := e.Class == Misconfigured && (e.Code == "invalid_client" || e.Code == "unauthorized_client") ||
 		e.Status == http.StatusUnauthorized && e.Class != RateLimited
-	if !refused || e.NotSent() {
-		return e
-	}
 	of := *e
-	of.Class, of.SaysNo = Rejected, false
+	of.OfKey = true
+	if refused && !e.NotSent() {
+		of.Class, of.SaysNo = Rejected, false
+	}
 	return &of
 }
 

@@ -33,8 +33,8 @@ const (
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they
 // refuse: they would serve it.
 const (
-	thawedConfig   = 1
-	thawedProvider = 2
+	thawedConfig    = 1
+	thawedProvider  = 2
 	providerFreezes = 3
 )
 

@@ -47,6 +47,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	w.closed = false
 	again := w.sameKey(c)
 	brings := w.keys != nil && !again || w.grant != nil && !w.sentAgain(c)
+	if brings && w.kind.Issued() && w.grant == nil { // it was the same key when this was planned
+		return nil, conflict("the key of connection %s was changed meanwhile: nothing was written; send this again", w.key)
+	}
 	if brings {
 		if why := w.refuses(c); why != "" {
 			return nil, conflict("%s: nothing was changed", why)

@@ -79,13 +79,16 @@ func (b *backend) clientSecretWrite(ctx context.Context, req *logical.Request,
 }
 
 // setClientSecret takes the client secret, by either path.
-func setClientSecret(d *framework.FieldData, p *store.Provider) error {
+func setClientSecret(d *framework.FieldData, stored, p *store.Provider) error {
 	if v, ok := d.GetOk("client_secret"); ok {
 		secret, err := unmaskSecret("client_secret", v.(string), p.ClientSecret)
 		if err != nil {
 			return err
 		}
 		p.SetClientSecret(secret)
+		if stored != nil {
+			p.KeepFormerKey(stored)
+		}
 	}
 	if v, ok := d.GetOk("drop_former"); ok && v.(bool) {
 		p.DropFormerSecret()

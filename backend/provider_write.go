@@ -175,7 +175,7 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 		return nil, nil, err
 	}
 	warnings = append(warnings, cleared...)
-	if err := setClientSecret(d, p); err != nil {
+	if err := setClientSecret(d, stored, p); err != nil {
 		return nil, nil, err
 	}
 	if err := setKeys(d, definition, p); err != nil {

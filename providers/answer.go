@@ -40,7 +40,8 @@ func (c *Client) askToken(ctx context.Context, app *App, res Resolved, k call,
 ) (*Grant, any, *Error) {
 	k.style, k.secret, k.group, k.issuer = res.ClientAuth, app.ClientSecret, groupOf(k.step), res.Issuer
 	g, doc, failure := c.askTokenOnce(ctx, app, k, read)
-	if failure.cleanInvalidClient() && !app.FormerSecret.IsZero() && usesSecret(k.style) {
+	if failure.cleanInvalidClient() && !app.FormerSecret.IsZero() && usesSecret(k.style) &&
+		app.styleWith(app.FormerSecret, k.style) != "" {
 		k.secret = app.FormerSecret
 		g, doc, failure = c.askTokenOnce(ctx, app, k, read)
 	}

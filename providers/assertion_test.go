@@ -204,8 +204,13 @@ func TestWhoseKeyBuys(t *testing.T) {
 		if member {
 			field = KeyField{Name: "file", Secret: true, SetBy: setBy, JSON: map[string]KeyMember{"pem": {Secret: true}}}
 		}
-		return &Definition{Key: &Key{Fields: []KeyField{field}}, Assertion: &Assertion{Key: "pem"}}
+		return &Definition{
+			Key: &Key{Fields: []KeyField{field}}, Assertion: &Assertion{Key: "pem"},
+			Token: TokenCall{Call: Call{Params: map[string]Template{"login": "{pem}"}}},
+		}
 	}
+	unsent := of("", false)
+	unsent.Token = TokenCall{}
 	for _, test := range []struct {
 		name     string
 		d        *Definition
@@ -218,6 +223,7 @@ func TestWhoseKeyBuys(t *testing.T) {
 		{"no key at all", &Definition{}, KindJWTBearer, true},
 		{"a login of the connection", of("", false), KindKeyExchange, false},
 		{"a login of the operator", of(SetByProvider, false), KindKeyExchange, true},
+		{"a secret that no login brings", unsent, KindKeyExchange, true},
 		{"a login without a key", &Definition{}, KindKeyExchange, true},
 		{"a login without a secret", &Definition{Key: &Key{Fields: []KeyField{{Name: "id"}}}}, KindKeyExchange, true},
 		{"an account held elsewhere", &Definition{}, KindBrokered, true},

@@ -24,6 +24,9 @@ type App struct {
 	// with a client secret that is a private key: how the service knows it, where it has to be told
 	ClientKeyID       string
 	ClientCertificate string // PEM
+	// the same of FormerSecret
+	FormerKeyID       string
+	FormerCertificate string
 
 	AssumedTTL     time.Duration // for access tokens that tell no expiry; 0: the definition decides
 	RefreshTTL     time.Duration // life of one refresh token; 0: as the definition says

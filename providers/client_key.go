@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -50,9 +51,19 @@ const (
 // isPrivateKey reports whether a client secret is a private key: what goes along in a header or a form has no lines.
 func isPrivateKey(secret Secret) bool { return strings.Contains(secret.Reveal(), "-----BEGIN ") }
 
+// SignsAsClient reports whether a client secret is a private key, which is never sent.
+func SignsAsClient(secret Secret) bool { return isPrivateKey(secret) }
+
 // CheckClientKey refuses a client key with which nothing can be signed, one that the authentication has no use for, and
 // a certificate of another key. Errors hold nothing of the key.
 func (a *App) CheckClientKey() error {
+	var certificate *x509.Certificate
+	if a.ClientCertificate != "" { // which is told to whoever reads the provider, so a key must not stand there
+		var err error
+		if certificate, err = parseCertificate(a.ClientCertificate); err != nil {
+			return fmt.Errorf("client_certificate %w", err)
+		}
+	}
 	key := isPrivateKey(a.ClientSecret)
 	switch {
 	case a.ClientSecret.IsZero():
@@ -77,12 +88,8 @@ func (a *App) CheckClientKey() error {
 	if err := fitsAlg(signer, a.Definition.Client.algFor(signer)); err != nil {
 		return fmt.Errorf("client_secret %w", err)
 	}
-	if a.ClientCertificate == "" {
+	if certificate == nil {
 		return nil
-	}
-	certificate, err := parseCertificate(a.ClientCertificate)
-	if err != nil {
-		return fmt.Errorf("client_certificate %w", err)
 	}
 	type comparable interface{ Equal(crypto.PublicKey) bool }
 	if public, ok := signer.Public().(comparable); !ok || !public.Equal(certificate.PublicKey) {
@@ -93,8 +100,10 @@ func (a *App) CheckClientKey() error {
 
 // parseCertificate reads the one certificate that a PEM text holds.
 func parseCertificate(text string) (*x509.Certificate, error) {
-	block, rest := pem.Decode([]byte(strings.TrimSpace(text)))
-	if block == nil || block.Type != "CERTIFICATE" || strings.TrimSpace(string(rest)) != "" {
+	text = strings.TrimSpace(text)
+	block, rest := pem.Decode([]byte(text)) // which passes over what stands before the block that it takes
+	if block == nil || block.Type != "CERTIFICATE" || len(block.Headers) > 0 || strings.TrimSpace(string(rest)) != "" ||
+		!strings.HasPrefix(text, "-----BEGIN CERTIFICATE-----") || strings.Count(text, "-----BEGIN ") > 1 {
 		return nil, errors.New("holds no single certificate: write the one of the key, as PEM")
 	}
 	certificate, err := x509.ParseCertificate(block.Bytes)
@@ -102,6 +111,26 @@ func parseCertificate(text string) (*x509.Certificate, error) {
 		return nil, errors.New("holds no certificate that can be read: copy it whole")
 	}
 	return certificate, nil
+}
+
+// styleWith is the style in which a secret proves the app, where its connections have style: of an app whose secret was a
+// text and is a key now, or the other way round, a flow has the one of the time before, and the former secret another. A
+// private key signs, and is never sent. Empty: nobody knows how the app proved itself with a text.
+func (a *App) styleWith(secret Secret, style string) string {
+	key := isPrivateKey(secret)
+	switch {
+	case key && usesSecret(style):
+		return authPrivateKeyJWT
+	case key || style != authPrivateKeyJWT || secret.IsZero():
+		return style
+	}
+	i := slices.IndexFunc(a.Definition.Client.Auth, func(other string) bool {
+		return usesSecret(other) && other != authPrivateKeyJWT
+	})
+	if i < 0 {
+		return ""
+	}
+	return a.Definition.Client.Auth[i]
 }
 
 // takesClientAuth reports whether a style may be used with the service.
@@ -140,15 +169,19 @@ func (a *App) signClient(k call, now time.Time) (Secret, *Error) {
 		return Secret{}, keyDoesNot(k.step, "client_secret", err)
 	}
 	target := url.URL{Scheme: k.target.Scheme, Host: k.target.Host, Path: k.target.Path}
+	keyID, proof := a.ClientKeyID, a.ClientCertificate
+	if !k.secret.Equal(a.ClientSecret) {
+		keyID, proof = a.FormerKeyID, a.FormerCertificate
+	}
 	values := map[string]string{
 		"client_id": a.ClientID, "issuer": k.issuer, "scopes": k.values["scopes"], clientKeyField: k.secret.Reveal(),
-		placeholderTokenEndpoint: target.String(), placeholderAudience: k.issuer, placeholderKeyID: a.ClientKeyID,
+		placeholderTokenEndpoint: target.String(), placeholderAudience: k.issuer, placeholderKeyID: keyID,
 	}
 	if k.issuer == "" {
 		values[placeholderAudience] = target.String()
 	}
-	if a.ClientCertificate != "" {
-		certificate, err := parseCertificate(a.ClientCertificate)
+	if proof != "" {
+		certificate, err := parseCertificate(proof)
 		if err != nil {
 			return Secret{}, keyDoesNot(k.step, "client_certificate", err)
 		}

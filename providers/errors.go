@@ -32,6 +32,9 @@ type Error struct {
 	// say invalid_request for a dead grant, or words of their own. What else happens to the app tells which.
 	SaysNo bool
 
+	// OfKey tells that nothing but a connection's own key proved the call, so that a refusal is not the app's.
+	OfKey bool
+
 	cause error
 }
 

@@ -57,10 +57,26 @@ func (d *Definition) OfTheApp(kind Kind) bool {
 		return d.Assertion == nil || d.fieldOf(d.Assertion.Key).SetBy == SetByProvider
 	case KindKeyExchange:
 		return d.Key == nil || !slices.ContainsFunc(d.Key.Fields, func(f KeyField) bool {
-			return f.Secret && f.SetBy != SetByProvider
+			return f.Secret && f.SetBy != SetByProvider && d.isSent(kind, f)
 		})
 	}
 	return false
+}
+
+// isSent reports whether the token calls of a kind hold a field of a key, so that no token is bought without it.
+func (d *Definition) isSent(kind Kind, f KeyField) bool {
+	special := d.Token.ByKind[kind]
+	call, at := special.over(d.Token.Call), StepToken
+	if special.Endpoint != "" {
+		at = special.Endpoint
+	}
+	templates := append(call.templates(), d.Endpoints[at])
+	if d.upgrades(kind) {
+		templates = append(append(templates, d.Upgrade.templates()...), d.Endpoints[StepUpgrade])
+	}
+	return slices.ContainsFunc(templates, func(t Template) bool {
+		return slices.ContainsFunc(t.Placeholders(), func(name string) bool { return d.fieldOf(name).Name == f.Name })
+	})
 }
 
 // fieldOf is the field of a key that a value stands in or is cut out of; the zero value when there is none.

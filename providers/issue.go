@@ -24,6 +24,9 @@ func (c *Client) Issue(ctx context.Context, app *App, r IssueRequest) (*Grant, e
 	if !kind.Issued() {
 		return nil, &Error{Class: Misconfigured, Step: StepToken, Reason: ReasonKindUnsupported}
 	}
+	if def.upgrades(kind) { // what a grant tells are the scopes of the better token, which is not asked for by them
+		r.Scopes = app.ScopesOfTheApp()
+	}
 	begun := &Grant{Scopes: r.Scopes, Key: r.Key}
 	complete := begun.capture(def.Connection, fromInput, asDoc(r.Resolved.Inputs))
 	values := app.values(r.Resolved, begun)
@@ -42,7 +45,7 @@ func (c *Client) Issue(ctx context.Context, app *App, r IssueRequest) (*Grant, e
 	setValue(values, "scopes", app.joinScopes(scopes))
 	issued, doc, failure := c.issue(ctx, app, r, scopes, values)
 	if failure != nil {
-		if def.BuysWithKey(kind) {
+		if def.BuysWithKey(kind) && !def.provesApp(kind) {
 			failure = failure.ofTheKey()
 		}
 		return nil, failure
@@ -115,12 +118,21 @@ func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []s
 func (e *Error) ofTheKey() *Error {
 	refused := e.Class == Misconfigured && (e.Code == "invalid_client" || e.Code == "unauthorized_client") ||
 		e.Status == http.StatusUnauthorized && e.Class != RateLimited
-	if !refused || e.NotSent() {
-		return e
-	}
 	of := *e
-	of.Class, of.SaysNo = Rejected, false
+	of.OfKey = true
+	if refused && !e.NotSent() {
+		of.Class, of.SaysNo = Rejected, false
+	}
 	return &of
+}
+
+// provesApp reports whether the token call of a kind shows who the app is, so that a refusal may be its own.
+func (d *Definition) provesApp(kind Kind) bool {
+	switch d.Token.ByKind[kind].over(d.Token.Call).Auth {
+	case "", "client", "client_basic", "bearer_client_secret":
+		return d.asserts(kind) == nil || !d.Assertion.Credential
+	}
+	return false
 }
 
 // upgrades reports whether the first token of a kind is traded for a better one. What the app gets for itself is what

@@ -75,7 +75,8 @@ func onlyBlock(text string) (*pem.Block, error) {
 	case block == nil && !strings.Contains(text, "\n"):
 		return nil, errors.New("is no whole PEM: its line breaks are lost; the lines -----BEGIN and -----END stand alone")
 	// Decode skips a broken block, and takes the next one that is whole
-	case block == nil, strings.Count(text[:len(text)-len(rest)], begin) > 1:
+	case block == nil, !strings.HasPrefix(text, begin+block.Type+"-----"),
+		strings.Count(text[:len(text)-len(rest)], begin) > 1:
 		return nil, errors.New("is no whole PEM: copy it from -----BEGIN to -----END, and change nothing in it")
 	case block.Type == "EC PARAMETERS" && strings.TrimSpace(string(rest)) != "":
 		return onlyBlock(string(rest))

@@ -128,7 +128,9 @@ func (a *App) scopeParam(params map[string]string, scopes []string) {
 func (c *Client) send(ctx context.Context, app *App, k call) (*reply, *Error) {
 	incomplete := &Error{Class: Misconfigured, Step: k.step, Reason: ReasonIncompleteCall}
 	values := maps.Clone(k.values)
-	setValue(values, "client_secret", k.secret.Reveal())
+	if !isPrivateKey(k.secret) { // which is never sent
+		setValue(values, "client_secret", k.secret.Reveal())
+	}
 	setValue(values, "user_agent", c.userAgent)
 
 	params := make(map[string]string, len(k.spec.Params)+len(k.extra)+len(k.own)+2)
@@ -248,6 +250,9 @@ func (a *App) authenticate(k call, now time.Time, values, params map[string]stri
 	case "bearer":
 		header.Set("Authorization", "Bearer "+values["access_token"])
 	case "bearer_client_secret":
+		if isPrivateKey(k.secret) {
+			return &Error{Class: Misconfigured, Step: k.step, Reason: ReasonClientAuth}
+		}
 		header.Set("Authorization", "Bearer "+k.secret.Reveal())
 	case authAssertion:
 		header.Set("Authorization", "Bearer "+values[placeholderAssertion])
@@ -265,7 +270,7 @@ func (a *App) authenticate(k call, now time.Time, values, params map[string]stri
 
 func (a *App) authenticateClient(k call, now time.Time, params map[string]string, header http.Header) *Error {
 	id, secret := a.ClientID, k.secret.Reveal()
-	switch k.style {
+	switch k.style = a.styleWith(k.secret, k.style); k.style {
 	case "basic":
 		// RFC 6749 section 2.3.1 wants both parts form-encoded first. Servers that do not decode need basic_raw.
 		setBasic(header, url.QueryEscape(id), url.QueryEscape(secret))

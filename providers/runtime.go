@@ -74,6 +74,10 @@ func (c *checker) runtime() {
 		shown("resources.id", []string{d.Resources.ID}, "choices")
 		shown("resources.name", []string{d.Resources.Name}, "choices")
 	}
+	if d.Reaches != nil {
+		shown("reaches.id", []string{d.Reaches.ID}, "accounts")
+		shown("reaches.name", []string{d.Reaches.Name}, "accounts")
+	}
 	for i, capture := range d.Connection {
 		at := fmt.Sprintf("connection_config[%d]", i)
 		for _, source := range capture.sources() {
@@ -96,6 +100,11 @@ func (d *Definition) answers() map[string]Answer {
 	}
 	if d.Refresh.Answer != nil {
 		answers["refresh.answer"] = *d.Refresh.Answer
+	}
+	for kind, by := range d.Token.ByKind {
+		if by.Answer != nil {
+			answers["token.by_kind."+string(kind)+".answer"] = *by.Answer
+		}
 	}
 	return answers
 }

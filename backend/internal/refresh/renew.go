@@ -466,6 +466,9 @@ func outcome(e *providers.Error) gate.Outcome {
 		if e.Status == 0 {
 			return gate.NotSent // what is wrong was found before, and concerns this connection
 		}
+		if e.OfKey { // other keys may hear otherwise
+			return gate.Answered
+		}
 		return gate.AppRefused
 	case providers.Transient:
 		refused := e.Status >= 400 && e.Status < 500 && e.Status != http.StatusUnauthorized &&

@@ -20,7 +20,7 @@ import (
 // writes it back as it found it.
 const (
 	configVersion     = 2 // 2 freezes
-	providerVersion   = 3 // 2 limits kinds, owners and imports; 3 freezes
+	providerVersion   = 4 // 2 limits kinds, owners and imports; 3 freezes; 4 signs with its client secret
 	connectionVersion = 2 // 1 stored the status; 2 stores the facts that it is derived from
 	flowVersion       = 2 // 2 says whether the connection is to be private
 	intentVersion     = 1
@@ -33,8 +33,9 @@ const (
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they
 // refuse: they would serve it.
 const (
-	thawedConfig   = 1
-	thawedProvider = 2
+	thawedConfig    = 1
+	thawedProvider  = 2
+	providerFreezes = 3
 )
 
 func (c *Config) version() int {
@@ -45,8 +46,11 @@ func (c *Config) version() int {
 }
 
 func (p *Provider) version() int {
-	if p.Frozen {
-		return providerVersion
+	switch {
+	case providers.SignsAsClient(p.ClientSecret), providers.SignsAsClient(p.FormerSecret):
+		return providerVersion // other releases would send the private key
+	case p.Frozen:
+		return providerFreezes
 	}
 	return thawedProvider
 }

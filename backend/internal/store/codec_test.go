@@ -42,6 +42,13 @@ var (
 		Serial: 3, Definition: "oauth2", ClientSecret: providers.NewSecret("client secret"), Confirm: true,
 		Freeze: Freeze{Frozen: true, FrozenReason: "leaked"}, Created: ann, Updated: noon,
 	}
+	// What proves the app by a private key has a version that releases refuse which would send the key.
+	signingProvider = Provider{
+		Serial: 3, Definition: "oauth2", ClientSecret: providers.NewSecret("-----BEGIN PRIVATE KEY-----\nnew"),
+		ClientKeyID: "key-2", ClientCertificate: "certificate", Confirm: true,
+		FormerSecret: providers.NewSecret("-----BEGIN PRIVATE KEY-----\nold"), FormerKeyID: "key-1",
+		FormerCertificate: "former certificate", Created: ann, Updated: noon,
+	}
 	ann            = Actor{EntityID: "e-1", DisplayName: "userpass-ann", Time: noon}
 	bob            = Actor{EntityID: "e-2", DisplayName: "userpass-bob", Time: noon.Add(6 * time.Hour)}
 	storedProvider = Provider{
@@ -206,6 +213,22 @@ var (
 			Rotated:        noon, Serving: noon,
 		},
 	}
+	// storedBought has the key that its token was bought with.
+	storedBought = Connection{
+		Serial: 2, Provider: "robots", Created: ann,
+		Credential: Credential{
+			Generation: 2, Kind: providers.KindJWTBearer, Pinned: "pin",
+			Account: Account{ID: "ada", Pinned: "pin"},
+			Grant: &providers.Grant{
+				AccessToken: providers.NewSecret("access token"), Issued: noon, Expires: noon.Add(time.Hour),
+				Key: map[string]providers.Secret{
+					"file": providers.NewSecret("the file"), "subject": providers.NewSecret("ada"),
+				},
+				Account: providers.Account{ID: "ada"},
+			},
+			Rotated: noon, Serving: noon,
+		},
+	}
 	// storedReconnected was connected at another provider before, which named the same account otherwise.
 	storedReconnected = Connection{
 		Serial: 9, Provider: "acme", Created: ann,
@@ -284,6 +307,12 @@ func entries() map[string]entry {
 		"v2/connection":             connectionEntry(&storedConnection),
 		"v2/connection_key":         connectionEntry(&storedKey),
 		"v2/connection_reconnected": connectionEntry(&storedReconnected),
+		"v2/connection_bought":      connectionEntry(&storedBought),
+		"v4/provider": {
+			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
+			func(ctx context.Context, s Store, v any) error { return s.PutFreeze(ctx, "acme", v.(*Provider)) },
+			&signingProvider,
+		},
 		"v2/flow": {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedFlow,
@@ -510,6 +539,22 @@ func TestFreezingAndOlderReleases(t *testing.T) {
 	require.NoError(t, New(s).PutFreeze(t.Context(), "acme", &p))
 	require.NoError(t, version(providerPrefix+"acme").check("provider", knownToProvider))
 	assert.Equal(t, frozenProvider.Serial+1, p.Serial, "a freeze is no change of what was refused")
+
+	// so is what would send a private key
+	const knowsNoKeys = 3
+	for what, change := range map[string]func(*Provider){
+		"the secret": func(p *Provider) { p.ClientSecret = signingProvider.ClientSecret },
+		"the former": func(p *Provider) { p.FormerSecret = signingProvider.FormerSecret },
+	} {
+		p := storedProvider
+		change(&p)
+		require.NoError(t, New(s).PutProvider(t.Context(), "acme", &p))
+		require.ErrorContains(t, version(providerPrefix+"acme").check("provider", knowsNoKeys), "newer release", what)
+		p.SetClientSecret(providers.NewSecret("words"))
+		p.DropFormerSecret()
+		require.NoError(t, New(s).PutProvider(t.Context(), "acme", &p))
+		require.NoError(t, version(providerPrefix+"acme").check("provider", knownToProvider), what)
+	}
 }
 
 // A field without a value would be in no file, so that losing it would be noticed by nobody.
@@ -694,7 +739,8 @@ func TestNewerVersionIsRefused(t *testing.T) {
 			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
-			"v2/connection_reconnected": connectionVersion,
+			"v2/connection_reconnected": connectionVersion, "v2/connection_bought": connectionVersion,
+			"v4/provider": providerVersion,
 		}[name]
 		t.Run(name+" of the next version is refused, and told from damage", func(t *testing.T) {
 			newer := versionOf.ReplaceAll(stored(t, name), fmt.Appendf(nil, `"version":%d,"of_that_one":true`, known+1))

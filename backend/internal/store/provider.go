@@ -38,6 +38,8 @@ type Provider struct {
 	ClientAuth            string            `json:"client_auth,omitempty"`
 	ClientKeyID           string            `json:"client_key_id,omitempty"`
 	ClientCertificate     string            `json:"client_certificate,omitempty"`
+	FormerKeyID           string            `json:"former_key_id,omitempty"` // of FormerSecret
+	FormerCertificate     string            `json:"former_certificate,omitempty"`
 	RedirectURIs          []string          `json:"redirect_uris,omitempty"`
 	ReturnURLs            []string          `json:"return_urls,omitempty"`
 	Confirm               bool              `json:"confirm"`
@@ -107,6 +109,7 @@ func (p *Provider) App(d *providers.Definition) *providers.App {
 		AuthorizeParams: p.AuthorizeParams, TokenParams: p.TokenParams, ClientAuth: p.ClientAuth,
 		AssumedTTL: p.AssumedTTL, CAPin: p.CAPin, DefinitionPin: p.DefinitionPin, AddedScopes: p.AddedScopes, PKCE: p.PKCE,
 		ScopesIgnored: p.ScopesIgnored, ClientKeyID: p.ClientKeyID, ClientCertificate: p.ClientCertificate,
+		FormerKeyID: p.FormerKeyID, FormerCertificate: p.FormerCertificate,
 		RefreshTTL: p.RefreshTTL, IdleTTL: p.IdleTTL, OptionalScopes: p.OptionalScopes,
 	}
 }
@@ -131,8 +134,17 @@ func (p *Provider) SetClientSecret(secret providers.Secret) {
 	}
 }
 
+// KeepFormerKey notes how the service knows the private key that this write replaced: as before says it.
+func (p *Provider) KeepFormerKey(before *Provider) {
+	if !p.ClientSecret.Equal(before.ClientSecret) && p.FormerSecret.Equal(before.ClientSecret) {
+		p.FormerKeyID, p.FormerCertificate = before.ClientKeyID, before.ClientCertificate
+	}
+}
+
 // DropFormerSecret ends the time in which the provider knows both.
-func (p *Provider) DropFormerSecret() { p.FormerSecret = providers.Secret{} }
+func (p *Provider) DropFormerSecret() {
+	p.FormerSecret, p.FormerKeyID, p.FormerCertificate = providers.Secret{}, "", ""
+}
 
 // Same reports whether two are stored alike, but for their serials and when they were written.
 func (p *Provider) Same(other *Provider) bool {
@@ -146,7 +158,8 @@ func (p *Provider) Same(other *Provider) bool {
 // ClearSecrets forgets what belonged to another origin, so that a changed endpoint never receives it.
 func (p *Provider) ClearSecrets() {
 	p.SecretsCleared = p.SecretsCleared || !p.ClientSecret.IsZero() || len(p.Keys) > 0 || len(p.Companions) > 0
-	p.ClientSecret, p.FormerSecret, p.Keys, p.Companions = providers.Secret{}, providers.Secret{}, nil, nil
+	p.DropFormerSecret()
+	p.ClientSecret, p.Keys, p.Companions = providers.Secret{}, nil, nil
 }
 
 // Actor is who did something, and when.

@@ -11,15 +11,18 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
@@ -279,4 +282,46 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 		assert.Len(t, strings.Split(strings.TrimPrefix(tokens[0], "Bearer "), "."), 3)
 		assert.NotContains(t, f.Logs.String(), body[:16])
 	})
+}
+
+// What a former release stored of a store's endpoint, which either side could name then, serves as it did: the
+// provider's word wins. The key is tried at neither.
+func TestS3EndpointOfAFormerRelease(t *testing.T) {
+	builtin, err := os.ReadFile("../providers/catalog/s3.yaml")
+	require.NoError(t, err)
+	text := string(builtin)
+	for old, former := range map[string]string{
+		"set_by: provider # a key may come with its store\n": "set_by: either\n",
+		"    by_kind: {key_pair: {set_by: connection}}\n":    "",
+	} {
+		require.Contains(t, text, old)
+		text = strings.Replace(text, old, former, 1)
+	}
+	before, _, _ := strings.Cut(text, "endpoints:\n")
+	_, after, _ := strings.Cut(text, "\nkey:\n")
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{
+		"s3.yaml": {Data: []byte(before + "check: none\nkey:\n" + after)}, "oauth2.yaml": {Data: generic},
+	})
+	require.NoError(t, err)
+	f := newFixture(t, Options{Catalog: catalog}, testenv.InProcess)
+	mine, operators := newStore(t), newStore(t)
+	f.Write("providers/s3", map[string]any{"inputs": map[string]any{"endpoint": operators.URL}}).OK(t)
+	f.Write("connections/s3", map[string]any{
+		"access_key_id": awsID, "secret_access_key": awsSecret,
+		"inputs": map[string]any{"endpoint": mine.URL, "bucket": "reports"},
+	}).OK(t)
+	was := f.Read("creds/s3", nil).OK(t)
+	assert.Equal(t, operators.URL, members(t, was["connection_config"])["endpoint"])
+
+	f.endsItsWork(t)
+	f.Env = testenv.InProcess(t, New(Options{Now: f.Now, Resolver: noNames}), f.Storage)
+	is := f.Read("creds/s3", nil).OK(t)
+	assert.Equal(t, was["connection_config"], is["connection_config"])
+	assert.Equal(t, was["secret_access_key"], is["secret_access_key"])
+	found := f.Write("check/s3", nil).OK(t)
+	assert.Equal(t, []any{"active", "unknown", "not_asked"}, []any{found["status"], found["token_valid"], found["service"]})
+	assert.Contains(t, found["advice"], `input "endpoint" is set on the provider`)
+	assert.Zero(t, mine.visits()+operators.visits())
 }

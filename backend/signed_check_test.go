@@ -165,7 +165,8 @@ func TestDailyCheckOfASignedKey(t *testing.T) {
 func newStore(t *testing.T) *signed {
 	return newSigned(t, "s3", "us-east-1", `<?xml version="1.0"?><Error><Code>%s</Code><Message>WORDS</Message></Error>`,
 		func(string) string {
-			return `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><KeyCount>0</KeyCount></ListBucketResult>`
+			return `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` +
+				`<KeyCount>0</KeyCount></ListBucketResult>`
 		})
 }
 
@@ -250,6 +251,7 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 		whole := string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
 		another, err := rsa.GenerateKey(rand.Reader, 2048)
 		require.NoError(t, err)
+		ofRSA := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(another)})
 		body := strings.Split(whole, "\n")[1]
 		keyed := func(private string) map[string]any {
 			return map[string]any{"key_name": "66666666-7777-4888-8999-000000000000", "private_key": private}
@@ -260,7 +262,7 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 			"behind its -----END":     whole + body,
 			"is no PEM":               body,
 			"holds a certificate":     strings.ReplaceAll(whole, "EC PRIVATE KEY", "CERTIFICATE"),
-			"holds an RSA key":        string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(another)})),
+			"holds an RSA key":        string(ofRSA),
 			"an encrypted":            strings.ReplaceAll(whole, "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
 			"no private key of the":   strings.ReplaceAll(whole, "EC PRIVATE KEY", "RSA PRIVATE KEY"),
 			"more than one PEM block": whole + whole,

@@ -236,6 +236,10 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 		return found, nil
 	}
 	found.serial = p.entry.Serial
+	if _, err := p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, conn.Inputs); err != nil {
+		found.advice = "nothing was sent: " + err.Error() + "; write the credential again"
+		return found, nil
+	}
 	resolved, err := b.resolve(ctx, p, k, conn.Kind, conn.Inputs)
 	if err == nil && !p.app.CanCheck(resolved, conn.Kind) {
 		found.advice = "definition " + p.app.Definition.ID + " " + p.app.WhyUnchecked(resolved, conn.Kind)

@@ -212,7 +212,7 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 			data[name] = v
 		}
 		if p != nil {
-			values, err := p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, conn.Inputs)
+			values, err := mergedInputs(p, conn)
 			if err == nil {
 				maps.Copy(config, values) // what somebody set is not replaced by an answer
 			}
@@ -246,7 +246,7 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	}
 	inputs := conn.Inputs
 	if len(p.app.Definition.Inputs) > 0 {
-		merged, err := p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, conn.Inputs)
+		merged, err := mergedInputs(p, conn)
 		switch {
 		case err != nil && asked:
 			return conflict("include=send cannot be answered: %s", err)
@@ -273,6 +273,15 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	}
 	data["send"] = map[string]any{"headers": send.Headers, "query": send.Query, "path": send.Path}
 	return nil
+}
+
+// mergedInputs are all inputs that hold for a connection, as applications are told.
+func mergedInputs(p *configured, conn *store.Connection) (map[string]string, error) {
+	own := conn.Inputs
+	if p.fingerprint == conn.Pinned {
+		own = p.app.Definition.Overruled(conn.Kind, p.entry.Inputs, own)
+	}
+	return p.app.Definition.MergeInputs(conn.Kind, p.entry.Inputs, own)
 }
 
 // instanceURL is the one value of connection_config that a call to the API cannot do without.

@@ -11,15 +11,18 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
+	"testing/fstest"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
@@ -162,7 +165,8 @@ func TestDailyCheckOfASignedKey(t *testing.T) {
 func newStore(t *testing.T) *signed {
 	return newSigned(t, "s3", "us-east-1", `<?xml version="1.0"?><Error><Code>%s</Code><Message>WORDS</Message></Error>`,
 		func(string) string {
-			return `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><KeyCount>0</KeyCount></ListBucketResult>`
+			return `<?xml version="1.0"?><ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/">` +
+				`<KeyCount>0</KeyCount></ListBucketResult>`
 		})
 }
 
@@ -247,6 +251,7 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 		whole := string(pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der}))
 		another, err := rsa.GenerateKey(rand.Reader, 2048)
 		require.NoError(t, err)
+		ofRSA := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(another)})
 		body := strings.Split(whole, "\n")[1]
 		keyed := func(private string) map[string]any {
 			return map[string]any{"key_name": "66666666-7777-4888-8999-000000000000", "private_key": private}
@@ -257,7 +262,7 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 			"behind its -----END":     whole + body,
 			"is no PEM":               body,
 			"holds a certificate":     strings.ReplaceAll(whole, "EC PRIVATE KEY", "CERTIFICATE"),
-			"holds an RSA key":        string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(another)})),
+			"holds an RSA key":        string(ofRSA),
 			"an encrypted":            strings.ReplaceAll(whole, "EC PRIVATE KEY", "ENCRYPTED PRIVATE KEY"),
 			"no private key of the":   strings.ReplaceAll(whole, "EC PRIVATE KEY", "RSA PRIVATE KEY"),
 			"more than one PEM block": whole + whole,
@@ -279,4 +284,46 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 		assert.Len(t, strings.Split(strings.TrimPrefix(tokens[0], "Bearer "), "."), 3)
 		assert.NotContains(t, f.Logs.String(), body[:16])
 	})
+}
+
+// What a former release stored of a store's endpoint, which either side could name then, serves as it did: the
+// provider's word wins. The key is tried at neither.
+func TestS3EndpointOfAFormerRelease(t *testing.T) {
+	builtin, err := os.ReadFile("../providers/catalog/s3.yaml")
+	require.NoError(t, err)
+	text := string(builtin)
+	for old, former := range map[string]string{
+		"set_by: provider # a key may come with its store\n": "set_by: either\n",
+		"    by_kind: {key_pair: {set_by: connection}}\n":    "",
+	} {
+		require.Contains(t, text, old)
+		text = strings.Replace(text, old, former, 1)
+	}
+	before, _, _ := strings.Cut(text, "endpoints:\n")
+	_, after, _ := strings.Cut(text, "\nkey:\n")
+	generic, err := os.ReadFile("../providers/catalog/oauth2.yaml")
+	require.NoError(t, err)
+	catalog, err := providers.NewRegistry(fstest.MapFS{
+		"s3.yaml": {Data: []byte(before + "check: none\nkey:\n" + after)}, "oauth2.yaml": {Data: generic},
+	})
+	require.NoError(t, err)
+	f := newFixture(t, Options{Catalog: catalog}, testenv.InProcess)
+	mine, operators := newStore(t), newStore(t)
+	f.Write("providers/s3", map[string]any{"inputs": map[string]any{"endpoint": operators.URL}}).OK(t)
+	f.Write("connections/s3", map[string]any{
+		"access_key_id": awsID, "secret_access_key": awsSecret,
+		"inputs": map[string]any{"endpoint": mine.URL, "bucket": "reports"},
+	}).OK(t)
+	was := f.Read("creds/s3", nil).OK(t)
+	assert.Equal(t, operators.URL, members(t, was["connection_config"])["endpoint"])
+
+	f.endsItsWork(t)
+	f.Env = testenv.InProcess(t, New(Options{Now: f.Now, Resolver: noNames}), f.Storage)
+	is := f.Read("creds/s3", nil).OK(t)
+	assert.Equal(t, was["connection_config"], is["connection_config"])
+	assert.Equal(t, was["secret_access_key"], is["secret_access_key"])
+	found := f.Write("check/s3", nil).OK(t)
+	assert.Equal(t, []any{"active", "unknown", "not_asked"}, []any{found["status"], found["token_valid"], found["service"]})
+	assert.Contains(t, found["advice"], `input "endpoint" is set on the provider`)
+	assert.Zero(t, mine.visits()+operators.visits())
 }

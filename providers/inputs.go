@@ -60,6 +60,18 @@ func (d *Definition) NamesHost(kind Kind, inputs map[string]string) bool {
 	})
 }
 
+// Overruled are a connection's inputs without those of its own that the provider sets for all. Of a connection that was
+// made under this very provider both were said when either side could name them, and then the provider's word won.
+func (d *Definition) Overruled(kind Kind, provider, connection map[string]string) map[string]string {
+	kept := maps.Clone(connection)
+	maps.DeleteFunc(kept, func(name, _ string) bool {
+		in, ok := d.input(name)
+		_, set := provider[name]
+		return ok && set && in.ownOf(kind)
+	})
+	return kept
+}
+
 // ownOf reports whether a connection of that kind may set what is the provider's for others.
 func (in Input) ownOf(kind Kind) bool { return in.ByKind[kind].SetBy == SetByConnection }
 

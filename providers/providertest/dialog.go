@@ -125,7 +125,8 @@ func (d *dialog) speak(conn net.Conn, answer string, tell func(heard string)) (w
 			if err := secured.Handshake(); err != nil {
 				return "TLS does not come about: " + err.Error()
 			}
-			if name := secured.ConnectionState().ServerName; name != rest && net.ParseIP(rest) == nil { // RFC 6066: names alone
+			name, isName := secured.ConnectionState().ServerName, net.ParseIP(rest) == nil // RFC 6066: names alone
+			if isName && name != rest {
 				return fmt.Sprintf("TLS is for %q, in the fixture for %q", name, rest)
 			}
 			conn, r = secured, bufio.NewReader(secured)

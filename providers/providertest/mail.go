@@ -21,8 +21,8 @@ type Mail struct {
 }
 
 // NewMail starts a mail server that speaks a dialog with each who connects: lines as in the section login of fixtures,
-// without connect, and WAIT (until something is said), HANG, FLOOD text (as a line, without end) and LONG text (without a line's end). C: * hears
-// anything. Where the dialog ends, or is left, the connection does.
+// without connect, and WAIT (until something is said), HANG, FLOOD text (as a line, without end) and LONG text (without
+// a line's end). C: * hears anything. Where the dialog ends, or is left, the connection does.
 func NewMail(tb testing.TB, lines ...string) *Mail {
 	tb.Helper()
 	own, err := authority()

@@ -43,8 +43,8 @@ func (w *Wire) TLS(host string) *tls.Config {
 }
 
 // Dial connects to a port of a host. A port that is not among those given is for hosts that the operator listed in
-// egress_allow one by one, by name or address, so that nobody tries the ports of others. plain says that secrets will go over the
-// connection as they are, which is for listed hosts of this machine, as plain http is. What is refused is a
+// egress_allow one by one, by name or address, so that nobody tries the ports of others. plain says that secrets will
+// go over the connection as they are, which is for listed hosts of this machine, as plain http is. What is refused is a
 // [*RefusedError].
 func (w *Wire) Dial(ctx context.Context, host, port string, ports []string, plain bool) (net.Conn, error) {
 	host = canonical(host)

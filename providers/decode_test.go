@@ -103,7 +103,7 @@ func TestDecodeSaysWhereAFileIsWrong(t *testing.T) {
 			"acme.yaml:3: kinds[0]: kind authorization_code needs endpoints.token",
 		},
 		"kind that the engine lacks": {
-			"api_key]", "quantum, api_key]", `acme.yaml:3: kinds[1]: "device_code" is not known here`,
+			"api_key]", "quantum, api_key]", `acme.yaml:3: kinds[1]: "quantum" is not known here`,
 		},
 		"kind without section": {
 			"api_key]", "key_pair, api_key]",

@@ -80,7 +80,8 @@ func TestPrivateKeyIsNeverSent(t *testing.T) {
 			g := &Grant{AccessToken: NewSecret("acc"), RefreshToken: NewSecret("ref")}
 			_ = client.Revoke(t.Context(), app, res, KindClientCredentials, g)
 			for _, call := range []Call{
-				{Auth: "client_basic"}, {Auth: "bearer_client_secret"},
+				{Auth: "client_basic"},
+				{Auth: "bearer_client_secret"},
 				{Auth: "none", Method: "POST", Params: map[string]Template{"s": "{client_secret}"}},
 				{Auth: "none", Headers: map[string]Template{"X-S": "{client_secret}"}},
 			} {

@@ -331,3 +331,52 @@ func emptyRegistry(t *testing.T) *Registry {
 	require.NoError(t, err)
 	return r
 }
+
+// No section of a definition takes what is secret to where it is shown, to a browser, or to applications.
+func TestSecretsOfKindsGoNowhereElse(t *testing.T) {
+	const text = `id: acme
+name: Acme
+kinds: [jwt_bearer, client_credentials]
+key:
+  fields:
+    - {name: master, set_by: provider, required: true, secret: true, multiline: true}
+inputs: [{name: tenant, set_by: connection, required: true, pattern: '[a-z]+'}]
+assertion: {alg: RS256, key: master, claims: {iss: '{client_id}'}, ttl: 1h}
+endpoints:
+  token: https://acme.example.com/{tenant}
+  install: https://acme.example.com/install
+  reaches: https://acme.example.com/all
+install: {kinds: [jwt_bearer], params: {app: '{client_id}'}}
+reaches: {auth: assertion, list: all, id: id, input: tenant}
+token: {by_kind: {jwt_bearer: {auth: none}}}
+`
+	_, err := Decode("acme.yaml", []byte(text))
+	require.NoError(t, err)
+	for name, change := range map[string][2]string{
+		"the browser's parameters":   {"app: '{client_id}'", "app: '{master}'"},
+		"the browser's, the app's":   {"app: '{client_id}'", "app: '{client_secret}'"},
+		"the browser's, signed":      {"app: '{client_id}'", "app: '{assertion}'"},
+		"the browser's address":      {"example.com/install", "example.com/{master}"},
+		"claims":                     {"iss: '{client_id}'", "iss: '{master}'"},
+		"claims, the app's":          {"iss: '{client_id}'", "iss: '{client_secret}'"},
+		"claims, signed":             {"iss: '{client_id}'", "iss: '{assertion}'"},
+		"lists of claims":            {"ttl: 1h", "ttl: 1h, claim_lists: {aud: ['{master}']}"},
+		"a header":                   {"ttl: 1h", "ttl: 1h, header: {kid: '{master}'}"},
+		"the name of an algorithm":   {"ttl: 1h", "ttl: 1h, header: {alg: none}"},
+		"a header that changes JWS":  {"ttl: 1h", "ttl: 1h, header: {b64: 'false'}"},
+		"what the client signs":      {"token: {by_kind", "client: {auth: [private_key_jwt], assertion: {claims: {x: '{master}'}}}\ntoken: {by_kind"},
+		"what the client signs, b64": {"token: {by_kind", "client: {auth: [private_key_jwt], assertion: {header: {b64: 'false'}}}\ntoken: {by_kind"},
+		"scopes":                     {"auth: none}", "auth: none, scopes: ['{master}']}"},
+		"scopes, signed":             {"auth: none}", "auth: none, scopes: ['{assertion}']}"},
+		"what applications send":     {"token: {by_kind", "send: {headers: {X: '{assertion}'}}\ntoken: {by_kind"},
+		"where applications call":    {"token: {by_kind", "api_base: 'https://acme.example.com/{master}'\ntoken: {by_kind"},
+		"an input of any text":       {", pattern: '[a-z]+'", ""},
+		"signed for the other kind":  {"auth: none}", "auth: none}, client_credentials: {params: {a: '{assertion}'}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, text, change[0])
+			_, err := Decode("acme.yaml", []byte(strings.Replace(text, change[0], change[1], 1)))
+			require.Error(t, err)
+		})
+	}
+}

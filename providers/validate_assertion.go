@@ -76,7 +76,7 @@ func (c *checker) clientAssertion() {
 		}
 	}
 	for _, name := range sortedKeys(own.Header) {
-		if name == "alg" || name == "typ" || name == "crit" {
+		if slices.Contains([]string{"alg", "typ", "crit", "b64"}, name) {
 			c.add("client.assertion.header."+name, "the engine sets it: drop it")
 		}
 	}

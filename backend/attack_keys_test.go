@@ -364,3 +364,27 @@ func TestStorageHangsWhileAKeyBuys(t *testing.T) {
 	}
 	abreast(t, tests)
 }
+
+// An offer is of the key that was there when it was made, however often a token was bought with it since.
+func TestOfferIsOfTheKeyThatBuys(t *testing.T) {
+	for name, again := range map[string]string{"the key": "pass-1234", "another key": "pass-5678"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, withBought(t), testenv.InProcess)
+			f.provider.SetPassword("pass-1234")
+			f.Write("providers/logins", map[string]any{"endpoints": map[string]any{"token": f.provider.URL + "/login"}}).OK(t)
+			f.Write("connections/org/acme/logins", map[string]any{"username": "ada", "password": "pass-1234"}, alice).OK(t)
+			f.offers(t, "org/acme/logins", "org/umbrella/logins", alice)
+			f.Advance(2 * time.Hour)
+			f.Read("creds/org/acme/logins", nil).OK(t)
+			f.provider.SetPassword(again)
+			f.Write("connections/org/acme/logins", map[string]any{"username": "ada", "password": again}, alice).OK(t)
+			r := f.accept("org/umbrella/logins", "org/acme/logins")
+			if again == "pass-1234" {
+				r.OK(t)
+				return
+			}
+			assert.GreaterOrEqual(t, r.Status, 400)
+			assert.Equal(t, http.StatusNotFound, f.Read("connections/org/umbrella/logins", nil).Status)
+		})
+	}
+}

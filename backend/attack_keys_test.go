@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -222,6 +223,168 @@ func TestTransferOfAKeyThatBuys(t *testing.T) {
 				return
 			}
 			r.Refused(t, http.StatusConflict)
+		})
+	}
+}
+
+// Whoever writes many keys at once has as many places as anybody, whatever names the connections have.
+func TestWritersOfKeysLeavePlaces(t *testing.T) {
+	f := newFixture(t, withBought(t), testenv.InProcess)
+	file := f.robots(t)
+	release := make(chan struct{})
+	var wg sync.WaitGroup
+	for i := range 16 {
+		f.provider.Next(providers.StepToken, providertest.HangUntil(release))
+		wg.Go(func() {
+			f.Write(fmt.Sprintf("connections/org/o%d/robots", i), map[string]any{
+				"provider": "robots", "file": file, "subject": "bob",
+			}, bob)
+		})
+	}
+	defer wg.Wait()
+	defer close(release)
+	b := f.Backend.(*backend)
+	require.Eventually(t, func() bool { r := b.gate.Report(); return r.Inside+r.Waiting == 16 }, 10*time.Second, time.Millisecond)
+	assert.Equal(t, 4, b.gate.Report().Inside)
+	assert.Equal(t, 12, b.gate.Report().Waiting)
+}
+
+const tenantsYAML = `name: Tenants
+kinds: [client_credentials]
+endpoints: {token: https://tenants.example.com/token}
+inputs: [{name: tenant, set_by: connection, required: true, pattern: '[a-z]+'}]
+token: {params: {tenant: '{tenant}'}}
+account: {id: ['token:who'], label: ['token:who']}
+`
+
+// Whose account it was under other inputs is not told of the one that those open now.
+func TestAccountOfOtherInputs(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.Write("providers/tenants", map[string]any{
+		"definition_yaml": tenantsYAML, "client_id": "app-1", "client_secret": "words", "kinds": "client_credentials",
+		"endpoints":    map[string]any{"token": f.provider.URL + "/token"},
+		"bound_inputs": map[string]any{"org/acme": map[string]any{"tenant": []any{"one", "two"}}},
+	}).OK(t)
+	of := func(tenant string) map[string]any {
+		return map[string]any{
+			"provider": "tenants", "kind": "client_credentials", "inputs": map[string]any{"tenant": tenant},
+		}
+	}
+	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-1","expires_in":60,"who":"one-ltd"}`))
+	made := f.Write("connections/org/acme/tenants", of("one")).OK(t)
+	assert.Equal(t, "one-ltd", members(t, made["account"])["id"])
+	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-2","expires_in":60}`))
+	made = f.Write("connections/org/acme/tenants", of("two")).OK(t)
+	assert.Empty(t, members(t, made["account"])["id"])
+	f.Advance(time.Hour)
+	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-3","expires_in":60,"who":"two-ltd"}`))
+	made = f.Write("refresh/org/acme/tenants", nil).OK(t)
+	assert.Equal(t, "two-ltd", members(t, f.Read("connections/org/acme/tenants", nil).OK(t)["account"])["id"])
+}
+
+const bothYAML = `name: Both
+kinds: [jwt_bearer, key_pair, api_key]
+key:
+  fields: [{name: pem, required: true, secret: true, multiline: true, handed_out: true}, {name: login, required: true}]
+  send: {headers: {X-Key: '{login}'}}
+assertion: {alg: RS256, key: pem, claims: {iss: '{login}', aud: 'https://both.example.com/token'}, ttl: 1h}
+endpoints: {token: https://both.example.com/token}
+token: {by_kind: {jwt_bearer: {auth: none}}}
+check: none
+`
+
+// The same fields as a key of its own kind are handed out, and as what buys a token they are not; from one kind to the
+// other there is no way back to the former key.
+func TestSameKeyOfTwoKinds(t *testing.T) {
+	f := newFixture(t, withBought(t), testenv.InProcess)
+	pem, _ := someKey(t)
+	f.Write("providers/both", map[string]any{
+		"definition_yaml": bothYAML, "endpoints": map[string]any{"token": f.provider.URL + "/token"},
+	}).OK(t)
+	key := func(kind, login string) map[string]any {
+		return map[string]any{"provider": "both", "kind": kind, "pem": pem, "login": login}
+	}
+	f.Write("connections/both", key("key_pair", "ada")).OK(t)
+	f.Write("connections/both", key("key_pair", "eve")).OK(t)
+	assert.NotEmpty(t, f.Read("creds/both", nil).OK(t)["pem"])
+	answer := providertest.Respond(200, `{"access_token":"a-1","expires_in":60}`)
+	f.provider.Next(providers.StepToken, answer)
+	f.Write("connections/both", key("jwt_bearer", "ada")).OK(t)
+	f.Write("connections/both", map[string]any{"restore_former": true}).Refused(t, http.StatusConflict, "no former key")
+	for _, include := range []string{"", "send", "companions", "send,companions"} {
+		r := f.Read("creds/both", map[string]any{"include": include})
+		text, err := json.Marshal(r.Response)
+		require.NoError(t, err)
+		assert.Equal(t, "a-1", r.OK(t)["access_token"])
+		assert.NotContains(t, string(text), "BEGIN")
+		assert.NotContains(t, r.Data, "login")
+	}
+	assert.NotContains(t, fmt.Sprint(f.Read("connections/both", nil).OK(t)), "BEGIN")
+	f.Write("connections/both", map[string]any{"kind": "key_pair", "login": "ada"}).
+		Refused(t, http.StatusBadRequest, `write field "pem" again`)
+	f.Write("connections/both", key("key_pair", "ada")).OK(t)
+	assert.NotEmpty(t, f.Read("creds/both", nil).OK(t)["pem"])
+	assert.NotContains(t, f.Read("creds/both", nil).OK(t), "access_token")
+}
+
+// Whatever storage does at each access, and for however long, no key is lost that was acknowledged, and nothing is half
+// written.
+func TestStorageHangsWhileAKeyBuys(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it waits for time-outs")
+	}
+	tests := map[string]func(*testing.T){}
+	for n := 1; n <= 8; n++ {
+		tests[fmt.Sprint("access ", n)] = func(t *testing.T) {
+			f := newFixture(t, withBought(t), testenv.InProcess)
+			file := f.robots(t)
+			land := make(chan struct{})
+			f.Storage.Hang(testenv.Nth(n, func(a testenv.Access) bool { return a.Op != "list" }), func(testenv.Access) { <-land })
+			first := f.Write("connections/robots", map[string]any{"file": file, "subject": "ada"})
+			f.Storage.Hang(nil, nil)
+			close(land)
+			if first.Status >= 300 {
+				assert.NotContains(t, first.Text, "PRIVATE")
+				require.Eventually(t, func() bool {
+					return f.Write("connections/robots", map[string]any{"file": file, "subject": "ada"}).Status < 300
+				}, 20*time.Second, 10*time.Millisecond)
+			}
+			assert.True(t, f.provider.Alive(f.token(t, "robots").(string)))
+			f.Advance(time.Minute) // what was not saved at once is soon, and the process lives till then
+			require.Eventually(t, func() bool {
+				f.periodic(t)
+				e, err := f.Storage.Get(t.Context(), "connection/org/default/robots")
+				return err == nil && e != nil
+			}, 20*time.Second, 10*time.Millisecond)
+			f.restart(t)
+			f.System.SetReplication(0)
+			f.Advance(2 * time.Hour)
+			assert.True(t, f.provider.Alive(f.token(t, "robots").(string)), "the key is in storage")
+		}
+	}
+	abreast(t, tests)
+}
+
+// An offer is of the key that was there when it was made, however often a token was bought with it since.
+func TestOfferIsOfTheKeyThatBuys(t *testing.T) {
+	for name, again := range map[string]string{"the key": "pass-1234", "another key": "pass-5678"} {
+		t.Run(name, func(t *testing.T) {
+			f := newFixture(t, withBought(t), testenv.InProcess)
+			f.provider.SetPassword("pass-1234")
+			f.Write("providers/logins", map[string]any{"endpoints": map[string]any{"token": f.provider.URL + "/login"}}).OK(t)
+			f.Write("connections/org/acme/logins", map[string]any{"username": "ada", "password": "pass-1234"}, alice).OK(t)
+			f.offers(t, "org/acme/logins", "org/umbrella/logins", alice)
+			f.Advance(2 * time.Hour)
+			f.Read("creds/org/acme/logins", nil).OK(t)
+			f.provider.SetPassword(again)
+			f.Write("connections/org/acme/logins", map[string]any{"username": "ada", "password": again}, alice).OK(t)
+			r := f.accept("org/umbrella/logins", "org/acme/logins")
+			if again == "pass-1234" {
+				r.OK(t)
+				return
+			}
+			assert.GreaterOrEqual(t, r.Status, 400)
+			assert.Equal(t, http.StatusNotFound, f.Read("connections/org/umbrella/logins", nil).Status)
 		})
 	}
 }

@@ -143,6 +143,9 @@ func (w *write) place(c *store.Connection) error {
 	if !w.who.requires(w.key, c) {
 		c.RequiredScopes = nil
 	}
+	if w.kind.Issued() && !maps.Equal(inputs, c.Inputs) { // which say whose account it is
+		c.Account = store.Account{}
+	}
 	c.Kind, c.FlowID, c.Inputs = w.kind, "", inputs
 	c.SetBy, c.RequiredBy = w.who.setter(), w.who.setter()
 	return nil
@@ -204,7 +207,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 	inputs := w.inputs(w.known)
 	out, err := b.tasks.Once(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
 		defer b.connections.Pin(w.key)()
-		pass, err := b.enter(ctx, w.provider.name, w.key, w.known)
+		pass, err := b.enterFor(ctx, gate.Person, w.provider.name, w.key, w.known, w.who)
 		if err != nil {
 			return nil, err
 		}

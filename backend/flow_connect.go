@@ -231,8 +231,11 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	if len(f.RequiredScopes) > 0 || !who.requires(k, c) { // what somebody else set up meanwhile goes
 		c.RequiredScopes, c.RequiredBy = f.RequiredScopes, who.setter()
 	}
-	c.Inputs = p.keepPick(f.Inputs, c, who.inherits(k, c))
-	c.Kind, c.FlowID, c.SetBy = f.Kind, f.ID, who.setter()
+	inputs := p.keepPick(f.Inputs, c, who.inherits(k, c))
+	if f.Kind.Issued() && !maps.Equal(inputs, c.Inputs) { // which say whose account it is
+		c.Account = store.Account{}
+	}
+	c.Kind, c.FlowID, c.SetBy, c.Inputs = f.Kind, f.ID, who.setter(), inputs
 	if f.Kind.Issued() {
 		c.AdoptIssued(g, p.fingerprint, now)
 	} else {

@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"encoding/base64"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -331,4 +332,185 @@ func emptyRegistry(t *testing.T) *Registry {
 	r, err := NewRegistry(fstest.MapFS{})
 	require.NoError(t, err)
 	return r
+}
+
+// No section of a definition takes what is secret to where it is shown, to a browser, or to applications.
+func TestSecretsOfKindsGoNowhereElse(t *testing.T) {
+	const text = `id: acme
+name: Acme
+kinds: [jwt_bearer, client_credentials]
+key:
+  fields:
+    - {name: master, set_by: provider, required: true, secret: true, multiline: true}
+inputs: [{name: tenant, set_by: connection, required: true, pattern: '[a-z]+'}]
+assertion: {alg: RS256, key: master, claims: {iss: '{client_id}'}, ttl: 1h}
+endpoints:
+  token: https://acme.example.com/{tenant}
+  install: https://acme.example.com/install
+  reaches: https://acme.example.com/all
+install: {kinds: [jwt_bearer], params: {app: '{client_id}'}}
+reaches: {auth: assertion, list: all, id: id, input: tenant}
+token: {by_kind: {jwt_bearer: {auth: none}}}
+`
+	_, err := Decode("acme.yaml", []byte(text))
+	require.NoError(t, err)
+	for name, change := range map[string][2]string{
+		"the browser's parameters":   {"app: '{client_id}'", "app: '{master}'"},
+		"the browser's, the app's":   {"app: '{client_id}'", "app: '{client_secret}'"},
+		"the browser's, signed":      {"app: '{client_id}'", "app: '{assertion}'"},
+		"the browser's address":      {"example.com/install", "example.com/{master}"},
+		"claims":                     {"iss: '{client_id}'", "iss: '{master}'"},
+		"claims, the app's":          {"iss: '{client_id}'", "iss: '{client_secret}'"},
+		"claims, signed":             {"iss: '{client_id}'", "iss: '{assertion}'"},
+		"lists of claims":            {"ttl: 1h", "ttl: 1h, claim_lists: {aud: ['{master}']}"},
+		"a header":                   {"ttl: 1h", "ttl: 1h, header: {kid: '{master}'}"},
+		"the name of an algorithm":   {"ttl: 1h", "ttl: 1h, header: {alg: none}"},
+		"a header that changes JWS":  {"ttl: 1h", "ttl: 1h, header: {b64: 'false'}"},
+		"what the client signs":      {"token: {by_kind", "client: {auth: [private_key_jwt], assertion: {claims: {x: '{master}'}}}\ntoken: {by_kind"},
+		"what the client signs, b64": {"token: {by_kind", "client: {auth: [private_key_jwt], assertion: {header: {b64: 'false'}}}\ntoken: {by_kind"},
+		"scopes":                     {"auth: none}", "auth: none, scopes: ['{master}']}"},
+		"scopes, signed":             {"auth: none}", "auth: none, scopes: ['{assertion}']}"},
+		"what applications send":     {"token: {by_kind", "send: {headers: {X: '{assertion}'}}\ntoken: {by_kind"},
+		"where applications call":    {"token: {by_kind", "api_base: 'https://acme.example.com/{master}'\ntoken: {by_kind"},
+		"an input of any text":       {", pattern: '[a-z]+'", ""},
+		"signed for the other kind":  {"auth: none}", "auth: none}, client_credentials: {params: {a: '{assertion}'}}"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			require.Contains(t, text, change[0])
+			_, err := Decode("acme.yaml", []byte(strings.Replace(text, change[0], change[1], 1)))
+			require.Error(t, err)
+		})
+	}
+}
+
+// A refused key is plainly refused; what is too large is no grant; and what the app gets for itself is not traded.
+func TestIssueOfKinds(t *testing.T) {
+	definition, err := Decode("acme.yaml", []byte(`id: acme
+name: Acme
+kinds: [key_exchange, client_credentials]
+key: {fields: [{name: password, required: true, secret: true}]}
+endpoints: {token: https://acme.example.com/token, upgrade: https://acme.example.com/better}
+client: {auth: [post]}
+token: {by_kind: {key_exchange: {auth: none, params: {password: '{password}'}}}}
+upgrade: {method: POST, auth: bearer}
+`))
+	require.NoError(t, err)
+	answer, status := "", 200
+	server := newHeard(t, func(url.Values) (int, string) { return status, answer })
+	app := &App{
+		Definition: definition, ClientID: "app-1", ClientSecret: NewSecret("words"),
+		Endpoints: map[Step]string{StepToken: server.URL, StepUpgrade: server.URL + "/better"},
+	}
+	client := NewClient(server.Client(), time.Now, "test")
+	issue := func(kind Kind, key map[string]Secret) error {
+		res, err := client.Resolve(t.Context(), app, kind, nil)
+		require.NoError(t, err)
+		_, err = client.Issue(t.Context(), app, IssueRequest{Kind: kind, Resolved: res, Key: key})
+		return err
+	}
+	key := map[string]Secret{"password": NewSecret("pass")}
+	var failure *Error
+	for _, word := range []string{"invalid_client", "invalid_scope"} {
+		answer, status = `{"error":"`+word+`"}`, 401
+		if word == "invalid_scope" {
+			status = 400
+		}
+		require.ErrorAs(t, issue(KindKeyExchange, key), &failure)
+		assert.True(t, failure.OfKey, word)
+		assert.Equal(t, word == "invalid_scope", failure.SaysNo, "whether it is in doubt what is refused")
+		require.ErrorAs(t, issue(KindClientCredentials, nil), &failure)
+		assert.False(t, failure.OfKey, word)
+		assert.Equal(t, Misconfigured, failure.Class)
+	}
+	status, answer = 200, `{"access_token":"acc"}`
+	server.all = nil
+	require.NoError(t, issue(KindClientCredentials, nil))
+	assert.Len(t, server.all, 1)
+	require.NoError(t, issue(KindKeyExchange, key))
+	assert.Len(t, server.all, 3)
+	var scopes []string
+	for i := range 200 {
+		scopes = append(scopes, fmt.Sprint(i)+strings.Repeat("s", 1000))
+	}
+	answer = `{"access_token":"acc","scope":"` + strings.Join(scopes, " ") + `"}`
+	require.ErrorAs(t, issue(KindClientCredentials, nil), &failure)
+	assert.Equal(t, ReasonGrantTooLarge, failure.Reason)
+}
+
+// A grant and the key that bought it fit into one entry together.
+func TestGrantWithItsKeyIsBounded(t *testing.T) {
+	key := map[string]Secret{"file": NewSecret(strings.Repeat("k", 60<<10)), "other": NewSecret(strings.Repeat("k", 30<<10))}
+	assert.Nil(t, (&Grant{Key: key, AccessToken: NewSecret(strings.Repeat("a", maxToken))}).tooLarge(StepToken))
+	grant := &Grant{Config: map[string]string{"a": strings.Repeat("c", 100<<10)}}
+	assert.Nil(t, grant.tooLarge(StepToken))
+	grant.Key = key
+	assert.NotNil(t, grant.tooLarge(StepToken))
+}
+
+// A consent without a code is asked for at a safe address alone, with our state whatever else stands there.
+func TestInstallURLIsSafe(t *testing.T) {
+	app := &App{
+		Definition: &Definition{
+			ID: "acme", Name: "Acme", Kinds: []Kind{KindClientCredentials},
+			Install: &Install{
+				Kinds:  []Kind{KindClientCredentials},
+				Params: map[string]Template{"app": "{client_id}", "scope": "{scopes}", "back": "{redirect_uri}"},
+			},
+		},
+		ClientID: "app-1",
+	}
+	at := func(endpoint string) (string, error) {
+		app.Endpoints = map[Step]string{StepInstall: endpoint}
+		return InstallURL(app, AuthCodeURLRequest{
+			State: "state-1", RedirectURI: "https://vault.example.com/back", Scopes: []string{"a", "b"},
+		})
+	}
+	for _, endpoint := range []string{"http://acme.example.com/install", "", "https://{tenant}/install"} {
+		_, err := at(endpoint)
+		require.Error(t, err, endpoint)
+	}
+	text, err := at("https://acme.example.com/install?state=theirs&kept=1")
+	require.NoError(t, err)
+	asked, err := url.Parse(text)
+	require.NoError(t, err)
+	assert.Empty(t, asked.Fragment)
+	assert.Equal(t, url.Values{
+		"state": {"state-1"}, "kept": {"1"}, "app": {"app-1"}, "scope": {"a b"}, "back": {"https://vault.example.com/back"},
+	}, asked.Query())
+}
+
+// What a service lists of an app's reach is taken as far as the input takes it, a hundred at most.
+func TestReachedIsBounded(t *testing.T) {
+	answer := ""
+	server := newHeard(t, func(url.Values) (int, string) { return 200, answer })
+	app := &App{
+		Definition: &Definition{
+			ID: "acme", Name: "Acme", Kinds: []Kind{KindClientCredentials},
+			Inputs:  []Input{{Name: "tenant", Pattern: "[a-z0-9]+"}},
+			Reaches: &Reaches{Call: Call{Auth: "client"}, ID: "id", Name: "name", Input: "tenant"},
+		},
+		ClientID: "app-1", ClientSecret: NewSecret("words"), Endpoints: map[Step]string{StepReaches: server.URL},
+	}
+	client := NewClient(server.Client(), time.Now, "test")
+	var all []string
+	for i := range 101 {
+		all = append(all, fmt.Sprintf(`{"id":"t%d","name":"a\u202e\nb"}`, i))
+	}
+	all = append(all, `{"id":"UPPER"}`, `{"id":""}`, `{"id":"`+strings.Repeat("x", maxChoiceID+1)+`"}`, `7`, `null`)
+	answer = "[" + strings.Join(all, ",") + "]"
+	found, more, err := client.Reached(t.Context(), app)
+	require.NoError(t, err)
+	assert.Len(t, found, 100)
+	assert.True(t, more)
+	assert.NotContains(t, found[0].Name, "\u202e")
+	assert.NotContains(t, found[0].Name, "\n")
+	answer = "[" + strings.Join(all[99:], ",") + "]"
+	found, more, err = client.Reached(t.Context(), app)
+	require.NoError(t, err)
+	assert.Len(t, found, 2)
+	assert.False(t, more)
+	for _, answer = range []string{`{"id":"t1"}`, `"t1"`, `{}`} {
+		_, _, err = client.Reached(t.Context(), app)
+		require.Error(t, err)
+	}
 }

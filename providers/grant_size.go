@@ -13,6 +13,9 @@ func (g *Grant) tooLarge(step Step) *Error {
 	for name, value := range g.SecretConfig {
 		secrets["config "+name] = value.Reveal()
 	}
+	for name, value := range g.Key { // which stands in the same entry
+		secrets["key "+name] = value.Reveal()
+	}
 	stored, err := json.Marshal([]any{secrets, g.TokenType, g.Scopes, g.Config, g.Account})
 	if err == nil && len(stored) <= maxGrant {
 		return nil

@@ -1,7 +1,10 @@
 package store
 
 import (
+	"maps"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
@@ -38,8 +41,16 @@ type Moving struct {
 // leaves it as it is.
 func (c *Connection) brought() string {
 	said := string(c.Kind) + " " + c.SetBy + " " + c.FlowID + " " + c.Imported.Digest
-	if c.Grant == nil { // a key is never renewed, so another generation is another key
+	switch {
+	case c.Grant == nil: // a key is never renewed, so another generation is another key
 		said += " " + strconv.FormatUint(c.Generation, 10)
+	case len(c.Grant.Key) > 0: // the tokens that it buys are others each time
+		var key strings.Builder
+		for _, name := range slices.Sorted(maps.Keys(c.Grant.Key)) {
+			value := c.Grant.Key[name].Reveal()
+			key.WriteString(strconv.Itoa(len(value)) + name + " " + value)
+		}
+		said += " " + digest(providers.NewSecret(key.String()))
 	}
 	return said
 }
@@ -57,8 +68,9 @@ func (c *Connection) MakeOffer(to Key, by Setter, live bool, now time.Time) {
 func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
 	o = c.Offer
 	// whose a key is, a host that it names for itself may lie about
-	same := c.Grant != nil && o.Account != "" && o.Account == c.Account.ID || o.Brought == c.brought() &&
-		(o.Account == "" || o.Account == c.Account.ID)
+	same := c.Grant != nil && len(c.Grant.Key) == 0 && o.Account != "" && o.Account == c.Account.ID ||
+		o.Brought == c.brought() &&
+			(o.Account == "" || o.Account == c.Account.ID)
 	left := c.Entity.Left != "" && !c.Entity.Since.Before(o.By.Time)
 	if o.To == "" || reached(o.Until, now) || !same || left || !o.Stopped.Equal(c.Stops.By.Time) ||
 		!c.Deleting.IsZero() || c.Ending.On() || c.IsMoving() {

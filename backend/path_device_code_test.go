@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -218,6 +219,9 @@ func TestDeviceCodeRequest(t *testing.T) {
 			require.Equal(t, c.code, r.Status, "%s: %s", name, r.Text)
 			assert.Contains(t, r.Text, c.says, name)
 		}
+		f.System.SetReplication(consts.ReplicationPerformanceStandby)
+		r := f.Write("device-code/tv", map[string]any{"provider": "acme"}, alice)
+		assert.ErrorContains(t, r.Err, "readonly", "so that Vault asks the active node")
 		assert.Zero(t, f.provider.Count(providers.StepDevice))
 		assert.Empty(t, f.stored(t, "flow/"), "bad input leaves no trace")
 	})
@@ -470,8 +474,16 @@ func TestDeviceInterval(t *testing.T) {
 	f.polled(t, time.Second)
 	f.anew(t)
 	quietly(14 * time.Second)
+	f.provider.Next(providertest.StepPoll, func(_ *providertest.Server, w http.ResponseWriter, r *http.Request,
+		behave http.HandlerFunc,
+	) {
+		f.Advance(time.Minute) // the answer takes its time
+		behave(w, r)
+	})
+	f.polled(t, time.Second)
+	quietly(14 * time.Second)
 	f.agree(t, flow)
 	f.polled(t, time.Second)
 	f.becomes(t, "tv", "connected")
-	assert.Equal(t, 6, f.polls())
+	assert.Equal(t, 7, f.polls())
 }

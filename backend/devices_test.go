@@ -128,6 +128,25 @@ func TestDeviceFlowWaits(t *testing.T) {
 	}
 }
 
+// What is known of the service holds for its codes, too: it asked to be left alone, and that is told.
+func TestDeviceFlowWaitsForItsService(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.allowDevices(t)
+	f.connect(t, "x")
+	f.Advance(time.Minute)
+	flow := f.device(t, "tv", nil)
+	f.agree(t, flow)
+	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "120"))
+	f.Write("refresh/x", nil)
+	f.Advance(5 * time.Second)
+	f.periodic(t)
+	assert.Contains(t, f.becomes(t, "tv", "pending"), "left alone now (limited)")
+	require.Eventually(t, func() bool { return !f.engine().beating.Load() }, 10*time.Second, time.Millisecond)
+	assert.Zero(t, f.polls())
+	f.polled(t, 3*time.Minute)
+	assert.Empty(t, f.becomes(t, "tv", "connected"))
+}
+
 // Whose account it is, and what was granted, is judged as after a consent in a browser.
 func TestDeviceCodeIsJudgedAsAConsent(t *testing.T) {
 	other := providertest.Respond(http.StatusOK, `{"sub":"account-2","name":"Mallory"}`)

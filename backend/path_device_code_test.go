@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -83,6 +84,25 @@ func (f *fixture) becomes(t *testing.T, path, state string, as ...testenv.Caller
 		return data["state"] == state
 	}, 20*time.Second, time.Millisecond, "it becomes %s, and is %v", state, &data)
 	return data["reason"].(string)
+}
+
+// awaits waits until a pending flow says what it waits for.
+func (f *fixture) awaits(t *testing.T, path, says string, as ...testenv.Caller) {
+	t.Helper()
+	var data map[string]any
+	require.Eventually(t, func() bool {
+		data = f.Read("device-code/"+path, nil, as...).OK(t)
+		return data["state"] == "pending" && strings.Contains(data["reason"].(string), says)
+	}, 20*time.Second, time.Millisecond, "it waits for %s, and is %v", says, &data)
+}
+
+// connects lets time pass until a flow has connected.
+func (f *fixture) connects(t *testing.T, path string, as ...testenv.Caller) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		f.elapses(t, 5*time.Second)
+		return f.Read("device-code/"+path, nil, as...).OK(t)["state"] == "connected"
+	}, 20*time.Second, time.Millisecond)
 }
 
 func TestDeviceCode(t *testing.T) {

@@ -51,6 +51,7 @@ type deviceFlow struct {
 
 	// These are Run's alone, which runs once at a time.
 	polled  bool              // by this process, and lost tells of all polls since
+	last    time.Time         // when the last poll was answered
 	lost    bool              // an answer was, that may have held tokens
 	wait    time.Duration     // after the last failure
 	slowest time.Duration     // the interval that the service wants, should storage not have it
@@ -265,6 +266,9 @@ func (t *deviceFlow) due(f *store.Flow) time.Time {
 	if last.IsZero() {
 		last = f.Created.Time
 	}
+	if t.last.After(last) { // an answer that took long leaves the service the same time
+		last = t.last
+	}
 	return last.Add(max(f.Device.Interval, t.slowest, t.wait))
 }
 
@@ -355,6 +359,7 @@ func (t *deviceFlow) poll(ctx context.Context, f *store.Flow, p *configured, k s
 	t.explain("")
 	t.polled = true
 	polled, err := p.client.PollDevice(ctx, p.app, f.Resolved, f.Device.Code, f.Scopes)
+	t.last = b.now()
 	var call *providers.Error
 	switch {
 	case err == nil:

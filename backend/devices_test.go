@@ -119,13 +119,31 @@ func TestDeviceFlowWaits(t *testing.T) {
 				f.elapses(t, 5*time.Second)
 				f.elapses(t, 30*time.Second)
 				assert.Zero(t, f.polls(), "nothing is sent")
-				assert.Contains(t, f.becomes(t, "tv", "pending", alice), c.says)
+				f.awaits(t, "tv", c.says, alice)
 				c.end(t, f)
-				f.polled(t, 30*time.Second)
-				f.becomes(t, "tv", "connected", alice)
+				f.connects(t, "tv", alice)
 			})
 		})
 	}
+}
+
+// What is known of the service holds for its codes, too: it asked to be left alone, and that is told.
+func TestDeviceFlowWaitsForItsService(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	f.allowDevices(t)
+	f.connect(t, "x")
+	f.Advance(time.Minute)
+	flow := f.device(t, "tv", nil)
+	f.agree(t, flow)
+	f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusTooManyRequests, "", "Retry-After", "120"))
+	f.Write("refresh/x", nil)
+	f.Advance(5 * time.Second)
+	f.periodic(t)
+	f.awaits(t, "tv", "left alone now (limited)")
+	require.Eventually(t, func() bool { return !f.engine().beating.Load() }, 10*time.Second, time.Millisecond)
+	assert.Zero(t, f.polls())
+	f.polled(t, 3*time.Minute)
+	assert.Empty(t, f.becomes(t, "tv", "connected"))
 }
 
 // Whose account it is, and what was granted, is judged as after a consent in a browser.
@@ -190,12 +208,9 @@ func TestDeviceCodeAtAnIssuer(t *testing.T) {
 		f.agree(t, flow)
 		f.provider.Next("jwks", providertest.Respond(http.StatusServiceUnavailable, ""), providertest.Reset())
 		f.polled(t, 5*time.Second)
-		assert.Contains(t, f.becomes(t, "tv", "pending", alice), "keys cannot be had")
+		f.awaits(t, "tv", "keys cannot be had", alice)
 		assert.Equal(t, http.StatusOK, f.Read("connections/tv", nil).Status, "it is pending")
-		require.Eventually(t, func() bool {
-			f.elapses(t, 5*time.Second)
-			return f.Read("device-code/tv", nil, alice).OK(t)["state"] == "connected"
-		}, 20*time.Second, time.Millisecond)
+		f.connects(t, "tv", alice)
 		assert.Equal(t, 1, f.polls(), "a code is spent once")
 		assert.Equal(t, "account-1", members(t, f.Read("connections/tv", nil).OK(t)["account"])["id"])
 	})
@@ -496,10 +511,9 @@ func TestDevicePollIsFenced(t *testing.T) {
 		f.elapses(t, 5*time.Second)
 		f.elapses(t, 20*time.Second)
 		assert.Zero(t, f.polls())
-		assert.Contains(t, f.becomes(t, "tv", "pending", alice), "storage")
+		f.awaits(t, "tv", "storage", alice)
 		f.Storage.Judge(nil)
-		f.polled(t, 10*time.Second)
-		f.becomes(t, "tv", "connected", alice)
+		f.connects(t, "tv", alice)
 	})
 	f := newFixture(t, Options{Paused: true}, testenv.InProcess) // a restored snapshot: the original has the flow too
 	f.allowDevices(t)

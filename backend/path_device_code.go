@@ -270,6 +270,10 @@ func (b *backend) deviceCodeRead(ctx context.Context, req *logical.Request,
 	switch {
 	case f.Outcome == nil && b.now().Before(f.Expires), f.Outcome == nil && b.devices.holds(id):
 		data["interval"] = int(f.Device.Interval.Seconds())
+		if state, until := b.gate.State(f.Provider); why == "" && state != gate.Well {
+			data["reason"] = "provider " + f.Provider + " is left alone now (" + string(state) + "), until " + rfc3339(until) +
+				" at least: see circuit on providers/" + f.Provider
+		}
 	case f.Outcome == nil:
 		data["state"] = string(store.DeviceExpired)
 		data["reason"] = failure(f, "nobody typed the code in time").Failure

@@ -3,10 +3,12 @@ package backend
 import (
 	"fmt"
 	"net/http"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"github.com/hashicorp/vault/sdk/helper/consts"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -82,6 +84,25 @@ func (f *fixture) becomes(t *testing.T, path, state string, as ...testenv.Caller
 		return data["state"] == state
 	}, 20*time.Second, time.Millisecond, "it becomes %s, and is %v", state, &data)
 	return data["reason"].(string)
+}
+
+// awaits waits until a pending flow says what it waits for.
+func (f *fixture) awaits(t *testing.T, path, says string, as ...testenv.Caller) {
+	t.Helper()
+	var data map[string]any
+	require.Eventually(t, func() bool {
+		data = f.Read("device-code/"+path, nil, as...).OK(t)
+		return data["state"] == "pending" && strings.Contains(data["reason"].(string), says)
+	}, 20*time.Second, time.Millisecond, "it waits for %s, and is %v", says, &data)
+}
+
+// connects lets time pass until a flow has connected.
+func (f *fixture) connects(t *testing.T, path string, as ...testenv.Caller) {
+	t.Helper()
+	require.Eventually(t, func() bool {
+		f.elapses(t, 5*time.Second)
+		return f.Read("device-code/"+path, nil, as...).OK(t)["state"] == "connected"
+	}, 20*time.Second, time.Millisecond)
 }
 
 func TestDeviceCode(t *testing.T) {
@@ -218,6 +239,9 @@ func TestDeviceCodeRequest(t *testing.T) {
 			require.Equal(t, c.code, r.Status, "%s: %s", name, r.Text)
 			assert.Contains(t, r.Text, c.says, name)
 		}
+		f.System.SetReplication(consts.ReplicationPerformanceStandby)
+		r := f.Write("device-code/tv", map[string]any{"provider": "acme"}, alice)
+		assert.ErrorContains(t, r.Err, "readonly", "so that Vault asks the active node")
 		assert.Zero(t, f.provider.Count(providers.StepDevice))
 		assert.Empty(t, f.stored(t, "flow/"), "bad input leaves no trace")
 	})
@@ -470,8 +494,16 @@ func TestDeviceInterval(t *testing.T) {
 	f.polled(t, time.Second)
 	f.anew(t)
 	quietly(14 * time.Second)
+	f.provider.Next(providertest.StepPoll, func(_ *providertest.Server, w http.ResponseWriter, r *http.Request,
+		behave http.HandlerFunc,
+	) {
+		f.Advance(time.Minute) // the answer takes its time
+		behave(w, r)
+	})
+	f.polled(t, time.Second)
+	quietly(14 * time.Second)
 	f.agree(t, flow)
 	f.polled(t, time.Second)
 	f.becomes(t, "tv", "connected")
-	assert.Equal(t, 6, f.polls())
+	assert.Equal(t, 7, f.polls())
 }

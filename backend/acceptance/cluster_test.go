@@ -40,6 +40,41 @@ func TestActiveNodeLost(t *testing.T) {
 		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
 	})
 
+	// A poll for a device code is under way as the node dies: the next one asks when that is due, and gets the tokens.
+	t.Run("killed during a device poll", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		s, flow := o.types(t)
+		asked := make(chan struct{})
+		s.Next(providertest.StepPoll, func(_ *providertest.Server, _ http.ResponseWriter, r *http.Request,
+			_ http.HandlerFunc,
+		) {
+			close(asked)
+			<-r.Context().Done()
+		})
+		within(t, asked, "the code is asked about")
+		o.former.Kill()
+		s.Agree(t, flow["user_code"].(string))
+		o.succeeded(t)
+		require.Equal(t, "connected", o.deviceState(t, "tv")["state"])
+		assert.True(t, s.Alive(o.token(t, "tv")))
+		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
+	})
+
+	// A node that was deposed and cannot know asks nobody: it could not store what it got.
+	t.Run("paused during a device flow", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		s, flow := o.types(t)
+		require.Eventually(t, func() bool { return s.Count(providertest.StepPoll) > 0 }, patience, 20*time.Millisecond)
+		o.former.Pause()
+		s.Agree(t, flow["user_code"].(string))
+		o.succeeded(t)
+		require.Equal(t, "connected", o.deviceState(t, "tv")["state"])
+		assert.True(t, s.Alive(o.token(t, "tv")))
+		o.returns(t, o.former.Continue)
+		assert.Equal(t, "connected", o.read(t, "device-code/tv")["state"])
+		assert.True(t, s.Alive(o.token(t, "tv")))
+	})
+
 	// What is picked while the node dies is not picked: the grant stands, and the next node takes the word again.
 	t.Run("killed during a choice", func(t *testing.T) {
 		o := newOutage(t, cluster)
@@ -313,4 +348,15 @@ func (a *account) isLost(t *testing.T, requests, answered int) {
 	assert.Equal(t, a.former, a.token(t, a.name))
 	assert.False(t, knows(t, a.server, a.former), "the provider ends what was granted")
 	refreshes(t, a.server, requests, answered)
+}
+
+// types begins a device flow at a service of the test's own.
+func (o *outage) types(t *testing.T) (s *service, flow map[string]any) {
+	t.Helper()
+	s = o.newService(t, "tv")
+	o.write(t, "providers/tv", map[string]any{
+		"client_secret": providertest.ClientSecret, "kinds": "device_code",
+		"endpoints": map[string]string{"device": s.URL + "/device", "token": s.URL + "/token", "identity": s.URL + "/userinfo"},
+	})
+	return s, o.write(t, "device-code/tv", map[string]any{"provider": "tv"})
 }

@@ -187,8 +187,8 @@ func (w *write) readCredential(d *framework.FieldData) error {
 	return nil
 }
 
-// readIssue takes a kind whose credential is the app's own, so that its name is all that is written. Of a connection that
-// has it already a token is asked for anew where it has none that is good, or the inputs lead elsewhere.
+// readIssue takes a kind whose credential is the app's own, so that its name is all that is written. Of a connection
+// that has it already a token is asked for anew where it has none that is good, or the inputs lead elsewhere.
 func (w *write) readIssue(d *framework.FieldData, asked string) (err error) {
 	if w.kind, err = w.provider.kindOf(asked, nil); err != nil {
 		return err

@@ -466,7 +466,8 @@ func (t *deviceFlow) redeem(ctx context.Context, f *store.Flow, p *configured, k
 		return b.now().Add(t.wait)
 	}
 	if err != nil {
-		return t.end(ctx, f, failure(f, exchangeFailure(p.name, f.Kind, err)+b.discard(ctx, p, f.Kind, f.Inputs, g)), "", true)
+		why := exchangeFailure(p.name, f.Kind, err) + b.discard(ctx, p, f.Kind, f.Inputs, g)
+		return t.end(ctx, f, failure(f, why), "", true)
 	}
 	outcome, saved := b.keepConsented(ctx, consented{
 		who: starterOf(f), verb: "device-code", otherAccount: f.Device.AccountChange,

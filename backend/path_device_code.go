@@ -107,7 +107,8 @@ func (b *backend) deviceCodeWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	if name := p.app.Definition.LacksBrowser(); name != "" {
-		return nil, badRequest("%s tells %q to a browser that comes back, and here none does: connect it with auth-code-url/%s",
+		return nil, badRequest("%s tells %q to a browser that comes back, and here none does: connect it with "+
+			"auth-code-url/%s",
 			p.app.Definition.Name, name, k)
 	}
 	f, asked, _, err := b.draftFlow(d, k, who, known, p, config, kind) // nobody needs the state: nothing comes back by it

@@ -29,8 +29,8 @@ func (b *backend) pathReach() []*framework.Path {
 
 var reachSchema = map[string]*framework.FieldSchema{
 	"input": required(str("The input that takes the id of one, and that bound_inputs of the provider binds to owners.")),
-	"reaches": objects("What the app's own credential opens, a hundred at most, each with id, name and bound: the owners " +
-		"that may name it."),
+	"reaches": objects("What the app's own credential opens, a hundred at most, each with id, name and bound: the " +
+		"owners that may name it."),
 }
 
 // reachWrite asks with what is the operator's, so it is for whoever looks after providers. Nothing is stored.

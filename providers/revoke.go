@@ -10,8 +10,8 @@ import (
 // none. A grant without tokens needs no call.
 //
 // A token that the service says is gone is a success. The error is an [*Error]; the reason
-// [ReasonNoRevocationEndpoint] means that the service offers no way for a grant of that kind. When both tokens are to be revoked, both are
-// tried and the first failure is returned.
+// [ReasonNoRevocationEndpoint] means that the service offers no way for a grant of that kind. When both tokens are to
+// be revoked, both are tried and the first failure is returned.
 func (c *Client) Revoke(ctx context.Context, app *App, res Resolved, kind Kind, g *Grant) error {
 	spec := app.Definition.Revoke
 	if spec == nil {

@@ -278,7 +278,7 @@ func TestAccountOfOtherInputs(t *testing.T) {
 	assert.Empty(t, members(t, made["account"])["id"])
 	f.Advance(time.Hour)
 	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-3","expires_in":60,"who":"two-ltd"}`))
-	made = f.Write("refresh/org/acme/tenants", nil).OK(t)
+	f.Write("refresh/org/acme/tenants", nil).OK(t)
 	assert.Equal(t, "two-ltd", members(t, f.Read("connections/org/acme/tenants", nil).OK(t)["account"])["id"])
 }
 

@@ -1,10 +1,14 @@
 package backend
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,13 +82,35 @@ func TestRefusedKeysStopNobodyElse(t *testing.T) {
 			for _, name := range []string{"one", "two", "three"} {
 				f.Write("connections/"+name, map[string]any{"provider": "robots", "file": file, "subject": name}).OK(t)
 			}
+			for range 20 { // whoever asks first
+				f.provider.Next(providers.StepToken, refusesSubjects(t, words, "one", "two"))
+			}
 			f.Advance(2 * time.Hour)
 			for _, name := range []string{"one", "two"} {
-				f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, `{"error":"`+words+`"}`))
 				f.Read("creds/"+name, nil).Refused(t, http.StatusConflict)
 			}
 			assert.True(t, f.provider.Alive(f.token(t, "three").(string)))
 		})
+	}
+}
+
+// refusesSubjects refuses the assertions that name one of these, and no other.
+func refusesSubjects(t *testing.T, words string, subjects ...string) providertest.Behavior {
+	return func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		form, err := url.ParseQuery(string(body))
+		assert.NoError(t, err)
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(form.Get("assertion"), ".")[1])
+		assert.NoError(t, err)
+		var claims struct{ Sub string }
+		assert.NoError(t, json.Unmarshal(payload, &claims))
+		if slices.Contains(subjects, claims.Sub) {
+			providertest.Respond(http.StatusBadRequest, `{"error":"`+words+`"}`)(s, w, r, behave)
+			return
+		}
+		behave(w, r)
 	}
 }
 

@@ -498,3 +498,13 @@ func TestTokenOfTheAppIsAskedForAnew(t *testing.T) {
 	f.Write("connections/org/acme/apps", words).OK(t)
 	assert.Equal(t, asked+1, f.provider.Count(providers.StepToken))
 }
+
+// Lines are for private keys: a secret that holds some was copied with what is none of it.
+func TestOnlyKeysHaveLines(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	for _, secret := range []string{"a\nb", "a\r\nb", "words -----BEGIN PRIVATE KEY-----\nb", "\n-----BEGIN PRIVATE KEY-----"} {
+		r := f.Write("providers/acme", map[string]any{"client_secret": secret})
+		r.Refused(t, http.StatusBadRequest, "client_secret")
+		assert.NotContains(t, r.Text, "words")
+	}
+}

@@ -100,7 +100,7 @@ func TestPrivateKeyIsNeverSent(t *testing.T) {
 func TestFormerSecretOfAnotherSort(t *testing.T) {
 	key, text, _, _ := clientKey(t)
 	signs := func(form url.Values) bool {
-		signed, err := jose.ParseSigned(form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+		signed, err := jose.ParseSignedCompact(form.Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
 		if err != nil {
 			return false
 		}
@@ -159,7 +159,7 @@ func TestFormerKeyHasItsOwnID(t *testing.T) {
 	_, err = client.Issue(t.Context(), app, IssueRequest{Kind: KindClientCredentials, Resolved: res})
 	require.NoError(t, err)
 	assert.Equal(t, map[string]any{"kid": "old", "typ": "JWT", "x5t#S256": formerThumbprint}, server.header[0])
-	signed, err := jose.ParseSigned(server.seen[0].Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
+	signed, err := jose.ParseSignedCompact(server.seen[0].Get("client_assertion"), []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err)
 	assert.Equal(t, "new", signed.Signatures[0].Header.KeyID)
 }
@@ -318,7 +318,7 @@ func TestClaimsHoldWhatIsWritten(t *testing.T) {
 
 func openedBy(t *testing.T, key *ecdsa.PublicKey, token string) (claims map[string]any, kid string) {
 	t.Helper()
-	signed, err := jose.ParseSigned(token, []jose.SignatureAlgorithm{jose.ES256})
+	signed, err := jose.ParseSignedCompact(token, []jose.SignatureAlgorithm{jose.ES256})
 	require.NoError(t, err)
 	payload, err := signed.Verify(key)
 	require.NoError(t, err)

@@ -1,10 +1,14 @@
 package backend
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -78,13 +82,35 @@ func TestRefusedKeysStopNobodyElse(t *testing.T) {
 			for _, name := range []string{"one", "two", "three"} {
 				f.Write("connections/"+name, map[string]any{"provider": "robots", "file": file, "subject": name}).OK(t)
 			}
+			for range 20 { // whoever asks first
+				f.provider.Next(providers.StepToken, refusesSubjects(t, words, "one", "two"))
+			}
 			f.Advance(2 * time.Hour)
 			for _, name := range []string{"one", "two"} {
-				f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, `{"error":"`+words+`"}`))
 				f.Read("creds/"+name, nil).Refused(t, http.StatusConflict)
 			}
 			assert.True(t, f.provider.Alive(f.token(t, "three").(string)))
 		})
+	}
+}
+
+// refusesSubjects refuses the assertions that name one of these, and no other.
+func refusesSubjects(t *testing.T, words string, subjects ...string) providertest.Behavior {
+	return func(s *providertest.Server, w http.ResponseWriter, r *http.Request, behave http.HandlerFunc) {
+		body, err := io.ReadAll(r.Body)
+		assert.NoError(t, err)
+		r.Body = io.NopCloser(bytes.NewReader(body))
+		form, err := url.ParseQuery(string(body))
+		assert.NoError(t, err)
+		payload, err := base64.RawURLEncoding.DecodeString(strings.Split(form.Get("assertion"), ".")[1])
+		assert.NoError(t, err)
+		var claims struct{ Sub string }
+		assert.NoError(t, json.Unmarshal(payload, &claims))
+		if slices.Contains(subjects, claims.Sub) {
+			providertest.Respond(http.StatusBadRequest, `{"error":"`+words+`"}`)(s, w, r, behave)
+			return
+		}
+		behave(w, r)
 	}
 }
 
@@ -386,5 +412,99 @@ func TestOfferIsOfTheKeyThatBuys(t *testing.T) {
 			assert.GreaterOrEqual(t, r.Status, 400)
 			assert.Equal(t, http.StatusNotFound, f.Read("connections/org/umbrella/logins", nil).Status)
 		})
+	}
+}
+
+// While the mount is frozen nothing is asked with what is the operator's, and nothing is bought.
+func TestFrozenMountBuysNothing(t *testing.T) {
+	f := newFixture(t, withBought(t), testenv.InProcess)
+	file := f.robots(t)
+	f.Write("connections/robots", map[string]any{"file": file}).OK(t)
+	pem, public := someKey(t)
+	f.provider.Trust(public)
+	f.Write("providers/apps", map[string]any{
+		"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer", "inputs": map[string]any{"audience": f.provider.URL + "/token"},
+		"endpoints": map[string]any{"token": f.provider.URL + "/token", "reaches": f.provider.URL + "/userinfo"},
+	}).OK(t)
+	f.Write("config", map[string]any{"frozen": true, "frozen_reason": "an incident"}).OK(t)
+	f.Write("providers/apps/reach", nil).Refused(t, http.StatusForbidden, "frozen", "an incident")
+	f.Read("creds/robots", nil).Refused(t, http.StatusForbidden, "frozen")
+	for _, verify := range []bool{true, false} {
+		f.Write("connections/robots", map[string]any{"file": file, "subject": "eve", "verify": verify}).
+			Refused(t, http.StatusForbidden, "frozen")
+		f.Write("connections/more", map[string]any{"provider": "robots", "file": file, "verify": verify}).
+			Refused(t, http.StatusForbidden, "frozen")
+	}
+	f.Advance(2 * time.Hour)
+	f.periodic(t)
+	f.Read("creds/robots", nil).Refused(t, http.StatusForbidden, "frozen")
+	assert.Equal(t, 1, f.provider.Count(providers.StepToken))
+	assert.Zero(t, f.provider.Count(providers.StepIdentity))
+}
+
+// An end forgets the key with the token, and says that people end it at the service; until another is written nothing is
+// bought.
+func TestEndOfAKeyThatBuys(t *testing.T) {
+	f := newFixture(t, withBought(t), testenv.InProcess)
+	file := f.robots(t)
+	for name, verify := range map[string]bool{"bought": true, "held": false} {
+		f.Write("connections/org/acme/"+name, map[string]any{"provider": "robots", "file": file, "verify": verify}).OK(t)
+	}
+	told := f.ended(t, map[string]any{"all": true}, nil)
+	bought := f.provider.Count(providers.StepToken) // what nobody tried was bought by itself, or was not
+	assert.NotContains(t, fmt.Sprint(told), "PRIVATE")
+	for _, name := range []string{"bought", "held"} {
+		key := "connection/org/acme/" + name
+		f.passes(t, time.Minute, func() bool {
+			e, err := f.Storage.Get(t.Context(), key)
+			return err == nil && e != nil && !strings.Contains(string(e.Value), "PRIVATE KEY")
+		})
+		f.Read("creds/org/acme/"+name, nil).Refused(t, http.StatusConflict, "revoked")
+		f.Write("refresh/org/acme/"+name, nil).Refused(t, http.StatusConflict, "revoked")
+	}
+	assert.Equal(t, bought, f.provider.Count(providers.StepToken))
+	f.Write("connections/org/acme/bought", map[string]any{"file": file}).OK(t)
+	assert.True(t, f.provider.Alive(f.token(t, "org/acme/bought").(string)))
+}
+
+// The app's own token is asked for anew, by the words that asked for it first, where the provider refused it or leads
+// elsewhere now; and the operator's key is asked for again before.
+func TestTokenOfTheAppIsAskedForAnew(t *testing.T) {
+	f := newFixture(t, withBought(t), testenv.InProcess)
+	pem, public := someKey(t)
+	f.provider.Trust(public)
+	f.Write("providers/apps", map[string]any{
+		"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer", "inputs": map[string]any{"audience": f.provider.URL + "/token"},
+		"endpoints":    map[string]any{"token": f.provider.URL + "/token"},
+		"bound_inputs": map[string]any{"org/acme": map[string]any{"tenant": "one"}},
+	}).OK(t)
+	words := map[string]any{"provider": "apps", "kind": "jwt_bearer", "inputs": map[string]any{"tenant": "one"}}
+	f.Write("connections/org/acme/apps", words).OK(t)
+	f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`))
+	f.Advance(2 * time.Hour)
+	f.Read("creds/org/acme/apps", nil).Refused(t, http.StatusConflict, "grant_refused", "kind=jwt_bearer alone")
+	f.Write("connections/org/acme/apps", words).OK(t)
+	assert.True(t, f.provider.Alive(f.token(t, "org/acme/apps").(string)))
+
+	asked := f.provider.Count(providers.StepToken)
+	f.Write("providers/apps", map[string]any{"client_id": "app-2"}).OK(t)
+	assert.Equal(t, "provider_changed", f.Read("connections/org/acme/apps", nil).OK(t)["status_reason"])
+	r := f.Write("connections/org/acme/apps", words)
+	assert.GreaterOrEqual(t, r.Status, 400, "the key was cleared")
+	assert.Equal(t, asked, f.provider.Count(providers.StepToken))
+	f.Write("providers/apps", map[string]any{"pem": pem}).OK(t)
+	f.Write("connections/org/acme/apps", words).OK(t)
+	assert.True(t, f.provider.Alive(f.token(t, "org/acme/apps").(string)))
+	f.Write("connections/org/acme/apps", words).OK(t)
+	assert.Equal(t, asked+1, f.provider.Count(providers.StepToken))
+}
+
+// Lines are for private keys: a secret that holds some was copied with what is none of it.
+func TestOnlyKeysHaveLines(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	for _, secret := range []string{"a\nb", "a\r\nb", "words -----BEGIN PRIVATE KEY-----\nb", "\n-----BEGIN PRIVATE KEY-----"} {
+		r := f.Write("providers/acme", map[string]any{"client_secret": secret})
+		r.Refused(t, http.StatusBadRequest, "client_secret")
+		assert.NotContains(t, r.Text, "words")
 	}
 }

@@ -4,7 +4,6 @@ package main
 import (
 	"fmt"
 	"os"
-	"runtime/debug"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/hashicorp/vault/api"
@@ -32,8 +31,8 @@ func run(args []string) error {
 		fmt.Println(backend.Version)
 		return nil
 	}
-	if os.Getenv("GOGC") == "" { // a large mount keeps much and makes little waste: memory costs more than collecting it
-		debug.SetGCPercent(50)
+	if os.Getenv("GOGC") == "" {
+		tuneGC()
 	}
 	go endWithParent(os.Getppid())
 	return plugin.ServeMultiplex(&plugin.ServeOpts{

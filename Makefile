@@ -57,7 +57,7 @@ fuzz: ## Each fuzz test for FUZZTIME: inputs (1000x), or a time such as 10s
 
 .PHONY: acceptance
 acceptance: build tools ## The binary in a real Vault, against real authorization servers
-	go test -count=1 -parallel 4 -timeout=30m $(TESTFLAGS) ./scripts/stack ./backend/acceptance
+	go test -count=1 -parallel 3 -timeout=30m $(TESTFLAGS) ./scripts/stack ./backend/acceptance
 
 .PHONY: tools
 tools: ## Fetch or build Vault, Node and the authorization servers, once per machine

@@ -25,8 +25,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
-// The same key sent again is no new one, unless somebody or something made it one meanwhile: then the write has no token
-// to store, and says so.
+// The same key sent again is no new one, unless somebody or something made it one meanwhile: then the write has no
+// token to store, and says so.
 func TestSameKeyThatIsAnotherByThen(t *testing.T) {
 	for name, meanwhile := range map[string]func(t *testing.T, f *fixture){
 		"another key was written": func(t *testing.T, f *fixture) {
@@ -75,7 +75,9 @@ func plannedWrite(t *testing.T, b *backend, k store.Key, data map[string]any) *w
 
 // Keys of one person that the service takes no more, in whatever words, keep nobody else's from buying.
 func TestRefusedKeysStopNobodyElse(t *testing.T) {
-	for _, words := range []string{"invalid_scope", "invalid_request", "unsupported_grant_type", "invalid_client", "invalid_grant"} {
+	for _, words := range []string{
+		"invalid_scope", "invalid_request", "unsupported_grant_type", "invalid_client", "invalid_grant",
+	} {
 		t.Run(words, func(t *testing.T) {
 			f := newFixture(t, withBought(t), testenv.InProcess)
 			file := f.robots(t)
@@ -122,6 +124,13 @@ func TestFormerKeyIDIsKept(t *testing.T) {
 				"client_secret": key, "client_key_id": "second", "client_certificate": certificate,
 			}).OK(t)
 		},
+		"by the secret's own path": func(f *fixture, key, certificate string) {
+			f.Write("providers/signs/client-secret", map[string]any{"client_key_id": "second"}).
+				Refused(t, http.StatusBadRequest, "client_key_id", "write it with client_secret")
+			f.Write("providers/signs/client-secret", map[string]any{
+				"client_secret": key, "client_key_id": "second", "client_certificate": certificate,
+			}).OK(t)
+		},
 		"one after the other": func(f *fixture, key, certificate string) {
 			f.Write("providers/signs", map[string]any{"client_certificate": ""}).OK(t)
 			f.Write("providers/signs/client-secret", map[string]any{"client_secret": key}).OK(t)
@@ -143,6 +152,7 @@ func TestFormerKeyIDIsKept(t *testing.T) {
 			assert.Equal(t, first, p.FormerSecret.Reveal()+"\n")
 			assert.Equal(t, "first", p.FormerKeyID)
 			assert.Equal(t, "second", p.ClientKeyID)
+			assert.Equal(t, strings.TrimSpace(another), strings.TrimSpace(p.ClientCertificate))
 			shown := f.Read("providers/signs", nil)
 			assert.NotContains(t, shown.Text, "PRIVATE")
 			f.Write("providers/signs/client-secret", map[string]any{"drop_former": true}).OK(t)
@@ -153,7 +163,8 @@ func TestFormerKeyIDIsKept(t *testing.T) {
 	}
 }
 
-// What a key that buys tokens holds is in no answer, error, list or line of a log, and neither is what is signed with it.
+// What a key that buys tokens holds is in no answer, error, list or line of a log, and neither is what is signed with
+// it.
 func TestNothingOfAKeyThatBuysIsTold(t *testing.T) {
 	eachWith(t, withBought(t), func(t *testing.T, f *fixture) {
 		file := f.robots(t)
@@ -184,7 +195,8 @@ func TestNothingOfAKeyThatBuysIsTold(t *testing.T) {
 		say(f.Write("connections/self/robots", map[string]any{"file": file, "subject": "UPPER"}, alice))
 		say(f.Write("connections/self/robots", map[string]any{"restore_former": true}, alice))
 		say(f.Write("connections/self/robots", map[string]any{"access_token": "x", "kind": "jwt_bearer"}, alice))
-		f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant","x":"`+secrets[3]+`"}`))
+		f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest,
+			`{"error":"invalid_grant","x":"`+secrets[3]+`"}`))
 		f.Advance(2 * time.Hour)
 		say(f.Read("creds/self/robots", nil, alice))
 		say(f.Read("connections/self/robots", nil, alice))
@@ -270,7 +282,10 @@ func TestWritersOfKeysLeavePlaces(t *testing.T) {
 	defer wg.Wait()
 	defer close(release)
 	b := f.Backend.(*backend)
-	require.Eventually(t, func() bool { r := b.gate.Report(); return r.Inside+r.Waiting == 16 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool {
+		r := b.gate.Report()
+		return r.Inside+r.Waiting == 16
+	}, 10*time.Second, time.Millisecond)
 	assert.Equal(t, 4, b.gate.Report().Inside)
 	assert.Equal(t, 12, b.gate.Report().Waiting)
 }
@@ -296,14 +311,16 @@ func TestAccountOfOtherInputs(t *testing.T) {
 			"provider": "tenants", "kind": "client_credentials", "inputs": map[string]any{"tenant": tenant},
 		}
 	}
-	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-1","expires_in":60,"who":"one-ltd"}`))
+	f.provider.Next(providers.StepToken,
+		providertest.Respond(200, `{"access_token":"a-1","expires_in":60,"who":"one-ltd"}`))
 	made := f.Write("connections/org/acme/tenants", of("one")).OK(t)
 	assert.Equal(t, "one-ltd", members(t, made["account"])["id"])
 	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-2","expires_in":60}`))
 	made = f.Write("connections/org/acme/tenants", of("two")).OK(t)
 	assert.Empty(t, members(t, made["account"])["id"])
 	f.Advance(time.Hour)
-	f.provider.Next(providers.StepToken, providertest.Respond(200, `{"access_token":"a-3","expires_in":60,"who":"two-ltd"}`))
+	f.provider.Next(providers.StepToken,
+		providertest.Respond(200, `{"access_token":"a-3","expires_in":60,"who":"two-ltd"}`))
 	f.Write("refresh/org/acme/tenants", nil).OK(t)
 	assert.Equal(t, "two-ltd", members(t, f.Read("connections/org/acme/tenants", nil).OK(t)["account"])["id"])
 }
@@ -365,7 +382,8 @@ func TestStorageHangsWhileAKeyBuys(t *testing.T) {
 			f := newFixture(t, withBought(t), testenv.InProcess)
 			file := f.robots(t)
 			land := make(chan struct{})
-			f.Storage.Hang(testenv.Nth(n, func(a testenv.Access) bool { return a.Op != "list" }), func(testenv.Access) { <-land })
+			picked := testenv.Nth(n, func(a testenv.Access) bool { return a.Op != "list" })
+			f.Storage.Hang(picked, func(testenv.Access) { <-land })
 			first := f.Write("connections/robots", map[string]any{"file": file, "subject": "ada"})
 			f.Storage.Hang(nil, nil)
 			close(land)
@@ -423,7 +441,8 @@ func TestFrozenMountBuysNothing(t *testing.T) {
 	pem, public := someKey(t)
 	f.provider.Trust(public)
 	f.Write("providers/apps", map[string]any{
-		"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer", "inputs": map[string]any{"audience": f.provider.URL + "/token"},
+		"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer",
+		"inputs":    map[string]any{"audience": f.provider.URL + "/token"},
 		"endpoints": map[string]any{"token": f.provider.URL + "/token", "reaches": f.provider.URL + "/userinfo"},
 	}).OK(t)
 	f.Write("config", map[string]any{"frozen": true, "frozen_reason": "an incident"}).OK(t)
@@ -474,7 +493,8 @@ func TestTokenOfTheAppIsAskedForAnew(t *testing.T) {
 	pem, public := someKey(t)
 	f.provider.Trust(public)
 	f.Write("providers/apps", map[string]any{
-		"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer", "inputs": map[string]any{"audience": f.provider.URL + "/token"},
+		"client_id": "app-1", "pem": pem, "kinds": "jwt_bearer",
+		"inputs":       map[string]any{"audience": f.provider.URL + "/token"},
 		"endpoints":    map[string]any{"token": f.provider.URL + "/token"},
 		"bound_inputs": map[string]any{"org/acme": map[string]any{"tenant": "one"}},
 	}).OK(t)
@@ -502,7 +522,9 @@ func TestTokenOfTheAppIsAskedForAnew(t *testing.T) {
 // Lines are for private keys: a secret that holds some was copied with what is none of it.
 func TestOnlyKeysHaveLines(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
-	for _, secret := range []string{"a\nb", "a\r\nb", "words -----BEGIN PRIVATE KEY-----\nb", "\n-----BEGIN PRIVATE KEY-----"} {
+	for _, secret := range []string{
+		"a\nb", "a\r\nb", "words -----BEGIN PRIVATE KEY-----\nb", "\n-----BEGIN PRIVATE KEY-----",
+	} {
 		r := f.Write("providers/acme", map[string]any{"client_secret": secret})
 		r.Refused(t, http.StatusBadRequest, "client_secret")
 		assert.NotContains(t, r.Text, "words")

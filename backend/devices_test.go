@@ -279,6 +279,15 @@ func TestDevicePollIsLost(t *testing.T) {
 	}
 }
 
+// tasksRest waits until no task runs and none is due, without a request of its own.
+func (f *fixture) tasksRest(t *testing.T, within time.Duration) {
+	t.Helper()
+	assert.Eventually(t, func() bool {
+		r := f.engine().tasks.Report()
+		return r.Running+r.Due == 0
+	}, within, time.Millisecond)
+}
+
 // Storage refuses one access of the poll that brings the tokens, whichever it is, once or until the person is told.
 func TestDevicePollWhileStorageFails(t *testing.T) {
 	for _, lasting := range []bool{false, true} {
@@ -293,10 +302,7 @@ func TestDevicePollWhileStorageFails(t *testing.T) {
 				met := e.refuses(n, lasting)
 				f.Advance(5 * time.Second)
 				f.engine().tasks.Wake()
-				require.Eventually(t, func() bool {
-					r := f.engine().tasks.Report()
-					return r.Running+r.Due == 0
-				}, 20*time.Second, time.Millisecond)
+				f.tasksRest(t, 20*time.Second)
 				f.Storage.Judge(nil)
 				what := fmt.Sprint("access ", n)
 				if !met() {
@@ -339,10 +345,7 @@ func TestDevicePollWhileStorageHangs(t *testing.T) {
 			f.hangsAt(t, n, func() testenv.Result {
 				f.Advance(5 * time.Second)
 				f.engine().tasks.Wake()
-				assert.Eventually(t, func() bool {
-					r := f.engine().tasks.Report()
-					return r.Running+r.Due == 0
-				}, 60*time.Second, time.Millisecond)
+				f.tasksRest(t, 60*time.Second)
 				return testenv.Result{}
 			})
 			f.Advance(time.Minute) // late writes are looked after by then
@@ -425,10 +428,7 @@ func TestDevicePollWhileTheProcessDies(t *testing.T) {
 		met := e.refuses(n, true)
 		f.Advance(5 * time.Second)
 		f.engine().tasks.Wake()
-		require.Eventually(t, func() bool {
-			r := f.engine().tasks.Report()
-			return r.Running+r.Due == 0
-		}, 20*time.Second, time.Millisecond)
+		f.tasksRest(t, 20*time.Second)
 		f.Stop()
 		f.Storage.Judge(nil)
 		if !met() {

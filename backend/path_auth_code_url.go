@@ -66,16 +66,7 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	if err := refuseUndeclared(d, func(string) bool { return false }); err != nil {
 		return nil, err
 	}
-	k, err := b.keyOf(ctx, req, d)
-	if err != nil {
-		return nil, err
-	}
-	who := callerOf(req)
-	if who.id() == "" {
-		return nil, badRequest("this token has neither an entity nor an accessor, so nobody could prove to be who " +
-			"started the flow: use a service token, or log in by an auth method")
-	}
-	known, p, err := b.flowTarget(ctx, k, who, d)
+	k, who, known, p, err := b.flowTarget(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}
@@ -121,8 +112,23 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 	return resp, nil
 }
 
-// flowTarget finds the connection that a flow is for, if there is one, and its provider.
-func (b *backend) flowTarget(ctx context.Context, k store.Key, who caller,
+// flowTarget finds who starts a flow, and for which connection and provider. known is nil where there is none yet.
+func (b *backend) flowTarget(ctx context.Context, req *logical.Request,
+	d *framework.FieldData,
+) (k store.Key, who caller, known *store.Connection, p *configured, err error) {
+	if k, err = b.keyOf(ctx, req, d); err != nil {
+		return k, who, nil, nil, err
+	}
+	if who = callerOf(req); who.id() == "" {
+		return k, who, nil, nil, badRequest("this token has neither an entity nor an accessor, so nobody could prove to be " +
+			"who started the flow: use a service token, or log in by an auth method")
+	}
+	known, p, err = b.mayConnect(ctx, k, who, d)
+	return k, who, known, p, err
+}
+
+// mayConnect finds the connection that a flow is for, if there is one, and its provider.
+func (b *backend) mayConnect(ctx context.Context, k store.Key, who caller,
 	d *framework.FieldData,
 ) (*store.Connection, *configured, error) {
 	known, _, err := b.connections.Get(ctx, k)

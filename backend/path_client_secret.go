@@ -16,9 +16,11 @@ func (b *backend) pathClientSecret() []*framework.Path {
 		Pattern:      "providers/" + segment("provider") + "/client-secret",
 		DisplayAttrs: display("client-secret", "Client secret"),
 		Fields: map[string]*framework.FieldSchema{
-			"provider":      required(str("Name of the provider.")),
-			"client_secret": clientSecretField(),
-			"drop_former":   dropFormerField(),
+			"provider":           required(str("Name of the provider.")),
+			"client_secret":      clientSecretField(),
+			"client_key_id":      clientKeyIDField(),
+			"client_certificate": clientCertificateField(),
+			"drop_former":        dropFormerField(),
 		},
 		Operations: map[logical.Operation]framework.OperationHandler{
 			logical.UpdateOperation: verb("write", forwarded(b.operation(b.clientSecretWrite,
@@ -35,6 +37,15 @@ func clientSecretField() *framework.FieldSchema {
 		"ends that; the same secret written again changes nothing."))
 }
 
+func clientKeyIDField() *framework.FieldSchema {
+	return str("Where client_secret is a private key: its id at the service, sent as kid.")
+}
+
+func clientCertificateField() *framework.FieldSchema {
+	return str("Where client_secret is a private key: its certificate as PEM, for services that know a key by that; its " +
+		"SHA-256 is sent as x5t#S256.")
+}
+
 func dropFormerField() *framework.FieldSchema {
 	return boolean("Forget the former client secret: the service does not know it any more. With a new client_secret: " +
 		"keep no fallback at all.")
@@ -43,6 +54,7 @@ func dropFormerField() *framework.FieldSchema {
 var clientSecretSchema = map[string]*framework.FieldSchema{
 	"client_secret_set": providerSchema["client_secret_set"],
 	"former_secret_set": providerSchema["former_secret_set"],
+	"client_key_id":     providerSchema["client_key_id"],
 	"updated":           providerSchema["updated"],
 }
 
@@ -58,6 +70,11 @@ func (b *backend) clientSecretWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	_, written := d.GetOk("client_secret")
+	for _, field := range []string{"client_key_id", "client_certificate"} {
+		if _, named := d.GetOk(field); named && !written {
+			return nil, badRequest("%s tells how the service knows a new key: write it with client_secret", field)
+		}
+	}
 	if !written && !d.Get("drop_former").(bool) {
 		return nil, badRequest("nothing to write: give client_secret, or drop_former=true")
 	}
@@ -99,7 +116,8 @@ func setClientSecret(d *framework.FieldData, stored, p *store.Provider) error {
 const clientSecretHelp = `
 Writes what client_secret on providers/<provider> does, by the same rules, and nothing
 else: the former secret stays as the fallback, tried only after the service refused the
-new one as unknown, until drop_former=true ends that. The secret cannot be read.
+new one as unknown, until drop_former=true ends that. The secret cannot be read. Of a
+private key client_key_id and client_certificate come in the same write.
 
 A policy may give this path alone, to whatever rotates the app's secret; or it denies the
 parameter client_secret on providers/*, and leaves the settings to somebody without it.

@@ -82,16 +82,7 @@ func (b *backend) deviceCodeWrite(ctx context.Context, req *logical.Request,
 	if _, named := d.GetOk("flow_id"); named {
 		return nil, badRequest("flow_id is for reading and deleting: a start makes a flow of its own")
 	}
-	k, err := b.keyOf(ctx, req, d)
-	if err != nil {
-		return nil, err
-	}
-	who := callerOf(req)
-	if who.id() == "" {
-		return nil, badRequest("this token has neither an entity nor an accessor, so nobody could prove to be who " +
-			"started the flow: use a service token, or log in by an auth method")
-	}
-	known, p, err := b.flowTarget(ctx, k, who, d)
+	k, who, known, p, err := b.flowTarget(ctx, req, d)
 	if err != nil {
 		return nil, err
 	}

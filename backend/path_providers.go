@@ -58,14 +58,13 @@ func providerFields() map[string]*framework.FieldSchema {
 			"Fixed after creation."),
 		"definition_yaml": str("A definition of the provider's own, as the files of the catalogue are written; it may " +
 			"extend one of them, and is called provider:<name>. It holds no secret: reads answer it."),
-		"client_id":     str("Client id of the app at the service."),
-		"client_secret": clientSecretField(),
-		"client_key_id": str("Where client_secret is a private key: its id at the service, sent as kid."),
-		"client_certificate": str("Where client_secret is a private key: its certificate as PEM, for services that know a " +
-			"key by that; its SHA-256 is sent as x5t#S256."),
-		"drop_former":    dropFormerField(),
-		"scopes":         strs("Scopes asked for when a flow names none; by default the definition's."),
-		"allowed_scopes": strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
+		"client_id":          str("Client id of the app at the service."),
+		"client_secret":      clientSecretField(),
+		"client_key_id":      clientKeyIDField(),
+		"client_certificate": clientCertificateField(),
+		"drop_former":        dropFormerField(),
+		"scopes":             strs("Scopes asked for when a flow names none; by default the definition's."),
+		"allowed_scopes":     strs("Scopes that a flow may ask for; by default those of scopes. * allows any."),
 		"optional_scopes": strs("Scopes that a person may leave out, of services that have such (see the catalog " +
 			"entry)."),
 		"added_scopes": strs("Which of the scopes that the definition always adds are asked for (see its catalog " +

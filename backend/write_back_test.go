@@ -422,8 +422,9 @@ func TestClientSecretPath(t *testing.T) {
 		before := f.written(t, "provider/acme")
 		f.provider.SetClientSecret("another")
 		r := f.Write(path, map[string]any{"client_secret": "another\n"})
-		assert.Equal(t, map[string]any{"client_secret_set": true, "former_secret_set": true, "updated": rfc3339(f.Now())},
-			asClient(t, r.OK(t)))
+		assert.Equal(t, map[string]any{
+			"client_key_id": "", "client_secret_set": true, "former_secret_set": true, "updated": rfc3339(f.Now()),
+		}, asClient(t, r.OK(t)))
 		f.Advance(time.Minute)
 		f.Write("refresh/slack", nil).OK(t)
 		after := f.written(t, "provider/acme")

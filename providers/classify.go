@@ -64,7 +64,7 @@ const (
 	ReasonResourcesUnread   = "resources_unreadable"
 	ReasonDeviceUnusable    = "device_answer_unusable" // no code, or none that a person could be shown
 	ReasonClocksDiffer      = "clocks_differ"          // what is signed tells the time, and the service's is another
-	ReasonOtherLogin        = "other_login"            // SMTP 534: not by this mechanism, or not with this sort of password
+	ReasonOtherLogin        = "other_login"            // SMTP 534: not by this mechanism or sort of password
 	ReasonEncryptionWanted  = "encryption_wanted"      // SMTP 530 and 538
 )
 

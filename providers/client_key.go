@@ -48,11 +48,9 @@ const (
 	clientKeyField     = "client_secret"
 )
 
-// isPrivateKey reports whether a client secret is a private key: what goes along in a header or a form has no lines.
-func isPrivateKey(secret Secret) bool { return strings.Contains(secret.Reveal(), "-----BEGIN ") }
-
-// SignsAsClient reports whether a client secret is a private key, which is never sent.
-func SignsAsClient(secret Secret) bool { return isPrivateKey(secret) }
+// IsPrivateKey reports whether a client secret is a private key, which signs and is never sent: what goes along in a
+// header or a form has no lines.
+func IsPrivateKey(secret Secret) bool { return strings.Contains(secret.Reveal(), "-----BEGIN ") }
 
 // CheckClientKey refuses a client key with which nothing can be signed, one that the authentication has no use for, and
 // a certificate of another key. Errors hold nothing of the key.
@@ -64,7 +62,7 @@ func (a *App) CheckClientKey() error {
 			return fmt.Errorf("client_certificate %w", err)
 		}
 	}
-	key := isPrivateKey(a.ClientSecret)
+	key := IsPrivateKey(a.ClientSecret)
 	switch {
 	case a.ClientSecret.IsZero():
 		return nil
@@ -91,8 +89,8 @@ func (a *App) CheckClientKey() error {
 	if certificate == nil {
 		return nil
 	}
-	type comparable interface{ Equal(crypto.PublicKey) bool }
-	if public, ok := signer.Public().(comparable); !ok || !public.Equal(certificate.PublicKey) {
+	public, ok := signer.Public().(interface{ Equal(crypto.PublicKey) bool })
+	if !ok || !public.Equal(certificate.PublicKey) {
 		return errors.New("client_certificate is for another key than client_secret: write both that belong together")
 	}
 	return nil
@@ -113,11 +111,11 @@ func parseCertificate(text string) (*x509.Certificate, error) {
 	return certificate, nil
 }
 
-// styleWith is the style in which a secret proves the app, where its connections have style: of an app whose secret was a
-// text and is a key now, or the other way round, a flow has the one of the time before, and the former secret another. A
-// private key signs, and is never sent. Empty: nobody knows how the app proved itself with a text.
+// styleWith is the style in which a secret proves the app, where its connections have style: of an app whose secret was
+// a text and is a key now, or the other way round, a flow has the one of the time before, and the former secret another.
+// A private key signs, and is never sent. Empty: nobody knows how the app proved itself with a text.
 func (a *App) styleWith(secret Secret, style string) string {
-	key := isPrivateKey(secret)
+	key := IsPrivateKey(secret)
 	switch {
 	case key && usesSecret(style):
 		return authPrivateKeyJWT

@@ -275,9 +275,9 @@ type Lifetime struct {
 }
 
 // AccountSpec tells where it stands whose account a connection is. Paths lead into the identity answer unless they
-// begin with token:, id_token:, upgrade:, access_token_claims:, health:, callback:, assertion: (a claim of it, which the service
-// took) or connection_config:, which is an entry that
-// the identity call's address names, so that its answer proves it.
+// begin with token:, id_token:, upgrade:, access_token_claims:, health:, callback:, assertion: (a claim of it, which
+// the service took) or connection_config:, which is an entry that the identity call's address names, so that its answer
+// proves it.
 type AccountSpec struct {
 	ID    []string `yaml:"id,omitempty"`
 	Label []string `yaml:"label,omitempty"`

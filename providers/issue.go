@@ -81,9 +81,9 @@ func (c *Client) Issue(ctx context.Context, app *App, r IssueRequest) (*Grant, e
 }
 
 // issue gets the token, by a call or without one. It leaves the assertion in values, where there is one.
-func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []string, values map[string]string) (*Grant,
-	any, *Error,
-) {
+func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []string,
+	values map[string]string,
+) (*Grant, any, *Error) {
 	def, kind := app.Definition, r.Kind
 	assertion := def.asserts(kind)
 	if assertion != nil {
@@ -91,11 +91,10 @@ func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []s
 		if err != nil {
 			return nil, nil, keyDoesNot(StepToken, assertion.Key, err)
 		}
+		values[placeholderAssertion] = signed.Reveal()
 		if assertion.Credential {
-			values[placeholderAssertion] = signed.Reveal()
 			return &Grant{AccessToken: signed, TokenType: "Bearer", Issued: c.now(), Expires: expires}, nil, nil
 		}
-		values[placeholderAssertion] = signed.Reveal()
 	}
 	own := map[string]string{}
 	special := def.Token.ByKind[kind]
@@ -113,8 +112,8 @@ func (c *Client) issue(ctx context.Context, app *App, r IssueRequest, scopes []s
 	return c.tokenCall(ctx, app, r.Resolved, kind, StepToken, &def.Token, own, values)
 }
 
-// ofTheKey is a failure of a call that nothing but a key proves: what is said of the client, or of nobody, is said of the
-// key.
+// ofTheKey is a failure of a call that nothing but a key proves: what is said of the client, or of nobody, is said of
+// the key.
 func (e *Error) ofTheKey() *Error {
 	refused := e.Class == Misconfigured && (e.Code == "invalid_client" || e.Code == "unauthorized_client") ||
 		e.Status == http.StatusUnauthorized && e.Class != RateLimited

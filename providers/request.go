@@ -128,7 +128,7 @@ func (a *App) scopeParam(params map[string]string, scopes []string) {
 func (c *Client) send(ctx context.Context, app *App, k call) (*reply, *Error) {
 	incomplete := &Error{Class: Misconfigured, Step: k.step, Reason: ReasonIncompleteCall}
 	values := maps.Clone(k.values)
-	if !isPrivateKey(k.secret) { // which is never sent
+	if !IsPrivateKey(k.secret) { // which is never sent
 		setValue(values, "client_secret", k.secret.Reveal())
 	}
 	setValue(values, "user_agent", c.userAgent)
@@ -250,7 +250,7 @@ func (a *App) authenticate(k call, now time.Time, values, params map[string]stri
 	case "bearer":
 		header.Set("Authorization", "Bearer "+values["access_token"])
 	case "bearer_client_secret":
-		if isPrivateKey(k.secret) {
+		if IsPrivateKey(k.secret) {
 			return &Error{Class: Misconfigured, Step: k.step, Reason: ReasonClientAuth}
 		}
 		header.Set("Authorization", "Bearer "+k.secret.Reveal())

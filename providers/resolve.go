@@ -100,7 +100,7 @@ func (a *App) clientAuth(found *metadata) (string, *Error) {
 	if style == "" && len(a.Definition.Client.Auth) > 0 {
 		style = a.Definition.Client.Auth[0]
 	}
-	key := isPrivateKey(a.ClientSecret)
+	key := IsPrivateKey(a.ClientSecret)
 	switch {
 	case a.ClientAuth == "" && key && style != authFromDiscovery && a.Definition.takesClientAuth(authPrivateKeyJWT):
 		return authPrivateKeyJWT, nil

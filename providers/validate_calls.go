@@ -229,7 +229,9 @@ func (c *checker) calls() {
 			source, rest, prefixed := strings.Cut(path, ":")
 			at := fmt.Sprintf("%s[%d]", list.at, i)
 			if prefixed {
-				sources := []string{"token", "id_token", fromUpgrade, fromAccessTokenClaims, "health", "callback", fromConfig, fromAssertion}
+				sources := []string{
+					"token", "id_token", fromUpgrade, fromAccessTokenClaims, "health", "callback", fromConfig, fromAssertion,
+				}
 				if c.word(at, source, sources...); !slices.Contains(sources, source) {
 					continue
 				}

@@ -215,8 +215,8 @@ func (c *checker) leaves(at string, f KeyField) {
 	case f.Secret && byOperator && sent && !f.HandedOut:
 		c.add(at, "key field %q is the operator's secret and applications would send it: say handed_out: true where "+
 			"every reader of a credential may have it, or name it in our own calls alone", f.Name)
-	case f.Secret && !byOperator && !c.d.HandsOut(f.Name) && !slices.ContainsFunc(sortedKeys(f.JSON), c.d.keySend().names) &&
-		!c.d.buys(f):
+	case f.Secret && !byOperator && !c.d.HandsOut(f.Name) && !c.d.buys(f) &&
+		!slices.ContainsFunc(sortedKeys(f.JSON), c.d.keySend().names):
 		c.add(at, "key field %q is secret and no send names it: name it there, or say handed_out: true where the "+
 			"application itself signs or logs in with it", f.Name)
 	}

@@ -364,7 +364,8 @@ func (f *Fixture) read(section, text string) (err error) {
 // checkFailures refuses words that could never be met.
 func (f *Fixture) checkFailures() error {
 	steps := []string{
-		"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key", "login", "device",
+		"token", "refresh", "revoke", "upgrade", "resources", "reaches", "identity", "health", "api", "key", "login",
+		"device",
 	}
 	classes := []string{
 		"transient", "rate_limited", "rejected", "misconfigured", "expired", "forbidden", "fine", "unknown",

@@ -47,7 +47,7 @@ func (c *Config) version() int {
 
 func (p *Provider) version() int {
 	switch {
-	case providers.SignsAsClient(p.ClientSecret), providers.SignsAsClient(p.FormerSecret):
+	case providers.IsPrivateKey(p.ClientSecret), providers.IsPrivateKey(p.FormerSecret):
 		return providerVersion // other releases would send the private key
 	case p.Frozen:
 		return providerFreezes

@@ -461,8 +461,8 @@ func TestFrozenMountBuysNothing(t *testing.T) {
 	assert.Zero(t, f.provider.Count(providers.StepIdentity))
 }
 
-// An end forgets the key with the token, and says that people end it at the service; until another is written nothing is
-// bought.
+// An end forgets the key with the token, and says that people end it at the service; until another is written
+// nothing is bought.
 func TestEndOfAKeyThatBuys(t *testing.T) {
 	f := newFixture(t, withBought(t), testenv.InProcess)
 	file := f.robots(t)

@@ -87,14 +87,15 @@ func newSigned(t *testing.T, service, region, refusal string, answer func(id str
 }
 
 func newSTS(t *testing.T) *signed {
-	return newSigned(t, "sts", "eu-west-1", `{"Error":{"Code":%q,"Message":"WORDS-OF-THE-SERVICE"}}`, func(id string) string {
-		account := "123456789012"
-		if id != awsID {
-			account = "999999999999"
-		}
-		return `{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"` + account + `","Arn":"arn:aws:iam::` +
-			account + `:user/app","UserId":"AIDA"}}}`
-	})
+	return newSigned(t, "sts", "eu-west-1", `{"Error":{"Code":%q,"Message":"WORDS-OF-THE-SERVICE"}}`,
+		func(id string) string {
+			account := "123456789012"
+			if id != awsID {
+				account = "999999999999"
+			}
+			return `{"GetCallerIdentityResponse":{"GetCallerIdentityResult":{"Account":"` + account + `","Arn":"arn:aws:iam::` +
+				account + `:user/app","UserId":"AIDA"}}}`
+		})
 }
 
 // A key of AWS is checked by a signed call before it is stored, and its account is learned by that.
@@ -207,7 +208,8 @@ func TestS3KeyIsCheckedAtItsStore(t *testing.T) {
 		assert.Contains(t, found["advice"], "does not allow it this call")
 		mine.set(func() { mine.refuse = "" })
 
-		f.Write("connections/s3", map[string]any{"inputs": at(other)}, alice).Refused(t, http.StatusBadRequest, "write it again")
+		f.Write("connections/s3", map[string]any{"inputs": at(other)}, alice).Refused(t, http.StatusBadRequest,
+			"write it again")
 		f.Write("connections/s3", map[string]any{"access_key_id": awsID, "secret_access_key": "another-secret"}, bob).
 			Refused(t, http.StatusBadRequest, "somebody else named", mine.URL)
 		f.Write("connections/s3", with(key, map[string]any{"inputs": at(other), "secret_access_key": "another-secret"}), bob).
@@ -227,8 +229,8 @@ func TestS3KeyIsCheckedAtItsStore(t *testing.T) {
 	})
 }
 
-// A private key that signs nothing is refused with what is wrong, and nothing of it is told or stored; one that signs is
-// shown to the service in a token alone.
+// A private key that signs nothing is refused with what is wrong, and nothing of it is told or stored; one that
+// signs is shown to the service in a token alone.
 func TestCoinbaseKeyIsChecked(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		var (
@@ -279,7 +281,8 @@ func TestCoinbaseKeyIsChecked(t *testing.T) {
 		assert.Empty(t, tokens)
 		f.Write("connections/coinbase", keyed(whole)).OK(t)
 		assert.Equal(t, "p-1", members(t, f.Read("connections/coinbase", nil).OK(t)["account"])["id"])
-		assert.Equal(t, strings.TrimSpace(whole), strings.TrimSpace(fmt.Sprint(f.Read("creds/coinbase", nil).OK(t)["private_key"])))
+		read := f.Read("creds/coinbase", nil).OK(t)
+		assert.Equal(t, strings.TrimSpace(whole), strings.TrimSpace(fmt.Sprint(read["private_key"])))
 		require.Len(t, tokens, 1)
 		assert.Len(t, strings.Split(strings.TrimPrefix(tokens[0], "Bearer "), "."), 3)
 		assert.NotContains(t, f.Logs.String(), body[:16])
@@ -323,7 +326,8 @@ func TestS3EndpointOfAFormerRelease(t *testing.T) {
 	assert.Equal(t, was["connection_config"], is["connection_config"])
 	assert.Equal(t, was["secret_access_key"], is["secret_access_key"])
 	found := f.Write("check/s3", nil).OK(t)
-	assert.Equal(t, []any{"active", "unknown", "not_asked"}, []any{found["status"], found["token_valid"], found["service"]})
+	assert.Equal(t, []any{"active", "unknown", "not_asked"},
+		[]any{found["status"], found["token_valid"], found["service"]})
 	assert.Contains(t, found["advice"], `input "endpoint" is set on the provider`)
 	assert.Zero(t, mine.visits()+operators.visits())
 }

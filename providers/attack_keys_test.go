@@ -52,8 +52,8 @@ func refusesClients(url.Values) (int, string) {
 	return http.StatusUnauthorized, `{"error":"invalid_client"}`
 }
 
-// However the app is to prove itself, a private key is never what it says: not as the former secret beside one that is a
-// text, not in a flow that began before the key was written, and not where a call wants the secret itself.
+// However the app is to prove itself, a private key is never what it says: not as the former secret beside one that
+// is a text, not in a flow that began before the key was written, and not where a call wants the secret itself.
 func TestPrivateKeyIsNeverSent(t *testing.T) {
 	_, text, _, _ := clientKey(t)
 	for _, style := range []string{"", "basic", "basic_raw", "post", "secret_as_user"} {
@@ -97,7 +97,8 @@ func TestPrivateKeyIsNeverSent(t *testing.T) {
 	}
 }
 
-// A secret that was replaced by a key serves as the fallback as it did before, and so does a key that a secret replaced.
+// A secret that was replaced by a key serves as the fallback as it did before, and so does a key that a secret
+// replaced.
 func TestFormerSecretOfAnotherSort(t *testing.T) {
 	key, text, _, _ := clientKey(t)
 	signs := func(form url.Values) bool {
@@ -165,10 +166,14 @@ func TestFormerKeyHasItsOwnID(t *testing.T) {
 	assert.Equal(t, "new", signed.Signatures[0].Header.KeyID)
 }
 
-// A certificate is one whatever the secret is, or is not yet: reads answer it, so a key that stands there would be told.
+// A certificate is one whatever the secret is, or is not yet: reads answer it, so a key that stands there would be
+// told.
 func TestCertificateIsOneWithoutAKey(t *testing.T) {
 	_, text, certificate, _ := clientKey(t)
-	for _, wrong := range []string{text, certificate + text, text + certificate, "words\n" + certificate, certificate + "words"} {
+	for _, wrong := range []string{
+		text, certificate + text, text + certificate, "words\n" + certificate,
+		certificate + "words",
+	} {
 		app := &App{Definition: &Definition{Name: "Test"}, ClientCertificate: wrong}
 		err := app.CheckClientKey()
 		require.ErrorContains(t, err, "client_certificate")
@@ -227,7 +232,8 @@ token: {auth: none, params: {tenant: '{tenant}', password: '{master}'}}
 	require.NoError(t, err)
 	assert.True(t, definition.OfTheApp(KindKeyExchange), "or anybody's connection had what is the operator's")
 	assert.False(t, definition.BuysWithKey(KindKeyExchange))
-	definition, err = Decode("acme.yaml", []byte(strings.Replace(text, "tenant: '{tenant}',", "signature: '{signing}',", 1)))
+	signing := strings.Replace(text, "tenant: '{tenant}',", "signature: '{signing}',", 1)
+	definition, err = Decode("acme.yaml", []byte(signing))
 	require.NoError(t, err)
 	assert.True(t, definition.BuysWithKey(KindKeyExchange), "without its own nothing is bought")
 }
@@ -235,7 +241,9 @@ token: {auth: none, params: {tenant: '{tenant}', password: '{master}'}}
 // The account's scopes are not the app's: the next token of the app is asked for as the first one was.
 func TestBrokeredTokensAreAskedForAlike(t *testing.T) {
 	for _, told := range []string{"", `,"scope":"mail.read"`} {
-		server := newHeard(t, func(url.Values) (int, string) { return 200, `{"access_token":"acc","expires_in":60` + told + `}` })
+		server := newHeard(t, func(url.Values) (int, string) {
+			return 200, `{"access_token":"acc","expires_in":60` + told + `}`
+		})
 		definition, err := Decode("acme.yaml", []byte(`id: acme
 name: Acme
 kinds: [brokered]
@@ -252,7 +260,9 @@ upgrade: {method: POST, auth: bearer}
 		client := NewClient(server.Client(), time.Now, "test")
 		res, err := client.Resolve(t.Context(), app, KindBrokered, nil)
 		require.NoError(t, err)
-		g, err := client.Issue(t.Context(), app, IssueRequest{Kind: KindBrokered, Resolved: res, Scopes: app.ScopesOfTheApp()})
+		g, err := client.Issue(t.Context(), app, IssueRequest{
+			Kind: KindBrokered, Resolved: res, Scopes: app.ScopesOfTheApp(),
+		})
 		require.NoError(t, err)
 		_, err = client.Refresh(t.Context(), app, res, KindBrokered, g)
 		require.NoError(t, err)
@@ -302,7 +312,10 @@ reaches: {auth: client, list: keys, id: client_secret, input: tenant}
 // Claims hold texts as they are, whatever is in them.
 func TestClaimsHoldWhatIsWritten(t *testing.T) {
 	key, text, _, _ := clientKey(t)
-	for _, value := range []string{"a\x00b", "a\nb", `"}],"admin":"yes`, "{pem}", "{+pem}", strings.Repeat("x", 60<<10), "<\u2028>"} {
+	for _, value := range []string{
+		"a\x00b", "a\nb", `"}],"admin":"yes`, "{pem}", "{+pem}", strings.Repeat("x", 60<<10),
+		"<\u2028>",
+	} {
 		a := &Assertion{
 			Alg: "ES256", Key: "pem", TTL: Duration{D: time.Minute}, Claims: map[string]Template{"sub": "{who}"},
 			Lists: map[string][]Template{"aud": {"{who}", "{nobody}"}}, Header: map[string]Template{"kid": "{who}"},
@@ -355,25 +368,31 @@ token: {by_kind: {jwt_bearer: {auth: none}}}
 	_, err := Decode("acme.yaml", []byte(text))
 	require.NoError(t, err)
 	for name, change := range map[string][2]string{
-		"the browser's parameters":   {"app: '{client_id}'", "app: '{master}'"},
-		"the browser's, the app's":   {"app: '{client_id}'", "app: '{client_secret}'"},
-		"the browser's, signed":      {"app: '{client_id}'", "app: '{assertion}'"},
-		"the browser's address":      {"example.com/install", "example.com/{master}"},
-		"claims":                     {"iss: '{client_id}'", "iss: '{master}'"},
-		"claims, the app's":          {"iss: '{client_id}'", "iss: '{client_secret}'"},
-		"claims, signed":             {"iss: '{client_id}'", "iss: '{assertion}'"},
-		"lists of claims":            {"ttl: 1h", "ttl: 1h, claim_lists: {aud: ['{master}']}"},
-		"a header":                   {"ttl: 1h", "ttl: 1h, header: {kid: '{master}'}"},
-		"the name of an algorithm":   {"ttl: 1h", "ttl: 1h, header: {alg: none}"},
-		"a header that changes JWS":  {"ttl: 1h", "ttl: 1h, header: {b64: 'false'}"},
-		"what the client signs":      {"token: {by_kind", "client: {auth: [private_key_jwt], assertion: {claims: {x: '{master}'}}}\ntoken: {by_kind"},
-		"what the client signs, b64": {"token: {by_kind", "client: {auth: [private_key_jwt], assertion: {header: {b64: 'false'}}}\ntoken: {by_kind"},
-		"scopes":                     {"auth: none}", "auth: none, scopes: ['{master}']}"},
-		"scopes, signed":             {"auth: none}", "auth: none, scopes: ['{assertion}']}"},
-		"what applications send":     {"token: {by_kind", "send: {headers: {X: '{assertion}'}}\ntoken: {by_kind"},
-		"where applications call":    {"token: {by_kind", "api_base: 'https://acme.example.com/{master}'\ntoken: {by_kind"},
-		"an input of any text":       {", pattern: '[a-z]+'", ""},
-		"signed for the other kind":  {"auth: none}", "auth: none}, client_credentials: {params: {a: '{assertion}'}}"},
+		"the browser's parameters":  {"app: '{client_id}'", "app: '{master}'"},
+		"the browser's, the app's":  {"app: '{client_id}'", "app: '{client_secret}'"},
+		"the browser's, signed":     {"app: '{client_id}'", "app: '{assertion}'"},
+		"the browser's address":     {"example.com/install", "example.com/{master}"},
+		"claims":                    {"iss: '{client_id}'", "iss: '{master}'"},
+		"claims, the app's":         {"iss: '{client_id}'", "iss: '{client_secret}'"},
+		"claims, signed":            {"iss: '{client_id}'", "iss: '{assertion}'"},
+		"lists of claims":           {"ttl: 1h", "ttl: 1h, claim_lists: {aud: ['{master}']}"},
+		"a header":                  {"ttl: 1h", "ttl: 1h, header: {kid: '{master}'}"},
+		"the name of an algorithm":  {"ttl: 1h", "ttl: 1h, header: {alg: none}"},
+		"a header that changes JWS": {"ttl: 1h", "ttl: 1h, header: {b64: 'false'}"},
+		"what the client signs": {
+			"token: {by_kind",
+			"client: {auth: [private_key_jwt], assertion: {claims: {x: '{master}'}}}\ntoken: {by_kind",
+		},
+		"what the client signs, b64": {
+			"token: {by_kind",
+			"client: {auth: [private_key_jwt], assertion: {header: {b64: 'false'}}}\ntoken: {by_kind",
+		},
+		"scopes":                    {"auth: none}", "auth: none, scopes: ['{master}']}"},
+		"scopes, signed":            {"auth: none}", "auth: none, scopes: ['{assertion}']}"},
+		"what applications send":    {"token: {by_kind", "send: {headers: {X: '{assertion}'}}\ntoken: {by_kind"},
+		"where applications call":   {"token: {by_kind", "api_base: 'https://acme.example.com/{master}'\ntoken: {by_kind"},
+		"an input of any text":      {", pattern: '[a-z]+'", ""},
+		"signed for the other kind": {"auth: none}", "auth: none}, client_credentials: {params: {a: '{assertion}'}}"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			require.Contains(t, text, change[0])
@@ -439,7 +458,10 @@ upgrade: {method: POST, auth: bearer}
 
 // A grant and the key that bought it fit into one entry together.
 func TestGrantWithItsKeyIsBounded(t *testing.T) {
-	key := map[string]Secret{"file": NewSecret(strings.Repeat("k", 60<<10)), "other": NewSecret(strings.Repeat("k", 30<<10))}
+	key := map[string]Secret{
+		"file":  NewSecret(strings.Repeat("k", 60<<10)),
+		"other": NewSecret(strings.Repeat("k", 30<<10)),
+	}
 	assert.Nil(t, (&Grant{Key: key, AccessToken: NewSecret(strings.Repeat("a", maxToken))}).tooLarge(StepToken))
 	grant := &Grant{Config: map[string]string{"a": strings.Repeat("c", 100<<10)}}
 	assert.Nil(t, grant.tooLarge(StepToken))

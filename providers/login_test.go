@@ -87,7 +87,10 @@ func tryMail(t *testing.T, ctx context.Context, m *providertest.Mail, change map
 	require.True(t, app.CanCheck(res, providers.KindLogin))
 	_, err = client.Check(ctx, app, res, providers.KindLogin, &providers.Grant{SecretConfig: concealed(fields)})
 	if err != nil {
-		for _, said := range []string{mailPassword, base64.StdEncoding.EncodeToString([]byte(mailPassword)), "SECRET-OF-THE-SERVER"} {
+		for _, said := range []string{
+			mailPassword, base64.StdEncoding.EncodeToString([]byte(mailPassword)),
+			"SECRET-OF-THE-SERVER",
+		} {
 			assert.NotContains(t, err.Error(), said)
 		}
 	}
@@ -121,16 +124,28 @@ func TestLoginFaults(t *testing.T) {
 		"never greets": {
 			lines: []string{"HANG"}, life: 300 * time.Millisecond, class: providers.Transient, says: "timeout",
 		},
-		"goes away at once":    {lines: []string{}, class: providers.Transient, says: "connection_"},
-		"turns everybody away": {lines: []string{"S: 554 SECRET-OF-THE-SERVER"}, class: providers.Transient, says: "unexplained"},
-		"is busy":              {lines: []string{"S: 421 4.3.2 SECRET-OF-THE-SERVER"}, class: providers.Transient, says: "server_error"},
-		"speaks no SMTP":       {lines: []string{"S: SSH-2.0-OpenSSH SECRET-OF-THE-SERVER"}, class: providers.Transient, says: "connection_closed"},
+		"goes away at once": {lines: []string{}, class: providers.Transient, says: "connection_"},
+		"turns everybody away": {
+			lines: []string{"S: 554 SECRET-OF-THE-SERVER"}, class: providers.Transient,
+			says: "unexplained",
+		},
+		"is busy": {
+			lines: []string{"S: 421 4.3.2 SECRET-OF-THE-SERVER"}, class: providers.Transient,
+			says: "server_error",
+		},
+		"speaks no SMTP": {
+			lines: []string{"S: SSH-2.0-OpenSSH SECRET-OF-THE-SERVER"}, class: providers.Transient,
+			says: "connection_closed",
+		},
 		"drops at STARTTLS": {
 			lines: slices.Concat(hello, []string{"S: 250 STARTTLS", "C: STARTTLS"}),
 			class: providers.Transient, says: "connection_",
 		},
 		"lies about STARTTLS": {
-			lines: slices.Concat(hello, []string{"S: 250 STARTTLS", "C: STARTTLS", "S: 220 go", "WAIT", "S: 250 AUTH PLAIN", "HANG"}),
+			lines: slices.Concat(hello, []string{
+				"S: 250 STARTTLS", "C: STARTTLS", "S: 220 go", "WAIT", "S: 250 AUTH PLAIN",
+				"HANG",
+			}),
 			class: providers.Transient, says: "tls",
 		},
 		"refuses STARTTLS": {
@@ -174,23 +189,29 @@ func TestLoginFaults(t *testing.T) {
 			class: providers.Unknown, says: "network", shown: true, life: 2 * time.Second,
 		},
 		"refuses the login": {
-			lines: providertest.MailLogin("535 5.7.8 SECRET-OF-THE-SERVER"), class: providers.Rejected, says: "(535)", shown: true,
+			lines: providertest.MailLogin("535 5.7.8 SECRET-OF-THE-SERVER"), class: providers.Rejected, says: "(535)",
+			shown: true,
 		},
 		"refuses it for now": {
 			lines: providertest.MailLogin("454 4.7.0 SECRET-OF-THE-SERVER"), class: providers.Transient, says: "server_error",
 			shown: true,
 		},
 		"takes it and never says goodbye": {
-			lines: slices.Concat(inside, []string{"S: 250 AUTH PLAIN", "C: *", "S: 235 ok", "HANG"}), life: 500 * time.Millisecond,
+			lines: slices.Concat(inside, []string{"S: 250 AUTH PLAIN", "C: *", "S: 235 ok", "HANG"}),
+			life:  500 * time.Millisecond,
 			shown: true,
 		},
-		"takes it":              {lines: providertest.MailLogin("235 ok"), shown: true},
-		"a key without a login": {change: map[string]string{"username": ""}, class: providers.Misconfigured, says: "no user name"},
+		"takes it": {lines: providertest.MailLogin("235 ok"), shown: true},
+		"a key without a login": {
+			change: map[string]string{"username": ""}, class: providers.Misconfigured,
+			says: "no user name",
+		},
 		"a key without a password": {
 			change: map[string]string{"password": ""}, class: providers.Misconfigured, says: "nothing was sent",
 		},
 		"tls of another word": {
-			lines: []string{"HANG"}, change: map[string]string{"tls": "ssl"}, class: providers.Misconfigured, says: "nothing was sent",
+			lines: []string{"HANG"}, change: map[string]string{"tls": "ssl"}, class: providers.Misconfigured,
+			says: "nothing was sent",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -229,7 +250,8 @@ func TestLoginGivenUp(t *testing.T) {
 
 // Without TLS the wire is told, and what hides the password goes first.
 func TestLoginWithoutTLS(t *testing.T) {
-	m := providertest.NewMail(t, "S: 220 mail.test", "C: *", "S: 250-mail.test", "S: 250 AUTH LOGIN PLAIN", "C: *", "S: 235 ok",
+	m := providertest.NewMail(t, "S: 220 mail.test", "C: *", "S: 250-mail.test", "S: 250 AUTH LOGIN PLAIN", "C: *",
+		"S: 235 ok",
 		"C: QUIT", "S: 221 bye")
 	var told *wire
 	require.NoError(t, tryMail(t, t.Context(), m, map[string]string{"tls": "none"},

@@ -63,7 +63,10 @@ func TestMistakesInSigning(t *testing.T) {
 		{signedBoth, "service: it, ", "", "sign.aws_sigv4.service: service is missing"},
 		{signedBoth, "access_key_id: '{id}'", "access_key_id: '{secret}'", "{secret} is secret, and this is sent as it is"},
 		{signedBoth, "_key: '{secret}'", "_key: '{id}'", "sign.aws_sigv4.secret_access_key: write {field}"},
-		{signedBoth, " key: '{secret}'", " key: '{id}'", "sign.jwt_per_request.key: write {field}, with a key field that is secret"},
+		{
+			signedBoth, " key: '{secret}'", " key: '{id}'",
+			"sign.jwt_per_request.key: write {field}, with a key field that is secret",
+		},
 		{signedBoth, " key: '{secret}'", " key: 'x{secret}'", "write {field}, with a key field that is secret"},
 		{signedBoth, "[ES256, EdDSA]", "[]", "algs is missing"},
 		{signedBoth, "[ES256, EdDSA]", "[ES256, ES256]", `"ES256" is named twice`},
@@ -78,10 +81,22 @@ func TestMistakesInSigning(t *testing.T) {
 		{signedBoth, "uri: uri", "uri: exp", `sign.jwt_per_request.uri: "exp" is the engine's own`},
 		{signedBoth, "identity: {auth: jwt_per_request}", "identity: {}", "sign.jwt_per_request: no call is signed by it"},
 		{signedBoth, "auth: aws_sigv4", "auth: aws_sigv5", `"aws_sigv5" is not known here`},
-		{signedBoth, "inputs: {store: 'https://.+'}", "inputs: {stroe: 'https://.+'}", `health.inputs.stroe: "stroe" is no input`},
-		{signedBoth, ", inputs: {store: 'https://.+'}", "", `input "store" stands in the host of endpoints.health and may be missing`},
-		{signedBoth, "inputs: {store: 'https://.+'}", "inputs: {store: '.*'}", `input "store" stands in the host of endpoints.health`},
-		{signedBoth, "inputs: {store: 'https://.+'}", "inputs: {store: '('}", "health.inputs.store: pattern does not compile"},
+		{
+			signedBoth, "inputs: {store: 'https://.+'}", "inputs: {stroe: 'https://.+'}",
+			`health.inputs.stroe: "stroe" is no input`,
+		},
+		{
+			signedBoth, ", inputs: {store: 'https://.+'}", "",
+			`input "store" stands in the host of endpoints.health and may be missing`,
+		},
+		{
+			signedBoth, "inputs: {store: 'https://.+'}", "inputs: {store: '.*'}",
+			`input "store" stands in the host of endpoints.health`,
+		},
+		{
+			signedBoth, "inputs: {store: 'https://.+'}", "inputs: {store: '('}",
+			"health.inputs.store: pattern does not compile",
+		},
 		{signedBoth, "  aws_sigv4: {service", "  aws_sigv4_off: {service", "sign.aws_sigv4_off: unknown key"},
 		{signedBoth, "kinds: [key_pair]", "kinds: [authorization_code]", "sign: no kind goes by it"},
 		{signedLogin, "protocol: smtp, ", "", "login.protocol: protocol is missing"},

@@ -44,6 +44,9 @@ func listener(t *testing.T, serve func(net.Conn)) (port string) {
 
 // What is refused is refused before anything is dialed, with what to do.
 func TestWireRefuses(t *testing.T) {
+	lan := Policy{Allow: []string{"10.0.0.0/8"}}
+	listed := Policy{Allow: []string{"mail.example.com"}}
+	proxied := Policy{ProxyURL: "http://proxy.example.com:3128"}
 	for name, c := range map[string]struct {
 		policy     Policy
 		host, port string
@@ -52,10 +55,10 @@ func TestWireRefuses(t *testing.T) {
 	}{
 		"another port":                      {Policy{}, "mail.example.com", "22", false, "port 22 is none of 25, 587"},
 		"another port of an address":        {Policy{}, "203.0.113.5", "22", false, "port 22 is none of"},
-		"another port in a range":           {Policy{Allow: []string{"10.0.0.0/8"}}, "10.0.0.5", "22", false, "port 22 is none of"},
-		"another port of a name in a range": {Policy{Allow: []string{"10.0.0.0/8"}}, "mail.internal", "22", false, "port 22 is none of"},
+		"another port in a range":           {lan, "10.0.0.5", "22", false, "port 22 is none of"},
+		"another port of a name in a range": {lan, "mail.internal", "22", false, "port 22 is none of"},
 		"no port":                           {Policy{}, "mail.example.com", "", false, "no number"},
-		"port 0":                            {Policy{Allow: []string{"mail.example.com"}}, "mail.example.com", "0", false, "no number"},
+		"port 0":                            {listed, "mail.example.com", "0", false, "no number"},
 		"a large port":                      {Policy{}, "mail.example.com", "65536", false, "no number"},
 		"a service's name":                  {Policy{}, "mail.example.com", "smtp", false, "no number"},
 		"an address of this machine":        {Policy{}, "127.0.0.1", "587", false, "loopback"},
@@ -67,9 +70,9 @@ func TestWireRefuses(t *testing.T) {
 		"a short address":                   {Policy{}, "127.1", "587", false, "neither a host name nor an address"},
 		"no host":                           {Policy{}, "", "587", false, "neither a host name nor an address"},
 		"in clear":                          {Policy{}, "mail.example.com", "587", true, "use TLS"},
-		"in clear, listed":                  {Policy{Allow: []string{"mail.example.com"}}, "mail.example.com", "587", true, "use TLS"},
+		"in clear, listed":                  {listed, "mail.example.com", "587", true, "use TLS"},
 		"in clear on this machine":          {Policy{}, "127.0.0.1", "587", true, "add the host to egress_allow"},
-		"past a proxy":                      {Policy{ProxyURL: "http://proxy.example.com:3128"}, "mail.example.com", "587", false, "proxy_url"},
+		"past a proxy":                      {proxied, "mail.example.com", "587", false, "proxy_url"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c.policy.Resolver = &net.Resolver{PreferGo: true, Dial: func(context.Context, string, string) (net.Conn, error) {

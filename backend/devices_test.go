@@ -455,10 +455,13 @@ func TestDevicePollWhileTheProcessDies(t *testing.T) {
 func TestDevicePollsOfTwoNodes(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.allowDevices(t)
-	flow := f.device(t, "tv", nil)
 	first := f.Env
-	second := f.mount(t, f.Storage)
+	second := f.mount(t, f.Storage) // before there is a flow, which it would take for its own while it may write
 	second.System.SetReplication(consts.ReplicationPerformanceStandby)
+	f.Env = second
+	f.beats(t)
+	f.Env = first
+	flow := f.device(t, "tv", nil)
 	both := func() {
 		t.Helper()
 		for _, node := range []*testenv.Env{first, second} {

@@ -297,11 +297,11 @@ func decodeHasher(b []byte) (*Hasher, error) {
 	if _, err := decode(b, &r); err != nil {
 		return nil, err
 	}
-	if err := r.check("lookup key", hasherVersion); err != nil {
+	if err := r.check("lookup-key", hasherVersion); err != nil {
 		return nil, err
 	}
 	if len(r.Key) != hasherKey {
-		return nil, damaged("the lookup key has another length: the entry is damaged")
+		return nil, damaged("the lookup-key has another length: the entry is damaged")
 	}
 	return &Hasher{r.Key}, nil
 }

@@ -9,10 +9,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
-// A pass compares what is sought with the secrets of every entry: those that it holds, and the traces of those that it
-// held. All entries are read, whatever was found by then, so that the time tells little; only keyed hashes are compared.
-
-// pass is one.
+// pass compares what is sought with the secrets of every entry: those that it holds, and the traces of those that it
+// held. All are read, whatever was found by then, so that the time tells little; only keyed hashes are compared.
 type pass struct {
 	b      *backend
 	hasher *store.Hasher

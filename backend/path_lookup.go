@@ -67,8 +67,9 @@ var lookupSchema = map[string]*framework.FieldSchema{
 	"state": required(str("found, unknown, or running: read it by job in a while.")),
 	"job":   required(str("Name of the look-up, if it took longer than five seconds; it is kept for a day.")),
 	"matches": required(objects("Where it is, or was: of (connection, provider, import, deleted), standing (living, " +
-		"former), field, replaced_time (to the day), path, connection_id, owner, provider, kind, label, status, status_reason, private, " +
-		"created_by, created_by_id, created_time, deleted_time, readers, next_step. A hundred at the most.")),
+		"former), field, replaced_time (to the day), path, connection_id, owner, provider, kind, label, status, " +
+		"status_reason, private, created_by, created_by_id, created_time, deleted_time, readers, next_step. A hundred at " +
+		"the most.")),
 	"examined":   required(integer("Connections that were looked at.")),
 	"total":      required(integer("Connections that are to be looked at.")),
 	"unreadable": required(integer("Entries that could not be read: it may be theirs.")),
@@ -76,8 +77,8 @@ var lookupSchema = map[string]*framework.FieldSchema{
 }
 
 func noLookup() error {
-	return &statusError{http.StatusNotFound, "no such look-up here: one is kept for a day, and if it ends within seconds " +
-		"not at all; send the found secret again"}
+	return &statusError{http.StatusNotFound, "no such look-up here: one is kept for a day, and not at all if it ends " +
+		"within seconds; send the found secret again"}
 }
 
 // soughtOf reads what was found. Errors do not tell it.

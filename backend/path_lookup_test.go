@@ -133,7 +133,9 @@ func TestLookupOfWhatIsGone(t *testing.T) {
 		access, refresh := f.tokens(t, "org/default/slack")
 		id := f.Read("connections/slack", nil).OK(t)["connection_id"]
 		f.Delete("connections/slack", nil).OK(t)
-		for secret, field := range map[string]string{first: "access_token", access: "access_token", refresh: "refresh_token"} {
+		for secret, field := range map[string]string{
+			first: "access_token", access: "access_token", refresh: "refresh_token",
+		} {
 			is(secret, "deleted org/default/slack "+field+" former")
 		}
 		row := asClient(t, f.Write("lookup", map[string]any{"token": access}).OK(t))["matches"].([]any)[0].(map[string]any)
@@ -153,6 +155,13 @@ func TestLookupOfWhatIsGone(t *testing.T) {
 		is(secondKey, "connection org/beta/key api_key living")
 		assert.Empty(t, whose(t, f.Env, "lookup/org/acme", secondKey))
 
+		f.connect(t, "self/slack", alice)
+		access, _ = f.tokens(t, "user/e-alice/slack")
+		f.Write("transfer/user/e-alice/slack", map[string]any{"to": "org/acme/bare"}).OK(t)
+		f.Write("accept/org/acme/bare", map[string]any{"from": "user/e-alice/slack"}).OK(t)
+		is(access, "deleted user/e-alice/slack access_token former")
+		assert.Empty(t, whose(t, f.Env, "lookup/org/acme", access), "it never had the credential")
+
 		f.Advance(31 * 24 * time.Hour)
 		f.periodic(t)
 		is(access)
@@ -168,8 +177,8 @@ func TestLookupOfAnOrganization(t *testing.T) {
 			t.Helper()
 			assert.ElementsMatch(t, places, whose(t, f.Env, path, secret))
 		}
-		is("lookup", openaiKey, "connection org/acme/zkey api_key living", "connection org/acme/user/e-alice/key api_key living",
-			"connection org/beta/key api_key living", "connection user/u-1/key api_key living")
+		is("lookup", openaiKey, "connection org/acme/zkey api_key living",
+			"connection org/acme/user/e-alice/key api_key living", "connection org/beta/key api_key living", "connection user/u-1/key api_key living")
 		is("lookup/org/acme", openaiKey, "connection org/acme/zkey api_key living",
 			"connection org/acme/user/e-alice/key api_key living")
 		is("lookup/org/beta", openaiKey, "connection org/beta/key api_key living")
@@ -326,7 +335,7 @@ func TestLookupOnAStandby(t *testing.T) {
 	})
 }
 
-// Whose secrets were replaced is known as long as the key of the hashes is there, and no longer; whose they are, always.
+// Whose a replaced secret was is known as long as the key of the hashes is there; whose a living one is, always.
 func TestLookupKeyIsLost(t *testing.T) {
 	for what, lose := range map[string]func(*testing.T, *fixture){
 		"deleted": func(t *testing.T, f *fixture) { require.NoError(t, f.Storage.Delete(t.Context(), "lookup-key")) },

@@ -112,7 +112,8 @@ var (
 		{ID: "id-0", Provider: "acme", Time: noon, Traces: someTraces},
 	}}
 	storedLookup = Lookup{
-		ID: "job-1", Sought: "hash of what is sought", Hasher: "id of the key", Org: "acme", Providers: []string{"acme"}, By: ann,
+		ID: "job-1", Sought: "hash of what is sought", Hasher: "id of the key", Org: "acme",
+		Providers: []string{"acme"}, By: ann,
 		Ended: noon.Add(time.Minute), Void: true, More: true, Examined: 7, Unreadable: 1,
 		Found: []Found{{
 			Of: OfDeleted, Path: "org/acme/slack", ID: "id-0", Provider: "acme", Field: "api_key", Former: true, Day: noon,

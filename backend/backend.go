@@ -66,6 +66,8 @@ type backend struct {
 	leavers     leavers
 	jobs        *jobs
 	devices     *devices
+	lookups     *lookups
+	hashing     *hashing
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -142,6 +144,7 @@ func New(o Options) logical.Factory {
 				b.pathConfig(),
 				b.pathInventory(),
 				b.pathRevoke(),
+				b.pathLookup(),
 				b.pathStatus(),
 				b.pathMetrics(),
 			),
@@ -161,10 +164,11 @@ func (b *backend) build() {
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.jobs, b.devices = newJobs(b), newDevices(b)
+	b.lookups, b.hashing = newLookups(b), newHashing(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
-		Unsettled: b.saving.begin,
+		Unsettled: b.saving.begin, Hasher: b.hashing.current.Load,
 	})
 	b.refresher = refresh.New(refresh.Options{
 		Connections: b.connections, Gate: b.gate, Tasks: b.tasks, Source: b,
@@ -198,6 +202,7 @@ tokens and client secrets go to their provider and to nobody else.
   transfer/         offer a connection to another owner, or rename it
   accept/           take what is offered
   inventory         what there is, across owners
+  lookup            whose a found token or key is
   revoke            end many connections at once
   status            what is due, fails or needs somebody
   metrics           the same for Prometheus

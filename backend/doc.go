@@ -34,6 +34,9 @@
 //	accept/O/:name            path_accept.go            take what is offered; the move itself: transfer.go
 //	history/O/:name           path_history.go           what changed, and by whom
 //	inventory                 path_inventory.go         what there is, across owners (inventory.go)
+//	lookup, lookup/:job       path_lookup.go            whose a found secret is: who waits for it (lookups.go), the
+//	                                                    pass over all entries (lookup_pass.go), and the key of the
+//	                                                    hashes (hashing.go)
 //	revoke, revoke/:job       path_revoke.go            the end of many: a plan and its run (jobs.go), each
 //	                                                    connection's end (ending.go), and how its provider is
 //	                                                    asked (revocation.go)
@@ -72,6 +75,7 @@
 //	what is under way                                        package tasks
 //	a task for each job, and what it was told here           jobs.go
 //	a task for each device flow, and what came of it         devices.go
+//	look-ups that wait for an answer, and the key of hashes  lookups.go, hashing.go
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
 // writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a
@@ -94,9 +98,9 @@
 //
 // What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
 // both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token
-// are there. What concerns the mount is one task of its own: saving (background.go) and leavers (leavers.go). For
-// entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever
-// the entry changes.
+// are there. What concerns the mount is one task of its own: saving (background.go), leavers (leavers.go), lookups
+// (lookups.go). For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and
+// Set it whenever the entry changes.
 //
 // # What must hold
 //

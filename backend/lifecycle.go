@@ -41,8 +41,10 @@ func (b *backend) wake(ctx context.Context) {
 	}
 	if b.mayWrite() {
 		b.trials.Add(1)
+		b.learnHasher(ctx)
 		b.recover(ctx)
 		b.loadJobs(ctx)
+		b.loadLookups(ctx)
 		b.loadDevices(ctx)
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
@@ -109,8 +111,10 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 			return
 		}
 		_, _ = b.config(ctx)
+		b.learnHasher(ctx)
 		b.fillDirectory(ctx)
 		b.loadJobs(ctx)
+		b.loadLookups(ctx)
 		b.loadDevices(ctx)
 		b.noteProofs(ctx)
 		b.tidyDaily(ctx)
@@ -151,6 +155,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.flows.forget(name)
 	case "code":
 		b.codes.forget(name)
+	case "lookup-key":
+		b.hashing.current.Store(nil)
 	}
 }
 

@@ -53,6 +53,7 @@ var fieldLimits = map[string]limit{
 	"refresh_token": {each: 64 * kB, chars: visible},
 	"client_secret": {each: 8 * kB, chars: visibleOrPEM},
 	"code":          {each: maxCallbackValue, chars: oneLine},
+	"token":         {each: 64 * kB}, // as it was found
 
 	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
 	"companions":       {items: 16, each: 4 * kB, total: 16 * kB, chars: oneLine},

@@ -32,6 +32,7 @@ const (
 	plantedProxy   = "planted-password-of-the-proxy-q0"
 	plantedSigning = "planted-signing-secret-with-a-long-tail-q11"
 	plantedDevice  = "planted-device-code-q13"
+	plantedFound   = "planted-secret-that-somebody-found-q14"
 	plantedHook    = "planted-secret-of-a-webhook-with-a-long-tail-q12"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
 		plantedAccess + `"}`
@@ -65,7 +66,7 @@ func TestSecretsStayInside(t *testing.T) {
 		w := &witness{secrets: []string{
 			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedParked, plantedSession,
 			plantedWords, plantedParam, plantedProxy, plantedSigning, plantedHook,
-			plantedDevice,
+			plantedDevice, plantedFound,
 		}}
 		w.operators(t, f)
 		w.people(t, f)
@@ -73,6 +74,7 @@ func TestSecretsStayInside(t *testing.T) {
 		w.applications(t, f)
 		w.checks(t, f)
 		w.companions(t, f)
+		w.lookups(t, f)
 		w.failures(t, f)
 		w.end(t, f)
 		for _, secret := range w.secrets {
@@ -230,6 +232,24 @@ func (w *witness) companions(t *testing.T, f *fixture) {
 	w.see(t, f.Delete("connections/hooked", nil)).OK(t)
 }
 
+// lookups are told secrets, those that there are among them, and tell none.
+func (w *witness) lookups(t *testing.T, f *fixture) {
+	for _, path := range []string{"lookup", "lookup/org/default", "lookup/org/acme"} {
+		for _, secret := range []string{
+			plantedFound, "Bearer " + plantedAccess, plantedRefresh, plantedKey, plantedSecret, plantedParam,
+			plantedSigning, plantedHook,
+		} {
+			found := w.see(t, f.Write(path, map[string]any{"token": secret})).OK(t)
+			if path == "lookup" {
+				assert.Equal(t, secret != plantedFound, found["state"] == "found", secret)
+			}
+		}
+		w.see(t, f.Write(path, map[string]any{"token": plantedFound[:19]})).Refused(t, http.StatusBadRequest)
+		w.see(t, f.Write(path, map[string]any{"other": plantedFound, "token": plantedFound})).
+			Refused(t, http.StatusBadRequest)
+	}
+}
+
 func (w *witness) failures(t *testing.T, f *fixture) {
 	f.provider.Next(providers.StepRefresh,
 		providertest.Respond(http.StatusServiceUnavailable, plantedWords),
@@ -289,6 +309,8 @@ func TestSecretsOfTheWrongType(t *testing.T) {
 			"auth-code-url/x":         {"session_binding", "login_hint"},
 			"exchange":                {"state", "code", "confirmation_code", "session_binding_value", "allow_account_change"},
 			"callback/acme":           {"state", "code", "iss", "other"},
+			"lookup":                  {"token", "provider"},
+			"lookup/org/acme":         {"token"},
 			"config":                  {"proxy_url", "refresh_margin", "max_open_flows"},
 			"refresh/key":             {"name"},
 		} {

@@ -97,8 +97,8 @@ var reach = map[string]map[string]string{
 		"delete transfer":         "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"update accept":           "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"read history":            "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
-		"read inventory/org/acme": "yes",
-		"update refresh":          "org/acme", "update check": "org/acme", "update exchange": "yes",
+		"read inventory/org/acme": "yes", "update lookup/org/acme": "yes", "read lookup/org/acme/absent": "yes",
+		"update refresh": "org/acme", "update check": "org/acme", "update exchange": "yes",
 		"list catalog": "yes", "read catalog": "yes", "read catalog/openai": "yes",
 	},
 	"operator": {
@@ -118,7 +118,7 @@ var reach = map[string]map[string]string{
 	"break-glass": {
 		"create connections": "self org/acme/self org/other/self org/default/self",
 		"read connections":   "all", "update connections": "all", "delete connections": "all", "list connections": "all",
-		"read shares": "all", "delete shares": "all", "read status": "yes",
+		"read shares": "all", "delete shares": "all", "read status": "yes", "update lookup": "yes", "read lookup/absent": "yes",
 	},
 	"auditor": {
 		"read connections": "all", "list connections": "all", "read shares": "all", "read history": "all",
@@ -198,7 +198,8 @@ func TestPolicyReach(t *testing.T) {
 				"list providers", "read providers/openai", "update providers/openai", "create providers/absent",
 				"delete providers/absent", "update providers/openai/client-secret", "update exchange",
 				"read inventory", "read inventory/self", "read inventory/org/acme", "read inventory/org/other",
-				"read inventory/user/42", "read metrics",
+				"read inventory/user/42", "read metrics", "update lookup", "read lookup/absent", "update lookup/org/acme",
+				"read lookup/org/acme/absent", "update lookup/org/other", "read lookup/org/other/absent",
 			} {
 				if operation, path, _ := strings.Cut(verb, " "); me.permits(t, operation, path) {
 					say(verb, "yes")

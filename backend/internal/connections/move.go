@@ -150,6 +150,9 @@ func (r *Repository) arrive(ctx context.Context, j Journey, s *slot,
 		}
 	}
 	next := j.Arrive(source.Clone())
+	if !source.Moving.Bare { // else what it had stays behind, and so do the traces
+		next.Remember(source, r.hasher(), r.o.Now())
+	}
 	if err := r.write(ctx, j.To, s, next); err != nil {
 		return nil, err
 	}

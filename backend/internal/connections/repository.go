@@ -31,7 +31,7 @@ type Change struct {
 	Before, After *store.Connection
 }
 
-// Options is what a Repository works with. All of it is required.
+// Options is what a Repository works with. All of it but Hasher is required.
 type Options struct {
 	Store    store.Store // of the mount, not of one request
 	Logger   hclog.Logger
@@ -41,6 +41,9 @@ type Options struct {
 	Changed func(Change)
 	// Unsettled is told that there is something for Flush to do. It must not call back, nor wait.
 	Unsettled func()
+	// Hasher makes traces of the secrets that a change takes away. It is asked under the connection's lock, so it must
+	// not wait; nil of it, or from it, keeps none.
+	Hasher func() *store.Hasher
 }
 
 // Repository holds the connections of one mount.
@@ -213,7 +216,7 @@ func (r *Repository) remove(ctx context.Context, k store.Key, s *slot, before *s
 		return err
 	}
 	s.setIntent(nil)
-	if err := r.retire(ctx, k, s.stored(), nil); err != nil {
+	if err := r.bury(ctx, k, s.stored(), before); err != nil {
 		return err
 	}
 	serial := s.nextSerial()
@@ -285,7 +288,8 @@ func (r *Repository) read(ctx context.Context, k store.Key, s *slot) (*store.Con
 	return newest, r.writeAs(ctx, k, s, newest) // a copy with a higher serial might land over what came after it
 }
 
-// sign notes who changed the connection, if anything did change, and names one that has no name yet.
+// sign notes who changed the connection, if anything did change, and what that took away, and names one that has no
+// name yet.
 func (r *Repository) sign(act Act, before, next *store.Connection) {
 	by := act.By
 	if by == (store.Actor{}) {
@@ -296,20 +300,45 @@ func (r *Repository) sign(act Act, before, next *store.Connection) {
 	if next.ID == "" {
 		next.ID = rand.Text()
 	}
+	next.Remember(before, r.hasher(), r.o.Now())
 	next.Note(before, act.Verb, by, act.Renews)
 }
 
-// retire keeps the record of what storage has before another takes its place, or the entry goes: it is true, whatever
-// becomes of the write that follows.
-func (r *Repository) retire(ctx context.Context, k store.Key, stored, next *store.Connection) error {
-	if stored == nil || stored.Record == nil || next != nil && stored.Record.Same(next.Record) {
+func (r *Repository) hasher() *store.Hasher {
+	if r.o.Hasher == nil {
 		return nil
 	}
-	ctx = context.WithoutCancel(ctx)
-	if next == nil && stored.IsMoving() && !stored.Moving.Bare { // the rest went with it
-		return r.o.Store.LeaveHistory(ctx, k, *stored.Record)
+	return r.o.Hasher()
+}
+
+// retire keeps the record of what storage has before another takes its place: it is true, whatever becomes of the write
+// that follows.
+func (r *Repository) retire(ctx context.Context, k store.Key, stored, next *store.Connection) error {
+	if stored == nil || stored.Record == nil || stored.Record.Same(next.Record) {
+		return nil
 	}
-	return r.o.Store.AppendHistory(ctx, k, *stored.Record)
+	return r.o.Store.AppendHistory(context.WithoutCancel(ctx), k, *stored.Record)
+}
+
+// bury keeps what is to outlive an entry that goes: the record of what storage has, and traces of the secrets that the
+// connection had last.
+func (r *Repository) bury(ctx context.Context, k store.Key, stored, last *store.Connection) error {
+	var record *store.Record
+	if stored != nil {
+		record = stored.Record
+	}
+	if last == nil {
+		last = stored
+	}
+	switch {
+	case last == nil:
+		return nil
+	case !last.IsMoving() || last.Moving.Bare:
+		return r.o.Store.Bury(ctx, k, record, last.Bury(r.hasher(), r.o.Now()))
+	case record != nil: // the rest went with it
+		return r.o.Store.LeaveHistory(ctx, k, *record)
+	}
+	return nil
 }
 
 // write stores next with a serial above all that were tried.

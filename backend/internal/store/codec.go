@@ -28,6 +28,8 @@ const (
 	trialVersion      = 1
 	jobVersion        = 1
 	chunkVersion      = 1
+	lookupVersion     = 1
+	hasherVersion     = 1
 )
 
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they

@@ -108,7 +108,20 @@ var (
 		{ID: "id-0", N: 3, By: ann, Verb: "write", Private: true, Changes: []Change{{"label", "old", "new"}}},
 		{ID: "id-1", N: 1, By: Actor{Time: noon}, Verb: "refresh"},
 	}}
-	storedJob = Job{
+	storedBurials = History{Key: "org/acme/slack", Records: []Record{}, Buried: []Buried{
+		{ID: "id-0", Provider: "acme", Time: noon, Traces: someTraces},
+	}}
+	storedLookup = Lookup{
+		ID: "job-1", Sought: "hash of what is sought", Hasher: "id of the key", Org: "acme",
+		Providers: []string{"acme"}, By: ann,
+		Ended: noon.Add(time.Minute), Void: true, More: true, Examined: 7, Unreadable: 1,
+		Found: []Found{{
+			Of: OfDeleted, Path: "org/acme/slack", ID: "id-0", Provider: "acme", Field: "api_key", Former: true, Day: noon,
+			Gone: noon.Add(time.Hour),
+		}},
+	}
+	storedHasher = Hasher{key: []byte("a key of thirty-two bytes in all")}
+	storedJob    = Job{
 		ID: "job-1", Count: 3, Planned: ann, Ran: bob, Then: ThenDelete, Cancelled: bob, Ended: noon.Add(8 * time.Hour),
 		Filters: Filters{
 			All: true, Owner: "org/acme", Provider: []string{"acme"}, Definition: []string{"oauth2"}, Category: []string{"ai"},
@@ -229,6 +242,15 @@ var (
 			Rotated: noon, Serving: noon,
 		},
 	}
+	// storedTraced has replaced a token and a key.
+	storedTraced = Connection{
+		Serial: 2, Provider: "acme", Created: ann,
+		Credential: Credential{
+			Generation: 2, Kind: providers.KindAPIKey, Pinned: "pin",
+			Key:     map[string]providers.Secret{"api_key": providers.NewSecret("the key")},
+			Rotated: noon, Serving: noon, Traces: someTraces,
+		},
+	}
 	// storedReconnected was connected at another provider before, which named the same account otherwise.
 	storedReconnected = Connection{
 		Serial: 9, Provider: "acme", Created: ann,
@@ -271,6 +293,8 @@ type entry struct {
 	want  any
 }
 
+const someTraces Traces = "aGFzaCBvZiB0aGUgdG9rZQ:20500:access_token aGFzaCBvZiB0aGUga2V5IQ:20501:api_key"
+
 var slack = Key{Owner{Org: "acme"}, "slack"}
 
 func connectionEntry(c *Connection) entry {
@@ -308,6 +332,7 @@ func entries() map[string]entry {
 		"v2/connection_key":         connectionEntry(&storedKey),
 		"v2/connection_reconnected": connectionEntry(&storedReconnected),
 		"v2/connection_bought":      connectionEntry(&storedBought),
+		"v2/connection_traced":      connectionEntry(&storedTraced),
 		"v4/provider": {
 			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFreeze(ctx, "acme", v.(*Provider)) },
@@ -336,6 +361,18 @@ func entries() map[string]entry {
 			func(ctx context.Context, s Store, v any) error {
 				return put(ctx, s.storage, historyPrefix+slack.hash(), v.(*History), encodeHistory)
 			}, &storedHistory,
+		},
+		"v1/history_buried": {
+			historyPrefix + slack.hash(), func(ctx context.Context, s Store) (any, error) { return s.History(ctx, slack) },
+			func(ctx context.Context, s Store, v any) error { return s.putHistory(ctx, slack, v.(*History)) }, &storedBurials,
+		},
+		"v1/lookup": {
+			lookupPrefix + "job-1", func(ctx context.Context, s Store) (any, error) { return s.Lookup(ctx, "job-1") },
+			func(ctx context.Context, s Store, v any) error { return s.PutLookup(ctx, v.(*Lookup)) }, &storedLookup,
+		},
+		"v1/lookup_key": {
+			hasherEntry, func(ctx context.Context, s Store) (any, error) { return s.Hasher(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutHasher(ctx, v.(*Hasher)) }, &storedHasher,
 		},
 		"v1/job": {
 			jobPrefix + "job-1", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-1") },
@@ -565,7 +602,8 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 		reflect.ValueOf(storedConnection.Stops.Others), reflect.ValueOf(storedConnection.Entity),
 		reflect.ValueOf(storedConnection.Refused), reflect.ValueOf(storedConnection.Ending),
 		reflect.ValueOf(storedConnection.Ended), reflect.ValueOf(storedJob), reflect.ValueOf(storedJob.Filters),
-		reflect.ValueOf(storedChunk), reflect.ValueOf(storedChunk.Failures[0]),
+		reflect.ValueOf(storedChunk), reflect.ValueOf(storedChunk.Failures[0]), reflect.ValueOf(storedLookup),
+		reflect.ValueOf(storedLookup.Found[0]), reflect.ValueOf(storedBurials.Buried[0]),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),
 		reflect.ValueOf(storedConnection.Attempt), reflect.ValueOf(*storedConnection.Sites),
 		reflect.ValueOf(storedConnection.Sites.Choices[0]), reflect.ValueOf(*storedConnection.Grant),
@@ -577,6 +615,8 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 				continue // they stand beside the grant
 			case slices.Contains([]string{"Key", "FormerKey", "Captured", "FormerCaptured"}, f.Name):
 				field = reflect.ValueOf(storedKey).FieldByName(f.Name)
+			case f.Name == "Traces":
+				field = reflect.ValueOf(storedTraced.Traces)
 			}
 			assert.False(t, field.IsZero(), "%s.%s", v.Type().Name(), v.Type().Field(i).Name)
 		}
@@ -663,8 +703,8 @@ func fieldsOf(t *testing.T, entry string) map[string]string {
 // What a newer release may leave to this one to ignore must be there when it comes back.
 func TestFieldsOfALaterReleaseSurvive(t *testing.T) {
 	for name, e := range entries() {
-		if name == "v1/intent" {
-			continue // nobody writes an intent again that was read
+		if name == "v1/intent" || name == "v1/lookup_key" {
+			continue // nobody writes one again that was read
 		}
 		t.Run(name+" is written back with what is not known of it", func(t *testing.T) {
 			storage := holding(t, e.key, withLater(stored(t, name)))
@@ -737,7 +777,8 @@ func TestNewerVersionIsRefused(t *testing.T) {
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v2/flow_device": flowVersion,
 			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
-			"v1/intent": intentVersion, "v1/trial": trialVersion,
+			"v1/intent": intentVersion, "v1/trial": trialVersion, "v1/history_buried": historyVersion,
+			"v1/lookup": lookupVersion, "v1/lookup_key": hasherVersion, "v2/connection_traced": connectionVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion, "v2/connection_bought": connectionVersion,
 			"v4/provider": providerVersion,

@@ -93,6 +93,8 @@ type Credential struct {
 	Refused     Refusal   `json:"refused,omitzero"`      // the provider takes it no more
 	Invalid     time.Time `json:"invalid,omitzero"`      // since when checks find that the service refuses it
 	Attempt     Attempt   `json:"attempt,omitzero"`
+
+	Traces Traces `json:"traces,omitempty"` // of secrets that it had
 }
 
 // Refusal is the provider's last word on a grant. The zero value is none.

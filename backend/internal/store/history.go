@@ -48,6 +48,22 @@ func (s Store) AppendHistory(ctx context.Context, k Key, r Record) error {
 	return s.putHistory(ctx, k, h)
 }
 
+// Bury keeps what is left of a connection that goes: its last record, if it has one, and traces of its secrets.
+func (s Store) Bury(ctx context.Context, k Key, last *Record, left Buried) error {
+	h, err := s.History(ctx, k)
+	if err = unlessDamaged(err); err != nil {
+		return err
+	}
+	if h == nil {
+		h = &History{Key: k.String()}
+	}
+	added := last != nil && h.Append(*last)
+	if !h.bury(left) && !added {
+		return nil
+	}
+	return s.putHistory(ctx, k, h)
+}
+
 func (s Store) putHistory(ctx context.Context, k Key, h *History) error {
 	return put(ctx, s.storage, historyPrefix+k.hash(), h, encodeHistory)
 }
@@ -85,7 +101,7 @@ func (s Store) LeaveHistory(ctx context.Context, k Key, r Record) error {
 	left := &History{Key: k.String()}
 	if h != nil {
 		left.Records = slices.DeleteFunc(slices.Clone(h.Records), func(o Record) bool { return o.ID == r.ID })
-		left.unknown = h.unknown
+		left.Buried, left.unknown = h.Buried, h.unknown
 	}
 	left.Append(r)
 	return s.putHistory(ctx, k, left)

@@ -147,7 +147,8 @@ func pairsText(m map[string]string) string {
 // History is what happened to the connections of one name, without the last record of the one that there is.
 type History struct {
 	Key     string   `json:"key"`
-	Records []Record `json:"records"` // oldest first
+	Records []Record `json:"records"`          // oldest first
+	Buried  []Buried `json:"buried,omitempty"` // of connections that are gone; oldest first
 
 	unknown unknownFields
 }
@@ -179,6 +180,11 @@ func (h *History) Last() (at time.Time) {
 	for _, r := range h.Records {
 		if r.By.Time.After(at) {
 			at = r.By.Time
+		}
+	}
+	for _, b := range h.Buried {
+		if b.Time.After(at) {
+			at = b.Time
 		}
 	}
 	return at

@@ -140,7 +140,7 @@ func (c *Connection) leaveCredential(now time.Time, secret func(field string) bo
 		}
 	}
 	c.KeepFormer(nil, nil, time.Time{})
-	c.Companions, c.CompanionsBy, c.Captured, c.Sites = nil, "", nil, nil
+	c.Companions, c.CompanionsBy, c.Captured, c.Sites, c.Traces = nil, "", nil, nil, ""
 	c.Account, c.Imported, c.FlowID, c.LastRefresh = Account{}, Import{}, "", time.Time{}
 	c.credentialChanged(now)
 	c.Refused = Refusal{ReasonTransferred, now}

@@ -25,4 +25,6 @@ path "connectors/shares/org/acme/*"  { capabilities = ["read", "delete"] }
 path "connectors/refresh/org/acme/+" { capabilities = ["update"] }
 path "connectors/inventory/org/acme" { capabilities = ["read"] }
 path "connectors/history/org/acme/*" { capabilities = ["read"] }
+path "connectors/lookup/org/acme"    { capabilities = ["update"] }
+path "connectors/lookup/org/acme/+"  { capabilities = ["read"] }
 path "connectors/check/org/acme/+"   { capabilities = ["update"] }

@@ -120,8 +120,8 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	case !app.CanRefresh(w.kind, w.grant):
 		return nil, nil, badRequest("provider %q renews no tokens, so a refresh_token alone is of no use: import an "+
 			"access_token that lives", w.provider.name)
-	case b.isPaused(ctx):
-		return nil, nil, &refresh.Error{Problem: refresh.Paused, Key: w.key, Provider: w.provider.name}
+	case b.isPaused(ctx, app.MayRotate(w.kind)):
+		return nil, nil, b.pausedError(ctx, w.key, w.provider.name)
 	}
 	resumed := t != nil
 	if !resumed {

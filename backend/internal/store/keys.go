@@ -19,6 +19,7 @@ const (
 	historyPrefix    = "history/"
 	leaversKey       = "leavers"
 	jobPrefix        = "job/"
+	heartbeatKey     = "heartbeat"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -26,7 +27,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix,
+		leaversKey, jobPrefix, heartbeatKey,
 	}
 }
 

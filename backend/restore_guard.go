@@ -218,8 +218,8 @@ func (g *restoreGuard) judge(ctx context.Context) bool {
 	g.seen.Store(&seen)
 	if suspicious {
 		if err := g.pause(ctx); err != nil {
-			b.Logger().Error("storage may be a restored snapshot, so what may rotate is not refreshed, and storage does not "+
-				"take that into config; a minute later it is tried again", "since", gap.Since, "gap", gap.Length(), "error", err)
+			b.Logger().Error("storage may be a restored snapshot, and refuses to note in config that refreshing is paused; a "+
+				"minute later it is tried again", "since", gap.Since, "gap", gap.Length(), "error", err)
 			return false
 		}
 	}

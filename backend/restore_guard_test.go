@@ -187,11 +187,10 @@ func TestNothingIsCarriedOnAfterARestore(t *testing.T) {
 			}
 			o.Now, o.Resolver = f.Now, noNames
 			f.mount = func(tb testing.TB, s *testenv.Storage) *testenv.Env { return testenv.InProcess(tb, New(o), s) }
-			f.restores(t, taken)
+			f.Env = f.mount(t, taken)
 			require.Eventually(t, func() bool {
 				return f.Read("status", nil).OK(t)["refresh_paused"] == true && f.engine().recovered.Load()
-			},
-				10*time.Second, time.Millisecond)
+			}, 10*time.Second, time.Millisecond)
 			calls := f.calls()
 			trials := f.stored(t, "import/")
 			f.lives(t, 8)

@@ -67,6 +67,7 @@ type backend struct {
 	metrics     *metrics
 	leavers     leavers
 	guard       *restoreGuard
+	debugging   debugging
 	jobs        *jobs
 	devices     *devices
 

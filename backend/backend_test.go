@@ -347,6 +347,7 @@ func bubbled(t *testing.T, name string, test func(*testing.T, *testenv.Env)) {
 		synctest.Test(t, func(t *testing.T) {
 			t.Cleanup(func() { time.Sleep(2 * time.Hour) }) // whatever hangs ends some time
 			e := testenv.InProcess(t, New(Options{}), &testenv.Storage{})
+			synctest.Wait() // what a start does is done
 			e.Write("providers/openai", nil).OK(t)
 			test(t, e)
 		})

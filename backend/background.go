@@ -184,6 +184,7 @@ func (b *backend) lift(provider string) {
 func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, kind providers.Kind,
 	inputs map[string]string,
 ) (providers.Resolved, error) {
+	ctx = b.debugs(ctx, p, k, nil)
 	if p.app.Definition.Discovery == nil {
 		return p.client.Resolve(ctx, p.app, kind, inputs)
 	}

@@ -112,6 +112,7 @@
 //   - Who the caller is comes from the Vault token (caller.go), never from a parameter.
 //   - What anybody can make the engine keep is bounded: by fields (limits.go), by callers (flow_limits.go), by owners
 //     (owner_limit.go), and by what a grant may bring (package providers).
+//   - What debug mode tells of a call (debug.go) has no value of either side.
 //   - Errors become Vault's in one place (errors.go). Nothing that a provider wrote is in them.
 //
 // Start reading at backend.go, then path_creds.go, then package refresh.

@@ -26,6 +26,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		return failure(f, "storage did not answer"), true
 	}
+	ctx = b.debugs(ctx, p, k, known)
 	grant, err := x.redeem(ctx, f, p)
 	if err != nil {
 		came, after := refresh.OutcomeOf(err)
@@ -63,6 +64,7 @@ func (b *backend) keepConsented(ctx context.Context, x consented, f *store.Flow,
 		warnings []string
 		err      error
 	)
+	ctx = b.debugs(ctx, p, k, known)
 	if !f.Kind.Issued() || p.app.Identifies(f.Kind) {
 		err = p.client.Identify(ctx, p.app, f.Resolved, f.Kind, grant)
 	}

@@ -32,6 +32,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 			return t.Given, t, nil
 		}
 	}
+	ctx = b.debugs(ctx, w.provider, w.key, known)
 	resolved, err := b.resolve(ctx, w.provider, w.key, w.kind, inputs)
 	if err != nil {
 		return nil, nil, asBadRequest(w.provider.name, err)

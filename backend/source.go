@@ -198,7 +198,7 @@ func (b *backend) reconsider(ctx context.Context, provider string) {
 }
 
 // Refresh implements [refresh.Source].
-func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
+func (b *backend) Refresh(ctx context.Context, k store.Key, c *store.Connection) (*providers.Grant, error) {
 	p, err := b.provider(ctx, c.Provider)
 	if err != nil {
 		return nil, err
@@ -207,6 +207,7 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 		return nil, conflict("provider %q changed while its grant was about to be refreshed: nothing was sent",
 			c.Provider)
 	}
+	ctx = b.debugs(ctx, p, k, c)
 	resolved, err := p.client.Resolve(ctx, p.app, c.Kind, c.Inputs)
 	if err != nil {
 		return nil, err

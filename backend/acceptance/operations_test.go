@@ -180,6 +180,19 @@ func TestRestoringUndoes(t *testing.T) {
 	}
 }
 
+// What the chapter on debug mode says to write.
+func TestDebugCommands(t *testing.T) {
+	t.Parallel()
+	e := newKeys(t)
+	e.write(t, "connections/openai", key(apiKey))
+	mount := regexp.MustCompile(`([ =])connectors\b`)
+	steps := commands(t, "## Debug mode")
+	e.shell(t, mount.ReplaceAllString(strings.ReplaceAll(steps, "vault write -f connectors/check/openai\n", ""), "${1}"+e.path), nil)
+	for _, path := range []string{"connections/openai", "providers/openai"} {
+		assert.NotEmpty(t, e.read(t, path)["debug_until"], path)
+	}
+}
+
 // What the chapter on restoring says to write and to read.
 func TestRestoreGuardCommands(t *testing.T) {
 	t.Parallel()

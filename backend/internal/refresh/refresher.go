@@ -40,7 +40,7 @@ type Source interface {
 	Terms(ctx context.Context, k store.Key, c *store.Connection) (Terms, error)
 	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means
 	// that nothing was sent.
-	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
+	Refresh(ctx context.Context, k store.Key, c *store.Connection) (*providers.Grant, error)
 	// Lifetime asks until when the token lives that a refresh brought c, if its answer did not tell and the service is
 	// to be asked; zero: nobody knows.
 	Lifetime(ctx context.Context, k store.Key, c *store.Connection) time.Time

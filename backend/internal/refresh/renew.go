@@ -277,7 +277,7 @@ func (r *Refresher) send(ctx context.Context, k store.Key, a Answer) (*providers
 	case terms.Paused:
 		return nil, a.paused(k)
 	}
-	return r.Source.Refresh(ctx, a.Connection)
+	return r.Source.Refresh(ctx, k, a.Connection)
 }
 
 // mayRepeat reports whether a request without an answer may be made once more. A node that was deposed while it

@@ -183,7 +183,7 @@ func exchangeFailure(provider string, kind providers.Kind, err error) string {
 		if kind.Issued() {
 			return "provider " + provider + " does not let the app act there, or not yet (" + call.Error() + ")"
 		}
-		return "provider " + provider + " refused the code (" + call.Error() + ")"
+		return "provider " + provider + " refused the code (" + call.Error() + ")" + whyRefused(kind, call)
 	case providers.Misconfigured:
 		if call.Step == providers.StepDiscovery {
 			return call.Error() + ": an operator corrects " + faultsOf(provider, call)
@@ -192,6 +192,17 @@ func exchangeFailure(provider string, kind providers.Kind, err error) string {
 			faultsOf(provider, call)
 	}
 	return "provider " + provider + " gave no token (" + call.Error() + ")"
+}
+
+// whyRefused says what may be wrong with a code, and what cannot be (RFC 6749 section 5.2): the engine sends what the
+// flow began with, and each code once.
+func whyRefused(kind providers.Kind, call *providers.Error) string {
+	if kind != providers.KindAuthorizationCode || call.Code != "invalid_grant" {
+		return ""
+	}
+	return ": it has expired, or somebody else has used it, or it is not the one that the service gave this flow; it is " +
+		"not the redirect URI, the PKCE verifier or the client id, which are those that the flow began with, nor the " +
+		"client secret, of which services say invalid_client"
 }
 
 // otherAccount says why a reconnect may not go on, or nothing.

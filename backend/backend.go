@@ -33,17 +33,19 @@ type backend struct {
 
 	resolver *net.Resolver // nil: the system's
 
-	recovered    atomic.Bool  // what a crash cut off was tried again
-	beating      atomic.Bool  // a heartbeat's work is under way
-	tidied       atomic.Int64 // when histories were tidied last, in Unix seconds
-	lateTrials   atomic.Int64 // how often to look for one that storage refused and may take late
-	finishing    atomic.Bool  // imports are being finished
-	worked       sync.Map     // by provider: the client secret that it has taken, to be written down
-	endedImports sync.Map     // why, by key of a connection, its import under way is to bring nothing
-	trials       atomic.Int64 // changes when there may be imports to finish, or to forget; 0: there are none
-	uncached     atomic.Bool  // Vault was told to cache nothing
-	writable     atomic.Bool  // whether this node may write, by Vault's last answer
-	paused       atomic.Bool  // refreshing is paused, or nobody knows whether it is
+	recovered    atomic.Bool   // what a crash cut off was tried again
+	beating      atomic.Bool   // a heartbeat's work is under way
+	tidied       atomic.Int64  // when histories were tidied last, in Unix seconds
+	lateTrials   atomic.Int64  // how often to look for one that storage refused and may take late
+	finishing    atomic.Bool   // imports are being finished
+	worked       sync.Map      // by provider: the client secret that it has taken, to be written down
+	endedImports sync.Map      // why, by key of a connection, its import under way is to bring nothing
+	trials       atomic.Int64  // changes when there may be imports to finish, or to forget; 0: there are none
+	uncached     atomic.Bool   // Vault was told to cache nothing
+	writable     atomic.Bool   // whether this node may write, by Vault's last answer
+	paused       atomic.Bool   // all refreshing is paused, or nobody knows whether it is
+	following    sync.Mutex    // held while it is noted what config says
+	followed     atomic.Uint64 // how often that was written here
 
 	configWrites  sync.Mutex // held over the read and the write of config and of one provider
 	configs       cache[store.Config]
@@ -64,6 +66,8 @@ type backend struct {
 	saving      saving
 	metrics     *metrics
 	leavers     leavers
+	guard       *restoreGuard
+	debugging   debugging
 	jobs        *jobs
 	devices     *devices
 	lookups     *lookups
@@ -160,7 +164,7 @@ func New(o Options) logical.Factory {
 // build joins the rooms of the house. Calls go from the later ones to the earlier.
 func (b *backend) build() {
 	b.paused.Store(true) // until config was read
-	b.saving.b, b.leavers.b = b, b
+	b.saving.b, b.leavers.b, b.guard = b, b, newRestoreGuard(b)
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.jobs, b.devices = newJobs(b), newDevices(b)

@@ -98,9 +98,13 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 	}}
 	f.Env = f.mount(t, &testenv.Storage{})
 	if b, ok := f.Backend.(*backend); ok { // what a start looks for is not to be found among what the test leaves
-		require.Eventually(t, func() bool { return b.recovered.Load() && b.trials.Load() == 0 },
+		require.Eventually(t, func() bool { return b.recovered.Load() && (b.trials.Load() == 0 || b.standsStill()) },
 			10*time.Second, time.Millisecond)
 	}
+	require.Eventually(t, func() bool {
+		beat, err := store.New(f.Storage).Heartbeat(t.Context())
+		return err == nil && beat != nil
+	}, 10*time.Second, time.Millisecond)
 	f.provider = providertest.New(t, append([]providertest.Option{providertest.WithClock(c.Now)}, options...)...)
 	f.Write("config", map[string]any{"public_url": "https://vault.example.com", "egress_allow": "127.0.0.1"}).OK(t)
 	f.Write("providers/acme", f.acme()).OK(t)
@@ -343,6 +347,7 @@ func bubbled(t *testing.T, name string, test func(*testing.T, *testenv.Env)) {
 		synctest.Test(t, func(t *testing.T) {
 			t.Cleanup(func() { time.Sleep(2 * time.Hour) }) // whatever hangs ends some time
 			e := testenv.InProcess(t, New(Options{}), &testenv.Storage{})
+			synctest.Wait() // what a start does is done
 			e.Write("providers/openai", nil).OK(t)
 			test(t, e)
 		})

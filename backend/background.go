@@ -16,6 +16,7 @@ import (
 // The kinds of lanes: what is done in the background, each for one provider or for the mount.
 const (
 	laneRefresh = "refresh"
+	laneRotate  = "rotate" // refreshes that wait while storage may be a restored snapshot
 	laneDelete  = "delete"
 	laneEnd     = "end"
 	laneJob     = "job"
@@ -76,8 +77,20 @@ func earlier(a, b time.Time) time.Time {
 // maxMoves is how many moves that were cut off are carried through at once.
 const maxMoves = 4
 
-// room tells how many tasks of a lane may run now. Nothing is refreshed where nothing may be written, or while it is
-// paused: what is due waits, and costs nothing meanwhile.
+// waits reports whether a lane stands still: nothing is refreshed while that is paused, and nothing is carried on in
+// storage that may be a restored snapshot.
+func (b *backend) waits(lane string) bool {
+	switch lane {
+	case laneRefresh: // what of it waits for the guard has a lane of its own, and each looks at its terms
+		return b.fenced || b.paused.Load()
+	case laneRotate:
+		return b.standsStill() || b.paused.Load()
+	}
+	return b.standsStill()
+}
+
+// room tells how many tasks of a lane may run now. Nothing is done where nothing may be written: what is due waits,
+// and costs nothing meanwhile.
 func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 	switch {
 	case lane.Kind == laneSave:
@@ -86,9 +99,9 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 0, b.now().Add(tasks.LookAgain)
 	case lane.Kind == laneJob, lane.Kind == laneLookup: // one of them at a time
 		return 1, until
-	case lane.Kind == laneEnd: // fenced or not, and however the provider is: after a day it is not waited for
+	case lane.Kind == laneEnd && b.mayCarryEnds(): // however the provider is: after a day it is not waited for
 		return laterEnds, until
-	case b.fenced, lane.Kind == laneRefresh && b.paused.Load():
+	case b.waits(lane.Kind):
 		return 0, b.now().Add(tasks.LookAgain)
 	case lane.Kind == laneLook:
 		return 1, until
@@ -102,6 +115,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 // asked under a mutex.
 func (b *backend) mayWrite() bool {
 	may := b.WriteSafeReplicationState()
+	b.guard.leads(may)
 	b.writable.Store(may)
 	return may
 }
@@ -171,6 +185,7 @@ func (b *backend) lift(provider string) {
 func (b *backend) resolve(ctx context.Context, p *configured, k store.Key, kind providers.Kind,
 	inputs map[string]string,
 ) (providers.Resolved, error) {
+	ctx = b.debugs(ctx, p, k, nil)
 	if p.app.Definition.Discovery == nil {
 		return p.client.Resolve(ctx, p.app, kind, inputs)
 	}

@@ -74,7 +74,8 @@ func (c caller) may(u use, k store.Key, conn *store.Connection) error {
 	case !conn.Private || u == narrowing || c.owns(k):
 		return nil
 	case u == using:
-		return forbidden("connection %s is private: only the entity that owns it may use it", k)
+		return forbidden("connection %s is private: only the entity that owns it may use it; ask user/%s, who can share it "+
+			"(shares/%s) or open it (private=false)", k, k.Owner.User, k)
 	case u == restoring && conn.Account.ID != "" && !conn.Kind.HasKey():
 		return nil
 	case u == restoring:

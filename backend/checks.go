@@ -261,7 +261,7 @@ func (b *backend) show(ctx context.Context, k store.Key, conn *store.Connection,
 		return found, err
 	}
 	from := time.Now()
-	told, err := p.client.Check(ctx, p.app, resolved, conn.Kind, presented(p, conn))
+	told, err := p.client.Check(b.debugs(ctx, p, k, conn), p.app, resolved, conn.Kind, presented(p, conn))
 	found.latency = time.Since(from)
 	if told != nil {
 		found.told = *told

@@ -218,6 +218,7 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
 			return nil, err
 		}
+		ctx = b.debugs(ctx, w.provider, w.key, w.known)
 		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, w.kind, inputs)
 		if err == nil {
 			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)

@@ -331,6 +331,19 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 			w.settings.Private = &private
 		}
 	}
+	if v, ok := d.GetOk("debug_until"); ok {
+		var stored time.Time
+		if w.known != nil {
+			stored = w.known.DebugUntil
+		}
+		until, err := debugUntil(v.(string), stored, w.now)
+		if err != nil {
+			return err
+		}
+		if stored = stored.Truncate(time.Second); !until.IsZero() || w.now.Before(stored) {
+			w.settings.DebugUntil = &until
+		}
+	}
 	if err := w.readStops(d); err != nil {
 		return err
 	}

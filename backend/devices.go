@@ -358,6 +358,7 @@ func (t *deviceFlow) poll(ctx context.Context, f *store.Flow, p *configured, k s
 	}
 	t.explain("")
 	t.polled = true
+	ctx = b.debugs(ctx, p, k, known)
 	polled, err := p.client.PollDevice(ctx, p.app, f.Resolved, f.Device.Code, f.Scopes)
 	t.last = b.now()
 	var call *providers.Error
@@ -457,6 +458,7 @@ func (t *deviceFlow) slower(ctx context.Context) {
 func (t *deviceFlow) redeem(ctx context.Context, f *store.Flow, p *configured, k store.Key, known *store.Connection,
 ) time.Time {
 	b := t.b
+	ctx = b.debugs(ctx, p, k, known)
 	g, err := p.client.Redeem(ctx, p.app, f.Resolved, f.Scopes, t.brought)
 	var call *providers.Error
 	if errors.As(err, &call) && call.Step == providers.StepDiscovery && call.Class != providers.Misconfigured &&

@@ -63,6 +63,7 @@ type common struct {
 	refused  store.Reason
 	barred   store.Reason // why its provider does not serve it
 	creator  string       // who made it; see creatorOf
+	rotates  bool         // its grant may be replaced when it is spent
 }
 
 // byOwner is the creator of what its owner's entity made, so that it is one for all of them.
@@ -108,7 +109,7 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 		barred = "" // config and the provider tell that
 	}
 	r.common = unique.Make(common{
-		c.Provider, c.Kind, c.Pinned, app, f.Refused, barred, creatorOf(r.key(), c),
+		c.Provider, c.Kind, c.Pinned, app, f.Refused, barred, creatorOf(r.key(), c), t.MayRotate && c.Grant != nil,
 	})
 	r.account, r.limit, r.end = "", unixOf(f.Limit), unixOf(f.End)
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
@@ -292,6 +293,8 @@ func (r *record) Lane() tasks.Lane {
 		return tasks.Lane{Kind: laneDelete, Key: r.shared().provider}
 	case r.moving:
 		return tasks.Lane{Kind: laneMove}
+	case r.shared().rotates && r.b.guard.holds():
+		return tasks.Lane{Kind: laneRotate, Key: r.shared().provider}
 	}
 	return tasks.Lane{Kind: laneRefresh, Key: r.shared().provider}
 }

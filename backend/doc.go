@@ -72,6 +72,7 @@
 //	checks made lately                                       checks.go
 //	when it was asked whose a credential is                  identify_again.go
 //	how providers fare                                       package gate
+//	how old storage was when this node began to write        restore_guard.go
 //	what is under way                                        package tasks
 //	a task for each job, and what it was told here           jobs.go
 //	a task for each device flow, and what came of it         devices.go
@@ -87,6 +88,7 @@
 // In this order, and with none of them held anybody waits for the gate, for a task, for a provider or for Vault's
 // system view. Every call to storage has a time-out of its own.
 //
+//  0. restoreGuard.turn, over the read and write of the heartbeat
 //  1. configWrites, over the read and write of config or of one provider; jobs.writes, over those of one job
 //  2. a flow's lock (flowIndex.lock)
 //  3. a code's lock (codeIndex.bring)
@@ -107,11 +109,14 @@
 // The rules of refreshing stand in package refresh. Those of this package:
 //
 //   - A handler validates everything before it changes anything: bad input leaves no trace.
+//   - Nothing that was begun is carried on before restore_guard.go has judged how old storage is, nor while it may be a
+//     restored snapshot, or behind the fence (standsStill).
 //   - Whatever spends a code or a grant, or deletes, runs as a task, not on the caller's context.
 //   - Every call to a provider has passed the gate, before anything is claimed or counted for it.
 //   - Who the caller is comes from the Vault token (caller.go), never from a parameter.
 //   - What anybody can make the engine keep is bounded: by fields (limits.go), by callers (flow_limits.go), by owners
 //     (owner_limit.go), and by what a grant may bring (package providers).
+//   - What debug mode tells of a call (debug.go) has no value of either side.
 //   - Errors become Vault's in one place (errors.go). Nothing that a provider wrote is in them.
 //
 // Start reading at backend.go, then path_creds.go, then package refresh.

@@ -37,8 +37,18 @@ func (b *backend) endDue(_ store.Key, c *store.Connection, _ refresh.Terms) (due
 	return due
 }
 
+// mayCarryEnds reports whether ends go on. In storage that may be a restored snapshot only those do whose job was
+// confirmed since: the account may have been connected again where the snapshot is from.
+func (b *backend) mayCarryEnds() bool { return !b.standsStill() || b.jobs.confirmedHere("") }
+
 // runEnd carries an end through that was cut off, or whose provider did not answer.
 func (b *backend) runEnd(ctx context.Context, k store.Key) (next time.Time) {
+	if b.standsStill() {
+		c, _, err := b.connections.Get(ctx, k)
+		if err != nil || c != nil && !b.jobs.confirmedHere(c.Ending.Job) {
+			return b.now().Add(tasks.LookAgain)
+		}
+	}
 	out, err := b.endOne(ctx, k)
 	switch {
 	case err != nil:

@@ -26,6 +26,7 @@ func (b *backend) connect(ctx context.Context, x exchangeRequest, f *store.Flow,
 	if err != nil {
 		return failure(f, "storage did not answer"), true
 	}
+	ctx = b.debugs(ctx, p, k, known)
 	grant, err := x.redeem(ctx, f, p)
 	if err != nil {
 		came, after := refresh.OutcomeOf(err)
@@ -63,6 +64,7 @@ func (b *backend) keepConsented(ctx context.Context, x consented, f *store.Flow,
 		warnings []string
 		err      error
 	)
+	ctx = b.debugs(ctx, p, k, known)
 	if !f.Kind.Issued() || p.app.Identifies(f.Kind) {
 		err = p.client.Identify(ctx, p.app, f.Resolved, f.Kind, grant)
 	}
@@ -181,7 +183,7 @@ func exchangeFailure(provider string, kind providers.Kind, err error) string {
 		if kind.Issued() {
 			return "provider " + provider + " does not let the app act there, or not yet (" + call.Error() + ")"
 		}
-		return "provider " + provider + " refused the code (" + call.Error() + ")"
+		return "provider " + provider + " refused the code (" + call.Error() + ")" + whyRefused(kind, call)
 	case providers.Misconfigured:
 		if call.Step == providers.StepDiscovery {
 			return call.Error() + ": an operator corrects " + faultsOf(provider, call)
@@ -190,6 +192,17 @@ func exchangeFailure(provider string, kind providers.Kind, err error) string {
 			faultsOf(provider, call)
 	}
 	return "provider " + provider + " gave no token (" + call.Error() + ")"
+}
+
+// whyRefused says what may be wrong with a code, and what cannot be (RFC 6749 section 5.2): the engine sends what the
+// flow began with, and each code once.
+func whyRefused(kind providers.Kind, call *providers.Error) string {
+	if kind != providers.KindAuthorizationCode || call.Code != "invalid_grant" {
+		return ""
+	}
+	return ": it has expired, or somebody else has used it, or it is not the one that the service gave this flow; it is " +
+		"not the redirect URI, the PKCE verifier or the client id, which are those that the flow began with, nor the " +
+		"client secret, of which services say invalid_client"
 }
 
 // otherAccount says why a reconnect may not go on, or nothing.

@@ -101,7 +101,7 @@ func (b *backend) identifyAgain(ctx context.Context, k store.Key) error {
 	if g == nil {
 		g = presented(p, conn)
 	}
-	failed := p.client.Identify(ctx, p.app, resolved, conn.Kind, g)
+	failed := p.client.Identify(b.debugs(ctx, p, k, conn), p.app, resolved, conn.Kind, g)
 	var told *providers.Captured
 	if conn.Grant != nil {
 		pass.Leave(aside(failed))

@@ -17,6 +17,9 @@ const parkedTime = time.Hour
 
 // finishImports carries on with imports that a crash cut off, and forgets what was kept for long enough.
 func (b *backend) finishImports(ctx context.Context) {
+	if b.standsStill() {
+		return // the mount that the snapshot is of has them too
+	}
 	seen, left := b.trials.Load(), 0
 	late := b.lateTrials.Load()
 	if seen == 0 && late == 0 || !b.finishing.CompareAndSwap(false, true) {

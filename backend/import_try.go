@@ -32,6 +32,7 @@ func (b *backend) try(ctx context.Context, w *write, known *store.Connection,
 			return t.Given, t, nil
 		}
 	}
+	ctx = b.debugs(ctx, w.provider, w.key, known)
 	resolved, err := b.resolve(ctx, w.provider, w.key, w.kind, inputs)
 	if err != nil {
 		return nil, nil, asBadRequest(w.provider.name, err)
@@ -120,8 +121,8 @@ func (b *backend) redeem(ctx context.Context, w *write, known *store.Connection,
 	case !app.CanRefresh(w.kind, w.grant):
 		return nil, nil, badRequest("provider %q renews no tokens, so a refresh_token alone is of no use: import an "+
 			"access_token that lives", w.provider.name)
-	case b.isPaused(ctx):
-		return nil, nil, &refresh.Error{Problem: refresh.Paused, Key: w.key, Provider: w.provider.name}
+	case b.isPaused(ctx, app.MayRotate(w.kind)):
+		return nil, nil, b.pausedError(ctx, w.key, w.provider.name)
 	}
 	resumed := t != nil
 	if !resumed {

@@ -46,7 +46,7 @@ func (b *backend) readIssuer(ctx context.Context, p *configured) error {
 		return err
 	}
 	defer pass.Leave(gate.NotSent, 0)
-	err = p.client.CheckIssuer(ctx, p.app)
+	err = p.client.CheckIssuer(b.debugs(ctx, p, store.Key{}, nil), p.app)
 	pass.Leave(refresh.OutcomeOf(err))
 	return err
 }

@@ -72,8 +72,8 @@ type jobRun struct {
 	who       caller // who ran it
 }
 
-// mayBegin reports whether targets may be begun: the job was confirmed within a day, in this process if Vault was
-// started behind the fence, and nobody cancelled it.
+// mayBegin reports whether targets may be begun: the job was confirmed within a day, in this process if storage may be
+// a restored snapshot, and nobody cancelled it.
 func (r *jobRun) mayBegin() bool {
 	r.task.mu.Lock()
 	defer r.task.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *jobRun) mayBegin() bool {
 func (t *aJob) mayBegin(j *store.Job) bool {
 	b := t.b
 	return !t.cancelled && j.Cancelled.Time.IsZero() && j.Ended.IsZero() && !j.Ran.Time.IsZero() &&
-		b.now().Before(j.Ran.Time.Add(runTime)) && (!b.fenced || t.confirmed)
+		b.now().Before(j.Ran.Time.Add(runTime)) && (!b.standsStill() || t.confirmed)
 }
 
 // Lane implements [tasks.Task].
@@ -101,6 +101,21 @@ func (t *aJob) Run(ctx context.Context) time.Time {
 		return t.b.now().Add(tasks.LookAgain)
 	}
 	return next
+}
+
+// confirmedHere reports whether a request to this process said that a job is to run: that one, or with no id any.
+func (x *jobs) confirmedHere(id string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for of, t := range x.known {
+		t.mu.Lock()
+		confirmed := t.confirmed
+		t.mu.Unlock()
+		if confirmed && (id == "" || id == of) {
+			return true
+		}
+	}
+	return false
 }
 
 // enter gives the task of a job.
@@ -205,6 +220,9 @@ func overAt(j *store.Job) time.Time {
 
 // runJob is one turn of a job: a batch of its targets, or a look at those whose provider did not answer.
 func (b *backend) runJob(ctx context.Context, t *aJob) (next time.Time, err error) {
+	if b.standsStill() && !b.jobs.confirmedHere(t.id) {
+		return b.now().Add(tasks.LookAgain), nil
+	}
 	j, err := b.store.Job(ctx, t.id)
 	switch {
 	case store.Unusable(err):

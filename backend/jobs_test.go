@@ -363,7 +363,7 @@ func TestRevokePastADay(t *testing.T) {
 	})
 }
 
-// Behind the fence nothing is begun until it is confirmed there; what had begun is finished.
+// Behind the fence nothing is begun, and nothing carried on, until it is confirmed there.
 func TestRevokeBehindTheFence(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	f.connect(t, "one")
@@ -385,10 +385,13 @@ func TestRevokeBehindTheFence(t *testing.T) {
 	f.Stop()
 	f.Storage.Judge(nil)
 	f.Env = testenv.InProcess(t, New(Options{Now: f.Now, Resolver: noNames, Paused: true}), f.Storage)
-	f.passes(t, time.Minute, func() bool { return f.state(t, "one") == "needs_reconnect revoked" })
+	f.lives(t, 5)
+	assert.Equal(t, "disabled revoking", f.state(t, "one"))
+	assert.Equal(t, 1, f.provider.Count(providers.StepRevoke))
 	assert.Equal(t, "waiting", f.Read(job, nil).OK(t)["state"])
 	assert.Equal(t, "active ", f.state(t, "two"))
 	f.run(t, job, nil)
+	f.passes(t, time.Minute, func() bool { return f.state(t, "one") == "needs_reconnect revoked" })
 	done := f.over(t, job)
 	assert.Equal(t, 2.0, done["done"])
 	assert.Equal(t, "needs_reconnect revoked", f.state(t, "two"))

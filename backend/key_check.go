@@ -28,7 +28,7 @@ func (b *backend) checkKey(ctx context.Context, w *write) error {
 		defer pass.Leave(gate.NotSent, 0) // what it says of one account's key holds for that account (see show)
 		fields := maps.Clone(w.keys)
 		maps.Copy(fields, w.provider.app.Definition.DeriveKey(fields))
-		told, cerr := w.provider.client.Check(ctx, w.provider.app, resolved, w.kind, presentedKey(fields))
+		told, cerr := w.provider.client.Check(b.debugs(ctx, w.provider, w.key, w.known), w.provider.app, resolved, w.kind, presentedKey(fields))
 		if told != nil {
 			found.told, w.account, w.captured = *told, told.Account, told.Captured
 		}

@@ -40,13 +40,19 @@ func (b *backend) wake(ctx context.Context) {
 			"error", err)
 	}
 	if b.mayWrite() {
-		b.trials.Add(1)
+		if b.guard.unjudged() { // before anything is carried on
+			b.guard.beat(ctx)
+		}
 		b.learnHasher(ctx)
-		b.recover(ctx)
-		b.loadJobs(ctx)
 		b.loadLookups(ctx)
-		b.loadDevices(ctx)
-		b.tasks.Go("finishing imports", b.finishImports)
+		if !b.guard.unjudged() {
+			b.trials.Add(1)
+			b.recover(ctx)
+			b.loadJobs(ctx)
+			b.loadDevices(ctx)
+			b.tasks.Go("finishing imports", b.finishImports)
+		}
+		b.tasks.Go("writing the heartbeat", b.guard.beat)
 	}
 	b.fillDirectory(ctx)
 }
@@ -112,6 +118,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		}
 		_, _ = b.config(ctx)
 		b.learnHasher(ctx)
+		b.guard.beat(ctx)
 		b.fillDirectory(ctx)
 		b.loadJobs(ctx)
 		b.loadLookups(ctx)
@@ -178,7 +185,7 @@ func (b *backend) clean(context.Context) {
 	defer cancel()
 	soft, cancel := context.WithTimeout(end, landTime)
 	defer cancel()
-	last := []func(context.Context){b.saveAll}
+	last := []func(context.Context){b.saveAll, b.guard.leave}
 	for _, other := range others {
 		other.tasks.Hold()
 		last = append(last, func(ctx context.Context) {

@@ -52,7 +52,7 @@ func (b *backend) askLifetime(ctx context.Context, class gate.Class, k store.Key
 		return until, err
 	}
 	g := presented(p, conn)
-	err = p.client.Introspect(ctx, p.app, resolved, g)
+	err = p.client.Introspect(b.debugs(ctx, p, k, conn), p.app, resolved, g)
 	pass.Leave(aside(err))
 	return g.Expires, err
 }

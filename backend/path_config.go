@@ -46,6 +46,11 @@ func configFields() map[string]*framework.FieldSchema {
 		"proxy_url": str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
 		"refresh_paused": boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot " +
 			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
+		"refresh_paused_reason": str("Why it is paused: restore_suspected, by restore_guard, or if an operator says so; then " +
+			"grants that cannot rotate are refreshed nevertheless. Empty: an operator's pause, of everything. Gone with the " +
+			"pause."),
+		"restore_guard": seconds("From which gap in the heartbeat on this storage is taken for a restored snapshot, so " +
+			"that refresh_paused is set and nothing is carried on; 0: never. Longer than Vault is ever down."),
 		"frozen": boolean("Serve and spend nothing on this mount, and send nothing but revocations, until this is false " +
 			"again."),
 		"frozen_owners": strs("Owners that are frozen so: org/<org>, with its members, user/<user>, " +
@@ -99,6 +104,7 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
+	b.guard.overlay(stored)
 	c := *stored
 	if v, ok := d.GetOk("public_url"); ok {
 		c.SetPublicURL(v.(string))
@@ -117,8 +123,8 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 			return nil, err
 		}
 	}
-	if v, ok := d.GetOk("refresh_paused"); ok {
-		c.RefreshPaused = v.(bool)
+	if err := takePause(d, &c); err != nil {
+		return nil, err
 	}
 	if v, ok := d.GetOk("frozen_owners"); ok {
 		c.FrozenOwners = v.([]string)
@@ -192,7 +198,10 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	b.configFrozen(stored, &c, callerOf(req))
-	b.paused.Store(c.RefreshPaused || b.fenced)
+	if !c.RefreshPaused {
+		b.guard.lifted()
+	}
+	b.followConfig(&c, nil)
 	b.tasks.Wake() // it may have been paused
 	resp := &logical.Response{Data: configData(&c)}
 	if strings.HasPrefix(c.PublicURL, "http://") {
@@ -209,6 +218,7 @@ func configData(c *store.Config) map[string]any {
 		"endpoint_hosts":  list(c.EndpointHosts),
 		"proxy_url":       maskedProxy(c.ProxyURL),
 		"refresh_paused":  c.RefreshPaused,
+		"restore_guard":   int(c.RestoreGuard.Seconds()),
 		"frozen":          c.Frozen,
 		"frozen_owners":   list(c.FrozenOwners),
 		"frozen_reason":   c.FrozenReason,
@@ -222,10 +232,42 @@ func configData(c *store.Config) map[string]any {
 		"check_interval":  int(c.CheckEvery().Seconds()),
 		"leaver_grace":    int(c.LeaverGrace.Seconds()),
 
+		"refresh_paused_reason": string(c.PausedReason),
+
 		"history_retention": int(c.Retention().Seconds()),
 
 		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}
+}
+
+// takePause takes what a request says of the pause, and from which gap on there is one. A reason without a pause is a
+// mistake, but one that came back with refresh_paused=false is over.
+func takePause(d *framework.FieldData, c *store.Config) error {
+	if v, ok := d.GetOk("restore_guard"); ok {
+		c.RestoreGuard = time.Duration(v.(int)) * time.Second
+		if c.RestoreGuard != 0 && (c.RestoreGuard < leastGuard || c.RestoreGuard > mostGuard) {
+			return badRequest("restore_guard must lie between two hours and one year, or be 0")
+		}
+	}
+	said, lifts := d.GetOk("refresh_paused")
+	if lifts {
+		c.RefreshPaused = said.(bool)
+	}
+	reason, named := d.GetOk("refresh_paused_reason")
+	if named {
+		c.PausedReason = store.PauseReason(strings.TrimSpace(reason.(string)))
+	}
+	switch {
+	case c.PausedReason != "" && c.PausedReason != store.PausedRestore:
+		return badRequest("refresh_paused_reason is %s or empty", store.PausedRestore)
+	case c.RefreshPaused:
+	case named && c.PausedReason != "" && !lifts:
+		return badRequest("refresh_paused_reason says why refreshing is paused, and it is not: write it with " +
+			"refresh_paused=true")
+	default:
+		c.PausedReason = ""
+	}
+	return nil
 }
 
 // checkConfig validates the settings as a whole.
@@ -365,6 +407,11 @@ max_open_flows, max_ended_flows and max_flows bound what callers can pile up: a 
 kept until flow_ttl has passed, whatever became of it. An application that connects many
 people needs as many as it starts within that time. Callers without an entity share one
 allowance, so give applications one.
+
+restore_guard watches over snapshots that are restored: their refresh tokens were spent
+since, and spending one again ends the connection at the provider. A start that finds the
+last heartbeat in storage longer ago than this pauses refreshing and carries nothing on.
+A Vault that was down for as long looks the same.
 
 leaver_grace is for what is stopped because the entity that owns it was disabled or
 deleted: after so long it is archived, and it is lifted when the entity is back.

@@ -41,7 +41,9 @@ func connectionFields() map[string]*framework.FieldSchema {
 		"kind": str("How the credential is obtained; by default the first way the definition names that " +
 			"fits what is written."),
 		"label": str("A name for people."),
-		"tags":  pairs("Key-value pairs for filtering. Replaced whole."),
+		"debug_until": str("Until when each exchange with the service is told to the server log, without any value: a time " +
+			"(RFC 3339), or how long from now on, an hour at most; empty: no longer."),
+		"tags": pairs("Key-value pairs for filtering. Replaced whole."),
 		"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain. " +
 			"Replaced whole."),
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
@@ -81,6 +83,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"status_reason":   str("Why it has its status; empty when active."),
 	"status_since":    str("Since when (RFC 3339)."),
 	"label":           str("A name for people."),
+	"is_default":      boolean("Whether it is named like its provider, and so is what its owner means by that."),
 	"tags":            object("Key-value pairs."),
 	"inputs":          object("Values the definition asks of a connection."),
 	"companions":      object("Secrets that go along with the credential and are never sent, masked."),
@@ -118,6 +121,7 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"updated_by":    str("Display name of who changed it last by a request; renewals do not count."),
 	"updated_by_id": str("Entity of who did; empty for a token without one."),
 	"updated_time":  str("When that was (RFC 3339)."),
+	"debug_until":   str("Until when exchanges with the service are told to the server log (RFC 3339); empty: they are not."),
 	"open_flow_until": str("When the latest open flow for this connection ends (RFC 3339); empty " +
 		"when there is none."),
 }
@@ -204,6 +208,7 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		"provider": conn.Provider, "kind": string(conn.Kind), "label": conn.Label, "tags": orEmpty(conn.Tags),
 		"inputs":     orEmpty(conn.Inputs),
 		"companions": maskedSecrets(conn.Companions),
+		"is_default": k.Name == conn.Provider,
 		"private":    conn.Private, "disabled": !stop.Disabled.Time.IsZero(),
 		"archived": !stop.Archived.Time.IsZero(), "archived_reason": stop.Reason,
 		"shared_with": b.sharedWords(conn), "disabled_by": disabledBy(conn.Stops),
@@ -217,6 +222,7 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		"created_time": rfc3339(conn.Created.Time),
 		"updated_by":   conn.Updated.DisplayName, "updated_by_id": conn.Updated.EntityID,
 		"updated_time":    rfc3339(conn.Updated.Time),
+		"debug_until":     debugShown(conn.DebugUntil, b.now()),
 		"open_flow_until": "", "transfer_to": conn.Moving.To, "transfer_until": "",
 	})
 	if offer, open := conn.Offered(b.now()); open {

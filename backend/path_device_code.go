@@ -151,7 +151,7 @@ func (b *backend) askDevice(ctx context.Context, f *store.Flow, p *configured, k
 		return nil, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
-	told, err := p.client.AskDevice(ctx, p.app, f.Resolved, f.Scopes)
+	told, err := p.client.AskDevice(b.debugs(ctx, p, k, known), p.app, f.Resolved, f.Scopes)
 	if err != nil {
 		pass.Tell(refresh.OutcomeOf(err))
 		return nil, asBadRequest(p.name, err)

@@ -110,6 +110,8 @@ func providerFields() map[string]*framework.FieldSchema {
 			"or all."),
 		"surplus_scopes": str("What becomes of scopes granted beyond allowed_scopes when an account is connected or " +
 			"imported: refuse, or warn; by default the definition's word."),
+		"debug_until": str("Until when each exchange with the service is told to the server log, without any value and but " +
+			"for private connections: a time (RFC 3339), or how long from now on, an hour at most; empty: no longer."),
 		"assumed_ttl": seconds("Life to assume for access tokens whose answer tells no expiry."),
 		"refresh_ttl": seconds("Life of one refresh token, where the app is set otherwise than the definition says; " +
 			"0: as the definition says."),
@@ -166,6 +168,7 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"companions_for":          strs("Owners whose applications are answered the companions."),
 	"allow_import":            str("Whose connections may take tokens obtained elsewhere."),
 	"surplus_scopes":          str("What becomes of scopes beyond allowed_scopes; empty: the definition's word."),
+	"debug_until":             str("Until when exchanges are told to the server log (RFC 3339); empty: they are not."),
 	"assumed_ttl":             integer("Seconds to assume for tokens that tell no expiry; 0: they do not expire."),
 	"optional_scopes":         strs("Scopes that a person may leave out."),
 	"refresh_ttl":             integer("Seconds that one refresh token lives; 0: as the definition says."),
@@ -265,6 +268,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),
 		"check_interval": intervalWord(p.CheckInterval),
+		"debug_until":    debugShown(p.DebugUntil, b.now()),
 		"idle_ttl":       int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
 		"ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"frozen": p.Frozen, "frozen_reason": p.FrozenReason,

@@ -59,7 +59,7 @@ func (b *backend) reachWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	defer pass.Leave(gate.NotSent, 0)
-	found, more, err := p.client.Reached(ctx, p.app)
+	found, more, err := p.client.Reached(b.debugs(ctx, p, store.Key{}, nil), p.app)
 	pass.Tell(refresh.OutcomeOf(err))
 	if err != nil {
 		return nil, asBadRequest(p.name, err)

@@ -424,7 +424,7 @@ func (b *backend) stateOfJob(j *store.Job, left bool) string {
 		return "planned"
 	case j.Ran.Time.IsZero():
 		return "expired"
-	case !may && left:
+	case !may && (left || b.standsStill()): // what has begun waits too then
 		return "waiting"
 	}
 	return "running"

@@ -59,14 +59,21 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
 		"that none was stopped for it.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),
-	"writable":       required(boolean("Whether this node may write, and so refresh.")),
+	"refresh_paused_reason": required(str("Why: fence (CONNECTORS_REFRESH_PAUSED), restore_suspected, restore_unknown (the " +
+		"heartbeat could not be read yet); empty: an operator wrote refresh_paused. With the last two of these grants that " +
+		"cannot rotate are refreshed nevertheless.")),
+	"restored_gap": required(integer("For how many seconds nobody was at work on this storage before the last start that " +
+		"found such a gap: Vault was down for more than an hour, or a snapshot was restored. Below zero: the last heartbeat " +
+		"lay ahead of the clock. Told for a week; 0: there was none.")),
+	"restored_gap_since": required(str("The last heartbeat before that gap (RFC 3339); empty without one.")),
+	"writable":           required(boolean("Whether this node may write, and so refresh.")),
 }
 
 func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	_ *framework.FieldData,
 ) (*logical.Response, error) {
 	data := map[string]any{
-		"version": Version, "refresh_paused": b.isPaused(ctx), "writable": b.WriteSafeReplicationState(),
+		"version": Version, "refresh_paused": b.isPaused(ctx, true), "writable": b.WriteSafeReplicationState(),
 		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(),
 		"in_flight": b.refresher.InFlight(),
 	}
@@ -74,6 +81,9 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err // without settings no provider can be used
 	}
+	data["refresh_paused_reason"] = b.whyPaused(config)
+	gap := b.restoredGap(ctx)
+	data["restored_gap"], data["restored_gap_since"] = int(gap.Length().Seconds()), rfc3339(gap.Since)
 	var moved []string
 	providers, err := b.readProviders(ctx, func(p *configured) {
 		if _, is := movedCallback(p, callbackURL(config, req, p.name)); is {

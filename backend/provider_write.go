@@ -156,6 +156,9 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := takeCheckInterval(d, p); err != nil {
 		return nil, nil, err
 	}
+	if err := takeDebug(d, p, b.now()); err != nil {
+		return nil, nil, err
+	}
 	if err := takeAdditions(d, definition, p); err != nil {
 		return nil, nil, err
 	}
@@ -290,6 +293,19 @@ func setSettings(d *framework.FieldData, p *store.Provider) {
 			*ttl = time.Duration(v.(int)) * time.Second
 		}
 	}
+}
+
+// takeDebug takes until when exchanges are told to the log.
+func takeDebug(d *framework.FieldData, p *store.Provider, now time.Time) error {
+	v, ok := d.GetOk("debug_until")
+	if !ok {
+		return nil
+	}
+	until, err := debugUntil(v.(string), p.DebugUntil, now)
+	if err == nil && (!until.IsZero() || now.Before(p.DebugUntil)) {
+		p.DebugUntil = until
+	}
+	return err
 }
 
 // takeCheckInterval takes how often connections are checked by themselves.

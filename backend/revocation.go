@@ -66,7 +66,7 @@ func (b *backend) ask(ctx context.Context, k store.Key, conn *store.Connection, 
 	switch {
 	case err == nil:
 		defer pass.Leave(gate.NotSent, 0)
-		err = revokeGrant(ctx, p, conn.Kind, conn.Inputs, g)
+		err = revokeGrant(b.debugs(ctx, p, k, conn), p, conn.Kind, conn.Inputs, g)
 		pass.Tell(aside(err))
 	case errors.Is(err, gate.ErrClosed), ctx.Err() != nil:
 		return asked{}, gate.ErrClosed

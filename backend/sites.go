@@ -141,7 +141,7 @@ func (b *backend) listSites(ctx context.Context, w *write) (listing, error) {
 		return listing{}, conflict("connection %s or its provider was changed meanwhile, so its credential was shown to "+
 			"nobody: nothing was written; send this again", w.key)
 	}
-	sites, err := p.client.ListSites(ctx, p.app, resolved, conn.Grant)
+	sites, err := p.client.ListSites(b.debugs(ctx, p, w.key, conn), p.app, resolved, conn.Grant)
 	pass.Leave(aside(err))
 	if err != nil {
 		return listing{}, badGateway("what the account reaches could not be listed (%s): nothing was changed; try "+

@@ -24,10 +24,31 @@ type configured struct {
 // config is the mount's settings. Nobody may change the value: write a copy.
 func (b *backend) config(ctx context.Context) (*store.Config, error) {
 	return b.configs.get(ctx, "config", func(ctx context.Context) (*store.Config, error) {
+		before := b.followed.Load()
 		c, err := b.store.Config(ctx)
-		b.paused.Store(err != nil || c.RefreshPaused || b.fenced) // what cannot be read may say so
-		return c, err
+		if err != nil {
+			b.paused.Store(true) // it may say so
+			return nil, err
+		}
+		b.guard.overlay(c)
+		b.followConfig(c, &before)
+		return c, nil
 	})
+}
+
+// followConfig notes what is asked where storage cannot be. before is what followed told when it began to be read,
+// nil when it was written: what was read before a write says nothing after it.
+func (b *backend) followConfig(c *store.Config, before *uint64) {
+	b.following.Lock()
+	defer b.following.Unlock()
+	switch {
+	case before == nil:
+		b.followed.Add(1)
+	case *before != b.followed.Load():
+		return
+	}
+	b.paused.Store(b.fenced || c.Pauses(false))
+	b.guard.follow(c)
 }
 
 // provider is the configured provider of that name, nil when there is none that could be used.
@@ -127,7 +148,8 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 		return refresh.Terms{}, err
 	}
 	terms := refresh.Terms{
-		Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: config.RefreshPaused || b.fenced,
+		Margin: config.RefreshMargin, Poll: config.PollInterval, Paused: b.pauses(config, true),
+		PausedReason: b.whyPaused(config),
 	}
 	p, err := b.provider(ctx, c.Provider)
 	if err == nil {
@@ -145,6 +167,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	}
 	terms.CanRefresh = c.Grant != nil && p.app.CanRefresh(c.Kind, c.Grant)
 	terms.MayRotate = p.app.MayRotate(c.Kind)
+	terms.Paused = b.pauses(config, terms.MayRotate)
 	if p.app.Checks(c.Kind, c.Inputs) {
 		terms.CheckEvery = p.entry.CheckEvery(p.app.Definition, config)
 	}
@@ -156,10 +179,11 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	return terms, nil
 }
 
-// isPaused reports whether the operator stopped refreshing. When that cannot be read, nothing is refreshed.
-func (b *backend) isPaused(ctx context.Context) bool {
+// isPaused reports whether refreshing is paused for grants that may rotate, or for those that do not. When that cannot
+// be read, nothing is refreshed.
+func (b *backend) isPaused(ctx context.Context, rotates bool) bool {
 	config, err := b.config(ctx)
-	return err != nil || config.RefreshPaused || b.fenced
+	return err != nil || b.pauses(config, rotates)
 }
 
 // reconsider looks again at the connections of a provider that was changed:
@@ -174,7 +198,7 @@ func (b *backend) reconsider(ctx context.Context, provider string) {
 }
 
 // Refresh implements [refresh.Source].
-func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
+func (b *backend) Refresh(ctx context.Context, k store.Key, c *store.Connection) (*providers.Grant, error) {
 	p, err := b.provider(ctx, c.Provider)
 	if err != nil {
 		return nil, err
@@ -183,6 +207,7 @@ func (b *backend) Refresh(ctx context.Context, c *store.Connection) (*providers.
 		return nil, conflict("provider %q changed while its grant was about to be refreshed: nothing was sent",
 			c.Provider)
 	}
+	ctx = b.debugs(ctx, p, k, c)
 	resolved, err := p.client.Resolve(ctx, p.app, c.Kind, c.Inputs)
 	if err != nil {
 		return nil, err

@@ -100,6 +100,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"kinds": "authorization_code,client_credentials", "allowed_owners": "org/*,user/*", "shared_redirect": true,
 		"bound_inputs": map[string]any{"org/acme": map[string]any{"shop": []any{"two", "three"}}},
 		"assumed_ttl":  "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "check_interval": "48h0m0s", "confirm": false,
+		"debug_until": "50m",
 	})).OK(t)
 	f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
 	f.provider.SetClientSecret("another")
@@ -117,6 +118,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
+		"debug_until": "50m",
 	}
 	f.connect(t, "slack")
 	f.Write("connections/slack", with(named, map[string]any{"disabled": true})).OK(t)
@@ -135,7 +137,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
 	f.Write("config", map[string]any{
-		"refresh_paused": true, "proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
+		"refresh_paused": true, "refresh_paused_reason": "restore_suspected", "restore_guard": "48h",
+		"proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
 	}).OK(t)
 	return map[string]string{
 		"config": "config", "providers/acme": "provider/acme", "providers/idp": "provider/idp",

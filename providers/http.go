@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync/atomic"
+	"time"
 )
 
 const maxAnswer = 1 << 20 // bytes of body; a token answer has a few thousand
@@ -25,8 +26,22 @@ type reply struct {
 	broken string // why the body did not arrive whole: a Reason, else empty
 }
 
-// do sends one request and reads the answer. Its error is about the transport alone; any answer is a reply.
+// do sends one request and reads the answer. Its error is about the transport alone; any answer is a reply. Whoever
+// follows the calls of this context is told of it.
 func (c *Client) do(ctx context.Context, step Step, method string, target *url.URL, header http.Header,
+	body []byte,
+) (*reply, *Error) {
+	tracer := tracerOf(ctx)
+	if tracer == nil {
+		return c.exchange(ctx, step, method, target, header, body)
+	}
+	from := time.Now()
+	r, failure := c.exchange(ctx, step, method, target, header, body)
+	tracer.http(step, method, target, header, body, time.Since(from), r, failure)
+	return r, failure
+}
+
+func (c *Client) exchange(ctx context.Context, step Step, method string, target *url.URL, header http.Header,
 	body []byte,
 ) (*reply, *Error) {
 	if !secureURL(target) {

@@ -54,7 +54,7 @@ const quitTime = 2 * time.Second // for the server's last word, which tells noth
 type login struct{ host, port, tls, user, password string }
 
 // tryLogin logs in as the key says, and leaves.
-func (c *Client) tryLogin(ctx context.Context, app *App, res Resolved, g *Grant) *Error {
+func (c *Client) tryLogin(ctx context.Context, app *App, res Resolved, g *Grant) (failure *Error) {
 	spec, values := app.Definition.Login, app.values(res, g)
 	to, failure := spec.fill(values)
 	if failure != nil {
@@ -66,6 +66,10 @@ func (c *Client) tryLogin(ctx context.Context, app *App, res Resolved, g *Grant)
 	speaks, known := protocols()[spec.Protocol]
 	if c.wire == nil || !known {
 		return notSent(StepHealth, "this client speaks HTTP alone")
+	}
+	if tracer := tracerOf(ctx); tracer != nil {
+		from := time.Now()
+		defer func() { tracer.wire(StepHealth, net.JoinHostPort(to.host, to.port), time.Since(from), failure) }()
 	}
 	conn, err := c.wire.Dial(ctx, to.host, to.port, speaks.ports, to.tls == tlsNone)
 	if err != nil {

@@ -179,3 +179,31 @@ func TestRestoringUndoes(t *testing.T) {
 		assert.Equal(t, apiKey, root.read(t, path)["api_key"], path)
 	}
 }
+
+// What the chapter on debug mode says to write.
+func TestDebugCommands(t *testing.T) {
+	t.Parallel()
+	e := newKeys(t)
+	e.write(t, "connections/openai", key(apiKey))
+	mount := regexp.MustCompile(`([ =])connectors\b`)
+	steps := commands(t, "## Debug mode")
+	e.shell(t, mount.ReplaceAllString(strings.ReplaceAll(steps, "vault write -f connectors/check/openai\n", ""), "${1}"+e.path), nil)
+	for _, path := range []string{"connections/openai", "providers/openai"} {
+		assert.NotEmpty(t, e.read(t, path)["debug_until"], path)
+	}
+}
+
+// What the chapter on restoring says to write and to read.
+func TestRestoreGuardCommands(t *testing.T) {
+	t.Parallel()
+	e := newKeys(t)
+	e.write(t, "config", map[string]any{"refresh_paused": true, "refresh_paused_reason": "restore_suspected"})
+	mount := regexp.MustCompile(`([ =])connectors\b`)
+	out := e.shell(t, mount.ReplaceAllString(commands(t, "## Restoring a snapshot"), "${1}"+e.path), nil)
+	assert.Regexp(t, `refresh_paused_reason +restore_suspected`, out)
+	assert.Regexp(t, `restored_gap +0`, out)
+	config := e.read(t, "config")
+	assert.Equal(t, []any{false, "", json.Number("604800")}, []any{
+		config["refresh_paused"], config["refresh_paused_reason"], config["restore_guard"],
+	})
+}

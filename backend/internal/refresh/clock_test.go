@@ -110,7 +110,7 @@ func (n *node) Lifetime(ctx context.Context, k store.Key, c *store.Connection) t
 }
 
 // Refresh implements [refresh.Source]: lifetimes count from when it asked, by its own clock.
-func (n *node) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
+func (n *node) Refresh(ctx context.Context, k store.Key, c *store.Connection) (*providers.Grant, error) {
 	asked := n.now()
 	n.calls.Add(1)
 	if call := n.onCall.Load(); call != nil {
@@ -118,7 +118,7 @@ func (n *node) Refresh(ctx context.Context, c *store.Connection) (*providers.Gra
 			return nil, err
 		}
 	}
-	g, err := n.provider.Refresh(ctx, c)
+	g, err := n.provider.Refresh(ctx, k, c)
 	if g != nil {
 		g.Issued, g.Expires = asked, asked.Add(life)
 		n.dies.Store(g.AccessToken.Reveal(), time.Now().Add(life))

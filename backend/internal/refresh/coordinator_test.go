@@ -58,7 +58,7 @@ func (s *source) Terms(_ context.Context, _ store.Key, c *store.Connection) (ref
 	return t, nil
 }
 
-func (s *source) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
+func (s *source) Refresh(ctx context.Context, _ store.Key, c *store.Connection) (*providers.Grant, error) {
 	call := int(s.calls.Add(1))
 	if s.answers != nil {
 		return s.answers(c)

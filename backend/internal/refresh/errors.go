@@ -181,6 +181,16 @@ func (e *Error) Error() string {
 	case Choosing:
 		return fmt.Sprintf("connection %s is pending (choice): %s", e.Key, ToPick(e.Key, e.Sites))
 	case Paused:
+		switch e.Why {
+		case "restore_suspected":
+			return fmt.Sprintf("refreshing is paused (%s), so connection %s gets no new token: this storage may be a restored "+
+				"snapshot, whose refresh tokens were spent since; an operator makes sure that no other Vault works with these "+
+				"connections, and sets refresh_paused=false on config", e.Why, e.Key)
+		case "restore_unknown":
+			return fmt.Sprintf("refreshing is paused (%s), so connection %s gets no new token: restore_guard on config "+
+				"watches over this mount, and storage has not told yet how old it is; that is tried again each minute: "+
+				"check Vault's storage", e.Why, e.Key)
+		}
 		return fmt.Sprintf("refreshing is paused, so connection %s gets no new token: set refresh_paused=false on "+
 			"config, or, if CONNECTORS_REFRESH_PAUSED=1 is set for Vault, restart Vault without it", e.Key)
 	}

@@ -264,7 +264,7 @@ type fate struct {
 	after       bool             // it is done, and the answer is lost
 }
 
-func (l line) Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error) {
+func (l line) Refresh(ctx context.Context, _ store.Key, c *store.Connection) (*providers.Grant, error) {
 	l.mu.Lock()
 	s, tok := l.services[c.Provider], l.tokens[c.Grant.RefreshToken.Reveal()]
 	switch {

@@ -18,19 +18,20 @@ import (
 
 // Terms is what decides about a connection beside the connection itself.
 type Terms struct {
-	Fingerprint *string      // of the provider as it is now; nil when it is gone
-	Serial      uint64       // of the provider
-	CanRefresh  bool         // there is something to refresh with
-	MayRotate   bool         // the provider may replace what is spent: an intent is needed
-	Barred      store.Reason // why the provider does not serve it at all
-	Frozen      string       // what an operator froze of it, and what lifts that; empty: nothing
-	Paused      bool
-	Idle        time.Duration // the grant must be used so often, though nobody reads; zero: need not
-	MinAge      time.Duration // the provider renews no token that is younger
-	OnDemand    bool          // nothing tells when a token should be replaced: people do
-	Margin      time.Duration // the most that a token is replaced before its expiry
-	CheckEvery  time.Duration // how often what no refresh proves is checked; 0: never
-	Poll        time.Duration // what readers of credentials without expiry are told
+	Fingerprint  *string      // of the provider as it is now; nil when it is gone
+	Serial       uint64       // of the provider
+	CanRefresh   bool         // there is something to refresh with
+	MayRotate    bool         // the provider may replace what is spent: an intent is needed
+	Barred       store.Reason // why the provider does not serve it at all
+	Frozen       string       // what an operator froze of it, and what lifts that; empty: nothing
+	Paused       bool
+	PausedReason string        // in a word; empty: an operator's
+	Idle         time.Duration // the grant must be used so often, though nobody reads; zero: need not
+	MinAge       time.Duration // the provider renews no token that is younger
+	OnDemand     bool          // nothing tells when a token should be replaced: people do
+	Margin       time.Duration // the most that a token is replaced before its expiry
+	CheckEvery   time.Duration // how often what no refresh proves is checked; 0: never
+	Poll         time.Duration // what readers of credentials without expiry are told
 }
 
 // Source speaks to providers. The backend implements it; tests use one that fails on demand.
@@ -39,7 +40,7 @@ type Source interface {
 	Terms(ctx context.Context, k store.Key, c *store.Connection) (Terms, error)
 	// Refresh spends c's grant at its provider. Errors of the provider are *providers.Error; any other error means
 	// that nothing was sent.
-	Refresh(ctx context.Context, c *store.Connection) (*providers.Grant, error)
+	Refresh(ctx context.Context, k store.Key, c *store.Connection) (*providers.Grant, error)
 	// Lifetime asks until when the token lives that a refresh brought c, if its answer did not tell and the service is
 	// to be asked; zero: nobody knows.
 	Lifetime(ctx context.Context, k store.Key, c *store.Connection) time.Time

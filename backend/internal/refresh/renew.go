@@ -195,10 +195,10 @@ func (r *Refresher) forbids(k store.Key, a Answer, forced bool) error {
 	switch {
 	case !a.Terms.CanRefresh:
 		return &Error{Problem: Expired, Key: k, Provider: conn.Provider}
-	case a.Terms.Paused:
-		return &Error{Problem: Paused, Key: k, Provider: conn.Provider}
-	case !r.Writable():
+	case !r.Writable(): // first: whether it is paused, the node knows that may
 		return logical.ErrReadOnly
+	case a.Terms.Paused:
+		return a.paused(k)
 	case r.Connections.Unsaved() >= connections.MaxHeld:
 		return &Error{Problem: StorageRefuses, Key: k, Provider: conn.Provider}
 	case mayTry(conn.Attempt, a.Terms.Serial, now), r.excused(k, conn):
@@ -265,16 +265,19 @@ func (r *Refresher) spend(ctx context.Context, k store.Key,
 	return again, true, second
 }
 
-// send makes one request, unless an operator froze what it is for: storage may have kept the intent waiting for long.
+// send makes one request, unless that was frozen or paused: storage may have kept the intent waiting for long.
 func (r *Refresher) send(ctx context.Context, k store.Key, a Answer) (*providers.Grant, error) {
 	terms, err := r.Source.Terms(ctx, k, a.Connection)
 	if err != nil {
 		return nil, err
 	}
-	if a.Terms = terms; terms.Frozen != "" {
+	switch a.Terms = terms; {
+	case terms.Frozen != "":
 		return nil, a.disabled(k, store.ReasonFrozen)
+	case terms.Paused:
+		return nil, a.paused(k)
 	}
-	return r.Source.Refresh(ctx, a.Connection)
+	return r.Source.Refresh(ctx, k, a.Connection)
 }
 
 // mayRepeat reports whether a request without an answer may be made once more. A node that was deposed while it

@@ -35,6 +35,11 @@ func (a Answer) disabled(k store.Key, reason store.Reason) *Error {
 	return &Error{Problem: Disabled, Key: k, Provider: c.Provider, Reason: reason, Stops: c.Stops, Why: a.Terms.Frozen}
 }
 
+// paused is the error of a connection that gets no new token now.
+func (a Answer) paused(k store.Key) *Error {
+	return &Error{Problem: Paused, Key: k, Provider: a.Connection.Provider, Why: a.Terms.PausedReason}
+}
+
 // mayTryRefused reports whether a grant that the provider refused may be tried once more, because a person asks.
 func (a Answer) mayTryRefused(now time.Time) bool {
 	status, reason := a.Status(now)

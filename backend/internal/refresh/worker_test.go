@@ -94,7 +94,7 @@ func (f *fleet) Terms(_ context.Context, _ store.Key, c *store.Connection) (refr
 	}, f.unread
 }
 
-func (f *fleet) Refresh(_ context.Context, c *store.Connection) (*providers.Grant, error) {
+func (f *fleet) Refresh(_ context.Context, _ store.Key, c *store.Connection) (*providers.Grant, error) {
 	f.mu.Lock()
 	p, token := c.Provider, c.Grant.RefreshToken.Reveal()
 	f.calls[p]++

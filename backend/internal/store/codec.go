@@ -25,6 +25,7 @@ const (
 	flowVersion       = 2 // 2 says whether the connection is to be private
 	intentVersion     = 1
 	leaversVersion    = 1
+	heartbeatVersion  = 1
 	trialVersion      = 1
 	jobVersion        = 1
 	chunkVersion      = 1
@@ -159,6 +160,11 @@ type intentRecord struct {
 type leaversRecord struct {
 	header
 	Leavers
+}
+
+type heartbeatRecord struct {
+	header
+	Heartbeat
 }
 
 func encodeConfig(c *Config) ([]byte, error) {
@@ -402,6 +408,21 @@ func decodeLeavers(b []byte) (*Leavers, error) {
 	l := r.Leavers
 	l.unknown = unknown
 	return &l, r.check("leavers", leaversVersion)
+}
+
+func encodeHeartbeat(h *Heartbeat) ([]byte, error) {
+	return encode(heartbeatRecord{header{heartbeatVersion}, *h}, h.unknown)
+}
+
+func decodeHeartbeat(b []byte) (*Heartbeat, error) {
+	var r heartbeatRecord
+	unknown, err := decode(b, &r)
+	if err != nil {
+		return nil, err
+	}
+	h := r.Heartbeat
+	h.unknown = unknown
+	return &h, r.check("heartbeat", heartbeatVersion)
 }
 
 // encode writes a record, with the fields that this release does not know beside those it does.

@@ -32,6 +32,12 @@ var (
 		RefreshMargin: time.Minute, PollInterval: 2 * time.Minute, RequestTimeout: 3 * time.Second,
 		FlowTTL: 4 * time.Minute, MaxOpenFlows: 5,
 	}
+	// An older release pauses more than it need.
+	suspectedConfig = Config{
+		DefaultOrg: "acme", EndpointHosts: []string{"*"}, RefreshMargin: time.Minute, PollInterval: 2 * time.Minute,
+		RequestTimeout: 3 * time.Second, FlowTTL: 4 * time.Minute, MaxOpenFlows: 5,
+		RefreshPaused: true, PausedReason: PausedRestore, RestoreGuard: 7 * 24 * time.Hour,
+	}
 	// What is frozen has a version that releases refuse which would serve it.
 	frozenConfig = Config{
 		DefaultOrg: "acme", EndpointHosts: []string{"*"}, RefreshMargin: time.Minute, PollInterval: 2 * time.Minute,
@@ -151,6 +157,8 @@ var (
 			Account: providers.Account{ID: "1", Label: "Ann", Email: "ann@example.com"},
 		},
 	}
+
+	storedHeartbeat = Heartbeat{Time: noon, Gap: Gap{Since: noon.Add(-72 * time.Hour), Until: noon.Add(-time.Hour)}}
 
 	storedLeavers = Leavers{Missing: map[string]time.Time{"e-1": noon, "e-2": noon.Add(time.Hour)}, Held: 3}
 
@@ -311,6 +319,10 @@ func entries() map[string]entry {
 			configKey, func(ctx context.Context, s Store) (any, error) { return s.Config(ctx) },
 			func(ctx context.Context, s Store, v any) error { return s.PutConfig(ctx, v.(*Config)) }, &storedConfig,
 		},
+		"v1/config_suspected": {
+			configKey, func(ctx context.Context, s Store) (any, error) { return s.Config(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutConfig(ctx, v.(*Config)) }, &suspectedConfig,
+		},
 		"v2/provider": {
 			providerPrefix + "acme", func(ctx context.Context, s Store) (any, error) { return s.Provider(ctx, "acme") },
 			func(ctx context.Context, s Store, v any) error {
@@ -389,6 +401,10 @@ func entries() map[string]entry {
 		"v1/leavers": {
 			leaversKey, func(ctx context.Context, s Store) (any, error) { return s.Leavers(ctx) },
 			func(ctx context.Context, s Store, v any) error { return s.PutLeavers(ctx, v.(*Leavers)) }, &storedLeavers,
+		},
+		"v1/heartbeat": {
+			heartbeatKey, func(ctx context.Context, s Store) (any, error) { return s.Heartbeat(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutHeartbeat(ctx, v.(*Heartbeat)) }, &storedHeartbeat,
 		},
 	}
 }
@@ -773,12 +789,14 @@ var versionOf = regexp.MustCompile(`"version":\d`)
 func TestNewerVersionIsRefused(t *testing.T) {
 	for name, e := range entries() {
 		known := map[string]int{
-			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
+			"v1/config": configVersion, "v1/config_suspected": configVersion,
+			"v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v2/flow_device": flowVersion,
 			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion, "v1/history_buried": historyVersion,
 			"v1/lookup": lookupVersion, "v1/lookup_key": hasherVersion, "v2/connection_traced": connectionVersion,
+			"v1/heartbeat": heartbeatVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion, "v2/connection_bought": connectionVersion,
 			"v4/provider": providerVersion,

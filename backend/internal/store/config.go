@@ -35,9 +35,31 @@ type Config struct {
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
 
+	PausedReason PauseReason   `json:"refresh_paused_reason,omitempty"` // with RefreshPaused
+	RestoreGuard time.Duration `json:"restore_guard,omitempty"`         // above such a gap refreshing is paused; 0: never
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields
+}
+
+// PauseReason is why refreshing is paused; empty: an operator said so, and of everything.
+type PauseReason string
+
+// PausedRestore is the pause of storage that may be a restored snapshot: what cannot rotate is refreshed nevertheless.
+const PausedRestore PauseReason = "restore_suspected"
+
+// Pauses reports whether the pause, if there is one, is for grants that may rotate, or for those that do not.
+func (c *Config) Pauses(rotates bool) bool {
+	return c.RefreshPaused && (rotates || c.PausedReason != PausedRestore)
+}
+
+// Suspect pauses refreshing since this storage may be a restored snapshot. A pause of an operator's goes further, and
+// stays.
+func (c *Config) Suspect() {
+	if !c.RefreshPaused {
+		c.RefreshPaused, c.PausedReason = true, PausedRestore
+	}
 }
 
 // DefaultConfig is what a mount does before anybody configured it.

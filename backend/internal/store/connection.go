@@ -49,6 +49,10 @@ type Connection struct {
 
 	Credential
 
+	// Until when exchanges with its service are told to the log, and the entity that said so.
+	DebugUntil time.Time `json:"debug_until,omitzero"`
+	DebugBy    string    `json:"debug_by,omitempty"`
+
 	unknown  unknownFields // written by a newer release that lets this one ignore them
 	oversize bool          // storage had it larger than it may be written anew
 }

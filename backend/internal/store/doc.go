@@ -13,6 +13,7 @@
 //	history/<hash of key>         the last records of the connections of one name
 //	job/<id>, job/<id>/<n>        the end of many connections, and its targets in chunks
 //	leavers                       the entities that the daily look missed, of those that own connections
+//	heartbeat                     when a node that may write was last at work here
 //
 // Every entry carries the version of its encoding. A version newer than the code is refused and never rewritten, so
 // that a downgrade cannot lose what it does not know. Entries are read into fresh values each time; nothing here is

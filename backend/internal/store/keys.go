@@ -21,6 +21,7 @@ const (
 	jobPrefix        = "job/"
 	lookupPrefix     = "lookup/"
 	hasherEntry      = "lookup-key"
+	heartbeatKey     = "heartbeat"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -28,7 +29,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix, lookupPrefix, hasherEntry,
+		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey,
 	}
 }
 

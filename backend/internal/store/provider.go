@@ -45,6 +45,7 @@ type Provider struct {
 	Confirm               bool              `json:"confirm"`
 	RequireSessionBinding bool              `json:"require_session_binding,omitempty"`
 	AssumedTTL            time.Duration     `json:"assumed_ttl,omitempty"`
+	DebugUntil            time.Time         `json:"debug_until,omitzero"`     // exchanges are told to the log
 	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"`    // 0: as the definition says
 	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`       // 0: as the definition says
 	CheckInterval         *time.Duration    `json:"check_interval,omitempty"` // 0: never; nil: see CheckEvery

@@ -93,6 +93,13 @@ func changesOf(before, after *Connection, renews bool) (changes []Change) {
 	return changes
 }
 
+func untilText(t time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return t.UTC().Format(time.RFC3339)
+}
+
 // public are the fields that a record compares, as texts.
 func public(c *Connection) map[string]string {
 	if c == nil {
@@ -106,8 +113,9 @@ func public(c *Connection) map[string]string {
 		"companions": strings.Join(slices.Sorted(maps.Keys(c.Companions)), " "),
 		"refused":    string(f.Refused), "invalid": string(f.Invalid), "deleting": strconv.FormatBool(f.Deleting),
 		"moving": c.Moving.To, "offered": c.Offer.To, "owner_left": string(c.Entity.Left),
-		"revoking": strconv.FormatBool(c.Ending.On()),
-		"failing":  strconv.FormatBool(c.Attempt.Failures > 0),
+		"revoking":    strconv.FormatBool(c.Ending.On()),
+		"debug_until": untilText(c.DebugUntil),
+		"failing":     strconv.FormatBool(c.Attempt.Failures > 0),
 	}
 	if c.Grant != nil {
 		fields["scopes"] = strings.Join(c.Grant.Scopes, " ")

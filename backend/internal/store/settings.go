@@ -3,6 +3,7 @@ package store
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Settings are what a request sets of a connection beside its credential. What it does not name is nil.
@@ -12,6 +13,7 @@ type Settings struct {
 	Inputs         *map[string]string `json:"inputs,omitempty"`
 	RequiredScopes *[]string          `json:"required_scopes,omitempty"`
 	Private        *bool              `json:"private,omitempty"`
+	DebugUntil     *time.Time         `json:"debug_until,omitempty"`
 	Decision
 }
 
@@ -41,6 +43,11 @@ func (c *Connection) Set(s Settings, by Setter) {
 			c.RequiredBy = by.Name
 		}
 		c.RequiredScopes = *s.RequiredScopes
+	}
+	if s.DebugUntil != nil && !s.DebugUntil.Equal(c.DebugUntil) {
+		if c.DebugUntil, c.DebugBy = *s.DebugUntil, ""; !s.DebugUntil.IsZero() {
+			c.DebugBy = by.EntityID
+		}
 	}
 	if s.Private != nil {
 		c.setPrivate(*s.Private, by)

@@ -282,6 +282,8 @@ func TestStorageThatHangs(t *testing.T) {
 		"DeleteHistory":    {callTime, func(ctx context.Context) error { return s.DeleteHistory(ctx, "id") }},
 		"Leavers":          {callTime, func(ctx context.Context) error { _, err := s.Leavers(ctx); return err }},
 		"PutLeavers":       {callTime, func(ctx context.Context) error { return s.PutLeavers(ctx, &Leavers{}) }},
+		"Heartbeat":        {callTime, func(ctx context.Context) error { _, err := s.Heartbeat(ctx); return err }},
+		"PutHeartbeat":     {callTime, func(ctx context.Context) error { return s.PutHeartbeat(ctx, &Heartbeat{}) }},
 		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
 		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
 		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},

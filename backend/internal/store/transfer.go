@@ -112,6 +112,7 @@ func (c *Connection) Arrived(from, to Key, secret func(field string) bool) *Conn
 		return out
 	}
 	out.KeepFormer(nil, nil, time.Time{})
+	out.DebugUntil, out.DebugBy = time.Time{}, ""
 	if from.Owner.Personal() && from.Owner.User == to.Owner.User { // its entity owns it still
 		return out
 	}

@@ -26,7 +26,7 @@ const (
 	intentVersion     = 1
 	leaversVersion    = 1
 	trialVersion      = 1
-	jobVersion        = 1
+	jobVersion        = 2 // 2 has the filter unused_for
 	chunkVersion      = 1
 )
 
@@ -36,6 +36,7 @@ const (
 	thawedConfig    = 1
 	thawedProvider  = 2
 	providerFreezes = 3
+	jobWithoutUse   = 1
 )
 
 func (c *Config) version() int {

@@ -43,7 +43,7 @@ func TestClassify(t *testing.T) {
 		},
 		"flow/abc": {"flow", "abc"}, "code/abc": {"code", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
 		"import/a/b": {"import", "a/b"}, "history/abc": {"history", "abc"},
-		"job/a": {"job", "a"}, "job/a/0": {"job", "a/0"},
+		"job/a": {"job", "a"}, "job/a/0": {"job", "a/0"}, "use/00f": {"use", "00f"}, "use/began": {"use", "began"},
 	} {
 		noun, name := Classify(key)
 		assert.Equal(t, want, [2]string{noun, name}, key)
@@ -80,6 +80,6 @@ func TestIntentKeys(t *testing.T) {
 
 func TestSealWrapped(t *testing.T) {
 	assert.ElementsMatch(t,
-		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers", "job/"},
+		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers", "job/", "use/"},
 		SealWrapped())
 }

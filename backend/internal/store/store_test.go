@@ -275,9 +275,16 @@ func TestStorageThatHangs(t *testing.T) {
 		"DeleteHistory":    {callTime, func(ctx context.Context) error { return s.DeleteHistory(ctx, "id") }},
 		"Leavers":          {callTime, func(ctx context.Context) error { _, err := s.Leavers(ctx); return err }},
 		"PutLeavers":       {callTime, func(ctx context.Context) error { return s.PutLeavers(ctx, &Leavers{}) }},
-		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
-		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
-		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},
+		"Use":              {callTime, func(ctx context.Context) error { _, err := s.Use(ctx, 15); return err }},
+		"PutUse": {callTime, func(ctx context.Context) error {
+			return s.PutUse(ctx, 15, &UseShard{Connections: map[string]Use{"id": {}}})
+		}},
+		"Uses":         {listTime, func(ctx context.Context) error { _, err := s.Uses(ctx); return err }},
+		"UseBegan":     {callTime, func(ctx context.Context) error { _, err := s.UseBegan(ctx); return err }},
+		"PutUseBegan":  {callTime, func(ctx context.Context) error { return s.PutUseBegan(ctx, &UseBegan{}) }},
+		"PutIntent":    {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
+		"Intent":       {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
+		"DeleteIntent": {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},
 		"Trial": {callTime, func(ctx context.Context) error {
 			_, err := s.Trial(ctx, slack, grantOf("", "r"))
 			return err

@@ -50,6 +50,10 @@ type record struct {
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 
+	id      store.Used // the connection, by what its use is kept under
+	created store.Day
+	used    store.Day // when its credential was read last; 0: never
+
 	marks ownerMarks // of a person's: what is known of the entity that owns it
 	left  uint32     // since when that has left, in Unix seconds; 0: it has not
 }
@@ -103,6 +107,7 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 		r.b, r.checked = b, unixOf(b.now())
 	}
 	r.unreadable = false
+	r.identify(b, c)
 	barred := t.Barred
 	if barred == store.ReasonFrozen {
 		barred = "" // config and the provider tell that
@@ -175,12 +180,16 @@ func (d *directory) changed(c connections.Change) {
 		return
 	}
 	d.mirror.set(c.Key, d.enter(context.Background(), c.Key, c.After))
+	if from, err := store.ParseKey(c.After.MovedFrom); err == nil {
+		d.moved(from, c.Key)
+	}
 }
 
 // gone lets nothing more fall due for a connection.
 func (d *directory) gone(r *record) {
 	d.b.tasks.Set(r, time.Time{})
 	d.grantees.gone(r.key())
+	d.b.uses.gone(r)
 }
 
 // enter gives what to note of a connection, and when something falls due for it.

@@ -54,6 +54,7 @@ func TestAllStorageIsSealWrapped(t *testing.T) {
 			}
 		}
 	}
+	delete(nouns, "use") // which is written at its own time
 	assert.Len(t, nouns, 8, "each noun was written: %v", nouns)
 }
 

@@ -67,6 +67,7 @@ func configFields() map[string]*framework.FieldSchema {
 		"leaver_grace":      seconds("How long after its owner left Vault a connection is archived; 0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
+		"track_use":                 boolean("Note on which day each connection's credential was read last, and by whom: the last eight."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
 	}
 }
@@ -168,6 +169,9 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		}
 		c.LeaverGrace = grace
 	}
+	if v, ok := d.GetOk("track_use"); ok {
+		c.SetTracksUse(v.(bool), b.now())
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -192,6 +196,7 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	b.configFrozen(stored, &c, callerOf(req))
+	b.uses.configure(&c)
 	b.paused.Store(c.RefreshPaused || b.fenced)
 	b.tasks.Wake() // it may have been paused
 	resp := &logical.Response{Data: configData(&c)}
@@ -223,6 +228,7 @@ func configData(c *store.Config) map[string]any {
 		"leaver_grace":    int(c.LeaverGrace.Seconds()),
 
 		"history_retention": int(c.Retention().Seconds()),
+		"track_use":         !c.UseOff,
 
 		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}

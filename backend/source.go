@@ -26,6 +26,9 @@ func (b *backend) config(ctx context.Context) (*store.Config, error) {
 	return b.configs.get(ctx, "config", func(ctx context.Context) (*store.Config, error) {
 		c, err := b.store.Config(ctx)
 		b.paused.Store(err != nil || c.RefreshPaused || b.fenced) // what cannot be read may say so
+		if err == nil {
+			b.uses.configure(c)
+		}
 		return c, err
 	})
 }

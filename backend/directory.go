@@ -33,6 +33,7 @@ type record struct {
 
 	common     unique.Handle[common] // what many connections have alike
 	account    string                // at the provider; empty when unknown
+	id         store.Used            // what its use is kept under
 	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
 	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
@@ -50,9 +51,7 @@ type record struct {
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 
-	id      store.Used // the connection, by what its use is kept under
-	created store.Day
-	used    store.Day // when its credential was read last; 0: never
+	created, used store.Day // the days on which it was made, and read last; used 0: never
 
 	marks ownerMarks // of a person's: what is known of the entity that owns it
 	left  uint32     // since when that has left, in Unix seconds; 0: it has not

@@ -55,6 +55,13 @@ func keyAt(t *testing.T, path string) store.Key {
 	return k
 }
 
+// restartsUse is restart, in process, until what the start reads of use is read.
+func (f *fixture) restartsUse(t *testing.T) {
+	t.Helper()
+	f.restart(t)
+	require.Eventually(t, f.engine().uses.isKept, 10*time.Second, time.Millisecond)
+}
+
 // writesUse has everything written that was noted.
 func (f *fixture) writesUse(t *testing.T) {
 	t.Helper()
@@ -223,8 +230,7 @@ func TestUseThatCannotBeRead(t *testing.T) {
 		}
 		return nil
 	})
-	f.restart(t)
-	f.System.SetReplication(0)
+	f.restartsUse(t)
 	rows, warnings := f.unused(t, 7)
 	assert.Equal(t, []string{"org/default/other"}, rows)
 	assert.Contains(t, fmt.Sprint(warnings), "they are left out")
@@ -257,8 +263,7 @@ func TestUseOfTwoNodes(t *testing.T) {
 	f.key(t, "key")
 	f.reads(t, "key", alice)
 	first := f.Env
-	f.restart(t)
-	f.System.SetReplication(0)
+	f.restartsUse(t)
 	f.reads(t, "key", bob)
 	f.writesUse(t)
 	first.System.SetReplication(0) // its last write comes late
@@ -309,9 +314,7 @@ func TestUseOfMovedAndDeleted(t *testing.T) {
 	f.writesUse(t)
 	assert.Len(t, f.usesStored(t), 2)
 	assert.NotContains(t, f.usesStored(t), ids["gone"])
-	f.restart(t)
-	f.System.SetReplication(0)
-	f.Read("inventory", nil).OK(t)
+	f.restartsUse(t)
 	check()
 	f.key(t, "org/acme/gone")
 	assert.Empty(t, f.Read("connections/org/acme/gone", nil).OK(t)["last_used"], "another of that name was never read")
@@ -329,8 +332,7 @@ func TestUseOfWhatIsGoneAtTheStart(t *testing.T) {
 		"id of another": {Day: store.DayOf(f.Now())},
 	}}))
 	f.undecodable(t, "connection/org/default/damaged") // whose it may be
-	f.restart(t)
-	f.System.SetReplication(0)
+	f.restartsUse(t)
 	f.periodicUntil(t, func() bool { return f.engine().uses.stray(store.UsedOf("id of another")) > 0 })
 	f.writesUse(t)
 	assert.Len(t, f.usesStored(t), 2)
@@ -359,13 +361,10 @@ func TestUseOfAConnectionWithoutAnID(t *testing.T) {
 	require.NoError(t, err)
 	c.ID = ""
 	require.NoError(t, f.engine().store.PutConnection(t.Context(), aKey("key"), c))
-	f.restart(t)
-	f.System.SetReplication(0)
+	f.restartsUse(t)
 	f.reads(t, "key")
 	f.writesUse(t)
-	f.restart(t)
-	f.System.SetReplication(0)
-	f.Read("inventory", nil).OK(t)
+	f.restartsUse(t)
 	f.Advance(24 * time.Hour)
 	f.Write("connections/key", map[string]any{"label": "new"}).OK(t)
 	id := f.usedID(t, "key")

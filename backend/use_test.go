@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -10,6 +11,7 @@ import (
 	"unsafe"
 
 	"github.com/hashicorp/vault/sdk/helper/consts"
+	"github.com/hashicorp/vault/sdk/logical"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -38,13 +40,14 @@ func (f *fixture) readersOf(t *testing.T, path string, as ...testenv.Caller) (re
 func (f *fixture) reads(t *testing.T, path string, as ...testenv.Caller) {
 	t.Helper()
 	f.Read("creds/"+path, nil, as...).OK(t)
-	day := f.Now().Format(time.DateOnly)
-	require.Eventually(t, func() bool {
-		return f.Read("connections/"+strings.TrimPrefix(path, "shared/"), nil).OK(t)["last_used"] == day
-	}, 10*time.Second, time.Millisecond)
-	if b, ok := f.Backend.(*backend); ok {
-		b.uses.takeRest() // it is there, though others may have read it today
+	var req logical.Request
+	for _, who := range append([]testenv.Caller{testenv.Root}, as...) {
+		who(&req)
 	}
+	noted := fmt.Sprint(req.EntityID, " ", req.DisplayName, " ", f.Now().Format(time.DateOnly))
+	require.Eventually(t, func() bool {
+		return slices.Contains(f.readersOf(t, strings.TrimPrefix(path, "shared/"), alice), noted) // alice owns what is private
+	}, 10*time.Second, time.Millisecond)
 }
 
 func TestUse(t *testing.T) {
@@ -54,6 +57,7 @@ func TestUse(t *testing.T) {
 		f.key(t, "stopped")
 		f.Write("connections/stopped", map[string]any{"disabled": true}).OK(t)
 		f.System.AddEntity("e-alice")
+		f.System.AddEntity("e-bob")
 		f.connect(t, "self/slack", alice)
 		f.Write("shares/self/slack", map[string]any{"entities": "e-bob"}, alice).OK(t)
 		for _, path := range []string{"slack", "key", "user/e-alice/slack"} {
@@ -200,6 +204,7 @@ func TestUseOnAStandby(t *testing.T) {
 		f.Advance(30 * 24 * time.Hour)
 		f.restart(t)
 		f.System.SetReplication(consts.ReplicationPerformanceStandby)
+		f.periodic(t) // it asks Vault
 		f.Storage.Forget()
 		f.Read("creds/key", nil).OK(t)
 		var values scraped

@@ -72,6 +72,7 @@ type backend struct {
 	devices     *devices
 	lookups     *lookups
 	hashing     *hashing
+	uses        *uses
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -167,7 +168,7 @@ func (b *backend) build() {
 	b.saving.b, b.leavers.b, b.guard = b, b, newRestoreGuard(b)
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
-	b.jobs, b.devices = newJobs(b), newDevices(b)
+	b.jobs, b.devices, b.uses = newJobs(b), newDevices(b), newUses(b)
 	b.lookups, b.hashing = newLookups(b), newHashing(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{

@@ -98,7 +98,9 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 	}}
 	f.Env = f.mount(t, &testenv.Storage{})
 	if b, ok := f.Backend.(*backend); ok { // what a start looks for is not to be found among what the test leaves
-		require.Eventually(t, func() bool { return b.recovered.Load() && (b.trials.Load() == 0 || b.standsStill()) },
+		require.Eventually(t, func() bool {
+			return b.recovered.Load() && (b.trials.Load() == 0 || b.standsStill()) && b.uses.isKept()
+		},
 			10*time.Second, time.Millisecond)
 	}
 	require.Eventually(t, func() bool {

@@ -33,6 +33,7 @@ type record struct {
 
 	common     unique.Handle[common] // what many connections have alike
 	account    string                // at the provider; empty when unknown
+	id         store.Used            // what its use is kept under
 	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
 	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
@@ -49,6 +50,8 @@ type record struct {
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
+
+	created, used store.Day // the days on which it was made, and read last; used 0: never
 
 	marks ownerMarks // of a person's: what is known of the entity that owns it
 	left  uint32     // since when that has left, in Unix seconds; 0: it has not
@@ -104,6 +107,7 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 		r.b, r.checked = b, unixOf(b.now())
 	}
 	r.unreadable = false
+	r.identify(b, c)
 	barred := t.Barred
 	if barred == store.ReasonFrozen {
 		barred = "" // config and the provider tell that
@@ -176,12 +180,16 @@ func (d *directory) changed(c connections.Change) {
 		return
 	}
 	d.mirror.set(c.Key, d.enter(context.Background(), c.Key, c.After))
+	if from, err := store.ParseKey(c.After.MovedFrom); err == nil {
+		d.moved(from, c.Key)
+	}
 }
 
 // gone lets nothing more fall due for a connection.
 func (d *directory) gone(r *record) {
 	d.b.tasks.Set(r, time.Time{})
 	d.grantees.gone(r.key())
+	d.b.uses.gone(r)
 }
 
 // enter gives what to note of a connection, and when something falls due for it.

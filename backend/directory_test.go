@@ -58,7 +58,7 @@ func TestRecordTellsTheStatus(t *testing.T) {
 		for _, renewable := range []bool{true, false} {
 			for _, fingerprint := range []*string{&same, &other, nil} {
 				r := lookup(store.Key{Name: "a"})
-				r.summarize(&backend{now: newClock().Now}, &c, refresh.Terms{CanRefresh: renewable}, "app")
+				r.summarize(&backend{now: newClock().Now, uses: &uses{}}, &c, refresh.Terms{CanRefresh: renewable}, "app")
 				status, reason := c.Facts(renewable).Status(fingerprint, now)
 				got, why := r.facts().Status(fingerprint, now)
 				assert.Equal(t, []any{status, reason}, []any{got, why}, name)

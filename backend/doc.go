@@ -42,6 +42,7 @@
 //	                                                    asked (revocation.go)
 //	status                    path_status.go            counts and health; whose owners left: leavers.go
 //	metrics                   path_metrics.go           the same for Prometheus: metrics.go
+//	(of creds)                use.go, use_shards.go     who read what, for metadata and the filter unused_for
 //	anything else             path_advice.go            what may have been meant
 //
 // # Rooms
@@ -77,6 +78,7 @@
 //	a task for each job, and what it was told here           jobs.go
 //	a task for each device flow, and what came of it         devices.go
 //	look-ups that wait for an answer, and the key of hashes  lookups.go, hashing.go
+//	who read what within the last hour                       use.go, use_shards.go
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
 // writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a
@@ -101,8 +103,8 @@
 // What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
 // both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token
 // are there. What concerns the mount is one task of its own: saving (background.go), leavers (leavers.go), lookups
-// (lookups.go). For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and
-// Set it whenever the entry changes.
+// (lookups.go), uses (use_shards.go). For entries of another kind, keep a record of each with a [tasks.Place] embedded,
+// as directory does, and Set it whenever the entry changes.
 //
 // # What must hold
 //

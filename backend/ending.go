@@ -199,6 +199,9 @@ func (b *backend) matches(ctx context.Context, run *jobRun, k store.Key, c *stor
 	if at := b.directory.lastChecked(k); !at.IsZero() {
 		r.checked = unixOf(at)
 	}
+	if r.used = store.DayOf(b.now()); b.directory.knows(k, r.id) { // else nobody knows, and it stays
+		r.used = b.directory.lastUsed(k)
+	}
 	now := b.now()
 	if !run.selection.takes(r, run.states.judge(r, now), run.states, now) {
 		return false, nil

@@ -19,6 +19,9 @@ type selection struct {
 	account, label, tag string
 	expires, reconnect  time.Duration // something ends within that time; 0: not asked
 	unchecked           time.Duration // not checked for so long; 0: not asked
+	unused              time.Duration // not read for so long; 0: not asked
+	useSince            time.Time     // since when that is known
+	useUnknown          map[int]bool  // the shards of use of which it is not
 	archived, shared    *bool
 	missing             *bool // required scopes that were not granted
 }
@@ -73,6 +76,7 @@ func (s *selection) takes(r *record, is standing, p providerStates, now time.Tim
 		!among(s.creator, r.creator()):
 	case s.account != "" && r.account != s.account, s.shared != nil && (r.private && r.shares) != *s.shared:
 	case !ends(r.end, s.expires), !ends(r.limit, s.reconnect):
+	case s.unused != 0 && !s.idle(r, now):
 	case s.unchecked != 0 && timeOf(r.checked).After(now.Add(-s.unchecked)):
 	case s.archived != nil && (r.archived || r.marks.has(ownerShelved)) != *s.archived:
 	default:

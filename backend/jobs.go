@@ -307,6 +307,9 @@ func (b *backend) turn(ctx context.Context, t *aJob, j *store.Job) (*jobRun, err
 	if err != nil {
 		return nil, err
 	}
+	if err := b.knowUse(ctx, s); err != nil {
+		return nil, err
+	}
 	states, err := b.readProviders(ctx, func(*configured) {})
 	if err != nil {
 		return nil, err

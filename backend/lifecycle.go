@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 func (b *backend) initialize(context.Context, *logical.InitializationRequest) error {
 	b.process.join(b)
 	b.tasks.Go("waking up", b.wake)
+	b.tasks.Go("noting who reads what", b.uses.take)
 	b.tasks.Work()
 	return nil
 }
@@ -55,6 +57,7 @@ func (b *backend) wake(ctx context.Context) {
 		b.tasks.Go("writing the heartbeat", b.guard.beat)
 	}
 	b.fillDirectory(ctx)
+	b.fillUses(ctx)
 }
 
 // recover tries again what a crash cut off.
@@ -100,6 +103,13 @@ func (b *backend) fillDirectory(ctx context.Context) {
 	}
 }
 
+// fillUses reads when connections were read last, and later what storage did not give.
+func (b *backend) fillUses(ctx context.Context) {
+	if err := b.uses.fill(ctx); err != nil && ctx.Err() == nil {
+		b.Logger().Debug("the use of connections could not be read yet", "error", err)
+	}
+}
+
 // periodic is Vault's heartbeat, once a minute. Vault's state lock is held meanwhile, so it only looks and starts.
 func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	b.tasks.Wake() // this node may be the one that writes now
@@ -120,6 +130,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.learnHasher(ctx)
 		b.guard.beat(ctx)
 		b.fillDirectory(ctx)
+		b.fillUses(ctx)
 		b.loadJobs(ctx)
 		b.loadLookups(ctx)
 		b.loadDevices(ctx)
@@ -164,6 +175,8 @@ func (b *backend) invalidate(_ context.Context, key string) {
 		b.codes.forget(name)
 	case "lookup-key":
 		b.hashing.current.Store(nil)
+	case "use":
+		b.uses.invalidate(name)
 	}
 }
 
@@ -186,8 +199,10 @@ func (b *backend) clean(context.Context) {
 	soft, cancel := context.WithTimeout(end, landTime)
 	defer cancel()
 	last := []func(context.Context){b.saveAll, b.guard.leave}
+	last = append(last, slices.Repeat([]func(context.Context){b.uses.writeAll}, useWriters)...)
 	for _, other := range others {
 		other.tasks.Hold()
+		last = append(last, slices.Repeat([]func(context.Context){other.uses.writeAll}, useWriters)...)
 		last = append(last, func(ctx context.Context) {
 			other.saveAll(ctx) // what it holds need not wait for what it does
 			other.tasks.Quiesce(ctx)
@@ -199,6 +214,10 @@ func (b *backend) clean(context.Context) {
 	if len(left) > 0 {
 		b.Logger().Error("work that did not end in time was abandoned; what it was doing may be unfinished",
 			"work", left)
+	}
+	if n := b.uses.left(); n > 0 && b.writable.Load() {
+		b.Logger().Warn("shutting down before it was written when some connections were read within the last hour",
+			"entries", n)
 	}
 	if n := b.connections.Unsaved(); n > 0 {
 		b.Logger().Error("shutting down with states that storage refused; these connections "+

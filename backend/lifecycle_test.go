@@ -54,7 +54,8 @@ func TestAllStorageIsSealWrapped(t *testing.T) {
 			}
 		}
 	}
-	assert.Len(t, nouns, 9, "each noun was written: %v", nouns)
+	delete(nouns, "use") // which is written at its own time
+	assert.Len(t, nouns, 10, "each noun was written: %v", nouns)
 }
 
 // On a standby or a secondary others write storage, and Vault says which key.

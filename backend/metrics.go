@@ -72,6 +72,16 @@ func newMetrics(b *backend) *metrics {
 	m.served, m.refused = reads.WithLabelValues("served"), reads.WithLabelValues("refused")
 	m.failed, m.elsewhere = reads.WithLabelValues("failed"), reads.WithLabelValues("elsewhere")
 	m.registry.MustRegister(reads, m.refreshes, m.calls, m)
+	for class, count := range map[string]func() uint64{
+		"full":    func() uint64 { return b.uses.dropped.Load() },
+		"standby": func() uint64 { return b.uses.unseen.Load() },
+	} {
+		m.registry.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{
+			Name: prefix + "use_dropped_total", Help: "Reads of credentials of which nobody noted by whom, by class: full " +
+				"(too many came at once), standby (this node may not write).",
+			ConstLabels: prometheus.Labels{"class": class},
+		}, func() float64 { return float64(count()) }))
+	}
 	return m
 }
 

@@ -72,6 +72,7 @@ func configFields() map[string]*framework.FieldSchema {
 		"leaver_grace":      seconds("How long after its owner left Vault a connection is archived; 0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
+		"track_use":                 boolean("Note on which day each connection's credential was read last, and by whom: the last eight."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
 	}
 }
@@ -174,6 +175,9 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		}
 		c.LeaverGrace = grace
 	}
+	if v, ok := d.GetOk("track_use"); ok {
+		c.SetTracksUse(v.(bool), b.now())
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -235,6 +239,7 @@ func configData(c *store.Config) map[string]any {
 		"refresh_paused_reason": string(c.PausedReason),
 
 		"history_retention": int(c.Retention().Seconds()),
+		"track_use":         !c.UseOff,
 
 		"max_connections_per_owner": c.MaxConnectionsPerOwner,
 	}

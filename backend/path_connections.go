@@ -115,6 +115,10 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"next_refresh":      str("Not before when it is tried again after a failure (RFC 3339)."),
 	"last_error": object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. " +
 		"Empty after a success."),
+	"last_used": str("The day on which its credential was read last (UTC, as 2026-03-01); empty when that was not noted, " +
+		"as before track_use."),
+	"readers": objects("Who read it last, eight at the most: entity_id, display_name, last_used. Of a private connection " +
+		"its owner's entity alone is told."),
 	"created_by":    str("Display name of who made the connection."),
 	"created_by_id": str("Entity of who made it; empty for a token without one, as root's."),
 	"created_time":  str("When it was made (RFC 3339)."),
@@ -253,7 +257,8 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		former.Grant, former.Key = nil, conn.FormerKey
 		data["former_key"], data["former_key_until"] = maskedKey(p, &former), rfc3339(conn.FormerUntil)
 	}
-	return &logical.Response{Data: data}, nil
+	warnings := b.addUse(ctx, who, k, conn, data)
+	return &logical.Response{Data: data, Warnings: warnings}, nil
 }
 
 // handedOut are the fields of a key that applications get: what the engine alone needs stays here.

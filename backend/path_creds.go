@@ -97,6 +97,7 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
+	b.uses.offer(callerOf(req), k, a.Connection)
 	return resp, nil
 }
 
@@ -117,7 +118,11 @@ func (b *backend) credsShared(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, b.toldShared(ctx, who, k, err)
 	}
-	return b.credential(ctx, a, include)
+	resp, err := b.credential(ctx, a, include)
+	if err == nil {
+		b.uses.offer(who, k, a.Connection)
+	}
+	return resp, err
 }
 
 // obtain gives the credential as the request asks for it.

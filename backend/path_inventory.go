@@ -66,12 +66,14 @@ func inventoryFields(own map[string]*framework.FieldSchema) map[string]*framewor
 		"expires_within":   seconds("Whose credential dies within that time, and nothing renews it."),
 		"reconnect_within": seconds("Whose consent runs out within that time."),
 		"unchecked_for":    seconds("That were not checked for so long, as far as this node knows."),
-		"missing_scopes":   boolean("Whether required scopes were not granted. Reads connections."),
-		"shared":           boolean("Whether they are shared with somebody."),
-		"archived":         boolean("Whether they are archived; left out: rows show only those that are not."),
-		"limit":            integer("The most rows; 100 by default, 1000 at the most."),
-		"cursor":           str("Where the page before ended: its cursor."),
-		"count_by":         str("Count by provider, status or owner, in the place of rows."),
+		"unused_for": seconds("Whose credential nobody read for so long, as far as it was noted; days are those of UTC, " +
+			"and the last is counted whole."),
+		"missing_scopes": boolean("Whether required scopes were not granted. Reads connections."),
+		"shared":         boolean("Whether they are shared with somebody."),
+		"archived":       boolean("Whether they are archived; left out: rows show only those that are not."),
+		"limit":          integer("The most rows; 100 by default, 1000 at the most."),
+		"cursor":         str("Where the page before ended: its cursor."),
+		"count_by":       str("Count by provider, status or owner, in the place of rows."),
 	}
 	for _, f := range fields {
 		f.Query = true
@@ -83,7 +85,7 @@ func inventoryFields(own map[string]*framework.FieldSchema) map[string]*framewor
 var inventorySchema = map[string]*framework.FieldSchema{
 	"connections": objects("Rows: path, connection_id, provider, definition, category, kind, label, tags, account, " +
 		"status, status_reason, private, shared, archived, created_by, created_by_id, created_time, expire_time, " +
-		"reconnect_by, last_rotation, missing_scopes."),
+		"reconnect_by, last_rotation, last_used, missing_scopes."),
 	"cursor": str("Give it to the next request; empty at the end."),
 	"counts": object("With count_by: how many there are of each, archived ones too; the thousand that are most."),
 	"total":  integer("With count_by: how many match."),
@@ -115,6 +117,10 @@ func (b *backend) inventoryRead(ctx context.Context, req *logical.Request,
 	if _, err := b.directory.fill(ctx); err != nil {
 		return nil, err
 	}
+	warnings, err := b.askUse(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	data := map[string]any{}
 	if by := d.Get("count_by").(string); by != "" {
 		if s.reads() || after != (store.Key{}) || d.Get("limit").(int) != 0 {
@@ -125,6 +131,9 @@ func (b *backend) inventoryRead(ctx context.Context, req *logical.Request,
 	} else {
 		if s.archived == nil && !slices.Contains(s.status, string(store.StatusArchived)) {
 			s.archived = new(bool)
+		}
+		if b.uses.fill(ctx) != nil && ctx.Err() == nil {
+			warnings = append(warnings, "storage does not give when some connections were used last")
 		}
 		err = b.inventoryRows(ctx, s, states, after, limit, data)
 	}
@@ -144,7 +153,7 @@ func (b *backend) inventoryRead(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	data["unreadable"] = unreadable
-	return &logical.Response{Data: data}, nil
+	return &logical.Response{Data: data, Warnings: warnings}, nil
 }
 
 func pageSize(d *framework.FieldData) (int, error) {
@@ -178,6 +187,7 @@ func readFilters(d *framework.FieldData) store.Filters {
 	}
 	for field, to := range map[string]*time.Duration{
 		"expires_within": &f.Expires, "reconnect_within": &f.Reconnect, "unchecked_for": &f.Unchecked,
+		"unused_for": &f.Unused,
 	} {
 		*to = time.Duration(d.Get(field).(int)) * time.Second
 	}
@@ -200,7 +210,7 @@ func selectionOf(f store.Filters) (*selection, error) {
 	s := &selection{
 		provider: f.Provider, definition: f.Definition, category: f.Category, status: f.Status, reason: f.Reason,
 		kind: f.Kind, creator: f.Creator, account: f.Account, label: f.Label, tag: f.Tag,
-		expires: f.Expires, reconnect: f.Reconnect, unchecked: f.Unchecked,
+		expires: f.Expires, reconnect: f.Reconnect, unchecked: f.Unchecked, unused: f.Unused,
 		archived: f.Archived, shared: f.Shared, missing: f.Missing,
 	}
 	if f.Owner != "" {
@@ -365,7 +375,10 @@ func (b *backend) inventoryRow(ctx context.Context, s *selection, states provide
 		"account":    map[string]any{"id": conn.Account.ID, "label": conn.Account.Label, "email": conn.Account.Email},
 		"created_by": conn.Created.DisplayName, "created_by_id": conn.Created.EntityID,
 		"created_time": rfc3339(conn.Created.Time), "last_rotation": rfc3339(conn.Rotated),
-		"expire_time": "", "reconnect_by": "", "missing_scopes": []string{},
+		"expire_time": "", "reconnect_by": "", "missing_scopes": []string{}, "last_used": "",
+	}
+	if !b.uses.off.Load() {
+		row["last_used"] = b.directory.lastUsed(k).String()
 	}
 	if p != nil {
 		row["definition"], row["category"] = p.app.Definition.ID, p.app.Definition.Category

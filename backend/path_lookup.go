@@ -68,8 +68,8 @@ var lookupSchema = map[string]*framework.FieldSchema{
 	"job":   required(str("Name of the look-up, if it took longer than five seconds; it is kept for a day.")),
 	"matches": required(objects("Where it is, or was: of (connection, provider, import, deleted), standing (living, " +
 		"former), field, replaced_time (to the day), path, connection_id, owner, provider, kind, label, status, " +
-		"status_reason, private, created_by, created_by_id, created_time, deleted_time, readers, next_step. A hundred at " +
-		"the most.")),
+		"status_reason, private, created_by, created_by_id, created_time, deleted_time, last_used, readers, next_step. " +
+		"A hundred at the most.")),
 	"examined":   required(integer("Connections that were looked at.")),
 	"total":      required(integer("Connections that are to be looked at.")),
 	"unreadable": required(integer("Entries that could not be read: it may be theirs.")),
@@ -265,7 +265,8 @@ func (b *backend) describeFound(ctx context.Context, mount string, all []store.F
 			"of": string(f.Of), "standing": "living", "field": f.Field, "replaced_time": rfc3339(f.Day), "path": f.Path,
 			"connection_id": f.ID, "owner": "", "provider": f.Provider, "kind": "", "label": "", "status": "",
 			"status_reason": "", "private": false, "created_by": "", "created_by_id": "", "created_time": "",
-			"deleted_time": rfc3339(f.Gone), "readers": []map[string]any{}, "next_step": nextStepOfLeak(mount, f),
+			"deleted_time": rfc3339(f.Gone), "last_used": "", "readers": []map[string]any{},
+			"next_step": nextStepOfLeak(mount, f),
 		}
 		if f.Former {
 			row["standing"] = "former"
@@ -303,12 +304,13 @@ func (b *backend) describeBearer(ctx context.Context, states providerStates, k s
 	} {
 		row[name] = is[name]
 	}
-	row["readers"] = b.readersOf(k, c)
+	use, err := b.useOf(ctx, k, c)
+	if err != nil {
+		return err
+	}
+	row["last_used"], row["readers"] = use.Day.String(), readersData(use)
 	return nil
 }
-
-// readersOf are those who read the credential of a connection lately.
-func (b *backend) readersOf(store.Key, *store.Connection) []map[string]any { return []map[string]any{} }
 
 // nextStepOfLeak says how the harm is ended.
 func nextStepOfLeak(mount string, f store.Found) string {

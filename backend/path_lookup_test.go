@@ -214,13 +214,21 @@ func TestLookupRow(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.stocked(t)
 		access, _ := f.tokens(t, "org/acme/slack")
+		f.Read("creds/org/acme/slack", nil, alice).OK(t)
+		require.Eventually(t, func() bool {
+			return f.Read("connections/org/acme/slack", nil).OK(t)["last_used"] != ""
+		}, 10*time.Second, time.Millisecond)
+		today := f.Now().UTC().Format(time.DateOnly)
 		data := asClient(t, f.Write("lookup", map[string]any{"token": access}).OK(t))
 		row := data["matches"].([]any)[0].(map[string]any)
 		of := f.Read("connections/org/acme/slack", nil).OK(t)
 		for name, want := range map[string]any{
 			"connection_id": of["connection_id"], "owner": "org/acme", "provider": "acme", "kind": "authorization_code",
 			"label": "Sales Team", "status": "active", "private": false, "created_by": "root", "deleted_time": "",
-			"replaced_time": "", "readers": []any{},
+			"replaced_time": "", "last_used": today,
+			"readers": []any{map[string]any{
+				"entity_id": "e-alice", "display_name": "userpass-e-alice", "last_used": today,
+			}},
 			"next_step": "vault delete connectors/connections/org/acme/slack, which revokes the grant where its provider can " +
 				"be asked; then connect the account again",
 		} {

@@ -135,6 +135,10 @@ func (b *backend) revokePlan(ctx context.Context, req *logical.Request,
 	if !b.mayWrite() {
 		return nil, logical.ErrReadOnly
 	}
+	warnings, err := b.askUse(ctx, s)
+	if err != nil {
+		return nil, err
+	}
 	ids, _, err := b.store.Jobs(ctx)
 	switch {
 	case err != nil:
@@ -156,6 +160,7 @@ func (b *backend) revokePlan(ctx context.Context, req *logical.Request,
 	b.tasks.Set(b.jobs.enter(j.ID), overAt(j).Add(keepTime))
 	resp, err := b.describeJob(ctx, j)
 	if resp != nil {
+		resp.Warnings = append(resp.Warnings, warnings...)
 		if unreadable > 0 {
 			resp.AddWarning(fmt.Sprintf("%d connections cannot be read, so nobody knows whether they match: they are not "+
 				"in the plan", unreadable))
@@ -499,6 +504,7 @@ func describeFilters(f store.Filters) map[string]any {
 	}
 	for name, v := range map[string]time.Duration{
 		"expires_within": f.Expires, "reconnect_within": f.Reconnect, "unchecked_for": f.Unchecked,
+		"unused_for": f.Unused,
 	} {
 		if v != 0 {
 			all[name] = int(v.Seconds())

@@ -49,6 +49,7 @@ func (b *backend) followConfig(c *store.Config, before *uint64) {
 	}
 	b.paused.Store(b.fenced || c.Pauses(false))
 	b.guard.follow(c)
+	b.uses.configure(c)
 }
 
 // provider is the configured provider of that name, nil when there is none that could be used.

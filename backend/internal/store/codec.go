@@ -27,7 +27,7 @@ const (
 	leaversVersion    = 1
 	heartbeatVersion  = 1
 	trialVersion      = 1
-	jobVersion        = 1
+	jobVersion        = 2 // 2 has the filter unused_for
 	chunkVersion      = 1
 	lookupVersion     = 1
 	hasherVersion     = 1
@@ -39,6 +39,7 @@ const (
 	thawedConfig    = 1
 	thawedProvider  = 2
 	providerFreezes = 3
+	jobWithoutUse   = 1
 )
 
 func (c *Config) version() int {

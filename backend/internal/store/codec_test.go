@@ -140,8 +140,17 @@ var (
 		Targets: []Target{{Path: "org/acme/slack", ID: "id-1"}, {Path: "user/U1/key", Created: noon}}, Results: "f.",
 		Failures: []Failing{{"org/acme/slack", ResultFailed, "not revoked"}},
 	}
-	storedIntent = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
-	storedTrial  = Trial{
+	// A release that does not know the filter would end what is used.
+	storedUnusedJob = Job{ID: "job-2", Count: 3, Planned: ann, Filters: Filters{Unused: 90 * 24 * time.Hour}}
+	storedUse       = UseShard{Connections: map[string]Use{
+		"id-1": {Day: DayOf(noon), Readers: []Reading{
+			{Reader{EntityID: "e-1", DisplayName: "userpass-ann"}, DayOf(noon)}, {Reader{DisplayName: "root"}, DayOf(noon) - 1},
+		}},
+		"id-2": {Day: DayOf(noon)},
+	}}
+	storedUseBegan = UseBegan{Time: noon}
+	storedIntent   = Intent{Key: "org/acme/slack", Generation: 2, Time: noon}
+	storedTrial    = Trial{
 		Key: "org/acme/slack", Provider: "acme", Pinned: "pin", Kind: providers.KindAuthorizationCode, Digest: "digest",
 		Inputs: map[string]string{"shop": "one"},
 		Settings: Settings{
@@ -390,6 +399,18 @@ func entries() map[string]entry {
 			jobPrefix + "job-1", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-1") },
 			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &storedJob,
 		},
+		"v2/job": {
+			jobPrefix + "job-2", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-2") },
+			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &storedUnusedJob,
+		},
+		"v1/use": {
+			"use/00f", func(ctx context.Context, s Store) (any, error) { return s.Use(ctx, 15) },
+			func(ctx context.Context, s Store, v any) error { return s.PutUse(ctx, 15, v.(*UseShard)) }, &storedUse,
+		},
+		"v1/use_began": {
+			"use/began", func(ctx context.Context, s Store) (any, error) { return s.UseBegan(ctx) },
+			func(ctx context.Context, s Store, v any) error { return s.PutUseBegan(ctx, v.(*UseBegan)) }, &storedUseBegan,
+		},
 		"v1/chunk": {
 			chunkKey("job-1", 0), func(ctx context.Context, s Store) (any, error) { return s.Chunk(ctx, "job-1", 0) },
 			func(ctx context.Context, s Store, v any) error { return s.PutChunk(ctx, "job-1", 0, v.(*Chunk)) }, &storedChunk,
@@ -629,6 +650,8 @@ func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 			switch f := v.Type().Field(i); {
 			case !f.IsExported(), v.Type() == reflect.TypeFor[providers.Grant]() && f.Name == "Sites":
 				continue // they stand beside the grant
+			case f.Name == "Unused":
+				field = reflect.ValueOf(storedUnusedJob.Filters.Unused)
 			case slices.Contains([]string{"Key", "FormerKey", "Captured", "FormerCaptured"}, f.Name):
 				field = reflect.ValueOf(storedKey).FieldByName(f.Name)
 			case f.Name == "Traces":
@@ -793,10 +816,10 @@ func TestNewerVersionIsRefused(t *testing.T) {
 			"v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v2/flow_device": flowVersion,
-			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
+			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v2/job": jobVersion, "v1/use": useVersion, "v1/use_began": useVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion, "v1/history_buried": historyVersion,
 			"v1/lookup": lookupVersion, "v1/lookup_key": hasherVersion, "v2/connection_traced": connectionVersion,
-			"v1/heartbeat": heartbeatVersion,
+			"v1/heartbeat":  heartbeatVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion, "v2/connection_bought": connectionVersion,
 			"v4/provider": providerVersion,

@@ -32,6 +32,9 @@ type Config struct {
 	HistoryRetention time.Duration `json:"history_retention,omitempty"`
 	LeaverGrace      time.Duration `json:"leaver_grace,omitempty"` // 0: what somebody who left had is never put away
 
+	UseOff   bool      `json:"use_off,omitempty"`  // nobody notes who reads what; see SetTracksUse
+	UseSince time.Time `json:"use_since,omitzero"` // when that was turned on again
+
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
 
@@ -127,6 +130,14 @@ func (c *Config) SetRetention(d time.Duration) {
 	if c.HistoryRetention = d; d == 0 {
 		c.HistoryRetention = -1
 	}
+}
+
+// SetTracksUse says whether it is noted who reads which connection. What was read while it was not, nobody knows.
+func (c *Config) SetTracksUse(on bool, now time.Time) {
+	if on && c.UseOff {
+		c.UseSince = now
+	}
+	c.UseOff = !on
 }
 
 // EndedFlows is how many flows that ended one caller may have.

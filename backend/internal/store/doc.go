@@ -12,6 +12,7 @@
 //	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
 //	history/<hash of key>         the last records of the connections of one name
 //	job/<id>, job/<id>/<n>        the end of many connections, and its targets in chunks
+//	use/<shard>                   when connections were read last, and by whom; use/began: since when that is noted
 //	leavers                       the entities that the daily look missed, of those that own connections
 //	heartbeat                     when a node that may write was last at work here
 //

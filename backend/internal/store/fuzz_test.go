@@ -29,7 +29,9 @@ func FuzzDecodeIntent(f *testing.F) { fuzzDecode(f, decodeIntent, encodeIntent, 
 
 func FuzzDecodeTrial(f *testing.F) { fuzzDecode(f, decodeTrial, encodeTrial, "v1/trial") }
 
-func FuzzDecodeJob(f *testing.F) { fuzzDecode(f, decodeJob, encodeJob, "v1/job") }
+func FuzzDecodeJob(f *testing.F) { fuzzDecode(f, decodeJob, encodeJob, "v1/job", "v2/job") }
+
+func FuzzDecodeUse(f *testing.F) { fuzzDecode(f, decodeUse, encodeUse, "v1/use") }
 
 func FuzzDecodeChunk(f *testing.F) { fuzzDecode(f, decodeChunk, encodeChunk, "v1/chunk") }
 

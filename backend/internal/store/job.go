@@ -48,6 +48,7 @@ type Filters struct {
 	Expires    time.Duration `json:"expires_within,omitempty"`
 	Reconnect  time.Duration `json:"reconnect_within,omitempty"`
 	Unchecked  time.Duration `json:"unchecked_for,omitempty"`
+	Unused     time.Duration `json:"unused_for,omitempty"`
 	Archived   *bool         `json:"archived,omitempty"`
 	Shared     *bool         `json:"shared,omitempty"`
 	Missing    *bool         `json:"missing_scopes,omitempty"`
@@ -61,7 +62,7 @@ func (f Filters) Named() bool {
 		}
 	}
 	return f.Owner != "" || f.Account != "" || f.Label != "" || f.Tag != "" || f.Expires != 0 || f.Reconnect != 0 ||
-		f.Unchecked != 0 || f.Archived != nil || f.Shared != nil || f.Missing != nil
+		f.Unchecked != 0 || f.Unused != 0 || f.Archived != nil || f.Shared != nil || f.Missing != nil
 }
 
 // Chunk is a part of a job's targets, with what became of each as far as it was written down. The rest is known from
@@ -207,7 +208,15 @@ type chunkRecord struct {
 }
 
 func encodeJob(j *Job) ([]byte, error) {
-	return encode(jobRecord{header{jobVersion}, *j}, j.unknown)
+	return encode(jobRecord{header{j.version()}, *j}, j.unknown)
+}
+
+// version is the lowest that reads all of the job: a release that passed over a filter would end more connections.
+func (j *Job) version() int {
+	if j.Filters.Unused != 0 {
+		return jobVersion
+	}
+	return jobWithoutUse
 }
 
 func decodeJob(b []byte) (*Job, error) {

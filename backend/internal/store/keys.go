@@ -22,6 +22,8 @@ const (
 	lookupPrefix     = "lookup/"
 	hasherEntry      = "lookup-key"
 	heartbeatKey     = "heartbeat"
+	usePrefix        = "use/"
+	useBeganKey      = usePrefix + "began"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -29,7 +31,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey,
+		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey, usePrefix,
 	}
 }
 
@@ -119,7 +121,7 @@ func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
 		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
-		lookupPrefix: "lookup",
+		lookupPrefix: "lookup", usePrefix: "use",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

@@ -284,9 +284,16 @@ func TestStorageThatHangs(t *testing.T) {
 		"PutLeavers":       {callTime, func(ctx context.Context) error { return s.PutLeavers(ctx, &Leavers{}) }},
 		"Heartbeat":        {callTime, func(ctx context.Context) error { _, err := s.Heartbeat(ctx); return err }},
 		"PutHeartbeat":     {callTime, func(ctx context.Context) error { return s.PutHeartbeat(ctx, &Heartbeat{}) }},
-		"PutIntent":        {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
-		"Intent":           {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
-		"DeleteIntent":     {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},
+		"Use":              {callTime, func(ctx context.Context) error { _, err := s.Use(ctx, 15); return err }},
+		"PutUse": {callTime, func(ctx context.Context) error {
+			return s.PutUse(ctx, 15, &UseShard{Connections: map[string]Use{"id": {}}})
+		}},
+		"Uses":         {listTime, func(ctx context.Context) error { _, err := s.Uses(ctx); return err }},
+		"UseBegan":     {callTime, func(ctx context.Context) error { _, err := s.UseBegan(ctx); return err }},
+		"PutUseBegan":  {callTime, func(ctx context.Context) error { return s.PutUseBegan(ctx, &UseBegan{}) }},
+		"PutIntent":    {callTime, func(ctx context.Context) error { return s.PutIntent(ctx, slack, &Intent{}) }},
+		"Intent":       {callTime, func(ctx context.Context) error { _, err := s.Intent(ctx, slack); return err }},
+		"DeleteIntent": {callTime, func(ctx context.Context) error { return s.DeleteIntent(ctx, slack) }},
 		"Trial": {callTime, func(ctx context.Context) error {
 			_, err := s.Trial(ctx, slack, grantOf("", "r"))
 			return err

@@ -254,6 +254,14 @@ type System struct {
 	fails    error                       // what looking an entity up gives, or its groups
 	state    consts.ReplicationState
 	tainted  func() bool
+	edition  string
+}
+
+// SetEdition makes this Vault another than the community edition, such as ent.
+func (s *System) SetEdition(edition string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.edition = edition
 }
 
 // Taint has Tainted answer what told does, which may take its time.
@@ -367,7 +375,9 @@ func (s *System) ReplicationState() consts.ReplicationState {
 
 // PluginEnv implements [logical.SystemView]; help needs it.
 func (s *System) PluginEnv(context.Context) (*logical.PluginEnvironment, error) {
-	return &logical.PluginEnvironment{VaultVersion: "1.21.0"}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &logical.PluginEnvironment{VaultVersion: "1.21.0", VaultVersionMetadata: s.edition}, nil
 }
 
 // DefaultLeaseTTL implements [logical.SystemView].

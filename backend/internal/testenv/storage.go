@@ -22,6 +22,10 @@ type Access struct {
 // Write reports whether the access changes something.
 func (a Access) Write() bool { return a.Op == "put" || a.Op == "delete" }
 
+// ownTime reports whether the access comes at a time that no test but those of its own can foresee, so that no other
+// counts it: so is written who read what.
+func (a Access) ownTime() bool { return a.Under("use/") }
+
 // Under reports whether the key lies below a prefix, such as "connection/" or "wal/".
 func (a Access) Under(prefix string) bool { return strings.HasPrefix(a.Key, prefix) }
 
@@ -30,7 +34,7 @@ func Nth(n int, these func(Access) bool) func(Access) bool {
 	var mu sync.Mutex
 	seen := 0
 	return func(a Access) bool {
-		if !these(a) {
+		if a.ownTime() || !these(a) {
 			return false
 		}
 		mu.Lock()
@@ -119,7 +123,7 @@ func (s *Storage) History() []Access {
 func (s *Storage) Writes() int {
 	n := 0
 	for _, a := range s.History() {
-		if a.Write() {
+		if a.Write() && !a.ownTime() {
 			n++
 		}
 	}
@@ -169,7 +173,9 @@ func (s *Storage) access(ctx context.Context, a Access, do func(context.Context)
 			_ = do(context.WithoutCancel(ctx)) // nobody is there to hear of it
 			s.mu.Lock()
 			defer s.mu.Unlock()
-			s.landed++
+			if !a.ownTime() {
+				s.landed++
+			}
 		}()
 	}
 	return ctx.Err()

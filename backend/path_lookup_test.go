@@ -178,7 +178,8 @@ func TestLookupOfAnOrganization(t *testing.T) {
 			assert.ElementsMatch(t, places, whose(t, f.Env, path, secret))
 		}
 		is("lookup", openaiKey, "connection org/acme/zkey api_key living",
-			"connection org/acme/user/e-alice/key api_key living", "connection org/beta/key api_key living", "connection user/u-1/key api_key living")
+			"connection org/acme/user/e-alice/key api_key living", "connection org/beta/key api_key living",
+			"connection user/u-1/key api_key living")
 		is("lookup/org/acme", openaiKey, "connection org/acme/zkey api_key living",
 			"connection org/acme/user/e-alice/key api_key living")
 		is("lookup/org/beta", openaiKey, "connection org/beta/key api_key living")

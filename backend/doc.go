@@ -96,9 +96,9 @@
 //
 // What falls due follows from a stored entry. For connections, write its pure due function and what to do, and enter
 // both in connectionTasks (build in backend.go); a refresh, the end of a deletion and the erasure of a refused token
-// are there. What concerns the mount is one task of its own: saving (background.go), leavers (leavers.go) and
-// uses (use_shards.go). For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does, and Set it whenever
-// the entry changes.
+// are there. What concerns the mount is one task of its own: saving (background.go), leavers (leavers.go) and uses
+// (use_shards.go). For entries of another kind, keep a record of each with a [tasks.Place] embedded, as directory does,
+// and Set it whenever the entry changes.
 //
 // # What must hold
 //

@@ -521,6 +521,7 @@ func TestDevicePollIsFenced(t *testing.T) {
 	f := newFixture(t, Options{Paused: true}, testenv.InProcess) // a restored snapshot: the original has the flow too
 	f.allowDevices(t)
 	f.device(t, "tv", nil, alice)
+	assert.Contains(t, f.Read("device-code/tv", nil, alice).OK(t)["reason"], "refresh_paused_reason")
 	f.Advance(time.Minute)
 	f.periodic(t)
 	require.Eventually(t, func() bool { return !f.engine().beating.Load() }, 10*time.Second, time.Millisecond)

@@ -262,6 +262,11 @@ func (b *backend) deviceCodeRead(ctx context.Context, req *logical.Request,
 	switch {
 	case f.Outcome == nil && b.now().Before(f.Expires), f.Outcome == nil && b.devices.holds(id):
 		data["interval"] = int(f.Device.Interval.Seconds())
+		if b.standsStill() {
+			why = "nothing is asked of services while this storage may be a restored snapshot: see refresh_paused_reason on " +
+				"status"
+			data["reason"] = why
+		}
 		if state, until := b.gate.State(f.Provider); why == "" && state != gate.Well {
 			data["reason"] = "provider " + f.Provider + " is left alone now (" + string(state) + "), until " + rfc3339(until) +
 				" at least: see circuit on providers/" + f.Provider

@@ -28,6 +28,9 @@ const (
 	// wrong, and nothing of how old storage is.
 	mostAhead = 5 * time.Minute
 
+	// leaveTime is how long the last heartbeat may keep a clean stop.
+	leaveTime = 2 * time.Second
+
 	// gapTold is for how long a gap is told after the start that found it.
 	gapTold = 7 * 24 * time.Hour
 )
@@ -153,6 +156,8 @@ func (g *restoreGuard) beat(ctx context.Context) { g.write(ctx, beatEvery) }
 
 // leave is beat at a clean stop.
 func (g *restoreGuard) leave(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, leaveTime)
+	defer cancel()
 	if g.judged.Load() && g.b.mayWrite() {
 		g.write(ctx, 0)
 	}

@@ -80,6 +80,8 @@ func (r *Refresher) Recover(ctx context.Context) error {
 		case err != nil:
 			failed = errors.Join(failed, err)
 		case a.Terms.Barred == store.ReasonFrozen: // once that is lifted it is looked at
+		case a.Terms.Paused:
+			r.Sooner(k, r.Now().Add(tasks.LookAgain)) // which waits as long
 		case !r.ended(ctx, k, a):
 			r.Logger.Info("trying again a refresh that was cut off", "connection", k.String())
 			_, _ = r.start(k, a, renewal{seen: a.Connection.Generation, forced: true, class: gate.Background})

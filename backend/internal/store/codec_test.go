@@ -177,6 +177,7 @@ var (
 
 	// storedConnection has something in each field but those that a key alone has.
 	storedConnection = Connection{
+		DebugUntil: noon.Add(5 * time.Hour), DebugBy: "e-1",
 		Serial: 4, ID: "id-1", Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true,
 		Created: ann, Updated: Actor{EntityID: "e-3", DisplayName: "userpass-eve", Time: noon.Add(7 * time.Hour)},
 		OpenedBy: "e-1", Stops: storedStops, Deleting: noon.Add(7 * time.Hour),
@@ -455,6 +456,7 @@ func upgraded() map[string]struct {
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.Shares, sales.Record, sales.Entity = nil, nil, Entity{}
 	sales.Offer, sales.Moving, sales.MovedFrom = Offer{}, Moving{}, ""
+	sales.DebugUntil, sales.DebugBy = time.Time{}, ""
 	sales.Ending, sales.Ended = Ending{}, Ended{}
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}

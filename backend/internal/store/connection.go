@@ -47,11 +47,11 @@ type Connection struct {
 	Moving    Moving `json:"moving,omitzero"`      // it is on its way to another key
 	MovedFrom string `json:"moved_from,omitempty"` // the key that it had before, if it was moved
 
-	Credential
-
 	// Until when exchanges with its service are told to the log, and the entity that said so.
 	DebugUntil time.Time `json:"debug_until,omitzero"`
 	DebugBy    string    `json:"debug_by,omitempty"`
+
+	Credential
 
 	unknown  unknownFields // written by a newer release that lets this one ignore them
 	oversize bool          // storage had it larger than it may be written anew

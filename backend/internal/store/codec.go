@@ -26,7 +26,7 @@ const (
 	intentVersion     = 1
 	leaversVersion    = 1
 	trialVersion      = 1
-	jobVersion        = 1
+	jobVersion        = 2 // 2 has filters that the first knows nothing of
 	chunkVersion      = 1
 )
 
@@ -37,6 +37,9 @@ const (
 	thawedProvider  = 2
 	providerFreezes = 3
 )
+
+// formerJob is of those whose filters all releases know: one that ignored a filter would end more than was planned.
+const formerJob = 1
 
 func (c *Config) version() int {
 	if c.Freezes() {

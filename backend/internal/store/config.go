@@ -32,6 +32,8 @@ type Config struct {
 	HistoryRetention time.Duration `json:"history_retention,omitempty"`
 	LeaverGrace      time.Duration `json:"leaver_grace,omitempty"` // 0: what somebody who left had is never put away
 
+	RotateAfter time.Duration `json:"rotate_after,omitempty"` // of keys and client secrets; 0: never
+
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
 

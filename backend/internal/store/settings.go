@@ -3,6 +3,7 @@ package store
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // Settings are what a request sets of a connection beside its credential. What it does not name is nil.
@@ -11,6 +12,7 @@ type Settings struct {
 	Tags           *map[string]string `json:"tags,omitempty"`
 	Inputs         *map[string]string `json:"inputs,omitempty"`
 	RequiredScopes *[]string          `json:"required_scopes,omitempty"`
+	RotateAfter    *time.Duration     `json:"rotate_after,omitempty"`
 	Private        *bool              `json:"private,omitempty"`
 	Decision
 }
@@ -41,6 +43,9 @@ func (c *Connection) Set(s Settings, by Setter) {
 			c.RequiredBy = by.Name
 		}
 		c.RequiredScopes = *s.RequiredScopes
+	}
+	if s.RotateAfter != nil {
+		c.RotateAfter = *s.RotateAfter
 	}
 	if s.Private != nil {
 		c.setPrivate(*s.Private, by)

@@ -391,18 +391,28 @@ func (b *backend) recordCheck(ctx context.Context, k store.Key, conn *store.Conn
 ) error {
 	passed := found.valid == valid && (!conn.Invalid.IsZero() ||
 		conn.Account.ID == "" && found.told.Account.ID != "" || tellsMore(conn, found.told.Captured))
+	p, err := b.provider(ctx, conn.Provider)
+	if err != nil {
+		return err
+	}
+	drifts := found.valid == valid && p.lostOrFound(conn, found.told.Scopes)
 	failed := found.valid == refused && !renewable && conn.Invalid.IsZero() && found.generation == conn.Generation
-	if !passed && !failed {
+	if !passed && !failed && !drifts {
 		return nil
 	}
-	_, err := b.connections.Update(ctx, k, connections.Act{Verb: "check"},
+	_, err = b.connections.Update(ctx, k, connections.Act{Verb: "check"},
 		func(c *store.Connection) (*store.Connection, error) {
 			switch {
 			case c == nil || c.Generation != conn.Generation || c.Pinned != conn.Pinned:
 				return nil, nil // what was shown is not its credential any more
-			case passed:
-				c.CheckPassed(found.told.Account)
-				captured(c, conn, found.told.Captured)
+			case passed, drifts:
+				if passed {
+					c.CheckPassed(found.told.Account)
+					captured(c, conn, found.told.Captured)
+				}
+				if drifts {
+					c.Tells(found.told.Scopes)
+				}
 			case found.words && c.Grant != nil:
 				c.RevokedThere(b.now())
 			default:

@@ -62,7 +62,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 	if w.restores && c.Generation != w.known.Generation {
 		return nil, conflict("the key of connection %s was changed meanwhile: nothing was written", w.key)
 	}
-	settings, former, told := w.settings, w.former(c), c.Captured
+	settings, former, told, written := w.settings, w.former(c), c.Captured, c.KeySince()
 	if brings || again && w.who.owns(w.key) { // a key that somebody else wrote becomes its owner's by the owner's word
 		if err := w.place(c); err != nil {
 			return nil, err
@@ -73,6 +73,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		w.adopt(c)
 		if former != nil {
 			c.KeepFormer(former, told, w.now.Add(formerKeyLife))
+			c.AgeFormer(written)
 		}
 	}
 	if brings || again || w.imports { // the same credential may have been somebody else's
@@ -157,6 +158,9 @@ func (w *write) adopt(c *store.Connection) {
 	switch {
 	case w.kind.Issued():
 		c.AdoptIssued(w.grant, pin, w.now)
+	case w.restores:
+		c.AdoptFormer(w.keyValues(), pin, w.now)
+		c.Capture(w.captured)
 	case w.keys != nil:
 		c.AdoptKey(w.keyValues(), pin, w.now)
 		c.Identified(w.account)

@@ -100,6 +100,9 @@ func (b *backend) planWrite(ctx context.Context, k store.Key, who caller, d *fra
 			return nil, err
 		}
 	}
+	if w.warnings, err = b.misplaced(d, shownOf(w.known)); err != nil {
+		return nil, err
+	}
 	if w.provider, err = b.knownProvider(ctx, name); err != nil {
 		var gone *statusError
 		_, named := d.GetOk("provider")
@@ -319,6 +322,11 @@ func (w *write) readMetadata(d *framework.FieldData) error {
 	if v, ok := d.GetOk("required_scopes"); ok {
 		scopes := v.([]string)
 		w.settings.RequiredScopes = &scopes
+	}
+	if after, named, err := takeRotateAfter(d); err != nil {
+		return err
+	} else if named {
+		w.settings.RotateAfter = &after
 	}
 	if v, ok := d.GetOk("private"); ok {
 		private := v.(bool)

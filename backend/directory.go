@@ -37,6 +37,7 @@ type record struct {
 	limit      uint32                // when its consent runs out, in Unix seconds; 0: never
 	end        uint32                // when it dies and nothing can renew it, in Unix seconds; 0: never
 	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
+	keyed      uint32                // when its key was written, in Unix seconds; 0: it has none, or nobody knows
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
 	deleting   bool
 	moving     bool
@@ -47,6 +48,7 @@ type record struct {
 	private    bool
 	shares     bool // with somebody, or did once
 	failing    bool // its last renewal failed
+	drifts     bool // see drift
 	choosing   bool // a site is to be picked
 	invalid    bool // the service refused it when it was checked
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
@@ -64,9 +66,10 @@ type common struct {
 	pinned   string
 	app      string // of its grant at the service; see appOf
 	refused  store.Reason
-	barred   store.Reason // why its provider does not serve it
-	creator  string       // who made it; see creatorOf
-	rotates  bool         // its grant may be replaced when it is spent
+	barred   store.Reason  // why its provider does not serve it
+	creator  string        // who made it; see creatorOf
+	rotates  bool          // its grant may be replaced when it is spent
+	rotate   time.Duration // after how long its key is to be replaced, by its own word
 }
 
 // byOwner is the creator of what its owner's entity made, so that it is one for all of them.
@@ -114,8 +117,9 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 	}
 	r.common = unique.Make(common{
 		c.Provider, c.Kind, c.Pinned, app, f.Refused, barred, creatorOf(r.key(), c), t.MayRotate && c.Grant != nil,
+		c.RotateAfter,
 	})
-	r.account, r.limit, r.end = "", unixOf(f.Limit), unixOf(f.End)
+	r.account, r.limit, r.end, r.keyed = "", unixOf(f.Limit), unixOf(f.End), unixOf(c.KeySince())
 	if c.Grant != nil { // no key ends with a grant, and whose one is, a host that it names for itself may lie about
 		r.account = c.Account.ID
 	}
@@ -195,12 +199,13 @@ func (d *directory) gone(r *record) {
 // enter gives what to note of a connection, and when something falls due for it.
 func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection) func(*record) {
 	terms, err := d.b.Terms(ctx, k, c)
-	due, app := d.b.now().Add(tasks.LookAgain), d.b.appOf(ctx, c)
+	due, app, drifts := d.b.now().Add(tasks.LookAgain), d.b.appOf(ctx, c), d.b.driftAt(ctx, c).is()
 	if err == nil {
 		due = d.b.dueOf(k, c, terms)
 	}
 	return func(r *record) {
 		r.summarize(d.b, c, terms, app)
+		r.drifts = drifts
 		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
 		if k.Owner.Personal() {

@@ -254,6 +254,7 @@ func adoptFlow(c, known *store.Connection, k store.Key, f *store.Flow, who calle
 	} else {
 		c.AdoptConsent(g, spending, p.fingerprint, now)
 	}
+	c.UnaskedScopes = p.unasked(f)
 	who.adopts(k, c)
 	c.Set(store.Settings{Private: f.Private}, who.setterOf(k, now))
 	return c, nil
@@ -285,10 +286,10 @@ func overtaken(c *store.Connection, k store.Key, f *store.Flow) error {
 func restored(c *store.Connection, f *store.Flow, p *configured, g *providers.Grant, spending bool,
 	now time.Time,
 ) *store.Connection {
-	adopted, closed := c.AdoptedBy, c.Closed
+	adopted, closed, unasked := c.AdoptedBy, c.Closed, c.UnaskedScopes
 	c.Kind, c.FlowID = f.Kind, f.ID
 	c.AdoptConsent(g, spending, p.fingerprint, now)
-	c.AdoptedBy, c.Closed = adopted, closed
+	c.AdoptedBy, c.Closed, c.UnaskedScopes = adopted, closed, unasked
 	return c
 }
 

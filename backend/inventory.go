@@ -24,6 +24,8 @@ type selection struct {
 	useUnknown          map[int]bool  // the shards of use of which it is not
 	archived, shared    *bool
 	missing             *bool // required scopes that were not granted
+	drifts              *bool // see drift
+	rotation            *bool // its key is to be replaced by now
 }
 
 // reads reports whether connections must be read to decide: the directory does not know all of them.
@@ -78,12 +80,17 @@ func (s *selection) takes(r *record, is standing, p providerStates, now time.Tim
 	case !ends(r.end, s.expires), !ends(r.limit, s.reconnect):
 	case s.unused != 0 && !s.idle(r, now):
 	case s.unchecked != 0 && timeOf(r.checked).After(now.Add(-s.unchecked)):
-	case s.archived != nil && (r.archived || r.marks.has(ownerShelved)) != *s.archived:
+	case s.archived != nil && r.shelved() != *s.archived:
+	case s.drifts != nil && r.drifts != *s.drifts:
+	case s.rotation != nil && isDue(p.keyDue(r), now) != *s.rotation:
 	default:
 		return true
 	}
 	return false
 }
+
+// shelved reports whether it is put away, and not among what is looked after.
+func (r *record) shelved() bool { return r.archived || r.marks.has(ownerShelved) }
 
 func among(allowed []string, is string) bool {
 	return len(allowed) == 0 || slices.Contains(allowed, is)

@@ -269,6 +269,16 @@ var gauges = []gauge{
 		of(func(s *snapshot) int { return s.counted.soon }),
 	},
 	{
+		"scope_drift", "Connections whose granted scopes drifted from what their provider asks for.", nil, true,
+		of(func(s *snapshot) int { return s.counted.drifting }),
+	},
+	{"rotation_due", "Credentials to be replaced by now, by class: keys of connections, secrets of apps.", []string{
+		"class",
+	}, true, func(_ *metrics, s *snapshot, send func(float64, ...string)) {
+		send(float64(s.counted.keysDue), "keys")
+		send(float64(s.counted.secretsDue), "apps")
+	}},
+	{
 		"frozen_connections", "Connections that are not served because an operator froze something.", nil, true,
 		of(func(s *snapshot) int { return s.counted.frozen }),
 	},

@@ -103,6 +103,7 @@ func (b *backend) authCodeURLWrite(ctx context.Context, req *logical.Request,
 		"url": authURL, "flow_id": f.ID, "expire_time": rfc3339(f.Expires), "redirect_uri": f.RedirectURI,
 		"next_step": nextStep(req.MountPoint, f),
 	}}
+	resp.Warnings, _ = b.misplaced(d, shownOf(known))
 	if !f.Confirm && !f.OwnRedirect {
 		resp.AddWarning("this provider has confirm=false: open the URL yourself and give it to nobody")
 	}
@@ -164,6 +165,9 @@ func (b *backend) mayConnect(ctx context.Context, k store.Key, who caller,
 		err = who.may(restoring, k, known)
 	}
 	if err != nil {
+		return nil, nil, err
+	}
+	if _, err := b.misplaced(d, shownOf(known)); err != nil {
 		return nil, nil, err
 	}
 	p, err := b.knownProvider(ctx, name)

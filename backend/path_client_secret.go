@@ -55,6 +55,7 @@ var clientSecretSchema = map[string]*framework.FieldSchema{
 	"client_secret_set": providerSchema["client_secret_set"],
 	"former_secret_set": providerSchema["former_secret_set"],
 	"client_key_id":     providerSchema["client_key_id"],
+	"rotate_by":         providerSchema["rotate_by"],
 	"updated":           providerSchema["updated"],
 }
 

@@ -69,7 +69,9 @@ func configFields() map[string]*framework.FieldSchema {
 		"check_interval": seconds("How often what no refresh proves is checked: keys, and tokens that do not expire; " +
 			"0: never."),
 		"history_retention": seconds("How long the history of a connection is kept after it was deleted."),
-		"leaver_grace":      seconds("How long after its owner left Vault a connection is archived; 0: never."),
+		"rotate_after": seconds("After how long keys and client secrets are to be replaced, where neither they nor their " +
+			"definition say; 0 (default): never."),
+		"leaver_grace": seconds("How long after its owner left Vault a connection is archived; 0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
 		"track_use":                 boolean("Note on which day each connection's credential was read last, and by whom: the last eight."),
@@ -178,6 +180,13 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 	if v, ok := d.GetOk("track_use"); ok {
 		c.SetTracksUse(v.(bool), b.now())
 	}
+	if v, ok := d.GetOk("rotate_after"); ok {
+		after := time.Duration(v.(int)) * time.Second
+		if after != 0 && (after < shortestRotation || after > longestRotation) {
+			return nil, badRequest("rotate_after must lie between one day and ten years, or be 0")
+		}
+		c.RotateAfter = after
+	}
 	c.LeaveDefaults(stored)
 	for field, setting := range map[string]*time.Duration{
 		"refresh_margin": &c.RefreshMargin, "poll_interval": &c.PollInterval, "request_timeout": &c.RequestTimeout,
@@ -234,6 +243,7 @@ func configData(c *store.Config) map[string]any {
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
 		"check_interval":  int(c.CheckEvery().Seconds()),
+		"rotate_after":    int(c.RotateAfter.Seconds()),
 		"leaver_grace":    int(c.LeaverGrace.Seconds()),
 
 		"refresh_paused_reason": string(c.PausedReason),

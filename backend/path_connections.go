@@ -49,6 +49,7 @@ func connectionFields() map[string]*framework.FieldSchema {
 		"required_scopes": strs("Scopes whose absence is shown as missing_scopes."),
 		"companions": secret(pairs("Secrets that go along with the credential and are never sent, as the definition " +
 			"names them. Replaced whole. Reads mask the values.")),
+		"rotate_after": rotateAfterField("the key"),
 		"disabled": boolean("Stop serving the credential; nothing is lost. The owner's entity and everybody else " +
 			"each set and lift their own word on it."),
 		"archived":        boolean("Put the connection away: as disabled, and shown as archived. Two words, too."),
@@ -93,26 +94,33 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"archived_reason": str("Why it did."),
 	"disabled_by": objects("Who stopped it: side (owner, others, or either of an older release), what (disabled or " +
 		"archived), reason, display_name, entity_id, time."),
-	"shared_with":       str("With how many a private connection is shared, in words; empty when with nobody."),
-	"transfer_to":       str("Where it is offered to, or on its way to; empty when to nowhere."),
-	"transfer_until":    str("Until when the offer may be taken (RFC 3339)."),
-	"account":           object("Whose account it is at the provider: id, label, email."),
-	"scopes":            strs("Scopes granted."),
-	"required_scopes":   strs("Scopes required."),
-	"token_type":        str("The provider's own word for the type of the token; creds tells how it is sent."),
-	"missing_scopes":    strs("Scopes required and not granted."),
-	"surplus_scopes":    strs("Scopes granted beyond the provider's allowed_scopes."),
-	"choices":           objects("Sites that the grant reaches, as id and name, where one is picked by an input."),
-	"connection_config": object("Further public values that came with the grant, or that the service told of the key."),
-	"key":               object("Fields of a key; of secrets at most the last four characters."),
-	"former_key":        object("Fields of the key before this one, masked, while it can be brought back."),
-	"former_key_until":  str("Until when it can be (RFC 3339); empty when there is none."),
-	"refreshable":       boolean("Whether the engine can renew the credential."),
-	"expire_time":       str("When the access token expires (RFC 3339); empty when it does not."),
-	"reconnect_by":      str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
-	"last_rotation":     str("When the credential last changed (RFC 3339)."),
-	"last_refresh":      str("When it was last refreshed (RFC 3339)."),
-	"next_refresh":      str("Not before when it is tried again after a failure (RFC 3339)."),
+	"shared_with":     str("With how many a private connection is shared, in words; empty when with nobody."),
+	"transfer_to":     str("Where it is offered to, or on its way to; empty when to nowhere."),
+	"transfer_until":  str("Until when the offer may be taken (RFC 3339)."),
+	"account":         object("Whose account it is at the provider: id, label, email."),
+	"scopes":          strs("Scopes granted."),
+	"required_scopes": strs("Scopes required."),
+	"token_type":      str("The provider's own word for the type of the token; creds tells how it is sent."),
+	"missing_scopes":  strs("Scopes required and not granted."),
+	"surplus_scopes":  strs("Scopes granted beyond the provider's allowed_scopes."),
+	"scope_drift": boolean("Whether what was granted drifted from what the provider asks for now, beside what " +
+		"missing_scopes tells."),
+	"new_scopes":         strs("Scopes that the provider asks for now and that were not granted."),
+	"lost_scopes":        strs("Scopes that were granted, and that a refresh or a check did not find any more."),
+	"scope_drift_advice": str("Why, and how to consent again; empty without drift."),
+	"choices":            objects("Sites that the grant reaches, as id and name, where one is picked by an input."),
+	"connection_config":  object("Further public values that came with the grant, or that the service told of the key."),
+	"key":                object("Fields of a key; of secrets at most the last four characters."),
+	"former_key":         object("Fields of the key before this one, masked, while it can be brought back."),
+	"former_key_until":   str("Until when it can be (RFC 3339); empty when there is none."),
+	"refreshable":        boolean("Whether the engine can renew the credential."),
+	"expire_time":        str("When the access token expires (RFC 3339); empty when it does not."),
+	"reconnect_by":       str("When the person must consent again whatever is refreshed (RFC 3339); empty when unknown."),
+	"last_rotation":      str("When the credential last changed (RFC 3339)."),
+	"rotate_after":       str("After how long the key is to be replaced; empty: as elsewhere."),
+	"rotate_by":          str("By when that is (RFC 3339); empty: never, or nobody knows how old it is."),
+	"last_refresh":       str("When it was last refreshed (RFC 3339)."),
+	"next_refresh":       str("Not before when it is tried again after a failure (RFC 3339)."),
 	"last_error": object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. " +
 		"Empty after a success."),
 	"last_used": str("The day on which its credential was read last (UTC, as 2026-03-01); empty when that was not noted, " +
@@ -206,6 +214,10 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 	if err != nil {
 		return nil, err
 	}
+	config, err := b.config(ctx)
+	if err != nil {
+		return nil, err
+	}
 	status, reason := terms.Status(conn, b.now())
 	stop := conn.Stops.Seen(who.owns(k))
 	maps.Copy(data, map[string]any{
@@ -220,6 +232,7 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 		"status_since":    rfc3339(conn.Since(status, reason)),
 		"required_scopes": list(conn.RequiredScopes), "missing_scopes": []string{},
 		"last_rotation": rfc3339(conn.Rotated), "last_refresh": rfc3339(conn.LastRefresh),
+		"rotate_after": rotateAfterWord(conn.RotateAfter), "rotate_by": rfc3339(keyDue(conn, p, config)),
 		"next_refresh": rfc3339(conn.Attempt.Next),
 		"last_error":   lastError(conn.Attempt), "connection_id": conn.ID,
 		"created_by": conn.Created.DisplayName, "created_by_id": conn.Created.EntityID,
@@ -245,6 +258,9 @@ func (b *backend) metadata(ctx context.Context, who caller, k store.Key,
 			"reconnect_by": rfc3339(g.HardLimit), "refreshable": terms.CanRefresh, "surplus_scopes": []string{},
 			"token_type": g.TokenType, "missing_scopes": list(missingScopes(p, conn, g.Scopes)),
 		})
+		drifted := driftOf(p, conn)
+		data["scope_drift"], data["scope_drift_advice"] = drifted.is(), drifted.advice(k, p, conn)
+		data["new_scopes"], data["lost_scopes"] = list(drifted.grown), list(drifted.lost)
 		if p != nil {
 			data["surplus_scopes"] = list(p.surplus(g.Scopes))
 		}

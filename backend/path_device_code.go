@@ -137,6 +137,7 @@ func (b *backend) deviceCodeWrite(ctx context.Context, req *logical.Request,
 		"next_step": "open verification_uri in a browser and type the user_code there; 'vault read " + req.MountPoint +
 			req.Path + "' tells how it stands",
 	}}
+	resp.Warnings, _ = b.misplaced(d, shownOf(known))
 	resp.AddWarning("whoever types this code connects their account to " + k.String() + ": type it yourself, or give it " +
 		"to nobody but the person whose account that is to be")
 	return resp, nil

@@ -70,6 +70,8 @@ func inventoryFields(own map[string]*framework.FieldSchema) map[string]*framewor
 			"and the last is counted whole."),
 		"missing_scopes": boolean("Whether required scopes were not granted. Reads connections."),
 		"shared":         boolean("Whether they are shared with somebody."),
+		"scope_drift":    boolean("Whether what was granted drifted from what the provider asks for."),
+		"rotation_due":   boolean("Whether their key is to be replaced by now."),
 		"archived":       boolean("Whether they are archived; left out: rows show only those that are not."),
 		"limit":          integer("The most rows; 100 by default, 1000 at the most."),
 		"cursor":         str("Where the page before ended: its cursor."),
@@ -85,7 +87,7 @@ func inventoryFields(own map[string]*framework.FieldSchema) map[string]*framewor
 var inventorySchema = map[string]*framework.FieldSchema{
 	"connections": objects("Rows: path, connection_id, provider, definition, category, kind, label, tags, account, " +
 		"status, status_reason, private, shared, archived, created_by, created_by_id, created_time, expire_time, " +
-		"reconnect_by, last_rotation, last_used, missing_scopes."),
+		"reconnect_by, last_rotation, rotate_by, last_used, missing_scopes, scope_drift."),
 	"cursor": str("Give it to the next request; empty at the end."),
 	"counts": object("With count_by: how many there are of each, archived ones too; the thousand that are most."),
 	"total":  integer("With count_by: how many match."),
@@ -193,6 +195,7 @@ func readFilters(d *framework.FieldData) store.Filters {
 	}
 	for field, to := range map[string]**bool{
 		"archived": &f.Archived, "shared": &f.Shared, "missing_scopes": &f.Missing,
+		"rotation_due": &f.Rotation, "scope_drift": &f.Drift,
 	} {
 		if v, ok := d.GetOk(field); ok {
 			is := v.(bool)
@@ -211,7 +214,8 @@ func selectionOf(f store.Filters) (*selection, error) {
 		provider: f.Provider, definition: f.Definition, category: f.Category, status: f.Status, reason: f.Reason,
 		kind: f.Kind, creator: f.Creator, account: f.Account, label: f.Label, tag: f.Tag,
 		expires: f.Expires, reconnect: f.Reconnect, unchecked: f.Unchecked, unused: f.Unused,
-		archived: f.Archived, shared: f.Shared, missing: f.Missing,
+		archived: f.Archived, shared: f.Shared, missing: f.Missing, rotation: f.Rotation,
+		drifts: f.Drift,
 	}
 	if f.Owner != "" {
 		owner, err := store.ParseOwner(f.Owner)
@@ -376,6 +380,7 @@ func (b *backend) inventoryRow(ctx context.Context, s *selection, states provide
 		"created_by": conn.Created.DisplayName, "created_by_id": conn.Created.EntityID,
 		"created_time": rfc3339(conn.Created.Time), "last_rotation": rfc3339(conn.Rotated),
 		"expire_time": "", "reconnect_by": "", "missing_scopes": []string{}, "last_used": "",
+		"rotate_by": rfc3339(keyDue(conn, p, states.config)), "scope_drift": driftOf(p, conn).is(),
 	}
 	if !b.uses.off.Load() {
 		row["last_used"] = b.directory.lastUsed(k).String()

@@ -119,6 +119,7 @@ func providerFields() map[string]*framework.FieldSchema {
 			"0: as the definition says."),
 		"check_interval": str("How often connections that no refresh proves are checked by themselves, such as 12h; 0: " +
 			"never; empty (default): as the definition says, else as config says."),
+		"rotate_after": rotateAfterField("the client secret"),
 		"ca_pem": str("Certificates to trust for this provider instead of the system's. To change them, write " +
 			"the stored client_secret in the same call."),
 		"frozen": boolean("Serve and spend nothing of this provider's connections, and send nothing but revocations, " +
@@ -173,6 +174,8 @@ var providerSchema = map[string]*framework.FieldSchema{
 	"optional_scopes":         strs("Scopes that a person may leave out."),
 	"refresh_ttl":             integer("Seconds that one refresh token lives; 0: as the definition says."),
 	"check_interval":          str("How often what no refresh proves is checked; empty: as elsewhere."),
+	"rotate_after":            str("After how long the client secret is to be replaced; empty: as elsewhere."),
+	"rotate_by":               str("By when that is (RFC 3339); empty: never, or nobody knows how old it is."),
 	"idle_ttl":                integer("Seconds that a grant lives unused; 0: as the definition says."),
 	"ca_pem":                  str("Certificates to trust for this provider instead of the system's."),
 	"frozen":                  boolean("Whether an operator froze it."),
@@ -233,7 +236,7 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		return nil, err
 	}
 	callback := callbackURL(config, req, name)
-	kinds, added, pkce, creates := []string{}, []string{}, "", ""
+	kinds, added, pkce, creates, rotateBy := []string{}, []string{}, "", "", ""
 	warnings := b.redirectWarnings(ctx, name, p)
 	switch definition, err := b.define(name, p); {
 	case err == nil:
@@ -242,6 +245,8 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		}
 		added, pkce = p.App(definition).AddsScopes(), p.App(definition).PKCEWord()
 		creates = manifest(p, definition, callback)
+		usable := &configured{entry: p, app: p.App(definition), mount: config}
+		rotateBy = rfc3339(usable.secretDue())
 	case !errors.Is(err, errNoDefinition):
 		warnings = append(warnings, "this release does not take definition_yaml, so the provider serves nothing:\n"+
 			clipLines(err.Error()))
@@ -267,9 +272,10 @@ func (b *backend) providerAnswer(ctx context.Context, req *logical.Request, name
 		"allow_import": orDefault(p.AllowImport, importOrg), "surplus_scopes": p.SurplusScopes,
 		"shared_redirect": p.SharedRedirect, "require_iss": p.RequireIss, "scopes_ignored": p.ScopesIgnored,
 		"optional_scopes": list(p.OptionalScopes), "refresh_ttl": int(p.RefreshTTL.Seconds()),
-		"check_interval": intervalWord(p.CheckInterval),
-		"debug_until":    debugShown(p.DebugUntil, b.now()),
-		"idle_ttl":       int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
+		"check_interval": intervalWord(p.CheckInterval), "rotate_after": rotateAfterWord(p.RotateAfter),
+		"rotate_by":   rotateBy,
+		"debug_until": debugShown(p.DebugUntil, b.now()),
+		"idle_ttl":    int(p.IdleTTL.Seconds()), "assumed_ttl": int(p.AssumedTTL.Seconds()),
 		"ca_pem": p.CAPEM, "updated": rfc3339(p.Updated),
 		"frozen": p.Frozen, "frozen_reason": p.FrozenReason,
 		"circuit": b.circuit(name),

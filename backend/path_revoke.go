@@ -510,7 +510,10 @@ func describeFilters(f store.Filters) map[string]any {
 			all[name] = int(v.Seconds())
 		}
 	}
-	for name, v := range map[string]*bool{"archived": f.Archived, "shared": f.Shared, "missing_scopes": f.Missing} {
+	for name, v := range map[string]*bool{
+		"archived": f.Archived, "shared": f.Shared, "missing_scopes": f.Missing, "rotation_due": f.Rotation,
+		"scope_drift": f.Drift,
+	} {
 		if v != nil {
 			all[name] = *v
 		}

@@ -43,6 +43,11 @@ var statusSchema = map[string]*framework.FieldSchema{
 	"retrying":      required(integer("Connections whose last refresh failed.")),
 	"reconnect_soon": required(integer("Connections that serve and whose consent runs out within two weeks, " +
 		"whatever is refreshed: see reconnect_by on connections.")),
+	"scope_drift": required(integer("Connections whose granted scopes drifted from what their provider asks for; " +
+		"archived ones do not count.")),
+	"rotation_due": required(integer("Connections whose key is to be replaced by now; archived ones do not " +
+		"count.")),
+	"rotation_due_providers": required(strs("Providers whose client secret is.")),
 	"frozen": required(object("What operators froze: mount, its owners, and providers with the reason of each; and " +
 		"reason, of the first two.")),
 	"frozen_connections": required(integer("Connections that are not served because of that.")),
@@ -93,7 +98,7 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	data["moved_callbacks"] = list(moved)
+	data["moved_callbacks"], data["rotation_due_providers"] = list(moved), list(providers.secretsDue)
 	data["frozen"] = map[string]any{
 		"mount": config.Frozen, "owners": list(config.FrozenOwners), "reason": config.FrozenReason,
 		"providers": providers.frozen,
@@ -121,12 +126,16 @@ type providerStates struct {
 	unreadable   map[string]bool
 	about        map[string]aboutProvider
 	frozen       map[string]string // with the reason
+	secretsDue   []string          // whose client secret is to be replaced by now
 	config       *store.Config
 	count        int
 }
 
 // aboutProvider is what filters go by.
-type aboutProvider struct{ definition, category string }
+type aboutProvider struct {
+	definition, category string
+	keysAfter            time.Duration // see configured.keysAfter
+}
 
 func (b *backend) readProviders(ctx context.Context, each func(*configured)) (providerStates, error) {
 	config, err := b.config(ctx)
@@ -147,7 +156,10 @@ func (b *backend) readProviders(ctx context.Context, each func(*configured)) (pr
 			states.unreadable[name] = true
 		case p != nil:
 			states.fingerprints[name] = &p.fingerprint
-			states.about[name] = aboutProvider{p.app.Definition.ID, p.app.Definition.Category}
+			states.about[name] = aboutProvider{p.app.Definition.ID, p.app.Definition.Category, p.keysAfter()}
+			if isDue(p.secretDue(), b.now()) {
+				states.secretsDue = append(states.secretsDue, name)
+			}
 			states.freeze(name, p.entry)
 			each(p)
 		default: // this release cannot use it, and what is frozen stays so
@@ -169,6 +181,8 @@ func (s *providerStates) freeze(name string, p *store.Provider) {
 // counted is how many connections there are, by what an operator asks for.
 type counted struct {
 	connections, unreadable, providers, retrying, soon, frozen int
+	drifting                                                   int
+	keysDue, secretsDue                                        int // that are to be replaced by now
 
 	byStatus, byProvider map[string]int
 	limits               [3]int // of those that are frozen; see frozenLimits
@@ -185,7 +199,8 @@ func (b *backend) countConnections(ctx context.Context, providers providerStates
 	now := b.now()
 	n := counted{
 		unreadable: len(providers.unreadable), providers: providers.count,
-		byStatus: map[string]int{}, byProvider: map[string]int{},
+		secretsDue: len(providers.secretsDue),
+		byStatus:   map[string]int{}, byProvider: map[string]int{},
 	}
 	err := b.directory.each(ctx, func(_ store.Key, r *record) {
 		if r.unreadable {
@@ -202,6 +217,12 @@ func (b *backend) countConnections(ctx context.Context, providers providerStates
 		n.byProvider[r.shared().provider]++
 		if r.failing {
 			n.retrying++
+		}
+		if !r.shelved() && r.drifts {
+			n.drifting++
+		}
+		if !r.shelved() && isDue(providers.keyDue(r), now) {
+			n.keysDue++
 		}
 		if status.Lives() && refresh.EndsSoon(timeOf(r.limit), now) {
 			n.soon++
@@ -230,6 +251,7 @@ func (n *counted) describe(data map[string]any) {
 	data["connections"], data["unreadable"], data["providers"] = n.connections, n.unreadable, n.providers
 	data["by_status"], data["by_provider"] = n.byStatus, n.byProvider
 	data["retrying"], data["reconnect_soon"], data["frozen_connections"] = n.retrying, n.soon, n.frozen
+	data["rotation_due"], data["scope_drift"] = n.keysDue, n.drifting
 	limits := map[string]int{}
 	for i, limit := range frozenLimits {
 		limits[limit.name] = n.limits[i]
@@ -265,6 +287,8 @@ const statusHelp = `
 Counts, and whatever an operator must know. overdue above 0 while nothing is paused means
 that refreshing does not keep up, or that a provider is down: see circuits. unsaved above
 0 means that storage refuses writes and tokens would be lost with the process.
+rotation_due and rotation_due_providers tell which keys and client secrets are old by
+what rotate_after says: inventory names the keys with rotation_due=true.
 owners_missing_held above 0 means that many owners of connections were missing from
 Vault on one day, as after a restore of its identities: none was stopped for it.
 reconnect_soon counts the consents that run out within two weeks. unreadable above 0

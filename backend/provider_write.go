@@ -98,6 +98,7 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	if _, told := d.Schema["redirect_uris"]; told { // by the path whose answer has it
 		p.ToldCallback = callbackURL(config, req, name)
 	}
+	p.DateSecret(stored, b.now())
 	err = b.store.PutProvider(ctx, name, p)
 	b.providersChanged() // though it failed: it may have been made
 	if err != nil {
@@ -143,6 +144,10 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}); err != nil {
 		return nil, nil, err
 	}
+	pasted, err := b.misplaced(d, shown{inputs: p.Inputs})
+	if err != nil {
+		return nil, nil, err
+	}
 	setSettings(d, p)
 	_, redefined := d.GetOk("definition_yaml")
 	if _, named := d.GetOk("endpoints"); named || redefined {
@@ -158,6 +163,11 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	}
 	if err := takeDebug(d, p, b.now()); err != nil {
 		return nil, nil, err
+	}
+	if after, named, err := takeRotateAfter(d); err != nil {
+		return nil, nil, err
+	} else if named {
+		p.RotateAfter = after
 	}
 	if err := takeAdditions(d, definition, p); err != nil {
 		return nil, nil, err
@@ -187,6 +197,7 @@ func (b *backend) mergeProvider(name string, stored *store.Provider, config *sto
 	if err := takeCompanions(d, stored, p, definition); err != nil {
 		return nil, nil, err
 	}
+	warnings = append(warnings, pasted...)
 	if stored == nil || !stored.Same(p) {
 		p.Updated = b.now()
 	}

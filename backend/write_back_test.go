@@ -89,7 +89,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	f.Write("config", map[string]any{
 		"public_url": "https://vault.example.com/v1/x/", "default_org": "acme", "egress_allow": "127.0.0.1,10.0.0.0/8",
 		"endpoint_hosts": "127.0.0.1,*.example.com", "refresh_margin": "2m", "poll_interval": 77, "request_timeout": 9,
-		"flow_ttl": "9m", "check_interval": "11h", "leaver_grace": "720h",
+		"flow_ttl": "9m", "check_interval": "11h", "leaver_grace": "720h", "rotate_after": "2400h",
 		"max_open_flows": 7, "max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
 	}).OK(t)
 	f.Write("providers/acme", with(r.settings(), map[string]any{
@@ -99,7 +99,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"token_params": map[string]any{"assertion": longParameter}, "require_session_binding": false,
 		"kinds": "authorization_code,client_credentials", "allowed_owners": "org/*,user/*", "shared_redirect": true,
 		"bound_inputs": map[string]any{"org/acme": map[string]any{"shop": []any{"two", "three"}}},
-		"assumed_ttl":  "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "check_interval": "48h0m0s", "confirm": false,
+		"assumed_ttl":  "1h", "refresh_ttl": "90d", "idle_ttl": "2h", "rotate_after": "2400h0m0s",
+		"check_interval": "48h0m0s", "confirm": false,
 		"debug_until": "50m",
 	})).OK(t)
 	f.Write("providers/acme", map[string]any{"client_secret": "another"}).OK(t)
@@ -118,7 +119,8 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 
 	named := map[string]any{
 		"label": "Sales", "tags": map[string]any{"team": "sales"}, "required_scopes": []any{"read", "admin"},
-		"debug_until": "50m",
+		"debug_until":  "50m",
+		"rotate_after": "0s",
 	}
 	f.connect(t, "slack")
 	f.Write("connections/slack", with(named, map[string]any{"disabled": true})).OK(t)

@@ -68,6 +68,9 @@ type Definition struct {
 	CheckInterval Duration `yaml:"check_interval,omitempty"`
 	// tried in order, before the rules of RFC 6749 and HTTP
 	Failures []FailureRule `yaml:"failures,omitempty"`
+	// what credentials of the service look like, whichever the kind: one that is written where people read it, as in a
+	// label, is refused. Those of a run-time definition count for nothing
+	SecretShapes []SecretShape `yaml:"secret_shapes,omitempty"`
 	// secrets that no call of ours sends, and applications ask for by name
 	Companions []Companion `yaml:"companions,omitempty"`
 }
@@ -175,6 +178,8 @@ type ClientSpec struct {
 	Rename map[string]string `yaml:"rename,omitempty"`
 	// what private_key_jwt signs, where that differs from RFC 7523 section 3
 	Assertion *ClientAssertion `yaml:"assertion,omitempty"`
+	// after how long its secret is to be replaced, where the service ends secrets or says so
+	RotateAfter Duration `yaml:"rotate_after,omitempty"`
 	// an app without a secret is accepted (RFC 6749 section 2.1)
 	Public bool `yaml:"public,omitempty"`
 }

@@ -115,6 +115,8 @@ type Key struct {
 	Fields []KeyField `yaml:"fields"`
 	// groups of fields of which a key has exactly one, whole
 	OneOf [][]string `yaml:"one_of,omitempty"`
+	// after how long one is to be replaced, where the service ends keys or says so
+	RotateAfter Duration `yaml:"rotate_after,omitempty"`
 	// absent: the definition's send, which a definition with tokens too keeps for those
 	Send *Send `yaml:"send,omitempty"`
 	// other ways the service accepts

@@ -75,6 +75,45 @@ health: {}
 			`x.yaml:3: check_interval: must lie between one hour and 30 days, or be never`,
 		},
 		{
+			"rotated never", `client: {rotate_after: never}
+kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {fields: [{name: api_key, secret: true}]}
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:3: client.rotate_after: must lie between one day and ten years`,
+		},
+		{
+			"rotated too often", `kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {rotate_after: 1h, fields: [{name: api_key, secret: true}]}
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:5: key.rotate_after: must lie between one day and ten years`,
+		},
+		{
+			"a secret that a name could be", `kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {fields: [{name: api_key, secret: true}]}
+secret_shapes: [{prefix: sk-, rest: '[a-z]+'}]
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:6: secret_shapes[0].rest: it takes less than 10 characters, and a name may have as many`,
+		},
+		{
+			"a secret that begins with anything", `kinds: [api_key]
+endpoints: {health: 'https://x.example.com/me'}
+key: {fields: [{name: api_key, secret: true}]}
+secret_shapes: [{prefix: s, rest: '[a-z]{20}'}]
+send: {headers: {Authorization: 'Bearer {api_key}'}}
+health: {}
+`,
+			`x.yaml:6: secret_shapes[0].prefix: a prefix has two characters or more`,
+		},
+		{
 			"checked too often", `check_interval: 1m
 kinds: [api_key]
 endpoints: {health: 'https://x.example.com/me'}

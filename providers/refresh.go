@@ -55,7 +55,7 @@ func (c *Client) Refresh(ctx context.Context, app *App, res Resolved, kind Kind,
 	}
 	renewed := g.clone()
 	if kind.Issued() {
-		issued, err := c.Issue(ctx, app, IssueRequest{Kind: kind, Resolved: res, Scopes: g.Scopes, Key: g.Key})
+		issued, err := c.Issue(ctx, app, IssueRequest{Kind: kind, Resolved: res, Scopes: app.scopesAnew(g), Key: g.Key})
 		if err != nil {
 			return nil, err
 		}

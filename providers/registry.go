@@ -16,6 +16,8 @@ var catalog embed.FS
 type Registry struct {
 	files fs.FS
 	byID  map[string]*Definition
+	// what credentials of services look like
+	secrets []secretShape
 }
 
 // Builtin returns the catalogue that is compiled in, read once for all mounts of a process. Its error says which file
@@ -55,7 +57,7 @@ func NewRegistry(files fs.FS) (*Registry, error) {
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
 	}
-	return r, nil
+	return r, r.gatherSecrets()
 }
 
 // Decode is [Decode] with `extends`: the file is merged over its parent, a definition of this registry that extends

@@ -127,6 +127,26 @@ func (a *App) ScopesOfTheApp() []string {
 	return a.UsualScopes()
 }
 
+// scopesAnew are asked for with each token that needs no person: as the operator has them now, so that what was once
+// granted short is asked for again. Where there are none, those that the grant has.
+func (a *App) scopesAnew(g *Grant) []string {
+	if scopes := a.ScopesOfTheApp(); len(scopes) > 0 {
+		return scopes
+	}
+	return g.Scopes
+}
+
+// AskedOf are the scopes that a connection of that kind is asked for when nobody names any, without what the engine
+// adds by itself; nil where a grant cannot be held against them: the kind has its own, or its scopes are of another
+// token.
+func (a *App) AskedOf(kind Kind) []string {
+	d := a.Definition
+	if a.ScopesIgnored || d.Token.ByKind[kind].Scopes != nil || d.upgrades(kind) || kind == KindBrokered || kind.HasKey() {
+		return nil
+	}
+	return a.UsualScopes()
+}
+
 // CheckScopes refuses scopes beyond those the operator allows: allowed, or else the scopes of the app, or else the
 // definition's default, in any of their spellings, and what those include. What the engine asks for by itself is always
 // allowed. The error names the first that is not.

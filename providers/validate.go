@@ -44,6 +44,7 @@ func (d *Definition) problems() []problem {
 	c.companions()
 	c.kinds()
 	c.client()
+	c.secretShapes()
 	c.calls()
 	c.install()
 	c.reaches()
@@ -144,8 +145,19 @@ func (c *checker) head() {
 	if every := d.CheckInterval.D; every != 0 && (every < time.Hour || every > 30*24*time.Hour) {
 		c.add("check_interval", "must lie between one hour and 30 days, or be never")
 	}
+	c.rotation("client.rotate_after", d.Client.RotateAfter)
+	if d.Key != nil {
+		c.rotation("key.rotate_after", d.Key.RotateAfter)
+	}
 	if d.Check == "none" && (d.Health != nil || d.Identity != nil || d.Login != nil) {
 		c.add("check", "none is for a definition without the sections health, identity and login")
+	}
+}
+
+// rotation checks after how long something is to be replaced.
+func (c *checker) rotation(at string, after Duration) {
+	if after.Never || after.Set && (after.D < 24*time.Hour || after.D > 10*365*24*time.Hour) {
+		c.add(at, "must lie between one day and ten years")
 	}
 }
 

@@ -21,7 +21,7 @@ func credentialNames() []string {
 func connectionFields() []string {
 	return []string{
 		"provider", "kind", "label", "tags", "inputs", "required_scopes", "disabled", "private", "refresh_token",
-		"access_token", "expires_in", "verify", "allow_account_change", "org", "user", "name",
+		"access_token", "expires_in", "verify", "allow_account_change", "org", "user", "name", "rotate_after",
 	}
 }
 

@@ -27,7 +27,7 @@ const (
 	leaversVersion    = 1
 	heartbeatVersion  = 1
 	trialVersion      = 1
-	jobVersion        = 2 // 2 has the filter unused_for
+	jobVersion        = 2 // 2 has filters that the first knows nothing of
 	chunkVersion      = 1
 	lookupVersion     = 1
 	hasherVersion     = 1
@@ -39,8 +39,10 @@ const (
 	thawedConfig    = 1
 	thawedProvider  = 2
 	providerFreezes = 3
-	jobWithoutUse   = 1
 )
+
+// formerJob is of those whose filters all releases know: one that ignored a filter would end more than was planned.
+const formerJob = 1
 
 func (c *Config) version() int {
 	if c.Freezes() {

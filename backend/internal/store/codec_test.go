@@ -134,8 +134,10 @@ var (
 			Status: []string{"active"}, Reason: []string{"revoked"}, Kind: []string{"api_key"}, Creator: []string{"e-1"},
 			Account: "1", Label: "sales", Tag: "team=sales", Expires: time.Hour, Reconnect: 2 * time.Hour,
 			Unchecked: 3 * time.Hour, Archived: new(bool), Shared: new(bool), Missing: new(bool),
+			Rotation: new(bool), Drift: new(bool),
 		},
 	}
+	plainJob    = withoutDrift(storedJob) // as a release wrote it that has no filters for that
 	storedChunk = Chunk{
 		Targets: []Target{{Path: "org/acme/slack", ID: "id-1"}, {Path: "user/U1/key", Created: noon}}, Results: "f.",
 		Failures: []Failing{{"org/acme/slack", ResultFailed, "not revoked"}},
@@ -180,7 +182,8 @@ var (
 		DebugUntil: noon.Add(5 * time.Hour), DebugBy: "e-1",
 		Serial: 4, ID: "id-1", Provider: "acme", Label: "Sales", Tags: map[string]string{"team": "sales"}, Private: true,
 		Created: ann, Updated: Actor{EntityID: "e-3", DisplayName: "userpass-eve", Time: noon.Add(7 * time.Hour)},
-		OpenedBy: "e-1", Stops: storedStops, Deleting: noon.Add(7 * time.Hour),
+		RotateAfter: 90 * 24 * time.Hour,
+		OpenedBy:    "e-1", Stops: storedStops, Deleting: noon.Add(7 * time.Hour),
 		Record: &storedHistory.Records[0],
 		Entity: Entity{
 			Known: true, Left: ReasonOwnerMissing, Since: noon.Add(time.Hour), Archived: noon.Add(48 * time.Hour),
@@ -220,7 +223,8 @@ var (
 			},
 			Rotated: noon, LastRefresh: noon.Add(time.Minute), Serving: noon.Add(-time.Hour),
 			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)}, Invalid: noon.Add(3 * time.Hour),
-			FormerUntil: noon.Add(4 * time.Hour),
+			FormerUntil: noon.Add(4 * time.Hour), FormerAge: KeyAge{noon, 2}, KeyAge: KeyAge{noon.Add(time.Hour), 2},
+			LostScopes: []string{"b"}, UnaskedScopes: []string{"c"},
 			Attempt: Attempt{
 				Failures: 2, Last: noon.Add(2 * time.Hour), Next: noon.Add(3 * time.Hour), Class: providers.Rejected,
 				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3, Denied: noon.Add(time.Hour),
@@ -301,6 +305,11 @@ func first(change func(*Connection)) *Connection {
 	}
 	change(c)
 	return c
+}
+
+func withoutDrift(j Job) Job {
+	j.Filters.Rotation, j.Filters.Drift = nil, nil
+	return j
 }
 
 // entry is one file below testdata: where storage has it, how it is read and written, and what it says.
@@ -398,9 +407,13 @@ func entries() map[string]entry {
 		},
 		"v1/job": {
 			jobPrefix + "job-1", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-1") },
-			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &storedJob,
+			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &plainJob,
 		},
 		"v2/job": {
+			jobPrefix + "job-1", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-1") },
+			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &storedJob,
+		},
+		"v2/job_unused": {
 			jobPrefix + "job-2", func(ctx context.Context, s Store) (any, error) { return s.Job(ctx, "job-2") },
 			func(ctx context.Context, s Store, v any) error { return s.PutJob(ctx, v.(*Job)) }, &storedUnusedJob,
 		},
@@ -462,6 +475,8 @@ func upgraded() map[string]struct {
 	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
 	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}
 	sales.Deleting, sales.Imported = time.Time{}, Import{}
+	sales.RotateAfter, sales.KeyAge, sales.FormerAge = 0, KeyAge{}, KeyAge{}
+	sales.LostScopes, sales.UnaskedScopes = nil, nil
 	sales.Serving, sales.Refused = time.Time{}, Refusal{ReasonGrantRefused, noon}
 	sales.Attempt = Attempt{
 		Failures: 2, Last: noon, Next: noon.Add(time.Minute), Class: providers.Transient, Code: "c", Why: "server_error",
@@ -818,7 +833,9 @@ func TestNewerVersionIsRefused(t *testing.T) {
 			"v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v2/flow_device": flowVersion,
-			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v2/job": jobVersion, "v1/use": useVersion, "v1/use_began": useVersion, "v1/chunk": chunkVersion,
+			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/chunk": chunkVersion,
+			"v1/job": jobVersion, "v2/job": jobVersion, "v2/job_unused": jobVersion,
+			"v1/use": useVersion, "v1/use_began": useVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion, "v1/history_buried": historyVersion,
 			"v1/lookup": lookupVersion, "v1/lookup_key": hasherVersion, "v2/connection_traced": connectionVersion,
 			"v1/heartbeat":  heartbeatVersion,

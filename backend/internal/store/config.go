@@ -32,8 +32,9 @@ type Config struct {
 	HistoryRetention time.Duration `json:"history_retention,omitempty"`
 	LeaverGrace      time.Duration `json:"leaver_grace,omitempty"` // 0: what somebody who left had is never put away
 
-	UseOff   bool      `json:"use_off,omitempty"`  // nobody notes who reads what; see SetTracksUse
-	UseSince time.Time `json:"use_since,omitzero"` // when that was turned on again
+	UseOff      bool          `json:"use_off,omitempty"`      // nobody notes who reads what; see SetTracksUse
+	UseSince    time.Time     `json:"use_since,omitzero"`     // when that was turned on again
+	RotateAfter time.Duration `json:"rotate_after,omitempty"` // of keys and client secrets; 0: never
 
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too

@@ -32,6 +32,8 @@ type Connection struct {
 
 	Record *Record `json:"record,omitempty"` // of the last change that is worth one; never changed, so it may be shared
 
+	RotateAfter time.Duration `json:"rotate_after,omitempty"` // of its key; see RotationDue
+
 	Shares []Share `json:"shares,omitempty"` // who beside its owner may use it while it is private
 
 	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
@@ -88,8 +90,15 @@ type Credential struct {
 	// the key before this one, until it is erased: one write brings it back
 	FormerKey   map[string]providers.Secret `json:"-"`
 	FormerUntil time.Time                   `json:"former_until,omitzero"`
+	FormerAge   KeyAge                      `json:"former_age,omitzero"`
 	// what the service told of that one
 	FormerCaptured *providers.Captured `json:"-"`
+
+	KeyAge KeyAge `json:"key_age,omitzero"` // see KeySince
+	// what the grant had and lost since the consent; see Tells
+	LostScopes []string `json:"lost_scopes,omitempty"`
+	// what the provider asked for by default and the flow that brought the grant did not
+	UnaskedScopes []string `json:"unasked_scopes,omitempty"`
 
 	Rotated     time.Time `json:"rotated"`               // when what is handed out last changed
 	LastRefresh time.Time `json:"last_refresh,omitzero"` // last successful one
@@ -156,6 +165,7 @@ func (c *Connection) Clone() *Connection {
 func (c Credential) clone() Credential {
 	c.Inputs, c.Key, c.RequiredScopes = maps.Clone(c.Inputs), maps.Clone(c.Key), slices.Clone(c.RequiredScopes)
 	c.FormerKey, c.Captured, c.FormerCaptured = maps.Clone(c.FormerKey), c.Captured.Clone(), c.FormerCaptured.Clone()
+	c.LostScopes, c.UnaskedScopes = slices.Clone(c.LostScopes), slices.Clone(c.UnaskedScopes)
 	if c.Grant != nil {
 		g := *c.Grant
 		g.Scopes, g.Config, g.SecretConfig = slices.Clone(g.Scopes), maps.Clone(g.Config), maps.Clone(g.SecretConfig)
@@ -172,6 +182,7 @@ func (c *Connection) Adopt(g *providers.Grant, pinned string, now time.Time) {
 }
 
 func (c *Connection) adopt(g *providers.Grant, before Account, pinned string, now time.Time) {
+	c.noteKey(g.Key, now)
 	c.replaced(pinned, now)
 	c.reaches(g, before, pinned, now)
 	c.Grant, c.Key, c.Pinned, c.Imported, c.AdoptedBy, c.Closed = withoutSites(g), nil, pinned, Import{}, "", false
@@ -297,6 +308,7 @@ func digest(s providers.Secret) string {
 
 // AdoptKey makes values the connection's key. Whose account it opens is not known.
 func (c *Connection) AdoptKey(values map[string]providers.Secret, pinned string, now time.Time) {
+	c.noteKey(values, now)
 	c.replaced(pinned, now)
 	c.Grant, c.Key, c.Pinned, c.Imported, c.Account, c.Sites = nil, values, pinned, Import{}, Account{}, nil
 	c.AdoptedBy, c.Closed = "", false
@@ -310,9 +322,18 @@ func (c *Connection) Capture(told *providers.Captured) {
 	}
 }
 
+// AdoptFormer is AdoptKey for the key that was replaced last: it is as old as it was.
+func (c *Connection) AdoptFormer(values map[string]providers.Secret, pinned string, now time.Time) {
+	written := c.FormerAge.of(c)
+	c.AdoptKey(values, pinned, now)
+	if !written.IsZero() {
+		c.KeyAge.Written = written
+	}
+}
+
 // KeepFormer keeps the key that was replaced, with what the service told of it, until it is erased.
 func (c *Connection) KeepFormer(values map[string]providers.Secret, told *providers.Captured, until time.Time) {
-	c.FormerKey, c.FormerCaptured, c.FormerUntil = values, told, until
+	c.FormerKey, c.FormerCaptured, c.FormerUntil, c.FormerAge = values, told, until, KeyAge{}
 }
 
 // EraseFormer forgets the former key when its time is over, and reports whether there was one.
@@ -341,7 +362,13 @@ func (c *Connection) HasKey(kind providers.Kind, values map[string]providers.Sec
 
 // Refreshed replaces the grant by what a refresh brought.
 func (c *Connection) Refreshed(g *providers.Grant, now time.Time) {
+	if c.Grant != nil {
+		c.loses(c.Grant.Scopes, g.Scopes)
+	}
 	c.Grant, c.LastRefresh = g, now
+	if len(g.Key) > 0 && c.keyWritten().IsZero() { // by a former release: it is counted from here
+		c.KeyAge.Written = now
+	}
 	c.Identified(g.Account)
 	c.credentialChanged(now)
 }
@@ -354,7 +381,7 @@ func (c *Connection) replaced(pinned string, now time.Time) {
 	if c.Pinned != pinned || ranOut {
 		c.Serving = now
 	}
-	c.Captured = nil
+	c.Captured, c.LostScopes, c.UnaskedScopes = nil, nil, nil
 	c.KeepFormer(nil, nil, time.Time{})
 }
 
@@ -364,6 +391,7 @@ func (c *Connection) credentialChanged(now time.Time) {
 		c.Serving = now
 	}
 	c.Generation++
+	c.KeyAge = c.KeyAge.at(c.Generation)
 	c.Rotated, c.Attempt, c.Refused, c.Invalid = now, Attempt{}, Refusal{}, time.Time{}
 }
 

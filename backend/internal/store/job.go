@@ -28,6 +28,14 @@ type Job struct {
 	unknown unknownFields
 }
 
+// version is that of its entry.
+func (j *Job) version() int {
+	if j.Filters.Rotation != nil || j.Filters.Drift != nil || j.Filters.Unused != 0 {
+		return jobVersion
+	}
+	return formerJob
+}
+
 // Chunks is how many entries its targets take.
 func (j *Job) Chunks() int { return (j.Count + ChunkSize - 1) / ChunkSize }
 
@@ -52,6 +60,8 @@ type Filters struct {
 	Archived   *bool         `json:"archived,omitempty"`
 	Shared     *bool         `json:"shared,omitempty"`
 	Missing    *bool         `json:"missing_scopes,omitempty"`
+	Rotation   *bool         `json:"rotation_due,omitempty"`
+	Drift      *bool         `json:"scope_drift,omitempty"`
 }
 
 // Named reports whether there is any filter.
@@ -62,7 +72,8 @@ func (f Filters) Named() bool {
 		}
 	}
 	return f.Owner != "" || f.Account != "" || f.Label != "" || f.Tag != "" || f.Expires != 0 || f.Reconnect != 0 ||
-		f.Unchecked != 0 || f.Unused != 0 || f.Archived != nil || f.Shared != nil || f.Missing != nil
+		f.Unchecked != 0 || f.Unused != 0 || f.Archived != nil || f.Shared != nil || f.Missing != nil || f.Rotation != nil ||
+		f.Drift != nil
 }
 
 // Chunk is a part of a job's targets, with what became of each as far as it was written down. The rest is known from
@@ -209,14 +220,6 @@ type chunkRecord struct {
 
 func encodeJob(j *Job) ([]byte, error) {
 	return encode(jobRecord{header{j.version()}, *j}, j.unknown)
-}
-
-// version is the lowest that reads all of the job: a release that passed over a filter would end more connections.
-func (j *Job) version() int {
-	if j.Filters.Unused != 0 {
-		return jobVersion
-	}
-	return jobWithoutUse
 }
 
 func decodeJob(b []byte) (*Job, error) {

@@ -24,7 +24,8 @@ type Provider struct {
 	Companions   map[string]providers.Secret `json:"-"` // secrets that are sent nowhere
 
 	// ClientSecret is not known to have worked: whoever made it up would know it, too
-	Unproven bool `json:"unproven,omitempty"`
+	Unproven  bool      `json:"unproven,omitempty"`
+	SecretAge SecretAge `json:"secret_age,omitzero"` // see SecretSince
 	// the provider was pointed elsewhere, and no secret was written since
 	SecretsCleared bool `json:"secrets_cleared,omitempty"`
 
@@ -49,6 +50,7 @@ type Provider struct {
 	RefreshTTL            time.Duration     `json:"refresh_ttl,omitempty"`    // 0: as the definition says
 	IdleTTL               time.Duration     `json:"idle_ttl,omitempty"`       // 0: as the definition says
 	CheckInterval         *time.Duration    `json:"check_interval,omitempty"` // 0: never; nil: see CheckEvery
+	RotateAfter           time.Duration     `json:"rotate_after,omitempty"`   // of ClientSecret; see RotationDue
 	OptionalScopes        []string          `json:"optional_scopes,omitempty"`
 	CAPEM                 string            `json:"ca_pem,omitempty"`
 	CAPin                 string            `json:"ca_pin,omitempty"` // see PinCA; empty: no part of the pin

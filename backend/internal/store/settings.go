@@ -12,6 +12,7 @@ type Settings struct {
 	Tags           *map[string]string `json:"tags,omitempty"`
 	Inputs         *map[string]string `json:"inputs,omitempty"`
 	RequiredScopes *[]string          `json:"required_scopes,omitempty"`
+	RotateAfter    *time.Duration     `json:"rotate_after,omitempty"`
 	Private        *bool              `json:"private,omitempty"`
 	DebugUntil     *time.Time         `json:"debug_until,omitempty"`
 	Decision
@@ -48,6 +49,9 @@ func (c *Connection) Set(s Settings, by Setter) {
 		if c.DebugUntil, c.DebugBy = *s.DebugUntil, ""; !s.DebugUntil.IsZero() {
 			c.DebugBy = by.EntityID
 		}
+	}
+	if s.RotateAfter != nil {
+		c.RotateAfter = *s.RotateAfter
 	}
 	if s.Private != nil {
 		c.setPrivate(*s.Private, by)

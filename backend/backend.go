@@ -66,6 +66,7 @@ type backend struct {
 	leavers     leavers
 	jobs        *jobs
 	devices     *devices
+	notices     *noticeLog
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -160,7 +161,7 @@ func (b *backend) build() {
 	b.saving.b, b.leavers.b = b, b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
-	b.jobs, b.devices = newJobs(b), newDevices(b)
+	b.jobs, b.devices, b.notices = newJobs(b), newDevices(b), newNoticeLog(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,

@@ -19,6 +19,7 @@ const (
 	historyPrefix    = "history/"
 	leaversKey       = "leavers"
 	jobPrefix        = "job/"
+	noticePrefix     = "notice/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -26,7 +27,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix,
+		leaversKey, jobPrefix, noticePrefix,
 	}
 }
 
@@ -116,6 +117,7 @@ func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
 		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
+		noticePrefix: "notice",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

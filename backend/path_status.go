@@ -58,8 +58,11 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"and may still land in storage.")),
 	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
 		"that none was stopped for it.")),
-	"refresh_paused": required(boolean("Whether refreshing is paused.")),
-	"writable":       required(boolean("Whether this node may write, and so refresh.")),
+	"notices_pending": required(integer("Notices that are not in storage yet: above 0 for longer than ten minutes, storage " +
+		"refuses them.")),
+	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at once.")),
+	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
+	"writable":        required(boolean("Whether this node may write, and so refresh.")),
 }
 
 func (b *backend) statusRead(ctx context.Context, req *logical.Request,
@@ -101,6 +104,7 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	if data["open_flows"], err = b.openFlows(ctx); err != nil {
 		return nil, err
 	}
+	data["notices_pending"], data["notices_counted"] = b.notices.report()
 	b.describeBackground(data)
 	return &logical.Response{Data: data}, nil
 }

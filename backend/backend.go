@@ -73,6 +73,7 @@ type backend struct {
 	lookups     *lookups
 	hashing     *hashing
 	uses        *uses
+	notices     *noticeLog
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -148,6 +149,7 @@ func New(o Options) logical.Factory {
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathInventory(),
+				b.pathNotices(),
 				b.pathRevoke(),
 				b.pathLookup(),
 				b.pathStatus(),
@@ -169,7 +171,7 @@ func (b *backend) build() {
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.jobs, b.devices, b.uses = newJobs(b), newDevices(b), newUses(b)
-	b.lookups, b.hashing = newLookups(b), newHashing(b)
+	b.lookups, b.hashing, b.notices = newLookups(b), newHashing(b), newNoticeLog(b)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
@@ -187,6 +189,7 @@ func (b *backend) build() {
 		{b.endDue, b.runEnd},
 		{b.erasureDue, b.runErasure},
 		{b.checkDue, b.runDailyCheck},
+		{b.limitDue, b.runLimit},
 	}
 }
 
@@ -208,6 +211,7 @@ tokens and client secrets go to their provider and to nobody else.
   accept/           take what is offered
   inventory         what there is, across owners
   lookup            whose a found token or key is
+  notices           what happened, in order
   revoke            end many connections at once
   status            what is due, fails or needs somebody
   metrics           the same for Prometheus

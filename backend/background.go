@@ -26,6 +26,7 @@ const (
 	laneDevice  = "device" // at the services where people type codes
 	laneLookup  = "lookup" // through all entries
 	laneUse     = "use"
+	laneNotice  = "notice"
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -98,7 +99,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 1, until
 	case !b.writable.Load():
 		return 0, b.now().Add(tasks.LookAgain)
-	case lane.Kind == laneJob, lane.Kind == laneLookup, lane.Kind == laneUse: // one of them at a time
+	case lane.Kind == laneJob, lane.Kind == laneLookup, lane.Kind == laneUse, lane.Kind == laneNotice: // one of them at a time
 		return 1, until
 	case lane.Kind == laneEnd && b.mayCarryEnds(): // however the provider is: after a day it is not waited for
 		return laterEnds, until

@@ -37,6 +37,10 @@
 //	lookup, lookup/:job       path_lookup.go            whose a found secret is: who waits for it (lookups.go), the
 //	                                                    pass over all entries (lookup_pass.go), and the key of the
 //	                                                    hashes (hashing.go)
+//	notices                   path_notices.go           what happened, in order: where notices come from
+//	                                                    (notice_sources.go), how they wait (notice_queue.go) and
+//	                                                    are kept (notice_log.go), and what a start makes up for
+//	                                                    (notice_start.go)
 //	revoke, revoke/:job       path_revoke.go            the end of many: a plan and its run (jobs.go), each
 //	                                                    connection's end (ending.go), and how its provider is
 //	                                                    asked (revocation.go)
@@ -72,6 +76,7 @@
 //	connections read last, and what storage refused          package connections
 //	checks made lately                                       checks.go
 //	when it was asked whose a credential is                  identify_again.go
+//	notices that are yet to be stored                        notice_queue.go
 //	how providers fare                                       package gate
 //	how old storage was when this node began to write        restore_guard.go
 //	what is under way                                        package tasks

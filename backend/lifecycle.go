@@ -45,6 +45,7 @@ func (b *backend) wake(ctx context.Context) {
 		if b.guard.unjudged() { // before anything is carried on
 			b.guard.beat(ctx)
 		}
+		b.startNotices(ctx)
 		b.learnHasher(ctx)
 		b.loadLookups(ctx)
 		if !b.guard.unjudged() {
@@ -55,6 +56,8 @@ func (b *backend) wake(ctx context.Context) {
 			b.tasks.Go("finishing imports", b.finishImports)
 		}
 		b.tasks.Go("writing the heartbeat", b.guard.beat)
+	} else {
+		b.notices.abstain()
 	}
 	b.fillDirectory(ctx)
 	b.fillUses(ctx)
@@ -90,6 +93,7 @@ func (b *backend) fillDirectory(ctx context.Context) {
 	if b.directory.hasPersonal() { // they may have been read before it was known that this node may write
 		b.leavers.begin()
 	}
+	b.catchUpNotices(ctx)
 	switch n := len(missed.keys); {
 	case ctx.Err() != nil:
 	case n > 0:
@@ -198,7 +202,7 @@ func (b *backend) clean(context.Context) {
 	defer cancel()
 	soft, cancel := context.WithTimeout(end, landTime)
 	defer cancel()
-	last := []func(context.Context){b.saveAll, b.guard.leave}
+	last := []func(context.Context){b.saveLast, b.guard.leave}
 	last = append(last, slices.Repeat([]func(context.Context){b.uses.writeAll}, useWriters)...)
 	for _, other := range others {
 		other.tasks.Hold()
@@ -206,7 +210,7 @@ func (b *backend) clean(context.Context) {
 		last = append(last, func(ctx context.Context) {
 			other.saveAll(ctx) // what it holds need not wait for what it does
 			other.tasks.Quiesce(ctx)
-			other.saveAll(ctx)
+			other.saveLast(ctx)
 		})
 	}
 	b.gate.Close() // who waits there leaves at once
@@ -255,6 +259,12 @@ func (b *backend) saveAll(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// saveLast is saveAll, and then tells what happened.
+func (b *backend) saveLast(ctx context.Context) {
+	b.saveAll(ctx)
+	b.notices.drain(ctx)
 }
 
 // Process is what the mounts of one plugin process know of one another. Main makes one.

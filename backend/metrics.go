@@ -332,6 +332,16 @@ var gauges = []gauge{
 	{"doubtful_writes", "Connections of which a write failed within the last minute and may still land.", nil, false, one(
 		func(m *metrics, _ *snapshot) float64 { return float64(m.b.connections.Doubtful()) },
 	)},
+	{
+		"notices", "Notices, by class: pending (not in storage yet), counted (not told one by one).",
+		[]string{"class"},
+		false,
+		func(m *metrics, _ *snapshot, send func(float64, ...string)) {
+			pending, counted := m.b.notices.report()
+			send(float64(pending), "pending")
+			send(float64(counted), "counted")
+		},
+	},
 	{"refresh_paused", "1 while refreshing is paused, or nobody knows whether it is.", nil, false, one(
 		func(m *metrics, _ *snapshot) float64 { return oneIf(m.b.paused.Load() || m.b.standsStill()) },
 	)},

@@ -63,7 +63,10 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"and may still land in storage.")),
 	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
 		"that none was stopped for it.")),
-	"refresh_paused": required(boolean("Whether refreshing is paused.")),
+	"notices_pending": required(integer("Notices that are not in storage yet: above 0 for longer than ten minutes, storage " +
+		"refuses them.")),
+	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at once.")),
+	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
 	"refresh_paused_reason": required(str("Why: fence (CONNECTORS_REFRESH_PAUSED), restore_suspected, restore_unknown (the " +
 		"heartbeat could not be read yet); empty: an operator wrote refresh_paused. With the last two of these grants that " +
 		"cannot rotate are refreshed nevertheless.")),
@@ -116,6 +119,7 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	if data["open_flows"], err = b.openFlows(ctx); err != nil {
 		return nil, err
 	}
+	data["notices_pending"], data["notices_counted"] = b.notices.report()
 	b.describeBackground(data)
 	return &logical.Response{Data: data}, nil
 }

@@ -42,6 +42,8 @@ type Config struct {
 	PausedReason PauseReason   `json:"refresh_paused_reason,omitempty"` // with RefreshPaused
 	RestoreGuard time.Duration `json:"restore_guard,omitempty"`         // above such a gap refreshing is paused; 0: never
 
+	Notices []Notice `json:"notices,omitempty"` // of the last write that was worth some, for when a crash cut them off
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

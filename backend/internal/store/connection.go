@@ -107,7 +107,8 @@ type Credential struct {
 	Invalid     time.Time `json:"invalid,omitzero"`      // since when checks find that the service refuses it
 	Attempt     Attempt   `json:"attempt,omitzero"`
 
-	Traces Traces `json:"traces,omitempty"` // of secrets that it had
+	Traces      Traces    `json:"traces,omitempty"`      // of secrets that it had
+	PassedLimit time.Time `json:"passed_limit,omitzero"` // the limit of the grant of which it was told that it has passed
 }
 
 // Refusal is the provider's last word on a grant. The zero value is none.

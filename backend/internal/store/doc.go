@@ -11,6 +11,7 @@
 //	wal/<hash of key>             an intent: this grant is being spent
 //	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
 //	history/<hash of key>         the last records of the connections of one name
+//	notice/<first>-<writer>       the log of notices, in chunks
 //	job/<id>, job/<id>/<n>        the end of many connections, and its targets in chunks
 //	use/<shard>                   when connections were read last, and by whom; use/began: since when that is noted
 //	leavers                       the entities that the daily look missed, of those that own connections

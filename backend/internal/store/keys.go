@@ -24,6 +24,7 @@ const (
 	heartbeatKey     = "heartbeat"
 	usePrefix        = "use/"
 	useBeganKey      = usePrefix + "began"
+	noticePrefix     = "notice/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -31,7 +32,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey, usePrefix,
+		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey, usePrefix, noticePrefix,
 	}
 }
 
@@ -122,6 +123,7 @@ func Classify(storageKey string) (noun, name string) {
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
 		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
 		lookupPrefix: "lookup", usePrefix: "use",
+		noticePrefix: "notice",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

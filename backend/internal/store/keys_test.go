@@ -82,7 +82,7 @@ func TestSealWrapped(t *testing.T) {
 	assert.ElementsMatch(t,
 		[]string{
 			"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers", "job/",
-			"lookup/", "lookup-key", "heartbeat", "use/",
+			"lookup/", "lookup-key", "heartbeat", "use/", "notice/",
 		},
 		SealWrapped())
 }

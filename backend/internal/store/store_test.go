@@ -309,13 +309,24 @@ func TestStorageThatHangs(t *testing.T) {
 			_, _, err := s.CountTrials(ctx, slack)
 			return err
 		}},
-		"PutFreeze":  {callTime, func(ctx context.Context) error { return s.PutFreeze(ctx, "acme", &Provider{}) }},
-		"Job":        {callTime, func(ctx context.Context) error { _, err := s.Job(ctx, "id"); return err }},
-		"PutJob":     {callTime, func(ctx context.Context) error { return s.PutJob(ctx, &Job{ID: "id"}) }},
-		"Chunk":      {callTime, func(ctx context.Context) error { _, err := s.Chunk(ctx, "id", 0); return err }},
-		"PutChunk":   {callTime, func(ctx context.Context) error { return s.PutChunk(ctx, "id", 0, &Chunk{}) }},
-		"DeleteJob":  {listTime, func(ctx context.Context) error { return s.DeleteJob(ctx, "id") }},
-		"Jobs":       {listTime, func(ctx context.Context) error { _, _, err := s.Jobs(ctx); return err }},
+		"PutFreeze":    {callTime, func(ctx context.Context) error { return s.PutFreeze(ctx, "acme", &Provider{}) }},
+		"Job":          {callTime, func(ctx context.Context) error { _, err := s.Job(ctx, "id"); return err }},
+		"PutJob":       {callTime, func(ctx context.Context) error { return s.PutJob(ctx, &Job{ID: "id"}) }},
+		"Chunk":        {callTime, func(ctx context.Context) error { _, err := s.Chunk(ctx, "id", 0); return err }},
+		"PutChunk":     {callTime, func(ctx context.Context) error { return s.PutChunk(ctx, "id", 0, &Chunk{}) }},
+		"DeleteJob":    {listTime, func(ctx context.Context) error { return s.DeleteJob(ctx, "id") }},
+		"Jobs":         {listTime, func(ctx context.Context) error { _, _, err := s.Jobs(ctx); return err }},
+		"NoticeChunks": {listTime, func(ctx context.Context) error { _, _, err := s.NoticeChunks(ctx); return err }},
+		"NoticeChunk": {callTime, func(ctx context.Context) error {
+			_, err := s.NoticeChunk(ctx, NoticeChunkName{})
+			return err
+		}},
+		"PutNoticeChunk": {callTime, func(ctx context.Context) error {
+			return s.PutNoticeChunk(ctx, NoticeChunkName{}, &NoticeChunk{})
+		}},
+		"DeleteNoticeChunk": {callTime, func(ctx context.Context) error {
+			return s.DeleteNoticeChunk(ctx, NoticeChunkName{})
+		}},
 		"NoteProof":  {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
 		"EachTrial":  {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
 		"Intents":    {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},

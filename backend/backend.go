@@ -190,6 +190,7 @@ func (b *backend) build() {
 		{b.erasureDue, b.runErasure},
 		{b.checkDue, b.runDailyCheck},
 		{b.limitDue, b.runLimit},
+		{b.rotationNoticeDue, b.runRotationNotice},
 	}
 }
 

@@ -276,6 +276,23 @@ func (d *directory) reconsider(ctx context.Context, provider string) error {
 	return err
 }
 
+// reconsiderKeys reads the connections that have keys again, since the mount has another word on when these are old.
+func (d *directory) reconsiderKeys(ctx context.Context) {
+	var keys []store.Key
+	err := d.each(ctx, func(k store.Key, r *record) {
+		if !r.unreadable && r.keyed != 0 {
+			keys = append(keys, k)
+		}
+	})
+	if d.forget(keys...); err == nil {
+		_, err = d.fill(ctx)
+	}
+	if err != nil && ctx.Err() == nil {
+		d.b.Logger().Debug("the ages of keys could not all be looked at; a minute later they are", "error", err)
+	}
+	d.b.tasks.Wake()
+}
+
 // recovered has the connections looked at that failed while their provider was down.
 func (d *directory) recovered(provider string, names []string) {
 	d.b.Logger().Info("a provider answers again", "provider", provider)

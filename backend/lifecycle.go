@@ -147,13 +147,17 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 	return b.tidyFlows(ctx)
 }
 
-// tidyDaily forgets once a day what need not be kept any longer.
+// tidyDaily forgets once a day what need not be kept any longer, and tells which client secrets are old.
 func (b *backend) tidyDaily(ctx context.Context) {
 	if now := b.now().Unix(); now-b.tidied.Load() >= int64((24 * time.Hour).Seconds()) {
 		if err := b.tidyHistories(ctx); err != nil {
 			if ctx.Err() == nil {
 				b.Logger().Warn("old histories could not be tidied", "error", err)
 			}
+			return
+		}
+		if err := b.tellOldSecrets(ctx); err != nil {
+			b.Logger().Debug("which client secrets are to be replaced could not be told yet", "error", err)
 			return
 		}
 		b.tidied.Store(now)

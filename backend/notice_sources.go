@@ -4,12 +4,14 @@ import (
 	"context"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 // Where notices come from. Of connections they come from the records of changes: what is to be told is decided in
@@ -58,6 +60,27 @@ func (b *backend) limitDue(_ store.Key, c *store.Connection, t refresh.Terms) ti
 
 // runLimit tells that.
 func (b *backend) runLimit(ctx context.Context, k store.Key) (next time.Time) {
+	return b.mark(ctx, k, "limit", func(c *store.Connection, t refresh.Terms) bool {
+		return c.PassLimit(t.CanRefresh, b.now())
+	})
+}
+
+// rotationNoticeDue is when it is to be told that a connection's key is to be replaced.
+func (b *backend) rotationNoticeDue(_ store.Key, c *store.Connection, t refresh.Terms) time.Time {
+	return c.RotationNoticeDue(t.KeyDue)
+}
+
+// runRotationNotice tells that.
+func (b *backend) runRotationNotice(ctx context.Context, k store.Key) (next time.Time) {
+	return b.mark(ctx, k, "rotation", func(c *store.Connection, t refresh.Terms) bool {
+		return c.TellOld(t.KeyDue, b.now())
+	})
+}
+
+// mark writes into an entry that something has come, if come says so.
+func (b *backend) mark(ctx context.Context, k store.Key, verb string,
+	come func(*store.Connection, refresh.Terms) bool,
+) (next time.Time) {
 	again := b.now().Add(tasks.LookAgain)
 	known, err := b.connections.Look(ctx, k)
 	if err != nil || known == nil {
@@ -67,9 +90,9 @@ func (b *backend) runLimit(ctx context.Context, k store.Key) (next time.Time) {
 	if err != nil {
 		return again
 	}
-	_, err = b.connections.Update(ctx, k, connections.Act{Verb: "limit"},
+	_, err = b.connections.Update(ctx, k, connections.Act{Verb: verb},
 		func(c *store.Connection) (*store.Connection, error) {
-			if c == nil || c.Kind != known.Kind || c.Generation != known.Generation || !c.PassLimit(terms.CanRefresh, b.now()) {
+			if c == nil || c.Kind != known.Kind || c.Generation != known.Generation || !come(c, terms) {
 				return nil, nil
 			}
 			return c, nil
@@ -78,6 +101,53 @@ func (b *backend) runLimit(ctx context.Context, k store.Key) (next time.Time) {
 		return again
 	}
 	return next
+}
+
+// tellOldSecrets tells of each client secret, once, that it is to be replaced by now.
+func (b *backend) tellOldSecrets(ctx context.Context) error {
+	names, err := b.store.Providers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if p, err := b.provider(ctx, name); err == nil && p != nil && isDue(p.secretDue(), b.now()) {
+			if err := b.tellOldSecret(ctx, name); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (b *backend) tellOldSecret(ctx context.Context, name string) error {
+	b.configWrites.Lock()
+	defer b.configWrites.Unlock()
+	config, err := b.config(ctx)
+	if err != nil {
+		return err
+	}
+	entry, err := b.store.Provider(ctx, name)
+	if err != nil || entry == nil {
+		return err
+	}
+	definition, err := b.define(name, entry)
+	if err != nil {
+		return nil // this release cannot use it
+	}
+	next := *entry
+	p := &configured{entry: &next, app: next.App(definition), mount: config}
+	if !next.TellOld(p.secretDue(), b.now()) {
+		return nil
+	}
+	told := b.ofOperator(caller{}, store.NoticeRotationDue, name, "")
+	told.Verb = "rotation"
+	next.Notices = []store.Notice{told}
+	err = b.store.PutProvider(ctx, name, &next)
+	b.providersChanged() // though it failed: it may have been made
+	if err == nil {
+		b.tellNew(entry.Notices, next.Notices)
+	}
+	return err
 }
 
 // ofOperator is a notice of what somebody did to the whole mount, or to a provider.
@@ -155,6 +225,7 @@ func (b *backend) noticesOfProvider(ctx context.Context, who caller, name string
 	is, err2 := b.define(name, after)
 	if err1 == nil && err2 == nil {
 		from, to := before.App(was).Fingerprint(), after.App(is).Fingerprint()
+		all = append(all, b.noticesOfScopes(ctx, who, name, before.App(was), after.App(is))...)
 		if from != to {
 			left, back := b.pinnedTo(ctx, name, from, to)
 			all = append(all, b.counted(who, name, store.NoticeNeedsReconnect, store.ReasonProviderChanged, left)...)
@@ -167,8 +238,37 @@ func (b *backend) noticesOfProvider(ctx context.Context, who caller, name string
 	return all
 }
 
+// noticesOfScopes tell that a provider asks for more than before, and how many connections of people's consents it has:
+// which of them lack it, inventory says.
+func (b *backend) noticesOfScopes(ctx context.Context, who caller, name string, before, after *providers.App,
+) []store.Notice {
+	was, is := before.AskedOf(providers.KindAuthorizationCode), after.AskedOf(providers.KindAuthorizationCode)
+	grown := after.MissingScopes(is, was)
+	if len(grown) == 0 {
+		return nil
+	}
+	count, pinned := 0, after.Fingerprint()
+	if err := b.directory.each(ctx, func(_ store.Key, r *record) {
+		shared := r.shared()
+		if !r.unreadable && !r.deleting && shared.provider == name && shared.pinned == pinned &&
+			!shared.kind.HasKey() && !shared.kind.Issued() {
+			count++
+		}
+	}); err != nil {
+		b.Logger().Debug("the connections of a provider could not be counted", "provider", name, "error", err)
+	}
+	all := b.counted(who, name, store.NoticeScopeDrift, "grown", count)
+	for i := range all {
+		all[i].Changes = []store.Change{{
+			Field: "scopes", Before: clipText(strings.Join(was, " ")), After: clipText(strings.Join(is, " ")),
+		}}
+	}
+	return all
+}
+
 // counted is one notice of so many connections; none of none.
-func (b *backend) counted(who caller, provider, kind string, reason store.Reason, count int) []store.Notice {
+func (b *backend) counted(who caller, provider, kind string, reason store.Reason, count int,
+) []store.Notice {
 	if count == 0 {
 		return nil
 	}

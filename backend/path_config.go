@@ -217,6 +217,9 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		b.guard.lifted()
 	}
 	b.followConfig(&c, nil)
+	if c.RotateAfter != stored.RotateAfter {
+		b.tasks.Go("looking at the ages of keys", b.directory.reconsiderKeys)
+	}
 	b.tasks.Wake() // it may have been paused
 	resp := &logical.Response{Data: configData(&c)}
 	if strings.HasPrefix(c.PublicURL, "http://") {

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -164,5 +165,71 @@ func TestNoticeOfAProviderThatChanged(t *testing.T) {
 		assert.Equal(t, []string{"needs_reconnect provider_changed", "recovered provider_changed"}, kindsOfNotices(all[2:]))
 		assert.InDelta(t, 2, number(all[2]["count"]), 0)
 		assert.InDelta(t, 2, number(all[3]["count"]), 0)
+	})
+}
+
+// An old key is told once, and so is the next one when it is old; a client secret by the daily look.
+func TestNoticesOfWhatIsOld(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "key")
+		f.Write("config", map[string]any{"rotate_after": "30d"}).OK(t)
+		f.heard(t, nil)
+		told := func() (paths []string) {
+			for _, row := range f.heard(t, map[string]any{"kind": "rotation_due"}) {
+				paths = append(paths, row["provider"].(string)+" "+row["connection"].(string))
+			}
+			slices.Sort(paths)
+			return paths
+		}
+		assert.Empty(t, told())
+		f.Advance(30 * day)
+		f.periodic(t)
+		want := []string{"acme ", "openai org/default/key"}
+		require.Eventually(t, func() bool { return len(told()) == 2 }, 10*time.Second, time.Millisecond)
+		assert.Equal(t, want, told())
+		f.restart(t)
+		for range 2 {
+			f.Advance(25 * time.Hour)
+			f.periodic(t)
+			f.quiet(t)
+		}
+		assert.Equal(t, want, told(), "it was told")
+		f.Write("connections/key", map[string]any{"api_key": secondKey}).OK(t)
+		f.Advance(30 * day)
+		f.periodic(t)
+		require.Eventually(t, func() bool { return len(told()) == 3 }, 10*time.Second, time.Millisecond)
+		assert.Equal(t, append(want, want[1]), told())
+	})
+}
+
+// A key that is old by another word than when it was written is told without a write of its connection.
+func TestNoticeOfAKeyThatIsOldByAnotherWord(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.key(t, "key")
+		f.Advance(40 * day)
+		f.periodic(t)
+		f.quiet(t)
+		f.Write("config", map[string]any{"rotate_after": "30d"}).OK(t)
+		require.Eventually(t, func() bool {
+			f.periodic(t)
+			return len(f.heard(t, map[string]any{"kind": "rotation_due", "provider": "openai"})) == 1
+		}, 10*time.Second, time.Millisecond)
+	})
+}
+
+// Scopes that a provider asks for anew are one notice with the number of its connections; those that a grant lost are
+// told of that.
+func TestNoticesOfDrift(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.connect(t, "slack")
+		f.Write("providers/acme", map[string]any{"scopes": "read,write,admin"}).OK(t)
+		f.Write("providers/acme", map[string]any{"scopes": "read,write"}).OK(t)
+		f.Advance(time.Minute)
+		f.drop("read")
+		f.Write("refresh/slack", nil).OK(t)
+		all := f.heard(t, map[string]any{"kind": "scope_drift"})
+		assert.Equal(t, []string{"scope_drift grown", "scope_drift lost"}, kindsOfNotices(all))
+		assert.InDelta(t, 1, number(all[0]["count"]), 0)
+		assert.Equal(t, "org/default/slack", all[1]["connection"])
 	})
 }

@@ -172,6 +172,7 @@ func (b *backend) Terms(ctx context.Context, k store.Key, c *store.Connection) (
 	if p.app.Checks(c.Kind, c.Inputs) {
 		terms.CheckEvery = p.entry.CheckEvery(p.app.Definition, config)
 	}
+	terms.KeyDue = keyDue(c, p, config)
 	rules := p.app.Definition.Refresh
 	terms.Idle, terms.MinAge, terms.OnDemand = p.app.IdleLimit(), rules.MinAge.D, rules.OnDemand
 	if rules.Margin.D > 0 {

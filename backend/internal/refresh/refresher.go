@@ -32,6 +32,7 @@ type Terms struct {
 	Margin       time.Duration // the most that a token is replaced before its expiry
 	CheckEvery   time.Duration // how often what no refresh proves is checked; 0: never
 	Poll         time.Duration // what readers of credentials without expiry are told
+	KeyDue       time.Time     // when its key is to be replaced by a person; zero: never, or nobody knows
 }
 
 // Source speaks to providers. The backend implements it; tests use one that fails on demand.

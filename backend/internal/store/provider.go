@@ -26,6 +26,7 @@ type Provider struct {
 	// ClientSecret is not known to have worked: whoever made it up would know it, too
 	Unproven  bool      `json:"unproven,omitempty"`
 	SecretAge SecretAge `json:"secret_age,omitzero"` // see SecretSince
+	ToldAge   time.Time `json:"told_age,omitzero"`   // since when there was the secret of which it was told that it is old
 	// the provider was pointed elsewhere, and no secret was written since
 	SecretsCleared bool `json:"secrets_cleared,omitempty"`
 

@@ -121,8 +121,9 @@ func public(c *Connection) map[string]string {
 		"moving": c.Moving.To, "offered": c.Offer.To, "owner_left": string(c.Entity.Left),
 		"revoking":    strconv.FormatBool(c.Ending.On()),
 		"debug_until": untilText(c.DebugUntil),
-		"passed":      string(c.passed()),
-		"failing":     strconv.FormatBool(c.Attempt.Failures > 0),
+		"passed":      string(c.passed()), "lost_scopes": strings.Join(c.LostScopes, " "),
+		"rotation_due": strconv.FormatBool(c.toldOld()),
+		"failing":      strconv.FormatBool(c.Attempt.Failures > 0),
 	}
 	if c.Grant != nil {
 		fields["scopes"] = strings.Join(c.Grant.Scopes, " ")

@@ -81,6 +81,36 @@ func (c *Connection) KeySince() (since time.Time) {
 	return c.keyWritten()
 }
 
+// toldOld reports whether it was told that the key is to be replaced. Another key has an age of its own.
+func (c *Connection) toldOld() bool { return !c.ToldAge.IsZero() && c.ToldAge.Equal(c.KeySince()) }
+
+// RotationNoticeDue is when it is to be told that the key is to be replaced, which is so at due; zero: never, or it was
+// told.
+func (c *Connection) RotationNoticeDue(due time.Time) time.Time {
+	if due.IsZero() || c.toldOld() || c.Ending.On() || c.IsMoving() || !c.Deleting.IsZero() {
+		return time.Time{}
+	}
+	return due
+}
+
+// TellOld notes that the key is to be replaced since due, and reports whether it is.
+func (c *Connection) TellOld(due, now time.Time) bool {
+	if !reached(c.RotationNoticeDue(due), now) {
+		return false
+	}
+	c.ToldAge = c.KeySince()
+	return true
+}
+
+// TellOld notes that the client secret is to be replaced since due, and reports whether that is new.
+func (p *Provider) TellOld(due, now time.Time) bool {
+	if !reached(due, now) || p.ToldAge.Equal(p.SecretSince()) {
+		return false
+	}
+	p.ToldAge = p.SecretSince()
+	return true
+}
+
 // DateSecret notes how old the client secret is, which is about to be stored; before is the provider as it was, nil
 // when there was none. One that a former release stored is counted from the first write after it.
 func (p *Provider) DateSecret(before *Provider, now time.Time) {

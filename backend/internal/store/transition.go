@@ -43,6 +43,12 @@ func transitions(before, after *Connection, renews bool) (all []Transition) {
 	if limit := after.passed(); limit != "" && before.passed() == "" {
 		add(NoticeNeedsReconnect, string(limit))
 	}
+	if after.toldOld() && !before.toldOld() {
+		add(NoticeRotationDue, "")
+	}
+	if slices.ContainsFunc(after.LostScopes, func(s string) bool { return !slices.Contains(before.LostScopes, s) }) {
+		add(NoticeScopeDrift, "lost")
+	}
 	brought := !renews && before.Generation != after.Generation && !after.Revoked()
 	if brought && before.Generation != 0 {
 		add(NoticeReconnect, string(after.Kind))
@@ -143,7 +149,7 @@ func (c *Connection) PassLimit(renewable bool, now time.Time) bool {
 // openWords are the fields of which a notice tells the values of a private connection too: the engine's own words.
 var openWords = []string{
 	"deleting", "failing", "invalid", "kind", "moving", "owner_left", "private", "provider", "refused", "revoking",
-	"stops", "credential", "passed",
+	"stops", "credential", "passed", "rotation_due",
 }
 
 // NoticesOf are what a record tells of the connection k.

@@ -93,7 +93,7 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 				step()
 			}
 			ended = writes < n
-			e.System.SetReplication(consts.ReplicationPerformanceStandby) // the process is gone
+			ends(e)
 			e.Storage.Judge(func(testenv.Access) error { return nil })
 			for range 2 { // a crash once more, while it catches up
 				e.Storage.Judge(nil)
@@ -105,10 +105,16 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 					ids = append(ids, l.ID)
 				}
 				assert.ElementsMatch(t, expected(t, next), ids)
-				next.System.SetReplication(consts.ReplicationPerformanceStandby)
+				ends(next)
 			}
 		})
 	}
+}
+
+// ends lets a process do nothing more, as if it were gone.
+func ends(e *testenv.Env) {
+	e.System.SetReplication(consts.ReplicationPerformanceStandby)
+	engineOf(e).mayWrite()
 }
 
 // What was counted before a crash is not told again one by one, and what was not is counted after it.

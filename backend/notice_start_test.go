@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,12 +64,12 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 		bubbled(t, fmt.Sprint("write ", n), func(t *testing.T, e *testenv.Env) {
 			e.Write("config", map[string]any{"check_interval": 0}).OK(t) // nothing else is to happen
 			time.Sleep(time.Minute)
-			writes := 0
+			var writes atomic.Int32
 			refuses := func(a testenv.Access) error {
 				if a.Op != "put" && a.Op != "delete" {
 					return nil
 				}
-				if writes++; writes >= n {
+				if int(writes.Add(1)) >= n {
 					return testenv.ErrStorage
 				}
 				return nil
@@ -92,7 +93,7 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 			for _, step := range steps {
 				step()
 			}
-			ended = writes < n
+			ended = int(writes.Load()) < n
 			ends(e)
 			e.Storage.Judge(func(testenv.Access) error { return nil })
 			for range 2 { // a crash once more, while it catches up

@@ -44,7 +44,8 @@
 //	revoke, revoke/:job       path_revoke.go            the end of many: a plan and its run (jobs.go), each
 //	                                                    connection's end (ending.go), and how its provider is
 //	                                                    asked (revocation.go)
-//	status                    path_status.go            counts and health; whose owners left: leavers.go
+//	status                    path_status.go            counts and health; whose owners left: leavers.go; what is to be
+//	                                                    rotated: rotation.go; whose scopes drifted: drift.go
 //	metrics                   path_metrics.go           the same for Prometheus: metrics.go
 //	(of creds)                use.go, use_shards.go     who read what, for metadata and the filter unused_for
 //	anything else             path_advice.go            what may have been meant
@@ -121,6 +122,7 @@
 //   - Whatever spends a code or a grant, or deletes, runs as a task, not on the caller's context.
 //   - Every call to a provider has passed the gate, before anything is claimed or counted for it.
 //   - Who the caller is comes from the Vault token (caller.go), never from a parameter.
+//   - Label, tags and inputs hold no credential that can be told by its shape (misplaced.go).
 //   - What anybody can make the engine keep is bounded: by fields (limits.go), by callers (flow_limits.go), by owners
 //     (owner_limit.go), and by what a grant may bring (package providers).
 //   - What debug mode tells of a call (debug.go) has no value of either side.

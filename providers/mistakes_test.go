@@ -75,14 +75,13 @@ health: {}
 			`x.yaml:3: check_interval: must lie between one hour and 30 days, or be never`,
 		},
 		{
-			"rotated never", `client: {rotate_after: never}
-kinds: [api_key]
+			"rotated never", `kinds: [api_key]
 endpoints: {health: 'https://x.example.com/me'}
-key: {fields: [{name: api_key, secret: true}]}
+key: {rotate_after: never, fields: [{name: api_key, secret: true}]}
 send: {headers: {Authorization: 'Bearer {api_key}'}}
 health: {}
 `,
-			`x.yaml:3: client.rotate_after: must lie between one day and ten years`,
+			`x.yaml:5: key.rotate_after: must lie between one day and ten years`,
 		},
 		{
 			"rotated too often", `kinds: [api_key]

@@ -105,6 +105,9 @@ type terms struct {
 	Reach      string `yaml:"reach"`
 	Adds       *bool  `yaml:"accumulates"`
 	OnDemand   *bool  `yaml:"on_demand"`
+
+	RotateSecret string `yaml:"rotate_secret"`
+	RotateKey    string `yaml:"rotate_key"`
 }
 
 type failing struct {

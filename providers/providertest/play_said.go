@@ -35,7 +35,16 @@ func (p *play) use() bool {
 
 func (p *play) terms() bool {
 	want := p.f.terms
-	if want == nil || p.grant == nil {
+	if want == nil {
+		return true
+	}
+	if want.RotateSecret != "" {
+		p.length("rotate_secret", want.RotateSecret, p.def.Client.RotateAfter)
+	}
+	if want.RotateKey != "" && p.def.Key != nil {
+		p.length("rotate_key", want.RotateKey, p.def.Key.RotateAfter)
+	}
+	if p.grant == nil {
 		return true
 	}
 	truth := func(name string, want *bool, got bool) {

@@ -89,20 +89,24 @@ func TestNoteReadings(t *testing.T) {
 func TestMergeOfShards(t *testing.T) {
 	a, b := entityReader("e-a", "a"), entityReader("e-b", "b")
 	alive := func(string) bool { return false }
+	type of = map[string]Use
+	by := func(r Reader, day Day) []Reading { return []Reading{{r, day}} }
 	for name, c := range map[string]struct {
-		stored, noted, after map[string]Use
+		stored, noted, after of
 		gone                 string
 		changes              bool
 	}{
-		"nothing":            {nil, nil, map[string]Use{}, "", false},
-		"the first":          {nil, map[string]Use{"x": {5, []Reading{{a, 5}}}}, map[string]Use{"x": {5, []Reading{{a, 5}}}}, "", true},
-		"what is there":      {map[string]Use{"x": {5, []Reading{{a, 5}}}}, map[string]Use{"x": {5, []Reading{{a, 5}}}}, map[string]Use{"x": {5, []Reading{{a, 5}}}}, "", false},
-		"of two nodes":       {map[string]Use{"x": {5, []Reading{{a, 5}}}}, map[string]Use{"x": {4, []Reading{{b, 4}}}}, map[string]Use{"x": {5, []Reading{{a, 5}, {b, 4}}}}, "", true},
-		"of others":          {map[string]Use{"x": {5, nil}}, map[string]Use{"y": {6, nil}}, map[string]Use{"x": {5, nil}, "y": {6, nil}}, "", true},
-		"one that is gone":   {map[string]Use{"x": {5, nil}, "y": {5, nil}}, nil, map[string]Use{"y": {5, nil}}, "x", true},
-		"one read and gone":  {nil, map[string]Use{"x": {5, nil}}, map[string]Use{}, "x", false},
-		"of a day to come":   {map[string]Use{"x": {99, []Reading{{a, 99}}}}, nil, map[string]Use{"x": {9, []Reading{{a, 9}}}}, "", true},
-		"then of that clock": {map[string]Use{"x": {99, nil}}, map[string]Use{"x": {8, nil}}, map[string]Use{"x": {9, nil}}, "", true},
+		"nothing":       {nil, nil, of{}, "", false},
+		"the first":     {nil, of{"x": {5, by(a, 5)}}, of{"x": {5, by(a, 5)}}, "", true},
+		"what is there": {of{"x": {5, by(a, 5)}}, of{"x": {5, by(a, 5)}}, of{"x": {5, by(a, 5)}}, "", false},
+		"of an old node": {
+			of{"x": {5, by(a, 5)}}, of{"x": {4, by(b, 4)}}, of{"x": {5, append(by(a, 5), by(b, 4)...)}}, "", true,
+		},
+		"of others":     {of{"x": {5, nil}}, of{"y": {6, nil}}, of{"x": {5, nil}, "y": {6, nil}}, "", true},
+		"one gone":      {of{"x": {5, nil}, "y": {5, nil}}, nil, of{"y": {5, nil}}, "x", true},
+		"read and gone": {nil, of{"x": {5, nil}}, of{}, "x", false},
+		"a day to come": {of{"x": {99, by(a, 99)}}, nil, of{"x": {9, by(a, 9)}}, "", true},
+		"of that clock": {of{"x": {99, nil}}, of{"x": {8, nil}}, of{"x": {9, nil}}, "", true},
 	} {
 		s := &UseShard{Connections: c.stored}
 		gone := alive

@@ -98,14 +98,6 @@ func (r *Runner) Set(t Task, due time.Time) {
 	defer x.mu.Unlock()
 	t.place().changes++
 	x.put(t, momentOf(due))
-	r.wakeFor(momentOf(due))
-}
-
-// wakeFor wakes the worker for what is due now, whatever was due before it. It is called under mu.
-func (r *Runner) wakeFor(due moment) {
-	if due != never && due <= momentOf(r.o.Now()) {
-		r.index.signal()
-	}
 }
 
 // Sooner moves a task to an earlier time, and never to a later.
@@ -116,7 +108,6 @@ func (r *Runner) Sooner(t Task, due time.Time) {
 	at := momentOf(due)
 	if p := t.place(); at != never && p.state != waiting && (p.due == never || at < p.due) {
 		x.put(t, at)
-		r.wakeFor(at)
 	}
 }
 

@@ -360,6 +360,8 @@ func TestPauseThatStorageRefuses(t *testing.T) {
 
 // A heartbeat that lies ahead, or that nobody can decode, tells nothing of how old storage is.
 func TestHeartbeatsThatTellNothing(t *testing.T) {
+	damage := func(t *testing.T, f *fixture) { f.undecodable(t, "heartbeat") }
+	longer := func(_ *testing.T, f *fixture) { f.Advance(guardTime + time.Second) }
 	for name, c := range map[string]struct {
 		alter func(t *testing.T, f *fixture)
 		guard time.Duration
@@ -368,14 +370,14 @@ func TestHeartbeatsThatTellNothing(t *testing.T) {
 		"ahead":                           {func(_ *testing.T, f *fixture) { f.Advance(-time.Hour) }, guardTime, true},
 		"ahead, and nobody set a guard":   {func(_ *testing.T, f *fixture) { f.Advance(-time.Hour) }, 0, false},
 		"ahead by what clocks differ":     {func(_ *testing.T, f *fixture) { f.Advance(-mostAhead) }, guardTime, false},
-		"damaged":                         {func(t *testing.T, f *fixture) { f.undecodable(t, "heartbeat") }, guardTime, true},
-		"damaged, and nobody set a guard": {func(t *testing.T, f *fixture) { f.undecodable(t, "heartbeat") }, 0, false},
+		"damaged":                         {damage, guardTime, true},
+		"damaged, and nobody set a guard": {damage, 0, false},
 		"of a release that wrote none": {func(t *testing.T, f *fixture) {
 			require.NoError(t, f.Storage.Delete(t.Context(), "heartbeat"))
 			f.Advance(2 * guardTime)
 		}, guardTime, false},
 		"as long ago as the guard says": {func(_ *testing.T, f *fixture) { f.Advance(guardTime) }, guardTime, false},
-		"longer":                        {func(_ *testing.T, f *fixture) { f.Advance(guardTime + time.Second) }, guardTime, true},
+		"longer":                        {longer, guardTime, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, Options{}, testenv.InProcess)

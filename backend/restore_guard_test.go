@@ -220,7 +220,7 @@ func TestNothingIsCarriedOnAfterARestore(t *testing.T) {
 // A gap is told whether anybody set a guard or not. Without one nothing depends on it.
 func TestGapsAreTold(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.connect(t, "x")
+		f.key(t, "x") // which no former process refreshes meanwhile
 		f.becomesStatus(t, false, "", 0, "")
 		f.Advance(leastGap) // as after a crash, and a restart
 		f.restart(t)
@@ -292,6 +292,7 @@ func TestHeartbeatThatCannotBeRead(t *testing.T) {
 		f.guarded(t)
 		f.connect(t, "x")
 		f.connect(t, "alive")
+		f.endsItsWork(t)
 		f.Advance(50 * time.Minute) // in its margin
 		refuse(f.Storage)
 		f.restart(t)
@@ -307,6 +308,7 @@ func TestHeartbeatThatCannotBeRead(t *testing.T) {
 	})
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "x")
+		f.endsItsWork(t)
 		refuse(f.Storage)
 		f.Advance(61 * time.Minute)
 		f.restart(t)
@@ -324,6 +326,7 @@ func TestPauseThatStorageRefuses(t *testing.T) {
 				f.guarded(t)
 				f.connect(t, "x")
 				taken := f.snapshot(t)
+				f.endsItsWork(t)
 				f.Advance(2 * guardTime)
 				taken.Judge(func(a testenv.Access) error {
 					if a.Write() && a.Key == key {

@@ -346,7 +346,8 @@ var gauges = []gauge{
 		func(m *metrics, _ *snapshot) float64 { return oneIf(m.b.paused.Load() || m.b.standsStill()) },
 	)},
 	{
-		"restored_gap_seconds", "For how long nobody was at work on this storage before a start of the last week.", nil, false,
+		"restored_gap_seconds", "For how long nobody was at work on this storage before a start of the last week.", nil,
+		false,
 		one(func(m *metrics, _ *snapshot) float64 { return m.b.gapNow(m.b.guard.seen.Load()).Length().Seconds() }),
 	},
 	{"writable", "1 where this node may write, and so refresh.", nil, false, one(

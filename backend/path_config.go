@@ -46,8 +46,8 @@ func configFields() map[string]*framework.FieldSchema {
 		"proxy_url": str("Proxy for all calls to providers. Empty: none; the environment is not consulted."),
 		"refresh_paused": boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot " +
 			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
-		"refresh_paused_reason": str("Why it is paused: restore_suspected, by restore_guard, or if an operator says so; then " +
-			"grants that cannot rotate are refreshed nevertheless. Empty: an operator's pause, of everything. Gone with the " +
+		"refresh_paused_reason": str("Why it is paused: restore_suspected, by restore_guard, or if an operator says so; " +
+			"then grants that cannot rotate are refreshed nevertheless. Empty: an operator's pause, of everything. Gone with the " +
 			"pause."),
 		"restore_guard": seconds("From which gap in the heartbeat on this storage is taken for a restored snapshot, so " +
 			"that refresh_paused is set and nothing is carried on; 0: never. Longer than Vault is ever down."),

@@ -67,12 +67,12 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"refuses them.")),
 	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at once.")),
 	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
-	"refresh_paused_reason": required(str("Why: fence (CONNECTORS_REFRESH_PAUSED), restore_suspected, restore_unknown (the " +
-		"heartbeat could not be read yet); empty: an operator wrote refresh_paused. With the last two of these grants that " +
+	"refresh_paused_reason": required(str("Why: fence (CONNECTORS_REFRESH_PAUSED), restore_suspected, restore_unknown " +
+		"(the heartbeat could not be read yet); empty: an operator wrote refresh_paused. With the last two of these grants that " +
 		"cannot rotate are refreshed nevertheless.")),
-	"restored_gap": required(integer("For how many seconds nobody was at work on this storage before the last start that " +
-		"found such a gap: Vault was down for more than an hour, or a snapshot was restored. Below zero: the last heartbeat " +
-		"lay ahead of the clock. Told for a week; 0: there was none.")),
+	"restored_gap": required(integer("For how many seconds nobody was at work on this storage before the last start " +
+		"that found such a gap: Vault was down for more than an hour, or a snapshot was restored. Below zero: the last " +
+		"heartbeat lay ahead of the clock. Told for a week; 0: there was none.")),
 	"restored_gap_since": required(str("The last heartbeat before that gap (RFC 3339); empty without one.")),
 	"writable":           required(boolean("Whether this node may write, and so refresh.")),
 }

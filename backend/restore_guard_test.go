@@ -220,7 +220,7 @@ func TestNothingIsCarriedOnAfterARestore(t *testing.T) {
 // A gap is told whether anybody set a guard or not. Without one nothing depends on it.
 func TestGapsAreTold(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
-		f.connect(t, "x")
+		f.key(t, "x") // which no former process refreshes meanwhile
 		f.becomesStatus(t, false, "", 0, "")
 		f.Advance(leastGap) // as after a crash, and a restart
 		f.restart(t)
@@ -292,6 +292,7 @@ func TestHeartbeatThatCannotBeRead(t *testing.T) {
 		f.guarded(t)
 		f.connect(t, "x")
 		f.connect(t, "alive")
+		f.endsItsWork(t)
 		f.Advance(50 * time.Minute) // in its margin
 		refuse(f.Storage)
 		f.restart(t)
@@ -307,6 +308,7 @@ func TestHeartbeatThatCannotBeRead(t *testing.T) {
 	})
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "x")
+		f.endsItsWork(t)
 		refuse(f.Storage)
 		f.Advance(61 * time.Minute)
 		f.restart(t)
@@ -324,6 +326,7 @@ func TestPauseThatStorageRefuses(t *testing.T) {
 				f.guarded(t)
 				f.connect(t, "x")
 				taken := f.snapshot(t)
+				f.endsItsWork(t)
 				f.Advance(2 * guardTime)
 				taken.Judge(func(a testenv.Access) error {
 					if a.Write() && a.Key == key {
@@ -360,6 +363,8 @@ func TestPauseThatStorageRefuses(t *testing.T) {
 
 // A heartbeat that lies ahead, or that nobody can decode, tells nothing of how old storage is.
 func TestHeartbeatsThatTellNothing(t *testing.T) {
+	damage := func(t *testing.T, f *fixture) { f.undecodable(t, "heartbeat") }
+	longer := func(_ *testing.T, f *fixture) { f.Advance(guardTime + time.Second) }
 	for name, c := range map[string]struct {
 		alter func(t *testing.T, f *fixture)
 		guard time.Duration
@@ -368,14 +373,14 @@ func TestHeartbeatsThatTellNothing(t *testing.T) {
 		"ahead":                           {func(_ *testing.T, f *fixture) { f.Advance(-time.Hour) }, guardTime, true},
 		"ahead, and nobody set a guard":   {func(_ *testing.T, f *fixture) { f.Advance(-time.Hour) }, 0, false},
 		"ahead by what clocks differ":     {func(_ *testing.T, f *fixture) { f.Advance(-mostAhead) }, guardTime, false},
-		"damaged":                         {func(t *testing.T, f *fixture) { f.undecodable(t, "heartbeat") }, guardTime, true},
-		"damaged, and nobody set a guard": {func(t *testing.T, f *fixture) { f.undecodable(t, "heartbeat") }, 0, false},
+		"damaged":                         {damage, guardTime, true},
+		"damaged, and nobody set a guard": {damage, 0, false},
 		"of a release that wrote none": {func(t *testing.T, f *fixture) {
 			require.NoError(t, f.Storage.Delete(t.Context(), "heartbeat"))
 			f.Advance(2 * guardTime)
 		}, guardTime, false},
 		"as long ago as the guard says": {func(_ *testing.T, f *fixture) { f.Advance(guardTime) }, guardTime, false},
-		"longer":                        {func(_ *testing.T, f *fixture) { f.Advance(guardTime + time.Second) }, guardTime, true},
+		"longer":                        {longer, guardTime, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := newFixture(t, Options{}, testenv.InProcess)

@@ -51,7 +51,9 @@ func TestTraceTellsNoValue(t *testing.T) {
 	}
 	got := call("/bot"+secret+"/getMe/operators/way?key="+secret+"&"+secret+"=1", "code="+secret+"&"+secret+"=1")
 	assert.Equal(t, "/*/getMe/operators/way", got.Path)
-	assert.Equal(t, []any{200, "", "", "json", "form"}, []any{got.Status, got.Code, got.Reason, got.AnswerIsA, got.SentForm})
+	assert.Equal(t, []any{200, "", "", "json", "form"}, []any{
+		got.Status, got.Code, got.Reason, got.AnswerIsA, got.SentForm,
+	})
 	assert.Equal(t, Names{[]string{"Authorization", "Content-Type", "code"}, 3}, got.Sent)
 	assert.Equal(t, Names{[]string{"error", "of_bot", "username"}, 2}, got.Got)
 	assert.Equal(t, strings.TrimPrefix(server.URL, "http://"), got.Host)
@@ -77,7 +79,8 @@ func TestTraceNames(t *testing.T) {
 	assert.Len(t, n.Known, maxNames)
 	assert.Equal(t, len(ownWords)-maxNames, n.Others)
 	for body, form := range map[string]string{
-		"": "empty", " ": "empty", "[]": "list", "{}": "json", `"x"`: "json", "<html>": "markup", "a=b": "form", "words": "other",
+		"": "empty", " ": "empty", "[]": "list", "{}": "json", `"x"`: "json", "<html>": "markup", "a=b": "form",
+		"words": "other",
 	} {
 		assert.Equal(t, form, formOf([]byte(body)), body)
 	}

@@ -66,6 +66,7 @@ type backend struct {
 	leavers     leavers
 	jobs        *jobs
 	devices     *devices
+	webhooks    *webhooks
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -142,6 +143,7 @@ func New(o Options) logical.Factory {
 				b.pathConfig(),
 				b.pathInventory(),
 				b.pathRevoke(),
+				b.pathWebhooks(),
 				b.pathStatus(),
 				b.pathMetrics(),
 			),
@@ -161,6 +163,7 @@ func (b *backend) build() {
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.jobs, b.devices = newJobs(b), newDevices(b)
+	b.webhooks = newWebhooks(b, b.noticeLog())
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
@@ -199,6 +202,7 @@ tokens and client secrets go to their provider and to nobody else.
   accept/           take what is offered
   inventory         what there is, across owners
   revoke            end many connections at once
+  webhooks/         whom notices are sent to
   status            what is due, fails or needs somebody
   metrics           the same for Prometheus
 

@@ -23,6 +23,7 @@ const (
 	laneLook    = "look" // at the entities that own connections
 	laneMove    = "move"
 	laneDevice  = "device" // at the services where people type codes
+	laneWebhook = "webhook"
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -89,7 +90,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return laterEnds, until
 	case b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
-	case lane.Kind == laneLook:
+	case lane.Kind == laneLook, lane.Kind == laneWebhook:
 		return 1, until
 	case lane.Kind == laneMove: // it need not ask the provider
 		return maxMoves, until

@@ -44,6 +44,7 @@ func (b *backend) wake(ctx context.Context) {
 		b.recover(ctx)
 		b.loadJobs(ctx)
 		b.loadDevices(ctx)
+		b.loadWebhooks(ctx)
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)
@@ -70,6 +71,13 @@ func (b *backend) loadJobs(ctx context.Context) {
 func (b *backend) loadDevices(ctx context.Context) {
 	if err := b.devices.load(ctx); err != nil && ctx.Err() == nil {
 		b.Logger().Debug("the device flows could not be read yet", "error", err)
+	}
+}
+
+// loadWebhooks lets go on what was being sent.
+func (b *backend) loadWebhooks(ctx context.Context) {
+	if err := b.webhooks.load(ctx); err != nil && ctx.Err() == nil {
+		b.Logger().Debug("the webhooks could not be read yet", "error", err)
 	}
 }
 
@@ -112,6 +120,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.fillDirectory(ctx)
 		b.loadJobs(ctx)
 		b.loadDevices(ctx)
+		b.loadWebhooks(ctx)
 		b.noteProofs(ctx)
 		b.tidyDaily(ctx)
 	})

@@ -59,7 +59,7 @@ func (c *Client) do(ctx context.Context, step Step, method string, target *url.U
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		r.broken = networkReason(err)
+		r.broken = NetworkReason(err)
 	case len(r.body) > maxAnswer:
 		r.broken = ReasonAnswerTooLarge
 	default:

@@ -28,6 +28,8 @@ const (
 	trialVersion      = 1
 	jobVersion        = 1
 	chunkVersion      = 1
+	webhookVersion    = 1
+	cursorVersion     = 1
 )
 
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they

@@ -12,6 +12,8 @@
 //	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
 //	history/<hash of key>         the last records of the connections of one name
 //	job/<id>, job/<id>/<n>        the end of many connections, and its targets in chunks
+//	webhook/<name>                where notices are sent, with the secret that signs them
+//	webhook-cursor/<name>         how far it has come in the log, and how its receiver fares
 //	leavers                       the entities that the daily look missed, of those that own connections
 //
 // Every entry carries the version of its encoding. A version newer than the code is refused and never rewritten, so

@@ -19,6 +19,8 @@ const (
 	historyPrefix    = "history/"
 	leaversKey       = "leavers"
 	jobPrefix        = "job/"
+	webhookPrefix    = "webhook/"
+	cursorPrefix     = "webhook-cursor/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -26,7 +28,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix,
+		leaversKey, jobPrefix, webhookPrefix, cursorPrefix,
 	}
 }
 
@@ -116,6 +118,7 @@ func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
 		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
+		webhookPrefix: "webhook", cursorPrefix: "webhook-cursor",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

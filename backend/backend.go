@@ -66,6 +66,7 @@ type backend struct {
 	leavers     leavers
 	jobs        *jobs
 	devices     *devices
+	notices     *noticeLog
 	webhooks    *webhooks
 
 	connectionTasks []connectionTask // what may fall due for a connection
@@ -162,8 +163,9 @@ func (b *backend) build() {
 	b.saving.b, b.leavers.b = b, b
 	b.tasks = tasks.New(tasks.Options{Now: b.now, Logger: b.Logger(), Room: b.room})
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
-	b.jobs, b.devices = newJobs(b), newDevices(b)
-	b.webhooks = newWebhooks(b, b.noticeLog())
+	b.jobs, b.devices, b.notices = newJobs(b), newDevices(b), newNoticeLog(b)
+	b.webhooks = newWebhooks(b, b.notices)
+	b.notices.follow(b.webhooks.wake)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,

@@ -23,6 +23,7 @@ const (
 	laneLook    = "look" // at the entities that own connections
 	laneMove    = "move"
 	laneDevice  = "device" // at the services where people type codes
+	laneNotice  = "notice"
 	laneWebhook = "webhook"
 )
 
@@ -84,7 +85,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 1, until
 	case !b.writable.Load():
 		return 0, b.now().Add(tasks.LookAgain)
-	case lane.Kind == laneJob: // one of them at a time
+	case lane.Kind == laneJob, lane.Kind == laneNotice: // one of them at a time
 		return 1, until
 	case lane.Kind == laneEnd: // fenced or not, and however the provider is: after a day it is not waited for
 		return laterEnds, until

@@ -45,7 +45,7 @@ func (i *identities) mayAsk(k store.Key, now time.Time) bool {
 func (b *backend) changed(c connections.Change) {
 	b.directory.changed(c)
 	if c.After != nil && c.After.Record != nil && (c.Before == nil || !c.After.Record.Same(c.Before.Record)) {
-		b.logRecord(c.Key, c.After.Record)
+		b.tellRecord(c.Key, c.After.Record)
 	}
 	if c.Before == nil || c.After == nil || !c.After.LastRefresh.After(c.Before.LastRefresh) || !unidentified(c.After) {
 		return

@@ -99,8 +99,16 @@ func (b *backend) disconnected(ctx context.Context, who caller, k store.Key) str
 	return "; it was " + what + " by " + clipText(by) + " at " + rfc3339(last.By.Time)
 }
 
-// logRecord writes the record of a change to the log. Of a private connection values stay out of it.
-func (b *backend) logRecord(k store.Key, r *store.Record) {
+// tellRecord hands a change to the log of notices. One that is no notice is a line of the server's log alone; of a
+// private connection values stay out of it.
+func (b *backend) tellRecord(k store.Key, r *store.Record) {
+	if notices := store.NoticesOf(k, r); len(notices) > 0 {
+		b.notices.offer(notices...)
+		return
+	}
+	if len(r.Tells) > 0 {
+		return // it is told elsewhere: see [store.NoticesOf]
+	}
 	changes := []string{}
 	for _, c := range r.Changes {
 		if r.Private {

@@ -22,6 +22,9 @@ const (
 	// maxWebhooks is how many a mount may have. Requests that meet may exceed it by a few.
 	maxWebhooks = 32
 
+	// mostPending is how far those that wait are counted.
+	mostPending = 1000
+
 	defaultFormerTTL = 24 * time.Hour      // how long a former secret signs too
 	longestFormerTTL = 30 * 24 * time.Hour // and at the most
 )
@@ -105,7 +108,7 @@ var webhookSchema = map[string]*framework.FieldSchema{
 	"disabled_reason":     str("gone: the receiver answered 410, it wants no more. Empty: an operator did it."),
 	"created":             object("Who made it, and when: display_name, entity_id, time."),
 	"updated":             object("Who changed it last, and when."),
-	"pending":             integer("Notices that wait, those that the filter does not take among them."),
+	"pending":             integer("Notices that wait, counted up to a thousand."),
 	"pending_since":       str("When the first of those that wait happened (RFC 3339)."),
 	"delivered":           integer("Notices that the receiver took."),
 	"last_delivered":      str("When it took the last one (RFC 3339)."),
@@ -183,15 +186,16 @@ func (b *backend) webhookAnswer(ctx context.Context, name string, w *store.Webho
 	if err != nil {
 		return nil, err
 	}
-	found, last, dropped, err := b.webhooks.log.read(ctx, c.Seq, 1)
+	waiting, _, dropped, err := b.webhooks.log.read(ctx, c.Seq, mostPending, func(n *store.Notice) bool {
+		return takes(w, n)
+	})
 	if err != nil {
 		return nil, err
 	}
-	pending, since := uint64(0), time.Time{}
-	if len(found) > 0 {
-		pending, since = last-min(last, c.Seq+dropped), found[0].Time
+	data["pending"], data["pending_since"] = len(waiting), ""
+	if len(waiting) > 0 {
+		data["pending_since"] = rfc3339(waiting[0].Time)
 	}
-	data["pending"], data["pending_since"] = pending, rfc3339(since)
 	data["delivered"], data["last_delivered"] = c.Delivered, rfc3339(c.Last)
 	data["refused"], data["dropped"] = c.Refused, c.Dropped+dropped
 	data["failures"], data["failing_since"], data["next_try"] = c.Failures, rfc3339(c.Failing), rfc3339(c.Next)
@@ -302,14 +306,12 @@ func (b *backend) webhookOf(ctx context.Context, stored *store.Webhook, d *frame
 	case len(names) >= maxWebhooks:
 		return nil, conflict("there are %d webhooks already, and there may be %d: delete one first", len(names), maxWebhooks)
 	}
-	_, last, dropped, err := b.webhooks.log.read(ctx, 0, 1)
-	if err != nil {
-		return nil, err
-	}
 	if d.Get("from_start").(bool) {
-		last = dropped
+		_, _, gone, err := b.webhooks.log.read(ctx, 0, 0, nil)
+		return store.NewWebhook(gone, by), err
 	}
-	return store.NewWebhook(last, by), nil
+	newest, err := b.webhooks.log.newest(ctx)
+	return store.NewWebhook(newest, by), err
 }
 
 // takeWebhook takes what a request says into w. made is a secret that the engine made.

@@ -40,10 +40,10 @@ func several(n store.Notice) bool { return n.Count > 1 }
 
 // takes reports whether a webhook is sent a notice. One that stands for many may be about any owner, so no webhook
 // misses it for that.
-func takes(w *store.Webhook, n store.Notice) bool {
+func takes(w *store.Webhook, n *store.Notice) bool {
 	return (len(w.Kinds) == 0 || slices.Contains(w.Kinds, n.Kind)) &&
 		(len(w.Providers) == 0 || slices.Contains(w.Providers, n.Provider)) &&
-		(len(w.Owners) == 0 || several(n) || slices.ContainsFunc(w.Owners, func(pattern string) bool {
+		(len(w.Owners) == 0 || several(*n) || slices.ContainsFunc(w.Owners, func(pattern string) bool {
 			at := strings.LastIndexByte(n.Connection, '/')
 			return at > 0 && namesOwner(pattern, n.Connection[:at])
 		}))

@@ -19,6 +19,7 @@ const (
 	historyPrefix    = "history/"
 	leaversKey       = "leavers"
 	jobPrefix        = "job/"
+	noticePrefix     = "notice/"
 	webhookPrefix    = "webhook/"
 	cursorPrefix     = "webhook-cursor/"
 )
@@ -28,7 +29,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix, webhookPrefix, cursorPrefix,
+		leaversKey, jobPrefix, noticePrefix, webhookPrefix, cursorPrefix,
 	}
 }
 
@@ -118,7 +119,7 @@ func Classify(storageKey string) (noun, name string) {
 	for prefix, noun := range map[string]string{
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
 		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
-		webhookPrefix: "webhook", cursorPrefix: "webhook-cursor",
+		noticePrefix: "notice", webhookPrefix: "webhook", cursorPrefix: "webhook-cursor",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

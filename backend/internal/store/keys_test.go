@@ -80,6 +80,9 @@ func TestIntentKeys(t *testing.T) {
 
 func TestSealWrapped(t *testing.T) {
 	assert.ElementsMatch(t,
-		[]string{"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers", "job/"},
+		[]string{
+			"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers", "job/", "notice/",
+			"webhook/", "webhook-cursor/",
+		},
 		SealWrapped())
 }

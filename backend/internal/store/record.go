@@ -19,6 +19,9 @@ type Record struct {
 	Verb    string   `json:"verb"`
 	Private bool     `json:"private,omitempty"` // whether the connection was, after it
 	Changes []Change `json:"changes,omitempty"`
+
+	Tells    []Transition `json:"tells,omitempty"`    // what it is in the log of notices
+	Provider string       `json:"provider,omitempty"` // of one that tells something
 }
 
 // Change is what became of one public field.
@@ -54,6 +57,9 @@ func (c *Connection) Note(before *Connection, verb string, by Actor, renews bool
 		return
 	}
 	r := &Record{ID: c.ID, N: 1, By: by, Verb: verb, Private: c.Private, Changes: changes}
+	if r.Tells = transitions(before, c, renews); len(r.Tells) > 0 {
+		r.Provider = c.Provider
+	}
 	if c.Record != nil {
 		r.N = c.Record.N + 1
 	}
@@ -112,28 +118,22 @@ func public(c *Connection) map[string]string {
 	if c.Grant != nil {
 		fields["scopes"] = strings.Join(c.Grant.Scopes, " ")
 	}
-	var stops, shares []string
-	for _, s := range c.Stops.Sides() {
-		for what, by := range map[string]Actor{"disabled": s.Disabled, "archived": s.Archived} {
-			if !by.Time.IsZero() {
-				stops = append(stops, what+" by "+string(s.Side))
-			}
-		}
-	}
-	for _, s := range c.Shares {
-		shares = append(shares, s.Grantee())
-	}
-	slices.Sort(stops)
-	fields["stops"], fields["shares"] = strings.Join(stops, ", "), strings.Join(shares, " ")
+	fields["stops"], fields["shares"] = strings.Join(c.Stops.words(), ", "), strings.Join(c.grantees(), " ")
 	for name, text := range fields {
-		if len(text) > maxChange {
-			fields[name] = strings.ToValidUTF8(text[:maxChange], "") + "..."
-		}
+		fields[name] = clipped(text)
 		if text == "false" {
 			fields[name] = ""
 		}
 	}
 	return fields
+}
+
+// clipped is a value as a record keeps it.
+func clipped(text string) string {
+	if len(text) > maxChange {
+		return strings.ToValidUTF8(text[:maxChange], "") + "..."
+	}
+	return text
 }
 
 func pairsText(m map[string]string) string {

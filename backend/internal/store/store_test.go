@@ -293,17 +293,36 @@ func TestStorageThatHangs(t *testing.T) {
 			_, _, err := s.CountTrials(ctx, slack)
 			return err
 		}},
-		"PutFreeze":  {callTime, func(ctx context.Context) error { return s.PutFreeze(ctx, "acme", &Provider{}) }},
-		"Job":        {callTime, func(ctx context.Context) error { _, err := s.Job(ctx, "id"); return err }},
-		"PutJob":     {callTime, func(ctx context.Context) error { return s.PutJob(ctx, &Job{ID: "id"}) }},
-		"Chunk":      {callTime, func(ctx context.Context) error { _, err := s.Chunk(ctx, "id", 0); return err }},
-		"PutChunk":   {callTime, func(ctx context.Context) error { return s.PutChunk(ctx, "id", 0, &Chunk{}) }},
-		"DeleteJob":  {listTime, func(ctx context.Context) error { return s.DeleteJob(ctx, "id") }},
-		"Jobs":       {listTime, func(ctx context.Context) error { _, _, err := s.Jobs(ctx); return err }},
-		"NoteProof":  {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
-		"EachTrial":  {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
-		"Intents":    {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
-		"IntentByID": {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
+		"PutFreeze":    {callTime, func(ctx context.Context) error { return s.PutFreeze(ctx, "acme", &Provider{}) }},
+		"Job":          {callTime, func(ctx context.Context) error { _, err := s.Job(ctx, "id"); return err }},
+		"PutJob":       {callTime, func(ctx context.Context) error { return s.PutJob(ctx, &Job{ID: "id"}) }},
+		"Chunk":        {callTime, func(ctx context.Context) error { _, err := s.Chunk(ctx, "id", 0); return err }},
+		"PutChunk":     {callTime, func(ctx context.Context) error { return s.PutChunk(ctx, "id", 0, &Chunk{}) }},
+		"DeleteJob":    {listTime, func(ctx context.Context) error { return s.DeleteJob(ctx, "id") }},
+		"Jobs":         {listTime, func(ctx context.Context) error { _, _, err := s.Jobs(ctx); return err }},
+		"NoticeChunks": {listTime, func(ctx context.Context) error { _, _, err := s.NoticeChunks(ctx); return err }},
+		"NoticeChunk": {callTime, func(ctx context.Context) error {
+			_, err := s.NoticeChunk(ctx, NoticeChunkName{})
+			return err
+		}},
+		"PutNoticeChunk": {callTime, func(ctx context.Context) error {
+			return s.PutNoticeChunk(ctx, NoticeChunkName{}, &NoticeChunk{})
+		}},
+		"DeleteNoticeChunk": {callTime, func(ctx context.Context) error {
+			return s.DeleteNoticeChunk(ctx, NoticeChunkName{})
+		}},
+		"Webhook":       {callTime, func(ctx context.Context) error { _, err := s.Webhook(ctx, "siem"); return err }},
+		"PutWebhook":    {callTime, func(ctx context.Context) error { return s.PutWebhook(ctx, "siem", &Webhook{}) }},
+		"DeleteWebhook": {callTime, func(ctx context.Context) error { return s.DeleteWebhook(ctx, "siem") }},
+		"Webhooks":      {listTime, func(ctx context.Context) error { _, err := s.Webhooks(ctx); return err }},
+		"Cursor":        {callTime, func(ctx context.Context) error { _, err := s.Cursor(ctx, "siem"); return err }},
+		"PutCursor":     {callTime, func(ctx context.Context) error { return s.PutCursor(ctx, "siem", &Cursor{}) }},
+		"DeleteCursor":  {callTime, func(ctx context.Context) error { return s.DeleteCursor(ctx, "siem") }},
+		"Cursors":       {listTime, func(ctx context.Context) error { _, err := s.Cursors(ctx); return err }},
+		"NoteProof":     {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
+		"EachTrial":     {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
+		"Intents":       {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
+		"IntentByID":    {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
 	}
 	for m := range reflect.TypeFor[Store]().Methods() {
 		assert.Contains(t, calls, m.Name, "a method that may hang for ever")

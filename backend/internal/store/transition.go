@@ -1,0 +1,159 @@
+package store
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Transition is what a change of a connection is told as in the log of notices. It is decided when the change is made
+// and stored with its [Record], so that one which a crash kept from the log is told by the next process as by this one.
+type Transition struct {
+	Kind   string `json:"kind"`
+	Reason string `json:"reason,omitempty"` // in the engine's own words
+}
+
+// transitions are what became of a connection since before, which is nil for one that was made. renews tells that a
+// grant was spent as usual. A kind is in it once.
+func transitions(before, after *Connection, renews bool) (all []Transition) {
+	add := func(kind, reason string) {
+		if !slices.ContainsFunc(all, func(t Transition) bool { return t.Kind == kind }) {
+			all = append(all, Transition{kind, reason})
+		}
+	}
+	if before == nil {
+		before = &Connection{}
+		add(NoticeConnect, string(after.Kind))
+	}
+	if after.IsMoving() && !before.IsMoving() {
+		add(NoticeTransferred, "")
+		if after.Moving.Bare {
+			add(NoticeNeedsReconnect, string(ReasonTransferred))
+		}
+	}
+	if !after.Deleting.IsZero() && before.Deleting.IsZero() {
+		add(NoticeDeleted, "")
+	}
+	switch was, is := before.Refused.Reason, after.Refused.Reason; {
+	case is == ReasonRevoked && was != is:
+		add(NoticeRevoked, string(after.Ended.Outcome))
+	case is != "" && was == "":
+		add(NoticeNeedsReconnect, string(is))
+	}
+	if limit := after.passed(); limit != "" && before.passed() == "" {
+		add(NoticeNeedsReconnect, string(limit))
+	}
+	brought := !renews && before.Generation != after.Generation && !after.Revoked()
+	if brought && before.Generation != 0 {
+		add(NoticeReconnect, string(after.Kind))
+	}
+	if !brought && !after.Revoked() {
+		if was := before.Refused.Reason; was != "" && after.Refused.Reason == "" {
+			add(NoticeRecovered, string(was))
+		}
+		if f := before.Facts(true); !before.Invalid.IsZero() && after.Invalid.IsZero() {
+			add(NoticeRecovered, string(f.Invalid))
+		}
+	}
+	if !after.Invalid.IsZero() && before.Invalid.IsZero() {
+		add(NoticeCheckFailed, string(after.Facts(true).Invalid))
+	}
+	switch was, is := before.Entity.Left, after.Entity.Left; {
+	case is == ReasonOwnerMissing && was != is:
+		add(NoticeOwnerMissing, "")
+	case is == ReasonOwnerDisabled && was != is:
+		add(NoticeOwnerDisabled, "")
+	case is == "" && was != "":
+		add(NoticeRecovered, string(was))
+	}
+	switch stops := after.Stops.words(); {
+	case slices.ContainsFunc(stops, func(s string) bool { return !slices.Contains(before.Stops.words(), s) }):
+		reason := StatusDisabled
+		if after.Stops.Archived() && !before.Stops.Archived() {
+			reason = StatusArchived
+		}
+		add(NoticeDisabled, string(reason))
+	case len(stops) == 0 && before.Stops.On():
+		add(NoticeRecovered, string(ReasonDisabledByPerson))
+	}
+	if before.ID != "" && (before.Private != after.Private || !slices.Equal(before.grantees(), after.grantees())) {
+		add(NoticeShared, "private="+strconv.FormatBool(after.Private))
+	}
+	return all
+}
+
+// words names the stops that stand, in order.
+func (s Stops) words() (words []string) {
+	for _, one := range s.Sides() {
+		for what, by := range map[string]Actor{"disabled": one.Disabled, "archived": one.Archived} {
+			if !by.Time.IsZero() {
+				words = append(words, what+" by "+string(one.Side))
+			}
+		}
+	}
+	slices.Sort(words)
+	return words
+}
+
+func (c *Connection) grantees() (all []string) {
+	for _, s := range c.Shares {
+		all = append(all, s.Grantee())
+	}
+	slices.Sort(all)
+	return all
+}
+
+// passed is the limit that has passed and was told; empty: none. Another grant has limits of its own.
+func (c *Connection) passed() Reason {
+	return ""
+}
+
+// openWords are the fields of which a notice tells the values of a private connection too: the engine's own words.
+var openWords = []string{
+	"deleting", "failing", "invalid", "kind", "moving", "owner_left", "private", "provider", "refused", "revoking",
+	"stops", "credential", "reconnect_by",
+}
+
+// NoticesOf are what a record tells of the connection k.
+func NoticesOf(k Key, r *Record) (all []Notice) {
+	if r == nil || len(r.Tells) == 0 || r.moves() && !r.movesTo(k) {
+		return nil
+	}
+	private := r.Private || slices.ContainsFunc(r.Changes, func(c Change) bool { return c.Field == "private" })
+	changes := slices.Clone(r.Changes)
+	by := r.By.DisplayName
+	if private {
+		for i, c := range changes {
+			if !slices.Contains(openWords, c.Field) {
+				changes[i] = Change{Field: c.Field}
+			}
+		}
+		if r.By.EntityID != "" && r.By.EntityID == k.Owner.User {
+			by = "" // it may be their address
+		}
+	}
+	for _, t := range r.Tells {
+		all = append(all, Notice{
+			ID: NoticeID(r, t.Kind), Time: r.By.Time, Kind: t.Kind, Provider: r.Provider, Connection: k.String(),
+			ConnectionID: r.ID, By: by, ByID: r.By.EntityID, Verb: r.Verb, Reason: t.Reason, Private: private,
+			Changes: changes,
+		})
+	}
+	return all
+}
+
+// NoticeID is one for each transition of a connection, whoever tells of it.
+func NoticeID(r *Record, kind string) string {
+	return r.ID + "-" + strconv.FormatUint(r.N, 10) + "-" + strings.ReplaceAll(kind, "_", "")
+}
+
+// moves reports whether the record is of a connection that goes to another key. It is told where that arrives.
+func (r *Record) moves() bool {
+	return slices.ContainsFunc(r.Tells, func(t Transition) bool { return t.Kind == NoticeTransferred })
+}
+
+func (r *Record) movesTo(k Key) bool {
+	return slices.ContainsFunc(r.Changes, func(c Change) bool {
+		return c.Field == "moving" && c.After == clipped(k.String())
+	})
+}

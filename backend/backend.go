@@ -68,6 +68,7 @@ type backend struct {
 	devices     *devices
 	notices     *noticeLog
 	webhooks    *webhooks
+	events      pluginEvents
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -165,7 +166,9 @@ func (b *backend) build() {
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.jobs, b.devices, b.notices = newJobs(b), newDevices(b), newNoticeLog(b)
 	b.webhooks = newWebhooks(b, b.notices)
+	b.events.b = b
 	b.notices.follow(b.webhooks.wake)
+	b.notices.follow(b.events.wake)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,

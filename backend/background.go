@@ -25,6 +25,7 @@ const (
 	laneDevice  = "device" // at the services where people type codes
 	laneNotice  = "notice"
 	laneWebhook = "webhook"
+	laneEvent   = "event" // to Vault
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -91,7 +92,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return laterEnds, until
 	case b.fenced, lane.Kind == laneRefresh && b.paused.Load():
 		return 0, b.now().Add(tasks.LookAgain)
-	case lane.Kind == laneLook, lane.Kind == laneWebhook:
+	case lane.Kind == laneLook, lane.Kind == laneWebhook, lane.Kind == laneEvent:
 		return 1, until
 	case lane.Kind == laneMove: // it need not ask the provider
 		return maxMoves, until

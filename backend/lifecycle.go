@@ -45,6 +45,7 @@ func (b *backend) wake(ctx context.Context) {
 		b.loadJobs(ctx)
 		b.loadDevices(ctx)
 		b.loadWebhooks(ctx)
+		b.events.wake() // what comes from now on is handed on
 		b.tasks.Go("finishing imports", b.finishImports)
 	}
 	b.fillDirectory(ctx)

@@ -42,10 +42,11 @@ func (b *backend) pathWebhooks() []*framework.Path {
 			HelpDescription: webhooksHelp,
 		},
 		{
-			Pattern:        "webhooks/" + segment("name"),
-			DisplayAttrs:   display("webhook", "Webhook"),
-			Fields:         webhookFields(),
-			ExistenceCheck: b.webhookExists,
+			Pattern:             "webhooks/" + segment("name"),
+			DisplayAttrs:        display("webhook", "Webhook"),
+			Fields:              webhookFields(),
+			TakesArbitraryInput: true, // what a read answered and nobody writes may come back
+			ExistenceCheck:      b.webhookExists,
 			Operations: map[logical.Operation]framework.OperationHandler{
 				logical.CreateOperation: verb("create", forwarded(b.operation(b.webhookWrite,
 					"Have notices sent to a receiver.", webhookSchema))),
@@ -196,8 +197,8 @@ func (b *backend) webhookAnswer(ctx context.Context, name string, w *store.Webho
 	if len(waiting) > 0 {
 		data["pending_since"] = rfc3339(waiting[0].Time)
 	}
-	data["delivered"], data["last_delivered"] = c.Delivered, rfc3339(c.Last)
-	data["refused"], data["dropped"] = c.Refused, c.Dropped+dropped
+	data["delivered"], data["last_delivered"] = int(c.Delivered), rfc3339(c.Last)
+	data["refused"], data["dropped"] = int(c.Refused), int(c.Dropped+dropped)
 	data["failures"], data["failing_since"], data["next_try"] = c.Failures, rfc3339(c.Failing), rfc3339(c.Next)
 	failure := map[string]any{}
 	if c.Failure != "" {

@@ -30,6 +30,7 @@ type Env struct {
 	Storage *Storage
 	System  *System
 	Logs    *Logs
+	Events  *Events
 
 	inProcess logical.Backend // nil behind gRPC
 }
@@ -70,7 +71,7 @@ func OverGRPC(tb testing.TB, factory logical.Factory, storage *Storage) *Env {
 }
 
 func newEnv(tb testing.TB, storage *Storage) *Env {
-	return &Env{tb: tb, Storage: storage, System: &System{}, Logs: &Logs{}}
+	return &Env{tb: tb, Storage: storage, System: &System{}, Logs: &Logs{}, Events: &Events{}}
 }
 
 func (e *Env) config() *logical.BackendConfig {
@@ -79,6 +80,8 @@ func (e *Env) config() *logical.BackendConfig {
 		System:      e.System,
 		StorageView: e.Storage,
 		BackendUUID: "test",
+
+		EventsSender: e.Events,
 	}
 }
 
@@ -254,6 +257,7 @@ type System struct {
 	fails    error                       // what looking an entity up gives, or its groups
 	state    consts.ReplicationState
 	tainted  func() bool
+	metadata string // of Vault's version
 }
 
 // Taint has Tainted answer what told does, which may take its time.
@@ -367,7 +371,16 @@ func (s *System) ReplicationState() consts.ReplicationState {
 
 // PluginEnv implements [logical.SystemView]; help needs it.
 func (s *System) PluginEnv(context.Context) (*logical.PluginEnvironment, error) {
-	return &logical.PluginEnvironment{VaultVersion: "1.21.0"}, nil
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return &logical.PluginEnvironment{VaultVersion: "1.21.0", VaultVersionMetadata: s.metadata}, nil
+}
+
+// SetMetadata says what Vault's version is followed by, such as ent.
+func (s *System) SetMetadata(metadata string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.metadata = metadata
 }
 
 // DefaultLeaseTTL implements [logical.SystemView].
@@ -375,6 +388,47 @@ func (s *System) DefaultLeaseTTL() time.Duration { return time.Hour }
 
 // MaxLeaseTTL implements [logical.SystemView].
 func (s *System) MaxLeaseTTL() time.Duration { return 24 * time.Hour }
+
+// Events collects what the engine has Vault deliver.
+type Events struct {
+	mu      sync.Mutex
+	all     []logical.MockEvent
+	fails   error
+	refused int
+}
+
+// SendEvent implements [logical.EventSender].
+func (e *Events) SendEvent(_ context.Context, kind logical.EventType, event *logical.EventData) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fails != nil {
+		e.refused++
+		return e.fails
+	}
+	e.all = append(e.all, logical.MockEvent{Type: kind, Event: event})
+	return nil
+}
+
+// Fail has Vault take none; nil ends that.
+func (e *Events) Fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fails = err
+}
+
+// Refused counts those that it did not take.
+func (e *Events) Refused() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refused
+}
+
+// All gives those that it took.
+func (e *Events) All() []logical.MockEvent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]logical.MockEvent(nil), e.all...)
+}
 
 // Logs collects what the engine logs.
 type Logs struct {

@@ -54,6 +54,8 @@ var fieldLimits = map[string]limit{
 	"client_secret": {each: 8 * kB, chars: visibleOrPEM},
 	"code":          {each: maxCallbackValue, chars: oneLine},
 
+	"secret": {each: 256, chars: visible},
+
 	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
 	"companions":       {items: 16, each: 4 * kB, total: 16 * kB, chars: oneLine},
 	"endpoints":        {items: 32, each: 2 * kB, total: 16 * kB},

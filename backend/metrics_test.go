@@ -38,7 +38,7 @@ func (f *fixture) scrape(t *testing.T) (values scraped, names []string) {
 		for _, m := range family.GetMetric() {
 			var labels []string
 			for _, l := range m.GetLabel() {
-				require.Contains(t, []string{"provider", "definition", "class", "outcome"}, l.GetName(), name)
+				require.Contains(t, []string{"provider", "definition", "class", "outcome", "webhook"}, l.GetName(), name)
 				labels = append(labels, l.GetName()+`="`+l.GetValue()+`"`)
 			}
 			key := name

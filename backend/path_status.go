@@ -58,6 +58,8 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"and may still land in storage.")),
 	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
 		"that none was stopped for it.")),
+	"webhooks": required(object("The webhooks that this node sends for: disabled, failures in a row, pending_age (seconds " +
+		"for which the first notice that waits has waited), delivered, refused, dropped.")),
 	"refresh_paused": required(boolean("Whether refreshing is paused.")),
 	"writable":       required(boolean("Whether this node may write, and so refresh.")),
 }
@@ -68,7 +70,7 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	data := map[string]any{
 		"version": Version, "refresh_paused": b.isPaused(ctx), "writable": b.WriteSafeReplicationState(),
 		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(),
-		"in_flight": b.refresher.InFlight(),
+		"in_flight": b.refresher.InFlight(), "webhooks": b.webhooks.describe(),
 	}
 	config, err := b.config(ctx)
 	if err != nil {

@@ -28,7 +28,11 @@ func (f *fixture) events() (all [][2]string) {
 func enterprise(t *testing.T) *fixture {
 	t.Helper()
 	f := newFixture(t, Options{}, testenv.InProcess)
+	e := &f.Backend.(*backend).events
+	f.soon(t, e.never.Load, "it has asked, and is to ask again")
 	f.System.SetMetadata("ent.hsm")
+	e.asked = false
+	e.never.Store(false)
 	f.tell("before")
 	f.soonStored(t)
 	f.soon(t, func() bool { return f.Backend.(*backend).events.started.Load() }, "it begins at the end")

@@ -264,6 +264,47 @@ func (x *webhooks) wake() {
 	}
 }
 
+// webhookReport is how a webhook fares, by what memory has of it.
+type webhookReport struct {
+	disabled                    bool
+	failures                    int
+	pending                     time.Duration // for which the first notice that waits has waited
+	delivered, refused, dropped uint64
+}
+
+// report tells how the webhooks fare that this node sends for, by name.
+func (x *webhooks) report() map[string]webhookReport {
+	now, all := x.b.now(), map[string]webhookReport{}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for name, d := range x.known {
+		d.mu.Lock()
+		if c := d.cursor; c != nil && !d.gone {
+			r := webhookReport{
+				disabled: d.off, failures: c.Failures, delivered: c.Delivered, refused: c.Refused, dropped: c.Dropped,
+			}
+			if !d.head.IsZero() {
+				r.pending = max(now.Sub(d.head), 0)
+			}
+			all[name] = r
+		}
+		d.mu.Unlock()
+	}
+	return all
+}
+
+// describe tells that to who reads status.
+func (x *webhooks) describe() map[string]any {
+	all := map[string]any{}
+	for name, r := range x.report() {
+		all[name] = map[string]any{
+			"disabled": r.disabled, "failures": r.failures, "pending_age": int(r.pending.Seconds()),
+			"delivered": int(r.delivered), "refused": int(r.refused), "dropped": int(r.dropped),
+		}
+	}
+	return all
+}
+
 // changed is told that the webhook was changed, or may have been: the turn under way ends, and the next one begins.
 func (d *delivery) changed() {
 	d.mu.Lock()

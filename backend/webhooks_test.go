@@ -253,6 +253,41 @@ func TestWebhookIsRefused(t *testing.T) {
 	})
 }
 
+// Prometheus and status tell which webhooks wait, and since when.
+func TestWebhookIsCounted(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	r := newReceiver(t)
+	r.answers(always(http.StatusServiceUnavailable))
+	f.hook(t, "siem", r.URL, nil)
+	f.hook(t, "off", r.URL, map[string]any{"disabled": true})
+	f.tell("a")
+	f.soon(t, func() bool { return number(f.Read("webhooks/siem", nil).OK(t)["failures"]) == 1 }, "it fails")
+	told := f.Now()
+	f.Advance(time.Hour - time.Minute)
+	values, _ := f.scrape(t)
+	assert.InDelta(t, time.Hour.Seconds(), values[`connectors_webhook_pending_seconds{webhook="siem"}`], 120, "%s", told)
+	assert.InDelta(t, 1, values[`connectors_webhook_failures{webhook="siem"}`], 0)
+	assert.InDelta(t, 0, values[`connectors_webhook_dropped{webhook="siem"}`], 0)
+	assert.InDelta(t, 0, values[`connectors_webhook_refused{webhook="siem"}`], 0)
+	assert.InDelta(t, 0, values[`connectors_webhook_disabled{webhook="siem"}`], 0)
+	assert.InDelta(t, 1, values[`connectors_webhook_disabled{webhook="off"}`], 0)
+	siem := members(t, members(t, f.Read("status", nil).OK(t)["webhooks"])["siem"])
+	assert.InDelta(t, 1, number(siem["failures"]), 0)
+	assert.Greater(t, number(siem["pending_age"]), 3000.0)
+	r.answers(nil)
+	f.Write("webhooks/siem/test", nil).OK(t)
+	f.soon(t, func() bool {
+		values, _ := f.scrape(t)
+		return values[`connectors_webhook_pending_seconds{webhook="siem"}`] == 0
+	}, "nothing waits")
+	f.Delete("webhooks/siem", nil).OK(t)
+	f.soon(t, func() bool {
+		values, _ := f.scrape(t)
+		_, there := values[`connectors_webhook_failures{webhook="siem"}`]
+		return !there
+	}, "nor is it told of any more")
+}
+
 // What a read answers changes nothing when it is written back, and neither does the same secret.
 func TestWebhookIsWrittenBack(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {

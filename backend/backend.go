@@ -144,6 +144,7 @@ func New(o Options) logical.Factory {
 				b.pathCatalog(),
 				b.pathConfig(),
 				b.pathInventory(),
+				b.pathNotices(),
 				b.pathRevoke(),
 				b.pathWebhooks(),
 				b.pathStatus(),
@@ -186,6 +187,7 @@ func (b *backend) build() {
 		{b.endDue, b.runEnd},
 		{b.erasureDue, b.runErasure},
 		{b.checkDue, b.runDailyCheck},
+		{b.limitDue, b.runLimit},
 	}
 }
 
@@ -206,6 +208,7 @@ tokens and client secrets go to their provider and to nobody else.
   transfer/         offer a connection to another owner, or rename it
   accept/           take what is offered
   inventory         what there is, across owners
+  notices           what happened, in order
   revoke            end many connections at once
   webhooks/         whom notices are sent to
   status            what is due, fails or needs somebody

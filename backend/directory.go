@@ -228,6 +228,7 @@ func (d *directory) fill(ctx context.Context) (unread[store.Key], error) {
 			case err != nil || c == nil:
 				return nil, err
 			}
+			d.b.notices.found(k, c)
 			return d.enter(ctx, k, c), nil
 		},
 		unread: unreadable,

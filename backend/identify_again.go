@@ -47,6 +47,7 @@ func (b *backend) changed(c connections.Change) {
 	if c.After != nil && c.After.Record != nil && (c.Before == nil || !c.After.Record.Same(c.Before.Record)) {
 		b.tellRecord(c.Key, c.After.Record)
 	}
+	b.tellGone(c)
 	if c.Before == nil || c.After == nil || !c.After.LastRefresh.After(c.Before.LastRefresh) || !unidentified(c.After) {
 		return
 	}

@@ -40,6 +40,7 @@ func (b *backend) wake(ctx context.Context) {
 			"error", err)
 	}
 	if b.mayWrite() {
+		b.startNotices(ctx)
 		b.trials.Add(1)
 		b.recover(ctx)
 		b.loadJobs(ctx)
@@ -47,6 +48,8 @@ func (b *backend) wake(ctx context.Context) {
 		b.loadWebhooks(ctx)
 		b.events.wake() // what comes from now on is handed on
 		b.tasks.Go("finishing imports", b.finishImports)
+	} else {
+		b.notices.abstain()
 	}
 	b.fillDirectory(ctx)
 }
@@ -88,6 +91,7 @@ func (b *backend) fillDirectory(ctx context.Context) {
 	if b.directory.hasPersonal() { // they may have been read before it was known that this node may write
 		b.leavers.begin()
 	}
+	b.catchUpNotices(ctx)
 	switch n := len(missed.keys); {
 	case ctx.Err() != nil:
 	case n > 0:
@@ -182,13 +186,13 @@ func (b *backend) clean(context.Context) {
 	defer cancel()
 	soft, cancel := context.WithTimeout(end, landTime)
 	defer cancel()
-	last := []func(context.Context){b.saveAll}
+	last := []func(context.Context){b.saveLast}
 	for _, other := range others {
 		other.tasks.Hold()
 		last = append(last, func(ctx context.Context) {
 			other.saveAll(ctx) // what it holds need not wait for what it does
 			other.tasks.Quiesce(ctx)
-			other.saveAll(ctx)
+			other.saveLast(ctx)
 		})
 	}
 	b.gate.Close() // who waits there leaves at once
@@ -233,6 +237,12 @@ func (b *backend) saveAll(ctx context.Context) {
 		case <-timer.C:
 		}
 	}
+}
+
+// saveLast is saveAll, and then tells what happened.
+func (b *backend) saveLast(ctx context.Context) {
+	b.saveAll(ctx)
+	b.notices.drain(ctx)
 }
 
 // Process is what the mounts of one plugin process know of one another. Main makes one.

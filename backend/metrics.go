@@ -331,6 +331,16 @@ var gauges = []gauge{
 		func(r webhookReport) float64 { return float64(r.refused) }),
 	ofWebhooks("webhook_disabled", "1 where nothing is sent, by webhook.",
 		func(r webhookReport) float64 { return oneIf(r.disabled) }),
+	{
+		"notices", "Notices, by class: pending (not in storage yet), counted (not told one by one).",
+		[]string{"class"},
+		false,
+		func(m *metrics, _ *snapshot, send func(float64, ...string)) {
+			pending, counted := m.b.notices.report()
+			send(float64(pending), "pending")
+			send(float64(counted), "counted")
+		},
+	},
 	{"refresh_paused", "1 while refreshing is paused, or nobody knows whether it is.", nil, false, one(
 		func(m *metrics, _ *snapshot) float64 { return oneIf(m.b.paused.Load()) },
 	)},

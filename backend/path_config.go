@@ -185,12 +185,14 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 			return nil, err
 		}
 	}
+	c.Notices = b.noticesOfConfig(callerOf(req), stored, &c)
 	err = b.store.PutConfig(ctx, &c)
 	b.configs.drop()   // though it failed: it may have been made
 	b.providers.drop() // their clients hold the egress settings
 	if err != nil {
 		return nil, err
 	}
+	b.tellNew(stored.Notices, c.Notices)
 	b.configFrozen(stored, &c, callerOf(req))
 	b.paused.Store(c.RefreshPaused || b.fenced)
 	b.tasks.Wake() // it may have been paused

@@ -99,28 +99,6 @@ func (b *backend) disconnected(ctx context.Context, who caller, k store.Key) str
 	return "; it was " + what + " by " + clipText(by) + " at " + rfc3339(last.By.Time)
 }
 
-// tellRecord hands a change to the log of notices. One that is no notice is a line of the server's log alone; of a
-// private connection values stay out of it.
-func (b *backend) tellRecord(k store.Key, r *store.Record) {
-	if notices := store.NoticesOf(k, r); len(notices) > 0 {
-		b.notices.offer(notices...)
-		return
-	}
-	if len(r.Tells) > 0 {
-		return // it is told elsewhere: see [store.NoticesOf]
-	}
-	changes := []string{}
-	for _, c := range r.Changes {
-		if r.Private {
-			changes = append(changes, c.Field)
-		} else {
-			changes = append(changes, c.Field+": "+c.Before+" -> "+c.After)
-		}
-	}
-	b.Logger().Info("a connection was changed", "connection", k.String(), "connection_id", r.ID, "number", r.N,
-		"verb", r.Verb, "by", r.By.DisplayName, "by_id", r.By.EntityID, "changes", changes)
-}
-
 // tidyHistories forgets what was kept of connections that have been gone for longer than config says. It lists all and
 // reads those whose connection is gone.
 func (b *backend) tidyHistories(ctx context.Context) error {
@@ -128,9 +106,11 @@ func (b *backend) tidyHistories(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := b.directory.fill(ctx); err != nil {
+	missed, err := b.directory.fill(ctx)
+	if err != nil {
 		return err
 	}
+	b.catchUpNotices(ctx)
 	living := map[string]bool{}
 	if err := b.directory.walk(ctx, store.Key{}, func(r *record) bool {
 		living[r.key().HistoryID()] = true
@@ -150,14 +130,19 @@ func (b *backend) tidyHistories(ctx context.Context) error {
 		switch {
 		case err != nil && !store.Damaged(err):
 			return err
-		case h != nil && b.now().Before(h.Last().Add(config.Retention())):
-			continue
+		case h != nil:
+			if b.notices.gone(h); b.now().Before(h.Last().Add(config.Retention())) {
+				continue
+			}
 		}
 		if err := b.store.DeleteHistory(ctx, id); err != nil {
 			return err
 		}
 	}
-	return ctx.Err()
+	if len(missed.keys) > 0 {
+		return ctx.Err()
+	}
+	return b.notices.caughtUp(ctx)
 }
 
 const historyHelp = `

@@ -60,8 +60,11 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"that none was stopped for it.")),
 	"webhooks": required(object("The webhooks that this node sends for: disabled, failures in a row, pending_age (seconds " +
 		"for which the first notice that waits has waited), delivered, refused, dropped.")),
-	"refresh_paused": required(boolean("Whether refreshing is paused.")),
-	"writable":       required(boolean("Whether this node may write, and so refresh.")),
+	"notices_pending": required(integer("Notices that are not in storage yet: above 0 for longer than ten minutes, storage " +
+		"refuses them.")),
+	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at once.")),
+	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
+	"writable":        required(boolean("Whether this node may write, and so refresh.")),
 }
 
 func (b *backend) statusRead(ctx context.Context, req *logical.Request,
@@ -103,6 +106,7 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	if data["open_flows"], err = b.openFlows(ctx); err != nil {
 		return nil, err
 	}
+	data["notices_pending"], data["notices_counted"] = b.notices.report()
 	b.describeBackground(data)
 	return &logical.Response{Data: data}, nil
 }

@@ -26,7 +26,7 @@ const (
 // pluginEvents hands what the log of notices gets on to Vault's event notifications, where Vault has them: Enterprise.
 // It begins at the end of the log with each start and does not try again: who must miss nothing has a webhook.
 type pluginEvents struct {
-	tasks.Place
+	tasks.Following
 	b     *backend
 	never atomic.Bool // this Vault delivers none
 

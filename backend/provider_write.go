@@ -42,6 +42,7 @@ func (b *backend) changeProvider(ctx context.Context, req *logical.Request, name
 	if err != nil {
 		return nil, err
 	}
+	b.tellNew(before.Notices, p.Notices)
 	b.providerFrozen(name, before.Freeze, p.Freeze, callerOf(req))
 	if before.OnlyFreezes(p) && (before.Freeze != p.Freeze || freezesOnly(d)) {
 		return b.providerAnswer(ctx, req, name, p)
@@ -77,7 +78,7 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 		return nil, nil, nil, err
 	}
 	if stored != nil && freezesOnly(d) {
-		p, err = b.putFreeze(ctx, name, stored, d)
+		p, err = b.putFreeze(ctx, callerOf(req), name, stored, d)
 		return p, stored, nil, err
 	}
 	config, err := b.config(ctx)
@@ -89,7 +90,7 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 		return nil, nil, nil, err
 	}
 	if stored != nil && stored.Freeze != p.Freeze && stored.OnlyFreezes(p) { // a read that came back, but for that
-		p, err = b.putFreeze(ctx, name, stored, d)
+		p, err = b.putFreeze(ctx, callerOf(req), name, stored, d)
 		return p, stored, nil, err
 	}
 	if err := b.checkRedirects(ctx, name, stored, p); err != nil {
@@ -98,6 +99,7 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	if _, told := d.Schema["redirect_uris"]; told { // by the path whose answer has it
 		p.ToldCallback = callbackURL(config, req, name)
 	}
+	p.Notices = b.noticesOfProvider(ctx, callerOf(req), name, stored, p)
 	err = b.store.PutProvider(ctx, name, p)
 	b.providersChanged() // though it failed: it may have been made
 	if err != nil {
@@ -111,7 +113,7 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 }
 
 // putFreeze stores whether and why a provider is frozen, and nothing else: what the gate knows of it holds as before.
-func (b *backend) putFreeze(ctx context.Context, name string, stored *store.Provider, d *framework.FieldData,
+func (b *backend) putFreeze(ctx context.Context, who caller, name string, stored *store.Provider, d *framework.FieldData,
 ) (*store.Provider, error) {
 	p := *stored
 	if err := takeFreeze(d, &p.Freeze, false); err != nil {
@@ -120,7 +122,7 @@ func (b *backend) putFreeze(ctx context.Context, name string, stored *store.Prov
 	if p.Freeze == stored.Freeze {
 		return &p, nil
 	}
-	p.Updated = b.now()
+	p.Updated, p.Notices = b.now(), b.noticesOfProvider(ctx, who, name, stored, &p)
 	err := b.store.PutFreeze(ctx, name, &p)
 	b.providersChanged() // though it failed: it may have been made
 	if err != nil {

@@ -99,8 +99,7 @@ func (d *delivery) read(ctx context.Context) (*store.Webhook, error) {
 	return w, nil
 }
 
-// cursorOf is the stored cursor of a webhook. One that is damaged is begun anew: what was delivered is sent again. One
-// that is beyond the end of the log, whose end was lost, goes back there, or it would miss what comes.
+// cursorOf is the stored cursor of a webhook. One that is damaged is begun anew: what was delivered is sent again.
 func (b *backend) cursorOf(ctx context.Context, name string, w *store.Webhook) (*store.Cursor, error) {
 	c, err := b.store.Cursor(ctx, name)
 	switch {
@@ -108,17 +107,9 @@ func (b *backend) cursorOf(ctx context.Context, name string, w *store.Webhook) (
 	case err != nil:
 		return nil, err
 	case c != nil && c.Webhook == w.ID:
-	default:
-		c = nil
+		return c, nil
 	}
-	if c == nil {
-		c = w.StartOf()
-	}
-	newest, err := b.webhooks.log.newest(ctx)
-	if err == nil {
-		c.Seq = min(c.Seq, newest)
-	}
-	return c, err
+	return w.StartOf(), nil
 }
 
 // at is how far the webhook has come.
@@ -198,9 +189,12 @@ func (d *delivery) sendAll(ctx context.Context, w *store.Webhook) (next time.Tim
 			return next, err
 		}
 		if dropped > 0 {
-			d.move(func(c *store.Cursor) { c.Drop(dropped, c.Seq+dropped) })
 			b.Logger().Warn("notices left the log before the receiver of a webhook took them", "webhook", d.name,
 				"dropped", dropped)
+			if len(found) == 0 || found[0].Seq > c.Seq+dropped {
+				d.move(func(c *store.Cursor) { c.Drop(dropped, c.Seq+dropped) })
+				dropped = 0
+			} // else a part of the log is damaged that lies behind what is found
 		}
 		for _, n := range found {
 			if goOn, err := d.deliver(ctx, w, n); err != nil || !goOn {
@@ -210,6 +204,9 @@ func (d *delivery) sendAll(ctx context.Context, w *store.Webhook) (next time.Tim
 				return next, err
 			}
 		}
+		if dropped > 0 {
+			d.move(func(c *store.Cursor) { c.Drop(dropped, c.Seq) })
+		}
 		d.pass(last)
 		if len(found) < noticesAtOnce {
 			return next, nil
@@ -218,12 +215,13 @@ func (d *delivery) sendAll(ctx context.Context, w *store.Webhook) (next time.Tim
 	return next, nil
 }
 
-// pass notes that there is nothing more to send up to a place.
+// pass notes that there is nothing more to send up to a place. That lies before the cursor where the log has lost its
+// end, as by a restored snapshot: what comes takes those places.
 func (d *delivery) pass(upTo uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.head = time.Time{}
-	if upTo > d.cursor.Seq {
+	if upTo != d.cursor.Seq {
 		d.cursor.Pass(upTo)
 		d.passed = true
 	}

@@ -34,8 +34,8 @@ const (
 
 // noticeReader is the log of notices.
 type noticeReader interface {
-	// read gives the notices after a place that takes passes, so many at the most; the place to go on from; and how many
-	// of those after the place are gone.
+	// read gives the notices after a place that takes passes, so many at the most; the place to go on from, which is the
+	// end of the log where the place lies behind it; and how many of those after the place are gone.
 	read(ctx context.Context, after uint64, most int, takes func(*store.Notice) bool) (
 		found []store.Notice, last, dropped uint64, err error)
 	// newest is the place of the last notice; 0: there is none.
@@ -58,7 +58,7 @@ func newWebhooks(b *backend, log noticeReader) *webhooks {
 
 // delivery is the task of one webhook.
 type delivery struct {
-	tasks.Place
+	tasks.Following
 	b    *backend
 	name string
 	lock chan struct{} // holds a token over each read and write of the webhook's entry, and each write of its cursor

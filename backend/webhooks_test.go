@@ -598,14 +598,13 @@ func TestWebhookWhileStorageFails(t *testing.T) {
 func (f *fixture) soonStored(t *testing.T) {
 	t.Helper()
 	f.periodic(t)
-	f.soon(t, func() bool { return len(f.Backend.(*backend).notices.waiting()) == 0 }, "the log has them")
+	f.soon(t, func() bool { return !f.Backend.(*backend).notices.waits() }, "the log has them")
 }
 
-// waiting are the notices that are not in the log yet.
-func (n *noticeLog) waiting() []store.Notice {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	return slices.Clone(n.queue)
+// waits reports whether something is not in the log yet.
+func (n *noticeLog) waits() bool {
+	pending, _ := n.report()
+	return pending > 0
 }
 
 // Two nodes over one storage: one sends, the other takes over where that stopped. What was delivered after the last
@@ -751,10 +750,50 @@ func TestWebhookDrops(t *testing.T) {
 	assert.InDelta(t, 3, number(f.Read("webhooks/siem", nil).OK(t)["dropped"]), 0)
 	f.restart(t)
 	assert.InDelta(t, 3, number(f.Read("webhooks/siem", nil).OK(t)["dropped"]), 0)
+	t.Run("in the middle", func(t *testing.T) { dropsInTheMiddle(t) })
 	f.hook(t, "late", r.URL, map[string]any{"disabled": true, "from_start": true})
 	view := f.Read("webhooks/late", nil).OK(t)
 	assert.InDelta(t, 0, number(view["dropped"]), 0, "what was gone before it was never its")
 	assert.InDelta(t, 2, number(view["pending"]), 0)
+}
+
+// dropsInTheMiddle has a part of the log damaged behind what can be read, and a receiver that fails before it.
+func dropsInTheMiddle(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	r := newReceiver(t)
+	f.toldBefore(t, 1, "a", "b")
+	f.toldBefore(t, 3, "c", "d", "e")
+	f.toldBefore(t, 6, "f")
+	names := f.stored(t, "notice/")
+	require.Len(t, names, 3)
+	f.undecodable(t, "notice/"+names[1])
+	r.answers(always(http.StatusServiceUnavailable))
+	f.hook(t, "siem", r.URL, map[string]any{"from_start": true})
+	f.soon(t, func() bool { return len(r.sent()) > 1 }, "it fails")
+	r.answers(nil)
+	f.Write("webhooks/siem/test", nil).OK(t)
+	f.soon(t, func() bool { return number(f.Read("webhooks/siem", nil).OK(t)["delivered"]) == 3 }, "what there is")
+	view := f.Read("webhooks/siem", nil).OK(t)
+	assert.InDelta(t, 3, number(view["dropped"]), 0)
+	assert.Equal(t, []string{"a", "b", "f"}, slices.DeleteFunc(r.ids(), func(id string) bool {
+		return strings.HasPrefix(id, "test_")
+	}))
+}
+
+// A log that ends before the cursor, as after a restore of an older snapshot of it, goes on being followed.
+func TestWebhookBeyondTheLog(t *testing.T) {
+	f := newFixture(t, Options{}, testenv.InProcess)
+	r := newReceiver(t)
+	f.hook(t, "siem", r.URL, nil)
+	id := f.written(t, "webhook/siem")["id"].(string)
+	require.NoError(t, store.New(f.Storage).PutCursor(t.Context(), "siem", &store.Cursor{Webhook: id, Seq: 500}))
+	f.restart(t)
+	f.soon(t, func() bool {
+		d := f.Backend.(*backend).webhooks.find("siem")
+		return d != nil && d.at() != nil && d.at().Seq < 500
+	}, "it goes back")
+	f.tell("a")
+	f.arrive(t, r, "a")
 }
 
 // What the filter does not take moves the cursor, costs no request, and no write for each.

@@ -190,6 +190,7 @@ var (
 			Rotated: noon, LastRefresh: noon.Add(time.Minute), Serving: noon.Add(-time.Hour),
 			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)}, Invalid: noon.Add(3 * time.Hour),
 			FormerUntil: noon.Add(4 * time.Hour),
+			PassedLimit: noon.Add(3 * time.Hour),
 			Attempt: Attempt{
 				Failures: 2, Last: noon.Add(2 * time.Hour), Next: noon.Add(3 * time.Hour), Class: providers.Rejected,
 				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3, Denied: noon.Add(time.Hour),
@@ -380,6 +381,7 @@ func upgraded() map[string]struct {
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.Shares, sales.Record, sales.Entity = nil, nil, Entity{}
+	sales.PassedLimit = time.Time{}
 	sales.Offer, sales.Moving, sales.MovedFrom = Offer{}, Moving{}, ""
 	sales.Ending, sales.Ended = Ending{}, Ended{}
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil

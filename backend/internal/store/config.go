@@ -35,6 +35,8 @@ type Config struct {
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
 
+	Notices []Notice `json:"notices,omitempty"` // of the last write that was worth some, for when a crash cut them off
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

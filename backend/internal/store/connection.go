@@ -93,6 +93,7 @@ type Credential struct {
 	Refused     Refusal   `json:"refused,omitzero"`      // the provider takes it no more
 	Invalid     time.Time `json:"invalid,omitzero"`      // since when checks find that the service refuses it
 	Attempt     Attempt   `json:"attempt,omitzero"`
+	PassedLimit time.Time `json:"passed_limit,omitzero"` // the limit of the grant of which it was told that it has passed
 }
 
 // Refusal is the provider's last word on a grant. The zero value is none.

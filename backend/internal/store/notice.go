@@ -1,12 +1,12 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -90,21 +90,22 @@ func decodeNotices(b []byte) (*NoticeChunk, error) {
 }
 
 // NoticeChunkName names a chunk: by its first notice, and by who writes it. A name is written by one process alone, and
-// by that until a write of it failed. So a write that lands late, of a node that leads no more, changes no chunk of
-// another.
+// by that until a write of it failed. So a write that lands late changes no other chunk, whether it is of a node that
+// leads no more or of this one.
 type NoticeChunkName struct {
 	First  uint64
 	Term   uint64 // above those of all writers before
 	Writer string // tells those apart who began at the same time
+	Try    uint64 // above those of the writer's chunks of which a write failed
 
 	End uint64 // the first notice that is not its own any more, since another chunk begins there; 0: none does
 }
 
 func (n NoticeChunkName) String() string {
-	return fmt.Sprintf("%016x-%08x-%s", n.First, n.Term, n.Writer)
+	return fmt.Sprintf("%016x-%08x-%s-%08x", n.First, n.Term, n.Writer, n.Try)
 }
 
-var noticeName = regexp.MustCompile(`^([0-9a-f]{16})-([0-9a-f]{8,16})-([a-z0-9]{1,26})$`)
+var noticeName = regexp.MustCompile(`^([0-9a-f]{16})-([0-9a-f]{8})-([a-z0-9]{1,26})-([0-9a-f]{8})$`)
 
 func parseNoticeName(s string) (n NoticeChunkName, ok bool) {
 	m := noticeName.FindStringSubmatch(s)
@@ -113,8 +114,14 @@ func parseNoticeName(s string) (n NoticeChunkName, ok bool) {
 	}
 	n.First, _ = strconv.ParseUint(m[1], 16, 64)
 	n.Term, _ = strconv.ParseUint(m[2], 16, 64)
+	n.Try, _ = strconv.ParseUint(m[4], 16, 64)
 	n.Writer = m[3]
 	return n, true
+}
+
+// before reports whether the writer of n had its place taken by that of o.
+func (n NoticeChunkName) before(o NoticeChunkName) bool {
+	return cmp.Or(cmp.Compare(n.Term, o.Term), cmp.Compare(n.Writer, o.Writer), cmp.Compare(n.Try, o.Try)) < 0
 }
 
 // OrderNotices puts the chunks of the log in order, and tells which count for nothing: what a writer began after
@@ -126,11 +133,19 @@ func OrderNotices(names []string) (log, void []NoticeChunkName) {
 			all = append(all, n)
 		}
 	}
-	slices.SortFunc(all, func(a, b NoticeChunkName) int { return strings.Compare(a.String(), b.String()) })
+	slices.SortFunc(all, func(a, b NoticeChunkName) int {
+		switch {
+		case a.First != b.First:
+			return cmp.Compare(a.First, b.First)
+		case a.before(b):
+			return -1
+		}
+		return 1
+	})
 	for _, n := range all {
 		if len(log) > 0 {
 			last := &log[len(log)-1]
-			if n.Term < last.Term || n.Term == last.Term && n.Writer < last.Writer {
+			if n.before(*last) {
 				void = append(void, n)
 				continue
 			}

@@ -71,6 +71,8 @@ type Provider struct {
 
 	Freeze
 
+	Notices []Notice `json:"notices,omitempty"` // of the last write that was worth some, for when a crash cut them off
+
 	Created Actor     `json:"created"`
 	Updated time.Time `json:"updated"`
 
@@ -80,7 +82,7 @@ type Provider struct {
 // OnlyFreezes reports whether other differs from p in nothing but whether and why it is frozen.
 func (p *Provider) OnlyFreezes(other *Provider) bool {
 	alike := *other
-	alike.Freeze = p.Freeze
+	alike.Freeze, alike.Notices = p.Freeze, p.Notices
 	return p.Same(&alike)
 }
 

@@ -113,6 +113,7 @@ func public(c *Connection) map[string]string {
 		"refused":    string(f.Refused), "invalid": string(f.Invalid), "deleting": strconv.FormatBool(f.Deleting),
 		"moving": c.Moving.To, "offered": c.Offer.To, "owner_left": string(c.Entity.Left),
 		"revoking": strconv.FormatBool(c.Ending.On()),
+		"passed":   string(c.passed()),
 		"failing":  strconv.FormatBool(c.Attempt.Failures > 0),
 	}
 	if c.Grant != nil {

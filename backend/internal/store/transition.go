@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Transition is what a change of a connection is told as in the log of notices. It is decided when the change is made
@@ -105,13 +106,44 @@ func (c *Connection) grantees() (all []string) {
 
 // passed is the limit that has passed and was told; empty: none. Another grant has limits of its own.
 func (c *Connection) passed() Reason {
+	switch g := c.Grant; {
+	case g == nil || c.PassedLimit.IsZero():
+	case c.PassedLimit.Equal(g.HardLimit):
+		return ReasonHardLimit
+	case c.PassedLimit.Equal(g.Expires):
+		return Reason(StatusExpired)
+	}
 	return ""
+}
+
+// LimitDue is when it is to be told that what is handed out is past its limit, and a person must connect it again; zero:
+// never, or it was told, or something else keeps it from serving. renewable tells whether the engine could renew it.
+func (c *Connection) LimitDue(renewable bool) (due time.Time) {
+	g := c.Grant
+	if g == nil || c.passed() != "" || c.Refused.Reason != "" || c.Stops.On() || c.Entity.Left != "" || c.Ending.On() ||
+		c.IsMoving() || !c.Deleting.IsZero() {
+		return due
+	}
+	if due = g.HardLimit; !renewable && (due.IsZero() || !g.Expires.IsZero() && g.Expires.Before(due)) {
+		due = g.Expires
+	}
+	return due
+}
+
+// PassLimit notes that it is past its limit, and reports whether it is.
+func (c *Connection) PassLimit(renewable bool, now time.Time) bool {
+	due := c.LimitDue(renewable)
+	if !reached(due, now) {
+		return false
+	}
+	c.PassedLimit = due
+	return true
 }
 
 // openWords are the fields of which a notice tells the values of a private connection too: the engine's own words.
 var openWords = []string{
 	"deleting", "failing", "invalid", "kind", "moving", "owner_left", "private", "provider", "refused", "revoking",
-	"stops", "credential", "reconnect_by",
+	"stops", "credential", "passed",
 }
 
 // NoticesOf are what a record tells of the connection k.

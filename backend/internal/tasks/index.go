@@ -21,6 +21,18 @@ type Task interface {
 	Run(ctx context.Context) time.Time
 }
 
+// Errand is a task that only follows what was done: it is none of those that fall due by themselves, and not reported
+// among them.
+type Errand interface {
+	Task
+	errand()
+}
+
+// Following is what such a task embeds, in the place of a Place.
+type Following struct{ Place }
+
+func (*Following) errand() {}
+
 // Lane is what tasks must share: they take turns with those of other lanes.
 type Lane struct {
 	Kind string // what is done

@@ -221,8 +221,11 @@ func (r *Runner) Report() Report {
 	late := now.Add(-time.Minute)
 	var report Report
 	r.index.mu.Lock()
-	report.Scheduled = len(r.index.tasks)
 	for _, t := range r.index.tasks {
+		if _, is := t.(Errand); is {
+			continue
+		}
+		report.Scheduled++
 		due := t.place().due.time()
 		if !due.After(now) {
 			report.Due++
@@ -237,9 +240,12 @@ func (r *Runner) Report() Report {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for _, waiting := range w.waiting {
-		report.Scheduled += len(waiting)
-		report.Due += len(waiting)
 		for _, t := range waiting {
+			if _, is := t.task.(Errand); is {
+				continue
+			}
+			report.Scheduled++
+			report.Due++
 			report.Lag = max(report.Lag, now.Sub(t.since))
 			if t.since.Before(late) {
 				report.Overdue++

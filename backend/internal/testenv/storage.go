@@ -19,8 +19,16 @@ type Access struct {
 	Key string
 }
 
-// Write reports whether the access changes something.
-func (a Access) Write() bool { return a.Op == "put" || a.Op == "delete" }
+// Write reports whether the access changes something. The log of notices is not counted: it is written beside, in the
+// background, once or more often by chance; see WritesNotices.
+func (a Access) Write() bool { return a.changes() && !a.Under(notices) }
+
+// WritesNotices reports whether the access changes the log of notices.
+func (a Access) WritesNotices() bool { return a.changes() && a.Under(notices) }
+
+func (a Access) changes() bool { return a.Op == "put" || a.Op == "delete" }
+
+const notices = "notice/"
 
 // Under reports whether the key lies below a prefix, such as "connection/" or "wal/".
 func (a Access) Under(prefix string) bool { return strings.HasPrefix(a.Key, prefix) }
@@ -163,7 +171,7 @@ func (s *Storage) access(ctx context.Context, a Access, do func(context.Context)
 		return do(context.WithoutCancel(ctx))
 	}
 	<-ctx.Done()
-	if a.Write() {
+	if a.changes() {
 		go func() {
 			until(a)
 			_ = do(context.WithoutCancel(ctx)) // nobody is there to hear of it

@@ -1,0 +1,230 @@
+package backend
+
+import (
+	"context"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/tasks"
+)
+
+// Where notices come from. Of connections they come from the records of changes: what is to be told is decided in
+// package store (transitions), in the write that makes it so. What time brings is a change like any other: a task
+// writes into the entry that it has come, and that is told. For another of that kind, add the fact to the entry with
+// its due time and a method that marks it, a case to transitions, and both to connectionTasks, as limitDue and runLimit
+// are. What operators do to a provider or to the mount is in that entry beside what they did.
+
+// tellRecord hands a change to the log of notices. One that is no notice is a line of the server's log alone; of a
+// private connection values stay out of it.
+func (b *backend) tellRecord(k store.Key, r *store.Record) {
+	if notices := store.NoticesOf(k, r); len(notices) > 0 {
+		b.notices.offer(notices...)
+		return
+	}
+	if len(r.Tells) > 0 {
+		return // it is told under another key
+	}
+	b.notices.passed()
+	changes := []string{}
+	for _, c := range r.Changes {
+		if r.Private {
+			changes = append(changes, c.Field)
+		} else {
+			changes = append(changes, c.Field+": "+c.Before+" -> "+c.After)
+		}
+	}
+	b.Logger().Info("a connection was changed", "connection", k.String(), "connection_id", r.ID, "number", r.N,
+		"verb", r.Verb, "by", r.By.DisplayName, "by_id", r.By.EntityID, "changes", changes)
+}
+
+// tellGone tells of the deletion of an entry that nobody could decode: any other was told when it was marked.
+func (b *backend) tellGone(c connections.Change) {
+	if c.Before == nil && c.After == nil && c.Act.Verb == "delete" {
+		b.notices.offer(store.Notice{
+			ID: randomNoticeID(), Time: b.now(), Kind: store.NoticeDeleted, Connection: c.Key.String(), Verb: c.Act.Verb,
+			By: c.Act.By.DisplayName, ByID: c.Act.By.EntityID, Reason: "damaged", Private: true,
+		})
+	}
+}
+
+// limitDue is when it is to be told that a connection is past its limit.
+func (b *backend) limitDue(_ store.Key, c *store.Connection, t refresh.Terms) time.Time {
+	return c.LimitDue(t.CanRefresh)
+}
+
+// runLimit tells that.
+func (b *backend) runLimit(ctx context.Context, k store.Key) (next time.Time) {
+	again := b.now().Add(tasks.LookAgain)
+	known, err := b.connections.Look(ctx, k)
+	if err != nil || known == nil {
+		return again
+	}
+	terms, err := b.Terms(ctx, k, known)
+	if err != nil {
+		return again
+	}
+	_, err = b.connections.Update(ctx, k, connections.Act{Verb: "limit"},
+		func(c *store.Connection) (*store.Connection, error) {
+			if c == nil || c.Kind != known.Kind || c.Generation != known.Generation || !c.PassLimit(terms.CanRefresh, b.now()) {
+				return nil, nil
+			}
+			return c, nil
+		})
+	if err != nil {
+		return again
+	}
+	return next
+}
+
+// ofOperator is a notice of what somebody did to the whole mount, or to a provider.
+func (b *backend) ofOperator(who caller, kind, provider, reason string, changes ...store.Change) store.Notice {
+	return store.Notice{
+		ID: randomNoticeID(), Time: b.now(), Kind: kind, Provider: provider, By: who.display, ByID: who.entity,
+		Verb: "write", Reason: reason, Changes: changes,
+	}
+}
+
+// noticesOfFreeze are those of a freeze, or of its end.
+func (b *backend) noticesOfFreeze(who caller, provider string, before, after store.Freeze) []store.Notice {
+	if before.Frozen == after.Frozen {
+		return nil
+	}
+	kind, reason := store.NoticeFrozen, ""
+	if !after.Frozen {
+		kind, reason = store.NoticeRecovered, string(store.ReasonFrozen)
+	}
+	return []store.Notice{b.ofOperator(who, kind, provider, reason,
+		store.Change{Field: "frozen", Before: strconv.FormatBool(before.Frozen), After: strconv.FormatBool(after.Frozen)},
+		store.Change{Field: "frozen_reason", Before: before.FrozenReason, After: after.FrozenReason})}
+}
+
+// mostOwnersTold of a write are told one by one.
+const mostOwnersTold = 20
+
+// noticesOfConfig are what a write of config is worth; before's, where it is worth nothing.
+func (b *backend) noticesOfConfig(who caller, before, after *store.Config) []store.Notice {
+	all := b.noticesOfFreeze(who, "", before.Freeze, after.Freeze)
+	for _, side := range []struct {
+		kind, reason string
+		in, notIn    []string
+		change       func(owner string) store.Change
+	}{
+		{store.NoticeFrozen, "", after.FrozenOwners, before.FrozenOwners, func(owner string) store.Change {
+			return store.Change{Field: "frozen_owners", After: owner}
+		}},
+		{
+			store.NoticeRecovered, string(store.ReasonFrozen), before.FrozenOwners, after.FrozenOwners,
+			func(owner string) store.Change { return store.Change{Field: "frozen_owners", Before: owner} },
+		},
+	} {
+		var owners []string
+		for _, owner := range side.in {
+			if !slices.Contains(side.notIn, owner) && !slices.Contains(owners, owner) {
+				owners = append(owners, owner)
+			}
+		}
+		if len(owners) > mostOwnersTold {
+			l := b.ofOperator(who, side.kind, "", side.reason, store.Change{Field: "frozen_owners", After: "..."})
+			l.Count = len(owners)
+			all = append(all, l)
+			continue
+		}
+		for _, owner := range owners {
+			all = append(all, b.ofOperator(who, side.kind, "", side.reason, side.change(owner)))
+		}
+	}
+	if len(all) == 0 {
+		return before.Notices
+	}
+	return all
+}
+
+// noticesOfProvider are what a write of a provider is worth: that it was frozen or no longer is, and how many
+// connections do not serve any more since they belong to what it was, or do again.
+func (b *backend) noticesOfProvider(ctx context.Context, who caller, name string, before, after *store.Provider,
+) []store.Notice {
+	if before == nil {
+		return b.noticesOfFreeze(who, name, store.Freeze{}, after.Freeze)
+	}
+	all := b.noticesOfFreeze(who, name, before.Freeze, after.Freeze)
+	was, err1 := b.define(name, before)
+	is, err2 := b.define(name, after)
+	if err1 == nil && err2 == nil {
+		from, to := before.App(was).Fingerprint(), after.App(is).Fingerprint()
+		if from != to {
+			left, back := b.pinnedTo(ctx, name, from, to)
+			all = append(all, b.counted(who, name, store.NoticeNeedsReconnect, store.ReasonProviderChanged, left)...)
+			all = append(all, b.counted(who, name, store.NoticeRecovered, store.ReasonProviderChanged, back)...)
+		}
+	}
+	if len(all) == 0 {
+		return before.Notices
+	}
+	return all
+}
+
+// counted is one notice of so many connections; none of none.
+func (b *backend) counted(who caller, provider, kind string, reason store.Reason, count int) []store.Notice {
+	if count == 0 {
+		return nil
+	}
+	l := b.ofOperator(who, kind, provider, string(reason))
+	l.Count = count
+	return []store.Notice{l}
+}
+
+// pinnedTo counts a provider's connections by two of its fingerprints, as far as the directory knows them.
+func (b *backend) pinnedTo(ctx context.Context, provider, from, to string) (left, back int) {
+	if err := b.directory.each(ctx, func(_ store.Key, r *record) {
+		if shared := r.shared(); !r.unreadable && !r.deleting && shared.provider == provider {
+			switch shared.pinned {
+			case from:
+				left++
+			case to:
+				back++
+			}
+		}
+	}); err != nil {
+		b.Logger().Debug("the connections of a provider could not be counted", "provider", provider, "error", err)
+	}
+	return left, back
+}
+
+// tellNew hands on the notices of an entry that was written, if that write made them.
+func (b *backend) tellNew(before, after []store.Notice) {
+	if len(after) > 0 && (len(before) == 0 || before[0].ID != after[0].ID) {
+		b.notices.offer(after...)
+	}
+}
+
+// findOperators hands on what config and the providers carry, for what a crash kept from the log.
+func (b *backend) findOperators(ctx context.Context) error {
+	config, err := b.store.Config(ctx)
+	if err != nil {
+		return err
+	}
+	all := config.Notices
+	names, err := b.store.Providers(ctx)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		p, err := b.store.Provider(ctx, name)
+		switch {
+		case err != nil && !store.Unusable(err):
+			return err
+		case err == nil && p != nil:
+			all = append(slices.Clone(all), p.Notices...)
+		}
+	}
+	b.notices.mu.Lock()
+	defer b.notices.mu.Unlock()
+	if u := b.notices.catching; u != nil {
+		b.notices.tell(u, all)
+	}
+	return nil
+}

@@ -245,13 +245,12 @@ func (b *backend) webhookWrite(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	if stored == nil {
-		defer func() {
-			if err != nil { // there is none, or none that this request can vouch for: the next start looks
-				b.webhooks.forget(task)
-			}
-		}()
-	}
+	tried := false
+	defer func() {
+		if stored == nil && !tried {
+			b.webhooks.forget(task) // there is none
+		}
+	}()
 	by := callerOf(req).actor(b.now())
 	w, err := b.webhookOf(ctx, stored, d, by)
 	if err != nil {
@@ -262,16 +261,12 @@ func (b *backend) webhookWrite(ctx context.Context, req *logical.Request,
 		return nil, err
 	}
 	if stored == nil || !w.Same(stored) {
-		w.Updated = by
+		w.Updated, tried = by, true
 		err = b.store.PutWebhook(context.WithoutCancel(ctx), name, w)
-		if err == nil || stored != nil {
-			task.changed() // though it failed: it may have been made
-		}
-		if err != nil {
-			return nil, err
-		}
-	} else {
-		task.changed() // whoever writes it has mended something
+	}
+	task.changed() // though it failed: it may have been made; and who writes it as it is has mended something
+	if err != nil {
+		return nil, err
 	}
 	resp, failed := b.webhookAnswer(ctx, name, w)
 	if failed != nil { // it is written, and a secret that was made is shown nowhere else

@@ -16,15 +16,15 @@ import (
 // turn sends what there is, and says when to look again; zero: when there is something new.
 func (d *delivery) turn(ctx context.Context) (next time.Time) {
 	b := d.b
-	if !b.mayWrite() { // another node sends, and knows what it has sent
-		d.mu.Lock()
-		d.cursor = nil
-		d.mu.Unlock()
-		return b.now().Add(tasks.LookAgain)
+	if !b.mayWrite() {
+		return d.elsewhere()
 	}
 	w, err := d.read(ctx)
 	switch {
 	case store.Unusable(err):
+		d.mu.Lock()
+		d.off = true // until it is written
+		d.mu.Unlock()
 		b.Logger().Warn("a webhook cannot be read, so nothing is sent for it", "webhook", d.name, "error", err)
 		return next
 	case err != nil:
@@ -33,6 +33,9 @@ func (d *delivery) turn(ctx context.Context) (next time.Time) {
 		return next
 	}
 	next, err = d.sendAll(ctx, w)
+	if errors.Is(err, errNotHere) {
+		return d.elsewhere()
+	}
 	if failed := d.save(ctx, w, err != nil); failed != nil {
 		err = errors.Join(err, failed)
 	}
@@ -43,6 +46,14 @@ func (d *delivery) turn(ctx context.Context) (next time.Time) {
 		next = earlier(next, w.FormerUntil)
 	}
 	return earlier(next, d.unsaved())
+}
+
+// elsewhere is when to look again on a node that may not write: another one sends, and knows what it has sent.
+func (d *delivery) elsewhere() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.cursor = nil
+	return d.b.now().Add(tasks.LookAgain)
 }
 
 // later is when to look again after something of this node's own failed.

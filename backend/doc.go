@@ -34,6 +34,10 @@
 //	accept/O/:name            path_accept.go            take what is offered; the move itself: transfer.go
 //	history/O/:name           path_history.go           what changed, and by whom
 //	inventory                 path_inventory.go         what there is, across owners (inventory.go)
+//	notices                   path_notices.go           what happened, in order: where notices come from
+//	                                                    (notice_sources.go), how they wait (notice_queue.go) and
+//	                                                    are kept (notice_log.go), and what a start makes up for
+//	                                                    (notice_start.go)
 //	revoke, revoke/:job       path_revoke.go            the end of many: a plan and its run (jobs.go), each
 //	                                                    connection's end (ending.go), and how its provider is
 //	                                                    asked (revocation.go)
@@ -71,6 +75,7 @@
 //	connections read last, and what storage refused          package connections
 //	checks made lately                                       checks.go
 //	when it was asked whose a credential is                  identify_again.go
+//	notices that are yet to be stored                        notice_queue.go
 //	how providers fare                                       package gate
 //	what is under way                                        package tasks
 //	a task for each job, and what it was told here           jobs.go

@@ -89,6 +89,9 @@ func (n *noticeLog) Name() string { return "notices" }
 
 // Run implements [tasks.Task].
 func (n *noticeLog) Run(ctx context.Context) time.Time {
+	if !n.b.mayWrite() { // another node leads by now
+		return n.b.now().Add(tasks.LookAgain)
+	}
 	next, err := n.append(ctx, false)
 	if err != nil {
 		if n.wait == 0 {

@@ -62,7 +62,7 @@ func TestManyNotices(t *testing.T) {
 	bubbled(t, "at once", func(t *testing.T, e *testenv.Env) {
 		b := engineOf(e)
 		e.Write("config", map[string]any{"check_interval": 0}).OK(t) // nothing else is to happen in a day
-		e.Write("connections/key", map[string]any{"provider": "openai", "api_key": openaiKey}).OK(t)
+		e.Write("connections/key", map[string]any{"provider": "openai", "api_key": openaiKey, "verify": false}).OK(t)
 		time.Sleep(2 * time.Second)
 		before := len(wholeLog(t, b.notices))
 		e.Storage.Forget()
@@ -112,7 +112,7 @@ func TestNoticesWhileStorageHangs(t *testing.T) {
 		b := engineOf(e)
 		e.Storage.Hang(testenv.Access.WritesNotices, func(testenv.Access) { time.Sleep(time.Minute) })
 		at := time.Now()
-		e.Write("connections/key", map[string]any{"provider": "openai", "api_key": openaiKey}).OK(t)
+		e.Write("connections/key", map[string]any{"provider": "openai", "api_key": openaiKey, "verify": false}).OK(t)
 		for i := range 2 * maxWaiting {
 			b.notices.offer(aNotice(fmt.Sprint("p", i%20), i))
 		}
@@ -187,7 +187,7 @@ func TestNoticesAfterAFailover(t *testing.T) {
 func TestNoticesAreBounded(t *testing.T) {
 	f := newFixture(t, Options{}, testenv.InProcess)
 	n, ctx := f.engine().notices, t.Context()
-	const batches = 60
+	const batches = 80
 	for i := range batches {
 		for j := range maxSingles {
 			n.offer(aNotice(fmt.Sprint("p", i), j))

@@ -61,6 +61,7 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 	for n := 1; !ended; n++ {
 		require.Less(t, n, 60)
 		bubbled(t, fmt.Sprint("write ", n), func(t *testing.T, e *testenv.Env) {
+			e.Write("config", map[string]any{"check_interval": 0}).OK(t) // nothing else is to happen
 			time.Sleep(time.Minute)
 			writes := 0
 			refuses := func(a testenv.Access) error {
@@ -73,7 +74,7 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 				return nil
 			}
 			e.Storage.Judge(refuses)
-			key := map[string]any{"provider": "openai", "api_key": openaiKey}
+			key := map[string]any{"provider": "openai", "api_key": openaiKey, "verify": false}
 			steps := []func(){
 				func() { e.Write("connections/one", key) },
 				func() { e.Write("connections/one", map[string]any{"disabled": true}) },
@@ -157,13 +158,14 @@ func TestNoticesAreCountedOverACrash(t *testing.T) {
 // Of an older release's mount nothing old is told, and where the log was read nothing old is looked at.
 func TestOldRecordsAreNotTold(t *testing.T) {
 	bubbled(t, "old", func(t *testing.T, e *testenv.Env) {
-		e.Write("connections/one", map[string]any{"provider": "openai", "api_key": openaiKey}).OK(t)
+		e.Write("connections/one", map[string]any{"provider": "openai", "api_key": openaiKey, "verify": false}).OK(t)
 		time.Sleep(time.Hour)
 		for _, name := range mustList(t, e, "notice/") {
 			require.NoError(t, e.Storage.Delete(t.Context(), "notice/"+name))
 		}
 		e.System.SetReplication(consts.ReplicationPerformanceStandby)
 		next := testenv.InProcess(t, New(Options{}), e.Storage)
+		heartbeat(t, next)
 		heartbeat(t, next)
 		assert.Empty(t, wholeLog(t, engineOf(next).notices))
 		assert.False(t, engineOf(next).notices.isCatching(), "it has told what was to be told")
@@ -176,7 +178,7 @@ func TestOldRecordsAreNotTold(t *testing.T) {
 // A standby tells nothing, and keeps nothing for it.
 func TestNoticesOnAStandby(t *testing.T) {
 	bubbled(t, "standby", func(t *testing.T, e *testenv.Env) {
-		e.Write("connections/one", map[string]any{"provider": "openai", "api_key": openaiKey}).OK(t)
+		e.Write("connections/one", map[string]any{"provider": "openai", "api_key": openaiKey, "verify": false}).OK(t)
 		time.Sleep(2 * time.Second)
 		standby := testenv.InProcess(t, New(Options{}), e.Storage)
 		standby.System.SetReplication(consts.ReplicationPerformanceStandby)

@@ -36,8 +36,8 @@ func (b *backend) pathNotices() []*framework.Path {
 }
 
 var noticesSchema = map[string]*framework.FieldSchema{
-	"notices": required(objects("Oldest first: seq, id, time, kind, provider, connection, connection_id, by, by_id, verb, " +
-		"reason, private, changes (field, before, after), count, since.")),
+	"notices": required(objects("Oldest first: seq, id, time, kind, provider, connection, connection_id, by, by_id, " +
+		"verb, reason, private, changes (field, before, after), count, since.")),
 	"cursor":  required(str("Give it to the next request, now or later. The same again: there is nothing newer yet.")),
 	"dropped": required(integer("How many notices after the cursor are not in the log any more.")),
 }

@@ -54,6 +54,7 @@ func kindsOfNotices(rows []map[string]any) (kinds []string) {
 func TestNotices(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.connect(t, "slack")
+		f.Advance(time.Minute)
 		f.provider.Next(providers.StepRefresh, providertest.Respond(http.StatusBadRequest, `{"error":"invalid_grant"}`))
 		f.Write("refresh/slack", nil)
 		f.connect(t, "slack")

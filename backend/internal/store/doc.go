@@ -11,6 +11,7 @@
 //	wal/<hash of key>             an intent: this grant is being spent
 //	import/<hash of key>/<digest> a grant that was obtained elsewhere, while it is tried
 //	history/<hash of key>         the last records of the connections of one name
+//	notice/<first>-<writer>       the log of notices, in chunks
 //	job/<id>, job/<id>/<n>        the end of many connections, and its targets in chunks
 //	webhook/<name>                where notices are sent, with the secret that signs them
 //	webhook-cursor/<name>         how far it has come in the log, and how its receiver fares

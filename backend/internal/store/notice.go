@@ -44,7 +44,7 @@ type Notice struct {
 	Time         time.Time `json:"time"`
 	Kind         string    `json:"kind"`
 	Provider     string    `json:"provider,omitempty"`
-	Connection   string    `json:"connection,omitempty"` // its path, as org/acme/slack; empty: of the provider or the mount
+	Connection   string    `json:"connection,omitempty"` // its path, as org/acme/slack; empty: it concerns many
 	ConnectionID string    `json:"connection_id,omitempty"`
 	By           string    `json:"by,omitempty"`    // with ByID empty: the engine itself
 	ByID         string    `json:"by_id,omitempty"` // the entity

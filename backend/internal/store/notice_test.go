@@ -91,7 +91,8 @@ func TestTransitions(t *testing.T) {
 		"labelled": {func(*Connection) {}, func(c *Connection) { c.Label = "x" }, false, nil},
 		"renewed":  {func(*Connection) {}, func(c *Connection) { c.credentialChanged(noon) }, true, nil},
 		"replaced": {
-			func(c *Connection) { c.Refused = Refusal{ReasonGrantRefused, noon} }, func(c *Connection) { c.credentialChanged(noon) },
+			func(c *Connection) { c.Refused = Refusal{ReasonGrantRefused, noon} },
+			func(c *Connection) { c.credentialChanged(noon) },
 			false,
 			[]Transition{{NoticeReconnect, "authorization_code"}},
 		},
@@ -104,7 +105,8 @@ func TestTransitions(t *testing.T) {
 			func(c *Connection) { c.Refused = Refusal{ReasonIdleLimit, noon} }, true, nil,
 		},
 		"taken again": {
-			func(c *Connection) { c.Refused = Refusal{ReasonGrantRefused, noon} }, func(c *Connection) { c.credentialChanged(noon) },
+			func(c *Connection) { c.Refused = Refusal{ReasonGrantRefused, noon} },
+			func(c *Connection) { c.credentialChanged(noon) },
 			true,
 			[]Transition{{NoticeRecovered, "grant_refused"}},
 		},
@@ -203,10 +205,12 @@ func TestLimitIsDueOnce(t *testing.T) {
 	assert.Equal(t, noon, c.LimitDue(false))
 	assert.False(t, c.PassLimit(true, noon))
 	for name, stop := range map[string]func(*Connection){
-		"refused": func(c *Connection) { c.Refused.Reason = ReasonGrantRefused }, "deleted": func(c *Connection) { c.Delete(noon) },
-		"ending": func(c *Connection) { c.Ending.Job = "j" }, "moving": func(c *Connection) { c.Moving.To = "org/x/y" },
-		"stopped": func(c *Connection) { c.Stops.Either = ann }, "left": func(c *Connection) { c.Entity.Left = ReasonOwnerMissing },
-		"a key": func(c *Connection) { c.Grant = nil },
+		"refused": func(c *Connection) { c.Refused.Reason = ReasonGrantRefused },
+		"deleted": func(c *Connection) { c.Delete(noon) },
+		"ending":  func(c *Connection) { c.Ending.Job = "j" }, "moving": func(c *Connection) { c.Moving.To = "org/x/y" },
+		"stopped": func(c *Connection) { c.Stops.Either = ann },
+		"left":    func(c *Connection) { c.Entity.Left = ReasonOwnerMissing },
+		"a key":   func(c *Connection) { c.Grant = nil },
 	} {
 		other := c.Clone()
 		stop(other)

@@ -3,7 +3,6 @@ package store
 import (
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -116,8 +115,9 @@ func (c *Connection) passed() Reason {
 	return ""
 }
 
-// LimitDue is when it is to be told that what is handed out is past its limit, and a person must connect it again; zero:
-// never, or it was told, or something else keeps it from serving. renewable tells whether the engine could renew it.
+// LimitDue is when it is to be told that what is handed out is past its limit, and a person must connect it again;
+// zero: never, or it was told, or something else keeps it from serving. renewable tells whether the engine could renew
+// it.
 func (c *Connection) LimitDue(renewable bool) (due time.Time) {
 	g := c.Grant
 	if g == nil || c.passed() != "" || c.Refused.Reason != "" || c.Stops.On() || c.Entity.Left != "" || c.Ending.On() ||
@@ -176,7 +176,7 @@ func NoticesOf(k Key, r *Record) (all []Notice) {
 
 // NoticeID is one for each transition of a connection, whoever tells of it.
 func NoticeID(r *Record, kind string) string {
-	return r.ID + "-" + strconv.FormatUint(r.N, 10) + "-" + strings.ReplaceAll(kind, "_", "")
+	return r.ID + "-" + strconv.FormatUint(r.N, 10) + "-" + kind
 }
 
 // moves reports whether the record is of a connection that goes to another key. It is told where that arrives.

@@ -10,3 +10,4 @@ path "connectors/transfer/*"    { capabilities = ["read"] }
 path "connectors/inventory"     { capabilities = ["read"] }
 path "connectors/inventory/*"   { capabilities = ["read"] }
 path "connectors/history/*"     { capabilities = ["read"] }
+path "connectors/notices"       { capabilities = ["read"] }

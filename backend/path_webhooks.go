@@ -117,8 +117,9 @@ var webhookSchema = map[string]*framework.FieldSchema{
 	"dropped":             integer("Notices that left the log before they were delivered, whatever their kind."),
 	"failures":            integer("Failures in a row."),
 	"failing_since":       str("Since when it fails (RFC 3339)."),
-	"last_failure":        object("What failed last: failure, status (0: there was no answer), time. Empty while it works."),
-	"next_try":            str("When it is tried again (RFC 3339); empty: nothing waits for that."),
+	"last_failure": object("What failed last: failure, status (0: there was no answer), time. Empty while it " +
+		"works."),
+	"next_try": str("When it is tried again (RFC 3339); empty: nothing waits for that."),
 }
 
 var webhookTestSchema = map[string]*framework.FieldSchema{
@@ -360,7 +361,8 @@ func checkFilter(w *store.Webhook) error {
 }
 
 // takeWebhookSecret takes the secret, or makes one.
-func (b *backend) takeWebhookSecret(d *framework.FieldData, stored, w *store.Webhook) (made providers.Secret, err error) {
+func (b *backend) takeWebhookSecret(d *framework.FieldData, stored, w *store.Webhook,
+) (made providers.Secret, err error) {
 	keep := defaultFormerTTL
 	if v, ok := d.GetOk("former_secret_ttl"); ok {
 		if keep = time.Duration(v.(int)) * time.Second; keep > longestFormerTTL {

@@ -14,8 +14,8 @@ import (
 
 // A webhook is a cursor over the log of notices: nothing is copied, and what leaves the log before its receiver took it
 // is counted as dropped. Each has a goroutine of its own while it has something to send, one request at a time and in
-// the order of the log, so that a receiver delays nobody but itself. It ends at once with the mount: what is not known to
-// be delivered is sent again, under the same id.
+// the order of the log, so that a receiver delays nobody but itself. It ends at once with the mount: what is not known
+// to be delivered is sent again, under the same id.
 
 const (
 	// noticesAtOnce is how many notices are read of the log at a time.

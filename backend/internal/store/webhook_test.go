@@ -139,7 +139,7 @@ func TestCursor(t *testing.T) {
 	c := NewWebhook(5, Actor{}).StartOf()
 	assert.EqualValues(t, 5, c.Seq)
 	c.Fail(0, "down", false, now)
-	assert.False(t, c.GiveUp(6, now.Add(48*time.Hour)), "it is the receiver that is down, and not the notice that is refused")
+	assert.False(t, c.GiveUp(6, now.Add(48*time.Hour)), "the receiver is down, which says nothing of the notice")
 	c.Fail(400, "refused", true, now.Add(time.Hour))
 	assert.Equal(t, now, c.Failing)
 	assert.Equal(t, 2, c.Failures)

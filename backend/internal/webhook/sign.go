@@ -29,8 +29,8 @@ const (
 	madeSecret   = 32
 )
 
-var errSecret = errors.New("it is no secret of Standard Webhooks: write " + secretPrefix + " and the base64 of 24 to 64 " +
-	"random bytes, as by: echo " + secretPrefix + "$(openssl rand -base64 32)")
+var errSecret = errors.New("it is no secret of Standard Webhooks: write " + secretPrefix + " and the base64 of 24 to " +
+	"64 random bytes, as by: echo " + secretPrefix + "$(openssl rand -base64 32)")
 
 // NewSecret makes a secret.
 func NewSecret() providers.Secret {

@@ -125,10 +125,14 @@ func TestWebhookOutageLosesNothing(t *testing.T) {
 		f.Advance(24 * time.Hour)
 		f.periodic(t)
 	}
+	f.soon(t, func() bool { return len(r.sent()) == 6 && f.idleWebhooks() }, "it waits")
 	assert.Equal(t, []string{"a"}, r.ids())
 	r.answers(nil)
+	next, err := time.Parse(time.RFC3339, f.Read("webhooks/siem", nil).OK(t)["next_try"].(string))
+	require.NoError(t, err)
 	f.Write("webhooks/siem/test", nil).OK(t) // which ends the wait
 	f.soon(t, func() bool { return len(r.ids()) == 3 }, "all of it")
+	assert.True(t, f.Now().Before(next), "and before its time")
 	f.soon(t, func() bool { return number(f.Read("webhooks/siem", nil).OK(t)["delivered"]) == 2 }, "counted")
 	view := f.Read("webhooks/siem", nil).OK(t)
 	assert.InDelta(t, 0, number(view["refused"])+number(view["dropped"])+number(view["failures"]), 0)
@@ -201,6 +205,7 @@ func TestWebhookGone(t *testing.T) {
 	view := f.Read("webhooks/siem", nil).OK(t)
 	assert.Equal(t, "gone", view["disabled_reason"])
 	f.tell("b")
+	f.soonStored(t)
 	f.Advance(48 * time.Hour)
 	f.periodic(t)
 	f.restart(t)

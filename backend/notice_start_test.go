@@ -3,6 +3,7 @@ package backend
 import (
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -63,12 +64,12 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 		bubbled(t, fmt.Sprint("write ", n), func(t *testing.T, e *testenv.Env) {
 			e.Write("config", map[string]any{"check_interval": 0}).OK(t) // nothing else is to happen
 			time.Sleep(time.Minute)
-			writes := 0
+			var writes atomic.Int32
 			refuses := func(a testenv.Access) error {
 				if a.Op != "put" && a.Op != "delete" {
 					return nil
 				}
-				if writes++; writes >= n {
+				if int(writes.Add(1)) >= n {
 					return testenv.ErrStorage
 				}
 				return nil
@@ -92,8 +93,8 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 			for _, step := range steps {
 				step()
 			}
-			ended = writes < n
-			e.System.SetReplication(consts.ReplicationPerformanceStandby) // the process is gone
+			ended = int(writes.Load()) < n
+			ends(e)
 			e.Storage.Judge(func(testenv.Access) error { return nil })
 			for range 2 { // a crash once more, while it catches up
 				e.Storage.Judge(nil)
@@ -105,10 +106,16 @@ func TestNoticesSurviveACrashAtEachWrite(t *testing.T) {
 					ids = append(ids, l.ID)
 				}
 				assert.ElementsMatch(t, expected(t, next), ids)
-				next.System.SetReplication(consts.ReplicationPerformanceStandby)
+				ends(next)
 			}
 		})
 	}
+}
+
+// ends lets a process do nothing more, as if it were gone.
+func ends(e *testenv.Env) {
+	e.System.SetReplication(consts.ReplicationPerformanceStandby)
+	engineOf(e).mayWrite()
 }
 
 // What was counted before a crash is not told again one by one, and what was not is counted after it.

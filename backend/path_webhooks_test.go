@@ -184,7 +184,7 @@ func TestWebhookTest(t *testing.T) {
 		assert.True(t, verifies(t, secret, r.sent()[0]))
 		assert.Contains(t, result.Warnings[0], "disabled")
 
-		r.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { http.Error(w, "planted words", 418) })
+		r.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { http.Error(w, "planted words", http.StatusTeapot) })
 		result = f.Write("webhooks/siem/test", nil)
 		data = result.OK(t)
 		assert.Equal(t, false, data["delivered"])

@@ -74,6 +74,8 @@ type backend struct {
 	hashing     *hashing
 	uses        *uses
 	notices     *noticeLog
+	webhooks    *webhooks
+	events      pluginEvents
 
 	connectionTasks []connectionTask // what may fall due for a connection
 }
@@ -152,6 +154,7 @@ func New(o Options) logical.Factory {
 				b.pathNotices(),
 				b.pathRevoke(),
 				b.pathLookup(),
+				b.pathWebhooks(),
 				b.pathStatus(),
 				b.pathMetrics(),
 			),
@@ -172,6 +175,10 @@ func (b *backend) build() {
 	b.directory, b.flows, b.codes = newDirectory(b), newFlowIndex(b), newCodeIndex(b)
 	b.jobs, b.devices, b.uses = newJobs(b), newDevices(b), newUses(b)
 	b.lookups, b.hashing, b.notices = newLookups(b), newHashing(b), newNoticeLog(b)
+	b.webhooks = newWebhooks(b, b.notices)
+	b.events.b = b
+	b.notices.follow(b.webhooks.wake)
+	b.notices.follow(b.events.wake)
 	b.gate = gate.New(b.now, b.directory.recovered)
 	b.connections = connections.New(connections.Options{
 		Store: b.store, Logger: b.Logger(), Now: b.now, Uncached: b.uncached.Load, Changed: b.changed,
@@ -214,6 +221,7 @@ tokens and client secrets go to their provider and to nobody else.
   lookup            whose a found token or key is
   notices           what happened, in order
   revoke            end many connections at once
+  webhooks/         whom notices are sent to
   status            what is due, fails or needs somebody
   metrics           the same for Prometheus
 

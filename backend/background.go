@@ -27,6 +27,8 @@ const (
 	laneLookup  = "lookup" // through all entries
 	laneUse     = "use"
 	laneNotice  = "notice"
+	laneWebhook = "webhook"
+	laneEvent   = "event" // to Vault
 )
 
 // connectionTask is one kind of background work for connections. due is pure: the connection, its terms and the time
@@ -105,7 +107,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return laterEnds, until
 	case b.waits(lane.Kind):
 		return 0, b.now().Add(tasks.LookAgain)
-	case lane.Kind == laneLook:
+	case lane.Kind == laneLook, lane.Kind == laneWebhook, lane.Kind == laneEvent:
 		return 1, until
 	case lane.Kind == laneMove: // it need not ask the provider
 		return maxMoves, until

@@ -44,6 +44,8 @@
 //	revoke, revoke/:job       path_revoke.go            the end of many: a plan and its run (jobs.go), each
 //	                                                    connection's end (ending.go), and how its provider is
 //	                                                    asked (revocation.go)
+//	webhooks/[:name[/test]]   path_webhooks.go          whom notices are sent to: webhooks.go, webhook_delivery.go;
+//	                                                    what of them: webhook_notices.go; to Vault: plugin_events.go
 //	status                    path_status.go            counts and health; whose owners left: leavers.go; what is to be
 //	                                                    rotated: rotation.go; whose scopes drifted: drift.go
 //	metrics                   path_metrics.go           the same for Prometheus: metrics.go
@@ -62,6 +64,7 @@
 //	internal/connections  the state of each connection, in storage and in memory; the only writer of
 //	                      connections and intents
 //	internal/store        entries, keys and encodings
+//	internal/webhook      one request to a receiver of notices: its signature, and what its answer means
 //	internal/egress       the HTTP client, and what connects without HTTP
 //	providers             what a service is, and how it is spoken to
 //
@@ -85,6 +88,7 @@
 //	a task for each device flow, and what came of it         devices.go
 //	look-ups that wait for an answer, and the key of hashes  lookups.go, hashing.go
 //	who read what within the last hour                       use.go, use_shards.go
+//	a task for each webhook, and how far it has come         webhooks.go
 //
 // What memory answers is what storage holds, since nothing changes storage unseen: one node writes at a time, and its
 // writes replace what it remembers; what another node writes arrives here as an invalidation, and is read again; and a
@@ -97,7 +101,8 @@
 // system view. Every call to storage has a time-out of its own.
 //
 //  0. restoreGuard.turn, over the read and write of the heartbeat
-//  1. configWrites, over the read and write of config or of one provider; jobs.writes, over those of one job
+//  1. configWrites, over the read and write of config or of one provider; jobs.writes, over those of one job; the lock
+//     of a delivery, over those of its webhook
 //  2. a flow's lock (flowIndex.lock)
 //  3. a code's lock (codeIndex.bring)
 //  4. a connection's lock (inside package connections), and two of them in the order of their keys

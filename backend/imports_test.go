@@ -43,7 +43,8 @@ var layers = map[string][]string{
 		module + "backend/internal/tasks",
 		module + "providers", vaultSDK + "logical", "github.com/hashicorp/go-hclog",
 	},
-	"backend/internal/egress": {},
+	"backend/internal/egress":  {},
+	"backend/internal/webhook": {module + "providers"},
 	"backend/internal/testenv": {
 		vaultSDK, "github.com/hashicorp/go-hclog", "github.com/hashicorp/go-plugin", "github.com/stretchr/testify/",
 	},

@@ -53,8 +53,10 @@ func (b *backend) wake(ctx context.Context) {
 			b.recover(ctx)
 			b.loadJobs(ctx)
 			b.loadDevices(ctx)
+			b.loadWebhooks(ctx)
 			b.tasks.Go("finishing imports", b.finishImports)
 		}
+		b.events.wake() // what comes from now on is handed on
 		b.tasks.Go("writing the heartbeat", b.guard.beat)
 	} else {
 		b.notices.abstain()
@@ -84,6 +86,13 @@ func (b *backend) loadJobs(ctx context.Context) {
 func (b *backend) loadDevices(ctx context.Context) {
 	if err := b.devices.load(ctx); err != nil && ctx.Err() == nil {
 		b.Logger().Debug("the device flows could not be read yet", "error", err)
+	}
+}
+
+// loadWebhooks lets go on what was being sent.
+func (b *backend) loadWebhooks(ctx context.Context) {
+	if err := b.webhooks.load(ctx); err != nil && ctx.Err() == nil {
+		b.Logger().Debug("the webhooks could not be read yet", "error", err)
 	}
 }
 
@@ -138,6 +147,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.loadJobs(ctx)
 		b.loadLookups(ctx)
 		b.loadDevices(ctx)
+		b.loadWebhooks(ctx)
 		b.noteProofs(ctx)
 		b.tidyDaily(ctx)
 	})

@@ -55,6 +55,8 @@ var fieldLimits = map[string]limit{
 	"code":          {each: maxCallbackValue, chars: oneLine},
 	"token":         {each: 64 * kB}, // as it was found
 
+	"secret": {each: 256, chars: visible},
+
 	"callback":         {items: maxCallbackValues, each: maxCallbackValue, total: maxCallback},
 	"companions":       {items: 16, each: 4 * kB, total: 16 * kB, chars: oneLine},
 	"endpoints":        {items: 32, each: 2 * kB, total: 16 * kB},

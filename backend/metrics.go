@@ -21,7 +21,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// metrics is what the mount counts for Prometheus, on this node and since this process began. Labels are providers, as
+// metrics is what the mount counts for Prometheus, on this node and since this process began. Labels are providers and webhooks, as
 // the operator configured them, and words of the engine's own: never an owner, nor the name of a connection.
 type metrics struct {
 	b        *backend
@@ -235,6 +235,15 @@ func of(value func(*snapshot) int) func(*metrics, *snapshot, func(float64, ...st
 	return one(func(_ *metrics, s *snapshot) float64 { return float64(value(s)) })
 }
 
+// ofWebhooks is a gauge of each webhook that this node sends for.
+func ofWebhooks(name, help string, value func(webhookReport) float64) gauge {
+	return gauge{name, help, []string{"webhook"}, false, func(m *metrics, _ *snapshot, send func(float64, ...string)) {
+		for webhook, r := range m.b.webhooks.report() {
+			send(value(r), webhook)
+		}
+	}}
+}
+
 // gauges are all of them. Those of the count are at most countFor old.
 var gauges = []gauge{
 	{"connections", "Connections by status, which is the class.", []string{"class"}, true, func(
@@ -332,6 +341,16 @@ var gauges = []gauge{
 	{"doubtful_writes", "Connections of which a write failed within the last minute and may still land.", nil, false, one(
 		func(m *metrics, _ *snapshot) float64 { return float64(m.b.connections.Doubtful()) },
 	)},
+	ofWebhooks("webhook_pending_seconds", "For how long the first notice that waits has waited, by webhook.",
+		func(r webhookReport) float64 { return r.pending.Seconds() }),
+	ofWebhooks("webhook_failures", "Failures in a row, by webhook.",
+		func(r webhookReport) float64 { return float64(r.failures) }),
+	ofWebhooks("webhook_dropped", "Notices that left the log before they were delivered, by webhook.",
+		func(r webhookReport) float64 { return float64(r.dropped) }),
+	ofWebhooks("webhook_refused", "Notices that the receiver refused for a day and that were passed over, by webhook.",
+		func(r webhookReport) float64 { return float64(r.refused) }),
+	ofWebhooks("webhook_disabled", "1 where nothing is sent, by webhook.",
+		func(r webhookReport) float64 { return oneIf(r.disabled) }),
 	{
 		"notices", "Notices, by class: pending (not in storage yet), counted (not told one by one).",
 		[]string{"class"},

@@ -38,7 +38,7 @@ func (f *fixture) scrape(t *testing.T) (values scraped, names []string) {
 		for _, m := range family.GetMetric() {
 			var labels []string
 			for _, l := range m.GetLabel() {
-				require.Contains(t, []string{"provider", "definition", "class", "outcome"}, l.GetName(), name)
+				require.Contains(t, []string{"provider", "definition", "class", "outcome", "webhook"}, l.GetName(), name)
 				labels = append(labels, l.GetName()+`="`+l.GetValue()+`"`)
 			}
 			key := name
@@ -74,6 +74,8 @@ func (s scraped) has(t *testing.T, want scraped) {
 // The metrics say what status says, and count what was read, refreshed and called.
 func TestMetrics(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
+		f.hook(t, "siem", "https://hooks.example.com", map[string]any{"disabled": true})
+		f.soon(t, func() bool { return len(members(t, f.Read("status", nil).OK(t)["webhooks"])) == 1 }, "it is known")
 		f.connect(t, "org/secret-org/secret-name")
 		f.connect(t, "user/secret-user/slack")
 		f.key(t, "key")

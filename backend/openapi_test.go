@@ -112,7 +112,7 @@ func TestSecretFieldsAreMarked(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"access_token", "callback", "client_secret", "code", "companions", "confirmation_code", "refresh_token",
-		"session_binding_value", "state", "token",
+		"session_binding_value", "state", "token", "secret",
 	}, slices.Sorted(maps.Keys(marked)))
 }
 

@@ -56,7 +56,7 @@ in
 
   curl -H "Authorization: Bearer $VAULT_TOKEN" "$VAULT_ADDR/v1/<mount>/metrics"
 
-Labels are provider, definition, class and outcome, and never name an owner or a
-connection. Counters are of the node that answers, since its plugin was started; what
+Labels are provider, definition, class, outcome and webhook, and never name an owner or
+a connection. Counters are of the node that answers, since its plugin was started; what
 takes counting is at most 15 seconds old.
 `

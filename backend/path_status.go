@@ -63,6 +63,8 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"and may still land in storage.")),
 	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
 		"that none was stopped for it.")),
+	"webhooks": required(object("The webhooks that this node sends for: disabled, failures in a row, pending_age (seconds " +
+		"for which the first notice that waits has waited), delivered, refused, dropped.")),
 	"notices_pending": required(integer("Notices that are not in storage yet: above 0 for longer than ten minutes, storage " +
 		"refuses them.")),
 	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at once.")),
@@ -83,7 +85,7 @@ func (b *backend) statusRead(ctx context.Context, req *logical.Request,
 	data := map[string]any{
 		"version": Version, "refresh_paused": b.isPaused(ctx, true), "writable": b.WriteSafeReplicationState(),
 		"unsaved": b.connections.Unsaved(), "doubtful_writes": b.connections.Doubtful(),
-		"in_flight": b.refresher.InFlight(),
+		"in_flight": b.refresher.InFlight(), "webhooks": b.webhooks.describe(),
 	}
 	config, err := b.config(ctx)
 	if err != nil {

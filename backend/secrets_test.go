@@ -13,6 +13,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/webhook"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -34,6 +35,7 @@ const (
 	plantedDevice  = "planted-device-code-q13"
 	plantedFound   = "planted-secret-that-somebody-found-q14"
 	plantedHook    = "planted-secret-of-a-webhook-with-a-long-tail-q12"
+	plantedURL     = "planted-path-of-a-receiver-q14"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
 		plantedAccess + `"}`
 )
@@ -93,6 +95,7 @@ func (w *witness) operators(t *testing.T, f *fixture) {
 		w.see(t, f.Write("providers/acme", map[string]any{"client_secret": secret})).OK(t)
 	}
 	w.see(t, f.Write("providers/acme", map[string]any{"token_params": map[string]any{"assertion": plantedParam}})).OK(t)
+	w.webhooks(t, f)
 	w.see(t, f.Write("config", map[string]any{"proxy_url": "http://me:" + plantedProxy + "@127.0.0.1:1"})).OK(t)
 	w.see(t, f.Write("providers/acme", map[string]any{
 		"client_secret": plantedSecret, "scopes": "x", "allowed_scopes": "y",
@@ -103,6 +106,34 @@ func (w *witness) operators(t *testing.T, f *fixture) {
 		"inputs": map[string]any{"base_url": "https://api.example.com"},
 	})).OK(t)
 	w.see(t, f.Read("config", nil)).OK(t)
+}
+
+func (w *witness) webhooks(t *testing.T, f *fixture) {
+	r := newReceiver(t)
+	r.answers(func(_ int, w http.ResponseWriter, _ *http.Request) { http.Error(w, plantedWords, http.StatusTeapot) })
+	f.toldBefore(t, 1, "a")
+	brought, next := webhook.NewSecret().Reveal(), webhook.NewSecret().Reveal()
+	w.secrets = append(w.secrets, brought, next, plantedURL)
+	url := r.URL + "/" + plantedURL // which operators read where they wrote it
+	first := map[string]any{"url": url, "secret": brought, "from_start": true}
+	w.see(t, f.Write("webhooks/siem", first), url).OK(t)
+	w.see(t, f.Write("webhooks/siem", map[string]any{"secret": next}), url).OK(t)
+	w.see(t, f.Write("webhooks/siem", map[string]any{"secret": brought + "\n", "generate_secret": true})).Refused(t,
+		http.StatusBadRequest)
+	w.see(t, f.Write("webhooks/siem", map[string]any{"secret": []string{brought}, "kinds": "x"})).Refused(t,
+		http.StatusBadRequest)
+	w.see(t, f.Write("webhooks/siem", map[string]any{"url": "http://me@h/" + plantedURL})).Refused(t, http.StatusBadRequest)
+	f.soon(t, func() bool { return len(r.sent()) > 0 }, "it is sent")
+	w.see(t, f.Write("webhooks/siem/test", nil)).OK(t)
+	w.see(t, f.Read("webhooks/siem", nil), url).OK(t)
+	w.see(t, f.List("webhooks/")).OK(t)
+	made := f.Write("webhooks/siem", map[string]any{"generate_secret": true})
+	secret := made.OK(t)["secret"].(string)
+	w.secrets = append(w.secrets, secret)
+	w.see(t, made, url, secret).OK(t)
+	w.see(t, f.Read("status", nil)).OK(t)
+	w.see(t, f.Read("metrics", nil)).OK(t)
+	w.see(t, f.Delete("webhooks/siem", nil)).OK(t)
 }
 
 func (w *witness) people(t *testing.T, f *fixture) {

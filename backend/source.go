@@ -132,13 +132,16 @@ func (b *backend) configure(name string, entry *store.Provider, definition *prov
 	}
 	b.metrics.timed(name, httpClient)
 	app := entry.App(definition)
-	client := providers.NewClient(httpClient, b.now, "vault-plugin-secrets-connectors/"+Version)
+	client := providers.NewClient(httpClient, b.now, b.agent())
 	client.Dials(b.metrics.wired(name, wire))
 	client.Confine(definition, func(hosts []string) error { return checkHosts(config, hosts) })
 	return &configured{
 		name: name, entry: entry, app: app, fingerprint: app.Fingerprint(), client: client, mount: config,
 	}, nil
 }
+
+// agent is how the engine calls itself to whom it calls.
+func (b *backend) agent() string { return "vault-plugin-secrets-connectors/" + Version }
 
 var _ refresh.Source = (*backend)(nil)
 

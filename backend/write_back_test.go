@@ -138,6 +138,10 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"companions": map[string]any{"hook": longKey},
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
+	f.Write("webhooks/siem", map[string]any{
+		"url": "https://hooks.example.com/x", "kinds": "connect,deleted", "providers": "acme", "owners": "org/*,user/u-1",
+		"ca_pem": certificate, "disabled": true,
+	}).OK(t)
 	f.Write("config", map[string]any{
 		"refresh_paused": true, "refresh_paused_reason": "restore_suspected", "restore_guard": "48h",
 		"proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
@@ -147,7 +151,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"providers/keys": "provider/keys", "providers/own": "provider/own", "connections/slack": "connection/org/acme/slack",
 		"connections/self/mine": "connection/user/e-alice/mine", "connections/self/open": "connection/user/e-alice/open",
 		"connections/app": "connection/org/acme/app", "connections/key": "connection/org/acme/key",
-		"connections/user/u-1/key": "connection/user/u-1/key",
+		"connections/user/u-1/key": "connection/user/u-1/key", "webhooks/siem": "webhook/siem",
 	}
 }
 
@@ -160,7 +164,7 @@ func TestWriteBack(t *testing.T) {
 		} {
 			f.Write(path, with(map[string]any{"frozen": true, "frozen_reason": "an incident"}, owners)).OK(t)
 		}
-		seen := map[string]map[string]bool{"config": {}, "providers": {}, "connections": {}}
+		seen := map[string]map[string]bool{"config": {}, "providers": {}, "connections": {}, "webhooks": {}}
 		for path, key := range paths {
 			before, read := f.written(t, key), f.Read(path, nil, alice).OK(t)
 			answer := asClient(t, read)

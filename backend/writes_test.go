@@ -11,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
@@ -195,6 +196,29 @@ func multiWrites() map[string]multiWrite {
 				assert.Equal(t, "needs_reconnect", f.Read("connections/x", nil).OK(t)["status"])
 			},
 			over: "auth-code-url/org/default/x",
+		},
+		"webhook made": {
+			prepare: func(_ *testing.T, f *fixture) func() testenv.Result {
+				return func() testenv.Result {
+					return f.Write("webhooks/siem", map[string]any{"url": "https://hooks.example.com", "disabled": true})
+				}
+			},
+			done: func(t *testing.T, f *fixture) {
+				assert.Equal(t, true, f.Read("webhooks/siem", nil).OK(t)["disabled"])
+			},
+		},
+		"webhook deleted": {
+			prepare: func(t *testing.T, f *fixture) func() testenv.Result {
+				f.hook(t, "siem", "https://hooks.example.com", nil)
+				cursor := &store.Cursor{Webhook: f.written(t, "webhook/siem")["id"].(string)}
+				require.NoError(t, store.New(f.Storage).PutCursor(t.Context(), "siem", cursor))
+				f.Storage.Forget()
+				return func() testenv.Result { return f.Delete("webhooks/siem", nil) }
+			},
+			done: func(t *testing.T, f *fixture) {
+				assert.Equal(t, http.StatusNotFound, f.Read("webhooks/siem", nil).Status)
+				f.soon(t, func() bool { return len(f.stored(t, "webhook-cursor/")) == 0 }, "nothing is left")
+			},
 		},
 		"delete": {
 			prepare: func(t *testing.T, f *fixture) func() testenv.Result {

@@ -137,7 +137,7 @@ func classify(def *Definition, k call, r *reply, ok *OK, now time.Time) *Error {
 		e.Class, e.Reason = class, reason
 		switch class {
 		case RateLimited, Transient, Unknown:
-			e.RetryAfter = retryAfter(r.header.Get("Retry-After"), now)
+			e.RetryAfter = RetryAfter(r.header.Get("Retry-After"), now)
 		}
 		return e
 	}
@@ -281,9 +281,9 @@ func matchWhole(pattern, s string) bool {
 	return err == nil && re.MatchString(s)
 }
 
-// retryAfter reads the header of RFC 9110 section 10.2.3: seconds or a date. What cannot be read, and the past, is 0;
+// RetryAfter reads the header of RFC 9110 section 10.2.3: seconds or a date. What cannot be read, and the past, is 0;
 // more than a day is a day.
-func retryAfter(header string, now time.Time) time.Duration {
+func RetryAfter(header string, now time.Time) time.Duration {
 	if seconds, err := strconv.ParseUint(header, 10, 64); err == nil {
 		if seconds > uint64(maxRetryAfter/time.Second) {
 			return maxRetryAfter
@@ -308,7 +308,7 @@ func unanswered(step Step, err error, sent bool) *Error {
 	if errors.As(err, &withURL) {
 		err = withURL.Err // the URL may carry a token in its query
 	}
-	return &Error{Class: class, Step: step, Reason: networkReason(err), cause: err}
+	return &Error{Class: class, Step: step, Reason: NetworkReason(err), cause: err}
 }
 
 // Refusal is an error of a [Doer] that would not send a request at all, such as to an address that nobody allowed. Its
@@ -318,7 +318,8 @@ type Refusal interface {
 	Refused() string
 }
 
-func networkReason(err error) string {
+// NetworkReason says why a request brought no answer, without its URL, which may hold a secret.
+func NetworkReason(err error) string {
 	var (
 		timeout interface{ Timeout() bool }
 		dns     *net.DNSError

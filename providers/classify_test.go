@@ -318,7 +318,7 @@ func TestRetryAfter(t *testing.T) {
 		"Sun, 01 Mar 2026 11:00:00 GMT": 0,
 		"Mon, 01 Mar 2027 12:00:00 GMT": 24 * time.Hour,
 	} {
-		assert.Equal(t, want, retryAfter(header, now), header)
+		assert.Equal(t, want, RetryAfter(header, now), header)
 	}
 }
 
@@ -328,7 +328,7 @@ func FuzzRetryAfter(f *testing.F) {
 	}
 	now := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	f.Fuzz(func(t *testing.T, header string) {
-		if wait := retryAfter(header, now); wait < 0 || wait > maxRetryAfter {
+		if wait := RetryAfter(header, now); wait < 0 || wait > maxRetryAfter {
 			t.Fatalf("%q gives %v", header, wait)
 		}
 	})

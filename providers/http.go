@@ -74,7 +74,7 @@ func (c *Client) exchange(ctx context.Context, step Step, method string, target 
 	r.body, err = io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
 	switch {
 	case err != nil:
-		r.broken = networkReason(err)
+		r.broken = NetworkReason(err)
 	case len(r.body) > maxAnswer:
 		r.broken = ReasonAnswerTooLarge
 	default:

@@ -83,7 +83,7 @@ func (c *Client) tryLogin(ctx context.Context, app *App, res Resolved, g *Grant)
 	defer context.AfterFunc(ctx, func() { _ = conn.Close() })()
 	failure = speaks.speak(to, conn, c.wire.TLS(to.host))
 	if failure != nil && ctx.Err() != nil && !failure.NotSent() {
-		failure.Reason = networkReason(ctx.Err())
+		failure.Reason = NetworkReason(ctx.Err())
 	}
 	return failure
 }

@@ -31,6 +31,8 @@ const (
 	chunkVersion      = 1
 	lookupVersion     = 1
 	hasherVersion     = 1
+	webhookVersion    = 1
+	cursorVersion     = 1
 )
 
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they

@@ -14,6 +14,8 @@
 //	notice/<first>-<writer>       the log of notices, in chunks
 //	job/<id>, job/<id>/<n>        the end of many connections, and its targets in chunks
 //	use/<shard>                   when connections were read last, and by whom; use/began: since when that is noted
+//	webhook/<name>                where notices are sent, with the secret that signs them
+//	webhook-cursor/<name>         how far it has come in the log, and how its receiver fares
 //	leavers                       the entities that the daily look missed, of those that own connections
 //	heartbeat                     when a node that may write was last at work here
 //

@@ -25,6 +25,8 @@ const (
 	usePrefix        = "use/"
 	useBeganKey      = usePrefix + "began"
 	noticePrefix     = "notice/"
+	webhookPrefix    = "webhook/"
+	cursorPrefix     = "webhook-cursor/"
 )
 
 // SealWrapped lists the storage patterns for the seal wrap: a pattern that ends in a slash covers what lies below it,
@@ -32,7 +34,7 @@ const (
 func SealWrapped() []string {
 	return []string{
 		configKey, providerPrefix, connectionPrefix, flowPrefix, codePrefix, intentPrefix, trialPrefix, historyPrefix,
-		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey, usePrefix, noticePrefix,
+		leaversKey, jobPrefix, lookupPrefix, hasherEntry, heartbeatKey, usePrefix, noticePrefix, webhookPrefix, cursorPrefix,
 	}
 }
 
@@ -123,7 +125,7 @@ func Classify(storageKey string) (noun, name string) {
 		providerPrefix: "provider", connectionPrefix: "connection", flowPrefix: "flow", codePrefix: "code",
 		intentPrefix: "intent", trialPrefix: "import", historyPrefix: "history", jobPrefix: "job",
 		lookupPrefix: "lookup", usePrefix: "use",
-		noticePrefix: "notice",
+		noticePrefix: "notice", webhookPrefix: "webhook", cursorPrefix: "webhook-cursor",
 	} {
 		if rest, ok := strings.CutPrefix(storageKey, prefix); ok {
 			return noun, rest

@@ -83,6 +83,7 @@ func TestSealWrapped(t *testing.T) {
 		[]string{
 			"config", "provider/", "connection/", "flow/", "code/", "wal/", "import/", "history/", "leavers", "job/",
 			"lookup/", "lookup-key", "heartbeat", "use/", "notice/",
+			"webhook/", "webhook-cursor/",
 		},
 		SealWrapped())
 }

@@ -327,10 +327,18 @@ func TestStorageThatHangs(t *testing.T) {
 		"DeleteNoticeChunk": {callTime, func(ctx context.Context) error {
 			return s.DeleteNoticeChunk(ctx, NoticeChunkName{})
 		}},
-		"NoteProof":  {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
-		"EachTrial":  {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
-		"Intents":    {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
-		"IntentByID": {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
+		"Webhook":       {callTime, func(ctx context.Context) error { _, err := s.Webhook(ctx, "siem"); return err }},
+		"PutWebhook":    {callTime, func(ctx context.Context) error { return s.PutWebhook(ctx, "siem", &Webhook{}) }},
+		"DeleteWebhook": {callTime, func(ctx context.Context) error { return s.DeleteWebhook(ctx, "siem") }},
+		"Webhooks":      {listTime, func(ctx context.Context) error { _, err := s.Webhooks(ctx); return err }},
+		"Cursor":        {callTime, func(ctx context.Context) error { _, err := s.Cursor(ctx, "siem"); return err }},
+		"PutCursor":     {callTime, func(ctx context.Context) error { return s.PutCursor(ctx, "siem", &Cursor{}) }},
+		"DeleteCursor":  {callTime, func(ctx context.Context) error { return s.DeleteCursor(ctx, "siem") }},
+		"Cursors":       {listTime, func(ctx context.Context) error { _, err := s.Cursors(ctx); return err }},
+		"NoteProof":     {callTime, func(ctx context.Context) error { return s.NoteProof(ctx, "acme", &Provider{}) }},
+		"EachTrial":     {listTime, func(ctx context.Context) error { return s.EachTrial(ctx, func(*Trial, error) {}) }},
+		"Intents":       {listTime, func(ctx context.Context) error { _, err := s.Intents(ctx); return err }},
+		"IntentByID":    {callTime, func(ctx context.Context) error { _, err := s.IntentByID(ctx, "id"); return err }},
 	}
 	for m := range reflect.TypeFor[Store]().Methods() {
 		assert.Contains(t, calls, m.Name, "a method that may hang for ever")

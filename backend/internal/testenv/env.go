@@ -30,6 +30,7 @@ type Env struct {
 	Storage *Storage
 	System  *System
 	Logs    *Logs
+	Events  *Events
 
 	inProcess logical.Backend // nil behind gRPC
 }
@@ -70,7 +71,7 @@ func OverGRPC(tb testing.TB, factory logical.Factory, storage *Storage) *Env {
 }
 
 func newEnv(tb testing.TB, storage *Storage) *Env {
-	return &Env{tb: tb, Storage: storage, System: &System{}, Logs: &Logs{}}
+	return &Env{tb: tb, Storage: storage, System: &System{}, Logs: &Logs{}, Events: &Events{}}
 }
 
 func (e *Env) config() *logical.BackendConfig {
@@ -79,6 +80,8 @@ func (e *Env) config() *logical.BackendConfig {
 		System:      e.System,
 		StorageView: e.Storage,
 		BackendUUID: "test",
+
+		EventsSender: e.Events,
 	}
 }
 
@@ -385,6 +388,47 @@ func (s *System) DefaultLeaseTTL() time.Duration { return time.Hour }
 
 // MaxLeaseTTL implements [logical.SystemView].
 func (s *System) MaxLeaseTTL() time.Duration { return 24 * time.Hour }
+
+// Events collects what the engine has Vault deliver.
+type Events struct {
+	mu      sync.Mutex
+	all     []logical.MockEvent
+	fails   error
+	refused int
+}
+
+// SendEvent implements [logical.EventSender].
+func (e *Events) SendEvent(_ context.Context, kind logical.EventType, event *logical.EventData) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.fails != nil {
+		e.refused++
+		return e.fails
+	}
+	e.all = append(e.all, logical.MockEvent{Type: kind, Event: event})
+	return nil
+}
+
+// Fail has Vault take none; nil ends that.
+func (e *Events) Fail(err error) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.fails = err
+}
+
+// Refused counts those that it did not take.
+func (e *Events) Refused() int {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.refused
+}
+
+// All gives those that it took.
+func (e *Events) All() []logical.MockEvent {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return append([]logical.MockEvent(nil), e.all...)
+}
 
 // Logs collects what the engine logs.
 type Logs struct {

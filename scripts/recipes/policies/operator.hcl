@@ -4,5 +4,6 @@ path "connectors/config"        { capabilities = ["read", "update"] }
 path "connectors/catalog"       { capabilities = ["read", "list"] }
 path "connectors/catalog/*"     { capabilities = ["read"] }
 path "connectors/providers/*"   { capabilities = ["create", "read", "update", "delete", "list"] }
+path "connectors/webhooks/*"    { capabilities = ["create", "read", "update", "delete", "list"] }
 path "connectors/status"        { capabilities = ["read"] }
 path "connectors/connections/*" { capabilities = ["read", "list"] }

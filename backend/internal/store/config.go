@@ -35,6 +35,8 @@ type Config struct {
 	Freeze                // of the whole mount
 	FrozenOwners []string `json:"frozen_owners,omitempty"` // such as org/acme, which is its members too
 
+	NoLoopbackReturn bool `json:"no_loopback_return,omitempty"` // callback pages lead to no command line
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

@@ -1,11 +1,14 @@
 MODULE  := github.com/vault-connectors/vault-plugin-secrets-connectors
 PLUGIN  := vault-plugin-secrets-connectors
+COMMAND := connectors
 VERSION ?= $(shell git describe --tags --match 'v[0-9]*' 2>/dev/null || echo v0.0.0-dev)
 
-# The binary under test. The tests and the demo take it from here instead of building their own.
+# The binaries under test. The tests and the demo take them from here instead of building their own.
 export PLUGIN_BIN := $(CURDIR)/bin/$(PLUGIN)
+export CONNECTORS_BIN := $(CURDIR)/bin/$(COMMAND)
 
-LDFLAGS   := -s -w -X $(MODULE)/backend.Version=$(VERSION)
+LDFLAGS   := -s -w -X $(MODULE)/backend.Version=$(VERSION) \
+	-X $(MODULE)/cmd/$(COMMAND)/internal/commands.Version=$(VERSION)
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64
 TOOL      := go tool -modfile=scripts/tools/go.mod
 MODULES   := . scripts/plot scripts/tools scripts/vault
@@ -22,8 +25,9 @@ help: ## Show this
 ##@ Try it
 
 .PHONY: build
-build: ## Build the plugin into bin/
+build: ## Build the plugin and the command line into bin/
 	go build -trimpath -ldflags '$(LDFLAGS)' -o '$(PLUGIN_BIN)' ./cmd/$(PLUGIN)
+	go build -trimpath -ldflags '$(LDFLAGS)' -o '$(CONNECTORS_BIN)' ./cmd/$(COMMAND)
 
 .PHONY: dev
 dev: build ## Start Vault with the engine mounted and services to connect; Ctrl-C ends it
@@ -90,12 +94,14 @@ vuln: ## Known vulnerabilities in what the plugin calls (asks the Go vulnerabili
 release: ## Reproducible binaries and SHA256SUMS in dist/, of VERSION
 	@rm -rf dist
 	@for platform in $(PLATFORMS); do \
-		os=$${platform%/*} arch=$${platform#*/} && \
-		echo "$(PLUGIN) $(VERSION) $$platform" && \
-		CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -buildid=' \
-			-o dist/$(PLUGIN)_$(VERSION)_$${os}_$$arch ./cmd/$(PLUGIN) || exit 1; \
+		os=$${platform%/*} arch=$${platform#*/}; \
+		for binary in $(PLUGIN) $(COMMAND); do \
+			echo "$$binary $(VERSION) $$platform" && \
+			CGO_ENABLED=0 GOOS=$$os GOARCH=$$arch go build -trimpath -buildvcs=false -ldflags '$(LDFLAGS) -buildid=' \
+				-o dist/$${binary}_$(VERSION)_$${os}_$$arch ./cmd/$$binary || exit 1; \
+		done; \
 	done
-	@cd dist && if command -v sha256sum >/dev/null; then sha256sum $(PLUGIN)_*; else shasum -a 256 $(PLUGIN)_*; fi >SHA256SUMS
+	@cd dist && if command -v sha256sum >/dev/null; then sha256sum *_*; else shasum -a 256 *_*; fi >SHA256SUMS
 	@cat dist/SHA256SUMS
 
 .PHONY: clean

@@ -21,7 +21,7 @@ import (
 // documents are the pages for people, by their path from here.
 var documents = []string{
 	"../README.md", "README.md", "threats.md", "../scripts/operations.md", "../scripts/recipes/README.md",
-	"../providers/README.md",
+	"../providers/README.md", "../cmd/connectors/README.md",
 }
 
 func document(t *testing.T, path string) string {

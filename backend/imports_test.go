@@ -24,6 +24,17 @@ var layers = map[string][]string{
 		module + "backend", vaultSDK, "github.com/hashicorp/vault/api", "github.com/hashicorp/go-hclog",
 		"github.com/hashicorp/go-plugin",
 	},
+	// the command line and its client: what a service is, the mount tells them
+	"cmd/connectors": {module + "cmd/connectors/internal/commands"},
+	"cmd/connectors/client": {
+		"github.com/hashicorp/vault/api", "github.com/hashicorp/vault/api/cliconfig", "golang.org/x/oauth2",
+	},
+	"cmd/connectors/internal/commands": {
+		module + "cmd/connectors/client", module + "cmd/connectors/internal/browser",
+		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
+	},
+	"cmd/connectors/internal/browser":  {"github.com/cli/browser"},
+	"cmd/connectors/internal/terminal": {"charm.land/lipgloss/v2/", "golang.org/x/sys/unix", "golang.org/x/term"},
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",
 		"github.com/hashicorp/go-hclog", "github.com/hashicorp/go-secure-stdlib/parseutil", "github.com/tidwall/btree",

@@ -35,7 +35,8 @@ func (b *backend) pathAuthCodeURL() []*framework.Path {
 			"inputs": pairs("Values the definition asks of a connection, such as a shop or a subdomain."),
 			"redirect_uri": str("The application's own redirect URI, if it receives the browser itself; one of " +
 				"the provider's redirect_uris."),
-			"return_url": str("Where Vault's callback page leads on to; one of the provider's return_urls."),
+			"return_url": str("Where Vault's callback page leads on to: one of the provider's return_urls, or " +
+				"http://127.0.0.1:<port>/connected unless config has loopback_return=false."),
 			"login_hint": str("Account to suggest on the provider's login page, where it takes one."),
 			"session_binding": str("base64url of the SHA-256 of a value in the browser session that starts the " +
 				"flow; exchange must bring the value. For applications that connect the accounts of many people."),
@@ -408,9 +409,14 @@ func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f
 		}
 		return nil
 	}
+	loopback := isLoopbackReturn(f.ReturnURL)
+	listed := slices.Contains(p.entry.ReturnURLs, f.ReturnURL) || loopback && !config.NoLoopbackReturn
 	switch {
 	case f.ReturnURL == "":
-	case !slices.Contains(p.entry.ReturnURLs, f.ReturnURL):
+	case !listed && loopback:
+		return badRequest("return_url leads to a command line, and config has loopback_return=false: leave it out and type " +
+			"the confirmation code that the page shows")
+	case !listed:
 		return badRequest("return_url is not on the list of provider %q: an operator adds it to return_urls", p.name)
 	case p.entry.RequireSessionBinding && f.SessionBinding == "":
 		return badRequest("provider %q asks for session_binding with a return_url", p.name)

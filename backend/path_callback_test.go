@@ -353,6 +353,49 @@ func TestReturnURL(t *testing.T) {
 	})
 }
 
+// A command line on the browser's machine is led back to without being listed, and by no other address than that.
+func TestLoopbackReturn(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		const address = "http://127.0.0.1:54321/connected"
+		assert.Equal(t, true, f.Read("config", nil).OK(t)["loopback_return"])
+		flow := f.start(t, "slack", map[string]any{"return_url": address, "session_binding": sha256Of("a value")})
+		shown := f.callback(t, "acme", f.provider.Consent(t, flow["url"].(string)))
+		to := regexp.MustCompile(address + `\?flow_id=([0-9a-f]{64})&amp;confirmation_code=([A-Z0-9]{8})`).FindStringSubmatch(shown)
+		require.NotNil(t, to, shown)
+		finish := map[string]any{"flow_id": to[1], "confirmation_code": to[2]}
+		f.Write("exchange", finish).Refused(t, http.StatusForbidden, "session_binding_value")
+		finish["session_binding_value"] = "a value"
+		f.Write("exchange", finish).OK(t)
+
+		asked := func(address string) testenv.Result {
+			return f.Write("auth-code-url/x", map[string]any{"provider": "acme", "return_url": address})
+		}
+		for _, other := range []string{
+			"http://127.0.0.1/connected", "http://127.0.0.1:0/connected", "http://127.0.0.1:65536/connected",
+			"http://127.0.0.1:080/connected", "http://127.0.0.1:/connected", "https://127.0.0.1:54321/connected",
+			"http://127.0.0.1:54321/", "http://127.0.0.1:54321/connected/", "http://127.0.0.1:54321/connected?x=1",
+			"http://127.0.0.1:54321/connected?", "http://127.0.0.1:54321/connected#x", "http://me@127.0.0.1:54321/connected",
+			"http://127.0.0.2:54321/connected", "http://localhost:54321/connected", "http://[::1]:54321/connected",
+			"http://127.0.0.1.example.com:54321/connected", "HTTP://127.0.0.1:54321/connected",
+		} {
+			asked(other).Refused(t, http.StatusBadRequest, "not on the list")
+		}
+		f.Write("providers/acme", map[string]any{"require_session_binding": true}).OK(t)
+		asked(address).Refused(t, http.StatusBadRequest, "asks for session_binding")
+		f.Write("providers/acme", map[string]any{"require_session_binding": false}).OK(t)
+
+		f.Write("config", map[string]any{"loopback_return": false}).OK(t)
+		assert.Equal(t, false, f.Read("config", nil).OK(t)["loopback_return"])
+		f.Write("config", f.Read("config", nil).OK(t)).OK(t)
+		asked(address).Refused(t, http.StatusBadRequest, "loopback_return=false")
+		f.Write("providers/acme", map[string]any{"return_urls": address}).OK(t)
+		asked(address).OK(t)
+		f.Write("config", map[string]any{"loopback_return": true}).OK(t)
+		f.Write("providers/acme", map[string]any{"return_urls": ""}).OK(t)
+		asked(address).OK(t)
+	})
+}
+
 func TestConfirmOff(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("providers/acme", map[string]any{"confirm": false}).OK(t)

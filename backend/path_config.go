@@ -62,6 +62,8 @@ func configFields() map[string]*framework.FieldSchema {
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
 		"request_timeout": seconds("How long one call to a provider may take."),
 		"flow_ttl":        seconds("How long a flow stays open."),
+		"loopback_return": boolean("Let callback pages lead on to a command line that waits on the browser's own machine, at " +
+			"http://127.0.0.1:<any port>/connected. Off on machines that people share."),
 		"max_open_flows": integer("How many flows one caller may have open. A caller is an entity; those without " +
 			"one count together. Raise it for an application that connects many people at once."),
 		"max_ended_flows": integer("How many flows of one caller that ended are kept until they expire. Raise it for " +
@@ -128,6 +130,9 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 	}
 	if err := takePause(d, &c); err != nil {
 		return nil, err
+	}
+	if v, ok := d.GetOk("loopback_return"); ok {
+		c.NoLoopbackReturn = !v.(bool)
 	}
 	if v, ok := d.GetOk("frozen_owners"); ok {
 		c.FrozenOwners = v.([]string)
@@ -244,6 +249,7 @@ func configData(c *store.Config) map[string]any {
 		"poll_interval":   int(c.PollInterval.Seconds()),
 		"request_timeout": int(c.RequestTimeout.Seconds()),
 		"flow_ttl":        int(c.FlowTTL.Seconds()),
+		"loopback_return": !c.NoLoopbackReturn,
 		"max_open_flows":  c.MaxOpenFlows,
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
@@ -345,6 +351,17 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
+// isLoopbackReturn reports whether a callback page would lead on to a command line: RFC 8252 section 7.3, by the literal
+// address, since a name can be made to mean another machine.
+func isLoopbackReturn(raw string) bool {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return false
+	}
+	port, err := strconv.ParseUint(u.Port(), 10, 16)
+	return err == nil && port > 0 && raw == "http://127.0.0.1:"+strconv.FormatUint(port, 10)+"/connected"
+}
+
 // hostAllowed reports whether endpoint_hosts lets a provider name this host.
 func hostAllowed(c *store.Config, host string) bool {
 	host = strings.ToLower(strings.TrimSuffix(host, "."))
@@ -435,6 +452,11 @@ A Vault that was down for as long looks the same.
 
 leaver_grace is for what is stopped because the entity that owns it was disabled or
 deleted: after so long it is archived, and it is lifted when the entity is back.
+
+loopback_return lets a command line be led back to: the callback page hands the
+confirmation code to the machine of the browser that consented, and to no other, so a
+URL that is sent to somebody else yields nothing. Neighbours on one machine could open it
+and consent first: switch it off where people share machines.
 
 max_connections_per_owner is looked at when a flow starts, before its code is spent, and
 when a key or tokens are written. Requests that meet may exceed it by a few: what a

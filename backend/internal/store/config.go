@@ -44,6 +44,8 @@ type Config struct {
 
 	Notices []Notice `json:"notices,omitempty"` // of the last write that was worth some, for when a crash cut them off
 
+	NoLoopbackReturn bool `json:"no_loopback_return,omitempty"` // callback pages lead to no command line
+
 	PublicURLSlash bool `json:"public_url_slash,omitempty"` // it was written with a slash at its end
 
 	unknown unknownFields

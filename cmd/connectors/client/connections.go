@@ -1,0 +1,171 @@
+package client
+
+import (
+	"context"
+	"net/http"
+	"strings"
+)
+
+// Account is whose account a connection is at its service.
+type Account struct {
+	ID    string `json:"id"`
+	Label string `json:"label"`
+	Email string `json:"email"`
+}
+
+// Choice is a site that a grant reaches, where one of several is to be picked.
+type Choice struct {
+	ID   string `json:"id"`
+	Name string `json:"name"`
+}
+
+// Connection is what is told of one to everybody who may read it: nothing in it can be used at the service.
+type Connection struct {
+	Answer `json:"-"`
+
+	Owner            string            `json:"owner"`
+	Name             string            `json:"name"`
+	Provider         string            `json:"provider"`
+	Kind             string            `json:"kind"`
+	Label            string            `json:"label"`
+	Tags             map[string]string `json:"tags"`
+	Inputs           map[string]string `json:"inputs"`
+	Companions       map[string]string `json:"companions"` // masked
+	Private          bool              `json:"private"`
+	SharedWith       string            `json:"shared_with"`
+	TransferTo       string            `json:"transfer_to"`
+	TransferUntil    string            `json:"transfer_until"`
+	Disabled         bool              `json:"disabled"`
+	Archived         bool              `json:"archived"`
+	ArchivedReason   string            `json:"archived_reason"`
+	DisabledBy       []map[string]any  `json:"disabled_by"`
+	Status           string            `json:"status"`
+	StatusReason     string            `json:"status_reason"`
+	StatusSince      string            `json:"status_since"`
+	Account          Account           `json:"account"`
+	Scopes           []string          `json:"scopes"`
+	RequiredScopes   []string          `json:"required_scopes"`
+	MissingScopes    []string          `json:"missing_scopes"`
+	SurplusScopes    []string          `json:"surplus_scopes"`
+	TokenType        string            `json:"token_type"`
+	Choices          []Choice          `json:"choices"`
+	ConnectionConfig map[string]string `json:"connection_config"`
+	Key              map[string]string `json:"key"`        // masked
+	FormerKey        map[string]string `json:"former_key"` // masked
+	FormerKeyUntil   string            `json:"former_key_until"`
+	Refreshable      bool              `json:"refreshable"`
+	ExpireTime       string            `json:"expire_time"`
+	ReconnectBy      string            `json:"reconnect_by"`
+	LastRotation     string            `json:"last_rotation"`
+	LastRefresh      string            `json:"last_refresh"`
+	NextRefresh      string            `json:"next_refresh"`
+	LastError        map[string]any    `json:"last_error"`
+	ConnectionID     string            `json:"connection_id"`
+	CreatedBy        string            `json:"created_by"`
+	CreatedByID      string            `json:"created_by_id"`
+	CreatedTime      string            `json:"created_time"`
+	UpdatedBy        string            `json:"updated_by"`
+	UpdatedByID      string            `json:"updated_by_id"`
+	UpdatedTime      string            `json:"updated_time"`
+	OpenFlowUntil    string            `json:"open_flow_until"`
+
+	IsDefault        bool     `json:"is_default"` // it is named like its provider
+	DebugUntil       string   `json:"debug_until"`
+	LastUsed         string   `json:"last_used"` // a day
+	Readers          []Reader `json:"readers"`
+	RotateAfter      string   `json:"rotate_after"`
+	RotateBy         string   `json:"rotate_by"`
+	ScopeDrift       bool     `json:"scope_drift"`
+	NewScopes        []string `json:"new_scopes"`
+	LostScopes       []string `json:"lost_scopes"`
+	ScopeDriftAdvice string   `json:"scope_drift_advice"`
+}
+
+// Reader is somebody who read the credential lately.
+type Reader struct {
+	EntityID    string `json:"entity_id"` // empty for a token without one
+	DisplayName string `json:"display_name"`
+	LastUsed    string `json:"last_used"` // a day
+}
+
+// Path is where the connection is, spelled with its owner.
+func (c *Connection) Path() string { return c.Owner + "/" + c.Name }
+
+// Exists reports whether there is more than an open flow.
+func (c *Connection) Exists() bool { return c.CreatedTime != "" || c.Kind != "" }
+
+// List is one level of connections: names, and folders that end in a slash.
+type List struct {
+	Answer `json:"-"`
+
+	Keys    []string         `json:"keys"`
+	KeyInfo map[string]Entry `json:"key_info"` // of up to a thousand names
+}
+
+// Entry is what a list tells of a connection.
+type Entry struct {
+	Provider string `json:"provider"`
+	Status   string `json:"status"`
+	Label    string `json:"label"`
+}
+
+// Connections lists a level, such as "self", "org/acme" or "shared"; "" is the default organization's. An empty one
+// is no error.
+func (c *Client) Connections(ctx context.Context, level string) (*List, error) {
+	path := "connections/"
+	if level = strings.Trim(level, "/"); level != "" {
+		if err := CheckPath(level); err != nil {
+			return nil, err
+		}
+		path += level + "/"
+	}
+	list := &List{}
+	return list, c.list(ctx, path, list)
+}
+
+// Connection reads one. None there is an [Error] of status 404.
+func (c *Client) Connection(ctx context.Context, path string) (*Connection, error) {
+	if err := CheckPath(path); err != nil {
+		return nil, err
+	}
+	connection := &Connection{}
+	return connection, c.read(ctx, "connections/"+path, nil, connection)
+}
+
+// WriteKey stores the fields of a key, with provider, kind, inputs, label and the like among them, and gives what a
+// read answers then.
+func (c *Client) WriteKey(ctx context.Context, path string, fields map[string]any) (*Connection, error) {
+	if err := CheckPath(path); err != nil {
+		return nil, err
+	}
+	connection := &Connection{}
+	return connection, c.write(ctx, "connections/"+path, fields, connection)
+}
+
+// Disconnect deletes a connection and has its grant revoked at the service. The warnings say where that was not done.
+func (c *Client) Disconnect(ctx context.Context, path string) (warnings []string, err error) {
+	if err := CheckPath(path); err != nil {
+		return nil, err
+	}
+	secret, err := c.vault.Logical().DeleteWithContext(ctx, c.mount+"/connections/"+path)
+	if err != nil {
+		return nil, asError(c.mount+"/connections/"+path, err)
+	}
+	if secret == nil {
+		return nil, nil
+	}
+	return secret.Warnings, nil
+}
+
+// Missing reports whether an error of a verb, such as creds or check, came because there is no such connection: a
+// verb answers 400 for that, as for any other bad input.
+func (c *Client) Missing(ctx context.Context, path string, err error) bool {
+	switch StatusOf(err) {
+	case http.StatusNotFound:
+		return true
+	case http.StatusBadRequest:
+		_, err := c.Connection(ctx, path)
+		return StatusOf(err) == http.StatusNotFound
+	}
+	return false
+}

@@ -1,0 +1,113 @@
+package client
+
+import (
+	"encoding/json"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+// fields are the names that a struct has in JSON.
+func fields(v any) []string {
+	var names []string
+	for _, f := range reflect.VisibleFields(reflect.TypeOf(v)) {
+		if name, _, _ := strings.Cut(f.Tag.Get("json"), ","); name != "-" && name != "" {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+type schema struct {
+	Ref        string         `json:"$ref"`
+	Properties map[string]any `json:"properties"`
+}
+
+type content map[string]struct {
+	Schema schema `json:"schema"`
+}
+
+type operation struct {
+	Parameters []struct {
+		Name string `json:"name"`
+	} `json:"parameters"`
+	RequestBody struct {
+		Content content `json:"content"`
+	} `json:"requestBody"`
+	Responses map[string]struct {
+		Content content `json:"content"`
+	} `json:"responses"`
+}
+
+// The client says what the engine's own document says: no field that does not exist, and of answers that it takes
+// whole, none left out.
+func TestFieldsAreThoseOfTheDocument(t *testing.T) {
+	text, err := os.ReadFile("../../../backend/testdata/openapi.json")
+	require.NoError(t, err)
+	var document struct {
+		Paths      map[string]map[string]json.RawMessage `json:"paths"`
+		Components struct {
+			Schemas map[string]schema `json:"schemas"`
+		} `json:"components"`
+	}
+	require.NoError(t, json.Unmarshal(text, &document))
+	names := func(c content) []string {
+		s := c["application/json"].Schema
+		if s.Ref != "" {
+			s = document.Components.Schemas[s.Ref[strings.LastIndex(s.Ref, "/")+1:]]
+		}
+		var all []string
+		for name := range s.Properties {
+			all = append(all, name)
+		}
+		slices.Sort(all)
+		return all
+	}
+	find := func(path, method string) operation {
+		var found operation
+		require.Contains(t, document.Paths, path)
+		require.NoError(t, json.Unmarshal(document.Paths[path][method], &found))
+		return found
+	}
+	const whole, some = true, false
+	for _, c := range []struct {
+		path, method string
+		answer       any
+		whole        bool
+	}{
+		{"/connections/self/{name}", "get", Connection{}, whole},
+		{"/exchange", "post", Connection{}, whole},
+		{"/connections/self/", "get", List{}, whole},
+		{"/creds/self/{name}", "get", Credential{}, whole},
+		{"/creds/shared/user/{user}/{name}", "get", Credential{}, whole},
+		{"/check/self/{name}", "post", Check{}, whole},
+		{"/auth-code-url/self/{name}", "post", Flow{}, whole},
+		{"/history/self/{name}", "get", History{}, whole},
+		{"/catalog", "get", Catalog{}, whole},
+		{"/catalog/{definition}", "get", Definition{}, some},
+		{"/providers/{provider}", "get", Provider{}, some},
+	} {
+		told := names(find(c.path, c.method).Responses["200"].Content)
+		require.NotEmpty(t, told, c.path)
+		assert.Subset(t, told, fields(c.answer), "answer of %s", c.path)
+		if c.whole && !strings.HasPrefix(c.path, "/creds/shared/") { // what is shared has no companions
+			assert.Equal(t, told, fields(c.answer), "answer of %s", c.path)
+		}
+	}
+	for path, request := range map[string]any{
+		"/auth-code-url/self/{name}": FlowRequest{}, "/exchange": ExchangeRequest{},
+	} {
+		assert.Equal(t, names(find(path, "post").RequestBody.Content), fields(request), "fields of %s", path)
+	}
+	var query []string
+	for _, parameter := range find("/creds/self/{name}", "get").Parameters {
+		query = append(query, parameter.Name)
+	}
+	assert.ElementsMatch(t, []string{"include", "min_ttl", "provider"}, query, "what Credential asks with")
+}

@@ -1,0 +1,133 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
+)
+
+// Version is the release, which the build sets.
+var Version = "v0.0.0-dev"
+
+// app is what the commands share.
+type app struct {
+	*terminal.Terminal
+
+	mount, output string // flags
+	token         string // VAULT_TOKEN as it was, for who asks to keep it
+}
+
+// Main runs a command line and gives its exit code.
+func Main(args []string) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	a := &app{Terminal: &terminal.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}}
+	if err := terminal.HoldSecrets(); err != nil {
+		a.Say("connectors: others of this user may read this process's memory: %v", err)
+	}
+	root := a.root()
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	code := codeOf(ctx, err)
+	if err != nil && code != codeInterrupted {
+		a.complain(err)
+	}
+	return code
+}
+
+func (a *app) root() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "connectors",
+		Short: "Connect accounts, and use them, by the connectors engine of Vault",
+		Long: `Connect accounts, and use them, by the connectors engine of Vault.
+
+A bare name is your own: slack is self/slack. All others are spelled as in the paths of the
+engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of the vault command.`,
+		Version:       Version,
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(*cobra.Command, []string) error {
+			if a.output != "table" && a.output != "json" {
+				return wrongUse("-o takes table or json")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(a.In)
+	root.SetOut(a.Out)
+	root.SetErr(a.Err)
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return usageOf(cmd, err) })
+	root.PersistentFlags().StringVar(&a.mount, "mount", "", "where the engine is mounted; else "+client.MountVariable+
+		", else found by its type")
+	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table",
+		"table, or json: one document with the paths' own fields")
+	root.AddCommand(a.api(), a.catalog(), a.check(), a.connect(), a.disconnect(), a.exec(), a.history(), a.list(),
+		a.reconnect(), a.show(), a.tokenOf())
+	for _, cmd := range append(root.Commands(), root) {
+		judge := cmd.Args
+		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }
+	}
+	return root
+}
+
+// usageOf makes of an error about flags and arguments a wrong use.
+func usageOf(cmd *cobra.Command, err error) error {
+	if err == nil {
+		return nil
+	}
+	return wrongUse("%s; 'connectors %s --help' tells more", err, cmd.Name())
+}
+
+// dial gives the client. What is started from here on does not find the token in its environment.
+func (a *app) dial(ctx context.Context) (*client.Client, error) {
+	c, err := client.FromEnvironment(ctx, a.mount)
+	a.token = os.Getenv(tokenVariable)
+	if err := os.Unsetenv(tokenVariable); err != nil {
+		return nil, err
+	}
+	return c, err
+}
+
+const tokenVariable = "VAULT_TOKEN"
+
+// pathOf spells a name as the paths do: a bare one is the caller's own.
+func pathOf(name string) (string, error) {
+	path := strings.Trim(name, "/")
+	if !strings.Contains(path, "/") {
+		path = "self/" + path
+	}
+	if err := client.CheckPath(path); err != nil {
+		return "", wrongUse("%s", err)
+	}
+	return path, nil
+}
+
+// answer writes the data of a command: the document, or what show writes for people.
+func (a *app) answer(document any, show func() error) error {
+	if a.output == "json" {
+		return terminal.JSON(a.Out, document)
+	}
+	return show()
+}
+
+// warn tells what Vault warned of.
+func (a *app) warn(warnings []string) {
+	for _, warning := range warnings {
+		a.Say("warning: %s", terminal.Clean(warning))
+	}
+}
+
+func (a *app) complain(err error) {
+	a.Say("connectors: %s", terminal.Clean(fmt.Sprint(err)))
+}

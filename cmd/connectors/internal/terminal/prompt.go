@@ -1,0 +1,129 @@
+package terminal
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+	"golang.org/x/term"
+)
+
+// Terminal is where a command reads and writes. Data goes to Out and all else to Err.
+type Terminal struct {
+	In       *os.File
+	Out, Err *os.File
+}
+
+// ErrNobody says that a question cannot be asked, since nobody would see or answer it.
+var ErrNobody = errors.New("there is no terminal to ask at")
+
+// Asks reports whether somebody can be asked.
+func (t *Terminal) Asks() bool {
+	return term.IsTerminal(int(t.In.Fd())) && term.IsTerminal(int(t.Err.Fd()))
+}
+
+// Shows reports whether data goes to a terminal.
+func (t *Terminal) Shows() bool { return term.IsTerminal(int(t.Out.Fd())) }
+
+// Say tells a person something, beside the data.
+func (t *Terminal) Say(format string, values ...any) {
+	fmt.Fprintf(t.Err, format+"\n", values...)
+}
+
+// Ask reads what a person types, and gives up when ctx ends.
+func (t *Terminal) Ask(ctx context.Context, question string) (string, error) {
+	if !t.Asks() {
+		return "", ErrNobody
+	}
+	fmt.Fprint(t.Err, question)
+	line, err := t.line(ctx)
+	if err != nil {
+		fmt.Fprintln(t.Err)
+	}
+	return strings.TrimSpace(line), err
+}
+
+// Sure asks whether to do something; anything but a yes is a no.
+func (t *Terminal) Sure(ctx context.Context, question string) (bool, error) {
+	answer, err := t.Ask(ctx, question+" [y/N] ")
+	answer = strings.ToLower(answer)
+	return answer == "y" || answer == "yes", err
+}
+
+// line waits for a line without taking more, so that nothing is lost to who asks next. A terminal hands out whole
+// lines.
+func (t *Terminal) line(ctx context.Context) (string, error) {
+	woken, wake, err := os.Pipe()
+	if err != nil {
+		return "", err
+	}
+	defer woken.Close()
+	stop := context.AfterFunc(ctx, func() { _ = wake.Close() })
+	defer func() {
+		if stop() {
+			_ = wake.Close()
+		}
+	}()
+	in := int(t.In.Fd())
+	waits := []unix.PollFd{{Fd: int32(in), Events: unix.POLLIN}, {Fd: int32(woken.Fd()), Events: unix.POLLIN}}
+	var typed []byte
+	for {
+		if _, err := unix.Poll(waits, -1); err == unix.EINTR {
+			continue
+		} else if err != nil {
+			return "", fmt.Errorf("wait for the terminal: %w", err)
+		}
+		if ctx.Err() != nil {
+			return "", ctx.Err()
+		}
+		part := make([]byte, 4096)
+		n, err := unix.Read(in, part)
+		switch {
+		case err == unix.EINTR || err == unix.EAGAIN:
+			continue
+		case err != nil:
+			return "", fmt.Errorf("read from the terminal: %w", err)
+		case n == 0 && len(typed) == 0:
+			return "", io.EOF
+		}
+		typed = append(typed, part[:n]...)
+		if n == 0 || typed[len(typed)-1] == '\n' {
+			return string(typed), nil
+		}
+	}
+}
+
+// AskSecret reads what a person types without showing it.
+func (t *Terminal) AskSecret(ctx context.Context, question string) (string, error) {
+	if !t.Asks() {
+		return "", ErrNobody
+	}
+	in := int(t.In.Fd())
+	before, err := term.GetState(in)
+	if err != nil {
+		return "", fmt.Errorf("read from the terminal: %w", err)
+	}
+	fmt.Fprint(t.Err, question)
+	type typed struct {
+		text []byte
+		err  error
+	}
+	done := make(chan typed, 1)
+	go func() { // it ends with the process, if nobody types
+		text, err := term.ReadPassword(in)
+		done <- typed{text, err}
+	}()
+	select {
+	case got := <-done:
+		fmt.Fprintln(t.Err)
+		return string(got.text), got.err
+	case <-ctx.Done():
+		_ = term.Restore(in, before)
+		fmt.Fprintln(t.Err)
+		return "", ctx.Err()
+	}
+}

@@ -103,6 +103,20 @@ var (
 			Code: providers.NewSecret("device code"),
 		},
 	}
+	// What came of a link has a version that releases refuse which would spend a key as a code.
+	storedLinkFlow = Flow{
+		ID: "id", Key: "org/acme/openai", Provider: "openai", Kind: providers.KindAPIKey, Pinned: "pin",
+		Created: ann, Caller: "entity:e-1", Expires: noon.Add(time.Hour), Confirm: true,
+		Link: &Link{
+			Until: noon.Add(time.Hour), Purpose: "reports", Account: "1", Inputs: map[string]string{"shop": "one"},
+			Asked: []string{"a"}, Optional: []string{"b"}, LoginHint: "ann", Provision: true, Tries: 2, State: "hash",
+			Ends: noon.Add(10 * time.Minute), Denied: "access_denied",
+		},
+		Parked: &Parked{
+			Time: noon, ConfirmationCode: providers.NewSecret("ABCDEFGH"),
+			Key: map[string]providers.Secret{"api_key": providers.NewSecret("parked key")},
+		},
+	}
 	storedCode    = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
 	storedHistory = History{Key: "org/acme/slack", Records: []Record{
 		{ID: "id-0", N: 3, By: ann, Verb: "write", Private: true, Changes: []Change{{"label", "old", "new"}}},
@@ -320,6 +334,10 @@ func entries() map[string]entry {
 		"v2/flow_device": {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedDeviceFlow,
+		},
+		"v3/flow_link": {
+			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
+			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedLinkFlow,
 		},
 		"v1/trial": {
 			trialKey(slack, "digest"), func(ctx context.Context, s Store) (any, error) {
@@ -735,7 +753,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 		known := map[string]int{
 			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
-			"v2/flow_device": flowVersion,
+			"v2/flow_device": flowVersion, "v3/flow_link": flowVersion,
 			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
@@ -819,6 +837,7 @@ func TestSecretsAreStored(t *testing.T) {
 		"v2/connection":     {"access token", "refresh token", "secret config"},
 		"v2/connection_key": {"the key", "org-1"},
 		"v1/flow":           {"verifier", "code", "ABCDEFGH"},
+		"v3/flow_link":      {"parked key", "ABCDEFGH"},
 	} {
 		for _, secret := range secrets {
 			assert.Contains(t, string(stored(t, name)), `"`+secret+`"`)

@@ -135,7 +135,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 	})).OK(t)
 	f.Write("connections/user/u-1/key", map[string]any{"provider": "keys", "api_key": "short"}).OK(t)
 	f.Write("config", map[string]any{
-		"refresh_paused": true, "proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
+		"display_name": "Acme's Vault", "refresh_paused": true, "proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
 	}).OK(t)
 	return map[string]string{
 		"config": "config", "providers/acme": "provider/acme", "providers/idp": "provider/idp",

@@ -754,7 +754,7 @@ func TestNewerVersionIsRefused(t *testing.T) {
 			"v1/config": configVersion, "v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
 			"v2/flow_device": flowVersion, "v3/flow_link": flowVersion,
-			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
+			"v1/history": historyVersion, "v1/leavers": leaversVersion, "v1/job": jobVersion, "v1/chunk": chunkVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion,
 			"v2/connection": connectionVersion, "v2/connection_key": connectionVersion,
 			"v2/connection_reconnected": connectionVersion, "v2/connection_bought": connectionVersion,

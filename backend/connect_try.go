@@ -215,7 +215,8 @@ func (w *write) foreign() pages.Notice {
 	return pages.Other
 }
 
-// tryToBuy is tryKey where a key shows by the token that it buys. Nobody gets that one.
+// tryToBuy is tryKey where a key shows by the token that it buys. Nobody gets that one, and it
+// ends by itself: to end it might end others of the account.
 func (b *backend) tryToBuy(ctx context.Context, w *write) (pages.Notice, error) {
 	pass, err := b.enterFor(ctx, gate.Person, w.provider.name, w.key, w.known, w.who)
 	if err != nil {

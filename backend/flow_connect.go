@@ -291,7 +291,7 @@ func endedMeanwhile(k store.Key) error {
 
 // voidMeanwhile says why a flow whose code was spent connects nothing.
 func voidMeanwhile(k store.Key, f *store.Flow) error {
-	if f.Device != nil {
+	if f.Device != nil || f.Link != nil {
 		return conflict("the flow was ended meanwhile, or connection %s was deleted", k)
 	}
 	return deletedMeanwhile(k)

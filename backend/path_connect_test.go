@@ -462,6 +462,7 @@ func TestLinkOfAnotherAccount(t *testing.T) {
 // The key is written by the rules of one that the starter writes.
 func TestParkedKeyByTheRules(t *testing.T) {
 	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		f.Write("config", map[string]any{"check_interval": 0}).OK(t) // which would take the answers for what is written here
 		parked := func(data map[string]any, path string, as testenv.Caller) map[string]any {
 			t.Helper()
 			f.Write("providers/pair", map[string]any{"endpoints": map[string]any{"identity": f.provider.URL + "/userinfo"}}).OK(t)

@@ -267,6 +267,30 @@ func (f *fixture) takesMine() {
 	f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"of-mine"}`))
 }
 
+// A link that its starter ends while its key is written connects nothing.
+func TestLinkEndedDuringTheExchangeOfAKey(t *testing.T) {
+	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		value, id := f.keys(t, nil, alice)
+		x := map[string]any{"flow_id": id, "confirmation_code": codeOn(t, f.posts(t, value, f.aKeyOf("mine")))}
+		asked, release := make(chan struct{}), make(chan struct{})
+		f.provider.Next(providers.StepIdentity, func(s *providertest.Server, w http.ResponseWriter, r *http.Request,
+			behave http.HandlerFunc,
+		) {
+			close(asked)
+			<-release
+			providertest.Respond(http.StatusOK, `{"sub":"of-mine"}`)(s, w, r, behave)
+		})
+		answer := make(chan testenv.Result)
+		go func() { answer <- f.Write("exchange", x, alice) }()
+		<-asked
+		f.Delete("connect-link/x", nil, alice).OK(t)
+		close(release)
+		r := <-answer
+		r.Refused(t, http.StatusConflict, "the flow was ended meanwhile")
+		assert.Equal(t, http.StatusBadRequest, f.Read("creds/x", nil).Status)
+	})
+}
+
 // The process dies after the claim and before the key is written. A key is not spent by that: the same request goes on.
 func TestCrashDuringTheExchangeOfAKey(t *testing.T) {
 	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {

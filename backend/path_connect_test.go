@@ -401,9 +401,14 @@ func TestKeysAtOnce(t *testing.T) {
 // A try that another one overtakes while the service is asked parks nothing.
 func TestSlowKeyIsOvertaken(t *testing.T) {
 	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
-		for name, meanwhile := range map[string]func(value string) (shows bool){
-			"by another try": func(value string) bool { codeOn(t, f.posts(t, value, f.aKeyOf("second"))); return true },
-			"by its end":     func(string) bool { f.Delete("connect-link/x", nil, alice).OK(t); return false },
+		for name, meanwhile := range map[string]func(value string) (state string){
+			"by another try": func(value string) string { codeOn(t, f.posts(t, value, f.aKeyOf("second"))); return linkParked },
+			"by one that failed": func(value string) string {
+				f.provider.Next(providers.StepIdentity, refusal)
+				f.posts(t, value, map[string]string{"key.key_id": "wrong", "key.api_key": "k"})
+				return linkOffered
+			},
+			"by its end": func(string) string { f.Delete("connect-link/x", nil, alice).OK(t); return "" },
 		} {
 			value, id := f.keys(t, nil, alice)
 			asked, release := make(chan struct{}), make(chan struct{})
@@ -419,15 +424,15 @@ func TestSlowKeyIsOvertaken(t *testing.T) {
 				slow <- page(t, f.Write("connect", map[string]any{"link": value, "key.key_id": "first", "key.api_key": "k"}, testenv.Nobody))
 			}()
 			<-asked
-			parked := meanwhile(value)
+			state := meanwhile(value)
 			close(release)
 			assert.Equal(t, goneText(t), <-slow, name)
 			r := f.Read("connect-link/x", map[string]any{"flow_id": id}, alice)
-			if parked {
-				assert.Equal(t, "parked", r.OK(t)["state"])
-				f.Delete("connect-link/x", nil, alice).OK(t)
-			} else {
+			if state == "" {
 				r.Refused(t, http.StatusBadRequest)
+			} else {
+				assert.Equal(t, state, r.OK(t)["state"], name)
+				f.Delete("connect-link/x", nil, alice).OK(t)
 			}
 			f.Advance(time.Minute)
 		}
@@ -523,6 +528,28 @@ func TestParkedKeyIsWhole(t *testing.T) {
 		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, alice).OK(t)
 		got := f.Read("creds/x", nil).OK(t)
 		assert.Equal(t, []any{"new", "key-new"}, []any{got["key_id"], got["api_key"]})
+	})
+}
+
+const team = `
+id: team
+name: Team
+kinds: [api_key]
+key: {fields: [{name: api_key, required: true, secret: true}, {name: team}]}
+send: {headers: {X-Key: '{api_key}'}}
+`
+
+// Not even what may be left out is taken from a key that is there.
+func TestParkedKeyTakesNoFieldOver(t *testing.T) {
+	eachWith(t, sited(t, team), func(t *testing.T, f *fixture) {
+		f.Write("providers/team", nil).OK(t)
+		f.Write("connections/x", map[string]any{"provider": "team", "api_key": "old", "team": "theirs"}, alice).OK(t)
+		value, id := f.link(t, "x", map[string]any{"provider": "team"}, alice)
+		code := codeOn(t, f.posts(t, value, map[string]string{"key.api_key": "new", "key.team": ""}))
+		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, alice).OK(t)
+		got := f.Read("creds/x", nil).OK(t)
+		assert.Equal(t, "new", got["api_key"])
+		assert.NotContains(t, got, "team")
 	})
 }
 

@@ -251,7 +251,8 @@ func TestLinkOfTwoNodes(t *testing.T) {
 	})
 	slow := make(chan testenv.Result)
 	go func() {
-		slow <- first.Write("connect", map[string]any{"link": value, "key.key_id": "first", "key.api_key": "k"}, testenv.Nobody)
+		slow <- first.Write("connect", map[string]any{"link": value, "key.key_id": "first", "key.api_key": "k"},
+			testenv.Nobody)
 	}()
 	<-asked
 	f.restart(t) // the other node takes over

@@ -101,8 +101,8 @@ func (b *backend) writeKey(ctx context.Context, x exchangeRequest, f *store.Flow
 	}
 	again := w.known != nil && w.sameKey(w.known)
 	if f.Link.Account != "" && w.account.ID == "" && w.account.Email == "" && !again {
-		return nil, nil, badGateway("whose account the key is of could not be found out now, and the link was for one account " +
-			"alone: nothing was changed; send this again")
+		return nil, nil, badGateway("whose account the key is of could not be found out now, and the link was for one " +
+			"account alone: nothing was changed; send this again")
 	}
 	conn, err := w.store(ctx, b, w.apply)
 	return w, conn, err

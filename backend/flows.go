@@ -84,7 +84,8 @@ func (o *openFlow) summarize(f *store.Flow) {
 	denied := f.Device != nil && f.Device.Ended == store.DeviceDenied
 	*o = openFlow{
 		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
-		device: f.Device != nil, link: f.Link != nil, void: f.Void && f.Outcome == nil, denied: denied || f.Parked != nil && f.Parked.Denied != "",
+		device: f.Device != nil, link: f.Link != nil, void: f.Void && f.Outcome == nil,
+		denied:    denied || f.Parked != nil && f.Parked.Denied != "",
 		ended:     f.Outcome != nil && !denied || f.Void,
 		finishing: f.Claimed != "" && f.Outcome == nil,
 	}

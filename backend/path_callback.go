@@ -119,7 +119,8 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	denied := values["error"] != "" || code == "" && values["error_code"] != ""
 	installs := f != nil && f.Kind.Issued() // so there is no code, and nothing that comes along is believed
 	if f == nil || !f.StateIs(state, b.now()) || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) ||
-		f.Pinned != p.fingerprint || f.Parked != nil || f.Claimed != "" || f.Outcome != nil || code == "" && !denied && !installs {
+		f.Pinned != p.fingerprint || f.Parked != nil || f.Claimed != "" || f.Outcome != nil ||
+		code == "" && !denied && !installs {
 		return neutral, nil
 	}
 	if f.Link != nil {

@@ -63,26 +63,30 @@ func TestConnectLinkRefuses(t *testing.T) {
 			status int
 			says   string
 		}{
-			"redirect_uri":       {"x", map[string]any{"redirect_uri": appRedirect}, 400, `unknown field "redirect_uri"`},
-			"too long":           {"x", map[string]any{"ttl": "25h"}, 400, "ttl must lie between"},
-			"too short":          {"x", map[string]any{"ttl": 1}, 400, "ttl must lie between"},
-			"none":               {"x", map[string]any{"ttl": 0}, 400, "ttl must lie between"},
-			"return_url":         {"x", map[string]any{"return_url": "https://evil.example.com"}, 400, "return_url is not on the list"},
-			"scopes":             {"x", map[string]any{"scopes": "admin"}, 400, "admin"},
-			"no such provider":   {"x", map[string]any{"provider": "nobody"}, 400, "nobody"},
-			"another provider":   {"there", map[string]any{"provider": "openai"}, 400, "belongs to provider"},
-			"no such kind":       {"x", map[string]any{"kind": "nothing"}, 400, "has no kind"},
-			"a kind of the app":  {"x", map[string]any{"kind": "client_credentials"}, 400, "needs no person"},
-			"scopes for a key":   {"x", map[string]any{"provider": "openai", "scopes": "a"}, 400, "goes with a consent"},
-			"hint for a key":     {"x", map[string]any{"provider": "openai", "login_hint": "a"}, 400, "goes with a consent"},
-			"purpose in lines":   {"x", map[string]any{"purpose": "a\nb"}, 400, "purpose holds a line break"},
-			"purpose turned":     {"x", map[string]any{"purpose": "a\u202eb"}, 400, "purpose holds a character"},
-			"purpose too long":   {"x", map[string]any{"purpose": strings.Repeat("x", 257)}, 400, "purpose is longer"},
-			"binding":            {"x", map[string]any{"session_binding": "x"}, 400, "session_binding must be"},
-			"flow_id":            {"x", map[string]any{"flow_id": "x"}, 400, "flow_id is for reading"},
-			"a private key":      {"user/e-alice/mine", map[string]any{"provider": "openai"}, 403, "is private"},
-			"host for their key": {"x", map[string]any{"provider": "git", "kind": "api_key", "inputs": "base=https://evil.example.com"}, 400, "for the person who has it"},
-			"unknown input":      {"x", map[string]any{"inputs": "nothing=x"}, 400, "nothing"},
+			"redirect_uri": {"x", map[string]any{"redirect_uri": appRedirect}, 400, `unknown field "redirect_uri"`},
+			"too long":     {"x", map[string]any{"ttl": "25h"}, 400, "ttl must lie between"},
+			"too short":    {"x", map[string]any{"ttl": 1}, 400, "ttl must lie between"},
+			"none":         {"x", map[string]any{"ttl": 0}, 400, "ttl must lie between"},
+			"return_url": {
+				"x", map[string]any{"return_url": "https://evil.example.com"}, 400, "return_url is not on the list",
+			},
+			"scopes":            {"x", map[string]any{"scopes": "admin"}, 400, "admin"},
+			"no such provider":  {"x", map[string]any{"provider": "nobody"}, 400, "nobody"},
+			"another provider":  {"there", map[string]any{"provider": "openai"}, 400, "belongs to provider"},
+			"no such kind":      {"x", map[string]any{"kind": "nothing"}, 400, "has no kind"},
+			"a kind of the app": {"x", map[string]any{"kind": "client_credentials"}, 400, "needs no person"},
+			"scopes for a key":  {"x", map[string]any{"provider": "openai", "scopes": "a"}, 400, "goes with a consent"},
+			"hint for a key":    {"x", map[string]any{"provider": "openai", "login_hint": "a"}, 400, "goes with a consent"},
+			"purpose in lines":  {"x", map[string]any{"purpose": "a\nb"}, 400, "purpose holds a line break"},
+			"purpose turned":    {"x", map[string]any{"purpose": "a\u202eb"}, 400, "purpose holds a character"},
+			"purpose too long":  {"x", map[string]any{"purpose": strings.Repeat("x", 257)}, 400, "purpose is longer"},
+			"binding":           {"x", map[string]any{"session_binding": "x"}, 400, "session_binding must be"},
+			"flow_id":           {"x", map[string]any{"flow_id": "x"}, 400, "flow_id is for reading"},
+			"a private key":     {"user/e-alice/mine", map[string]any{"provider": "openai"}, 403, "is private"},
+			"host for their key": {"x", map[string]any{
+				"provider": "git", "kind": "api_key", "inputs": "base=https://evil.example.com",
+			}, 400, "for the person who has it"},
+			"unknown input": {"x", map[string]any{"inputs": "nothing=x"}, 400, "nothing"},
 		} {
 			f.Write("connect-link/"+c.path, with(map[string]any{"provider": "acme"}, c.data), bob).Refused(t, c.status, c.says)
 			assert.Zero(t, f.Storage.Writes(), name)
@@ -96,7 +100,8 @@ func TestConnectLinkRefuses(t *testing.T) {
 		f.Write("connect-link/x", back).Refused(t, 400, "asks for session_binding")
 		f.link(t, "x", with(back, map[string]any{"session_binding": sha256Of("v")}))
 		f.Write("config", map[string]any{"public_url": ""}).OK(t)
-		f.Write("connect-link/x", map[string]any{"provider": "acme"}).Refused(t, 400, "public_url is not set", "writes it to config")
+		f.Write("connect-link/x", map[string]any{"provider": "acme"}).
+			Refused(t, 400, "public_url is not set", "writes it to config")
 		f.Write("config", map[string]any{"public_url": "https://a;b.example.com"}).OK(t)
 		f.Write("connect-link/x", map[string]any{"provider": "acme"}).Refused(t, 400, "public_url leads to no page")
 	})
@@ -191,7 +196,8 @@ func TestMaxOpenLinks(t *testing.T) {
 		f.restart(t)
 		full()
 		f.start(t, "x", nil, alice)
-		f.Write("auth-code-url/y", map[string]any{"provider": "acme"}, alice).Refused(t, http.StatusConflict, "max_open_flows")
+		f.Write("auth-code-url/y", map[string]any{"provider": "acme"}, alice).
+			Refused(t, http.StatusConflict, "max_open_flows")
 		f.link(t, "c", nil, bob)
 		f.Delete("connect-link/b", nil, alice).OK(t)
 		f.link(t, "c", nil, alice)
@@ -247,7 +253,7 @@ func TestLinkOnAStandby(t *testing.T) {
 		for what, r := range map[string]testenv.Result{
 			"a link":            f.Write("connect-link/x", map[string]any{"provider": "idp"}, alice),
 			"a use":             f.Write("connect", map[string]any{"link": value}, testenv.Nobody),
-			"a look":            f.Read("connect", map[string]any{"link": value}, testenv.Nobody), // the active node has what is new
+			"a look":            f.Read("connect", map[string]any{"link": value}, testenv.Nobody),
 			"a use of anything": f.Write("connect", map[string]any{"link": "x"}, testenv.Nobody),
 		} {
 			require.Error(t, r.Err, what)

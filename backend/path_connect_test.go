@@ -295,7 +295,8 @@ func TestLinksThatLeadNowhere(t *testing.T) {
 		}
 		for name, data := range map[string]map[string]any{
 			"many": many, "huge": {"link": lost, "key.a": strings.Repeat("x", maxForm)}, "null": {"link": lost, "key.a": nil},
-			"a long name": {"link": lost, strings.Repeat("x", maxFormName+1): ""}, "a list": {"link": lost, "x": []any{"a", "b"}},
+			"a long name": {"link": lost, strings.Repeat("x", maxFormName+1): ""},
+			"a list":      {"link": lost, "x": []any{"a", "b"}},
 		} {
 			assert.Equal(t, goneText(t), page(t, f.Write("connect", data, testenv.Nobody)), name)
 		}
@@ -319,7 +320,8 @@ func TestTriesOfALink(t *testing.T) {
 		code := codeOn(t, f.callback(t, "acme", second))
 		assert.Equal(t, neutral(t), f.callback(t, "acme", second), "shown once")
 		f.Write("exchange", map[string]any{"state": value, "code": second["code"]}, alice).Refused(t, http.StatusBadRequest)
-		f.Write("exchange", map[string]any{"state": second["state"], "code": second["code"]}, alice).Refused(t, http.StatusBadRequest)
+		f.Write("exchange", map[string]any{"state": second["state"], "code": second["code"]}, alice).
+			Refused(t, http.StatusBadRequest)
 		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, alice).OK(t)
 
 		value, _ = f.link(t, "late", map[string]any{"ttl": "5m"}, alice)
@@ -384,7 +386,7 @@ func TestKeysAtOnce(t *testing.T) {
 		parked := 0
 		for range 2 * store.MaxLinkTries {
 			all.Go(func() {
-				s := page(t, f.Write("connect", map[string]any{"link": value, "key.key_id": "a", "key.api_key": "b"}, testenv.Nobody))
+				s := f.posts(t, value, map[string]string{"key.key_id": "a", "key.api_key": "b"})
 				mu.Lock()
 				defer mu.Unlock()
 				if shownCode.MatchString(s) {
@@ -421,7 +423,7 @@ func TestSlowKeyIsOvertaken(t *testing.T) {
 			})
 			slow := make(chan string)
 			go func() {
-				slow <- page(t, f.Write("connect", map[string]any{"link": value, "key.key_id": "first", "key.api_key": "k"}, testenv.Nobody))
+				slow <- f.posts(t, value, map[string]string{"key.key_id": "first", "key.api_key": "k"})
 			}()
 			<-asked
 			state := meanwhile(value)
@@ -454,7 +456,8 @@ func TestLinkOfAnotherAccount(t *testing.T) {
 		assert.Contains(t, said(shown), "another account")
 		assert.NotContains(t, shown, "theirs")
 		f.provider.Next(providers.StepIdentity, outage)
-		assert.Contains(t, said(f.posts(t, value, map[string]string{"key.key_id": "a", "key.api_key": "b"})), "cannot be asked now")
+		shown = f.posts(t, value, map[string]string{"key.key_id": "a", "key.api_key": "b"})
+		assert.Contains(t, said(shown), "cannot be asked now")
 		x = map[string]any{"flow_id": id, "confirmation_code": codeOn(t, f.posts(t, value, f.aKeyOf("mine")))}
 		f.provider.Next(providers.StepIdentity, outage)
 		f.Write("exchange", x, alice).Refused(t, http.StatusBadGateway, "could not be found out now")
@@ -470,7 +473,8 @@ func TestParkedKeyByTheRules(t *testing.T) {
 		f.Write("config", map[string]any{"check_interval": 0}).OK(t) // which would take the answers for what is written here
 		parked := func(data map[string]any, path string, as testenv.Caller) map[string]any {
 			t.Helper()
-			f.Write("providers/pair", map[string]any{"endpoints": map[string]any{"identity": f.provider.URL + "/userinfo"}}).OK(t)
+			endpoints := map[string]any{"identity": f.provider.URL + "/userinfo"}
+			f.Write("providers/pair", map[string]any{"endpoints": endpoints}).OK(t)
 			value, id := f.link(t, path, with(map[string]any{"provider": "pair"}, data), as)
 			f.Advance(time.Minute)
 			return map[string]any{"flow_id": id, "confirmation_code": codeOn(t, f.posts(t, value, f.aKeyOf("mine")))}
@@ -510,7 +514,8 @@ func TestParkedKeyByTheRules(t *testing.T) {
 		assert.Equal(t, false, f.Write("exchange", x, alice).OK(t)["private"])
 
 		x = parked(nil, "g", alice)
-		f.Write("exchange", with(x, map[string]any{"confirmation_code": "AAAAAAAA"}), alice).Refused(t, http.StatusBadRequest, "1 of 5")
+		f.Write("exchange", with(x, map[string]any{"confirmation_code": "AAAAAAAA"}), alice).
+			Refused(t, http.StatusBadRequest, "1 of 5")
 		f.Write("providers/pair", map[string]any{"endpoints": map[string]any{"identity": f.provider.URL + "/me"}}).OK(t)
 		f.Write("exchange", x, alice).Refused(t, http.StatusConflict, "changed since the flow was started")
 	})
@@ -578,7 +583,10 @@ id: shop
 name: Shop
 kinds: [authorization_code]
 inputs: [{name: shop, set_by: connection, required: true, pattern: '[a-z]+', strip: .example.com, help: The name}]
-endpoints: {authorize: 'https://{shop}.example.com/a', token: 'https://{shop}.example.com/t', identity: 'https://{shop}.example.com/me'}
+endpoints:
+  authorize: https://{shop}.example.com/a
+  token: https://{shop}.example.com/t
+  identity: https://{shop}.example.com/me
 authorize: {params: {shop: '{shop}'}}
 scopes: {default: [orders], about: {orders: See what was ordered.}}
 account: {id: [sub]}
@@ -642,7 +650,8 @@ func TestHeadersOfPages(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		value, _ := f.link(t, "slack", nil, alice)
 		for what, r := range map[string]testenv.Result{
-			"link": f.Read("connect", map[string]any{"link": value}, testenv.Nobody), "gone": f.Read("connect", nil, testenv.Nobody),
+			"link":     f.Read("connect", map[string]any{"link": value}, testenv.Nobody),
+			"gone":     f.Read("connect", nil, testenv.Nobody),
 			"use":      f.Write("connect", map[string]any{"link": value}, testenv.Nobody),
 			"callback": f.Read("callback/acme", nil, testenv.Nobody),
 		} {

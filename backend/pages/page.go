@@ -32,7 +32,8 @@ const (
 	Tell  // of a link: parked; the person tells the confirmation code to who asked
 )
 
-// Page is one answer of the callback path, or of the path of links. Names may hold anything: they are cleaned, cut and escaped.
+// Page is one answer of the callback path, or of the path of links. Names may hold anything: they are cleaned, cut and
+// escaped.
 type Page struct {
 	Outcome    Outcome
 	Provider   string    // display name

@@ -122,7 +122,7 @@ func New(o Options) logical.Factory {
 			BackendType:    logical.TypeLogical,
 			RunningVersion: Version,
 			PathsSpecial: &logical.Paths{
-				Unauthenticated: []string{"callback/+"},
+				Unauthenticated: []string{"callback/+", "connect"},
 				SealWrapStorage: store.SealWrapped(),
 			},
 			InitializeFunc: b.initialize,
@@ -145,6 +145,8 @@ func New(o Options) logical.Factory {
 				b.pathExchange(),
 				b.pathDeviceCode(),
 				b.pathCallback(),
+				b.pathConnectLink(),
+				b.pathConnect(),
 				b.pathProviders(),
 				b.pathClientSecret(),
 				b.pathReach(),
@@ -211,6 +213,7 @@ tokens and client secrets go to their provider and to nobody else.
   providers/        services as the operator registered them
   auth-code-url/    start to connect an account; exchange finishes it
   device-code/      the same where the person has a browser elsewhere
+  connect-link/     the same by a link, for a person without a Vault token
   connections/      masked metadata; write keys and import tokens here
   creds/            the credential, fresh
   check/            ask the service whether it works

@@ -6,6 +6,7 @@ import (
 	"maps"
 	"time"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/connections"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/gate"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
@@ -14,6 +15,11 @@ import (
 
 // apply is the change itself. It runs under the connection's lock and gets what is stored then.
 func (w *write) apply(c *store.Connection) (*store.Connection, error) {
+	if w.before != nil {
+		if err := w.before(c); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case c == nil && w.known != nil:
 		return nil, conflict("connection %s was deleted meanwhile: nothing was written", w.key)
@@ -55,6 +61,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 			return nil, conflict("%s: nothing was changed", why)
 		}
 	}
+	if why := w.refusesAccount(c, again); why != "" {
+		return nil, conflict("%s", why)
+	}
 	// inputs that came back must not move another credential than the one that they were read with
 	if !w.brings() && w.settings.Inputs != nil && !maps.Equal(*w.settings.Inputs, c.Inputs) {
 		return nil, inputsChanged(w.key)
@@ -84,6 +93,9 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		c.SetCompanions(*w.companions, w.who.setterOf(w.key, w.now))
 	}
 	w.closed = w.closed && c.Private
+	if w.flow != nil {
+		c.FlowID = w.flow.ID
+	}
 	return c, nil
 }
 
@@ -116,6 +128,14 @@ func (w *write) former(c *store.Connection) map[string]providers.Secret {
 		return nil
 	}
 	return c.Key
+}
+
+// act is the change as it is recorded.
+func (w *write) act() connections.Act {
+	if w.flow != nil {
+		return w.who.act("exchange", w.now)
+	}
+	return w.who.act("write", w.now)
 }
 
 // keyValues is the key that the write brings. An optional field that is emptied is none.
@@ -198,7 +218,7 @@ func newConnection(k store.Key, provider string, kind providers.Kind, who caller
 func (w *write) store(ctx context.Context, b *backend,
 	apply func(*store.Connection) (*store.Connection, error),
 ) (*store.Connection, error) {
-	act := w.who.act("write", w.now)
+	act := w.act()
 	if w.replaces {
 		return b.connections.Replace(ctx, w.key, act, apply)
 	}
@@ -208,42 +228,16 @@ func (w *write) store(ctx context.Context, b *backend,
 // issue obtains a token that needs no person, with the app's own secret (RFC 6749 section 4.4) or with the key that the
 // write brings, and stores it.
 func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error) {
-	inputs := w.inputs(w.known)
 	out, err := b.tasks.Once(ctx, "issue "+w.key.String()+" "+randomText(8), func(ctx context.Context) (any, error) {
 		defer b.connections.Pin(w.key)()
 		pass, err := b.enterFor(ctx, gate.Person, w.provider.name, w.key, w.known, w.who)
 		if err != nil {
 			return nil, err
 		}
-		defer pass.Leave(gate.NotSent, 0)
-		if err := b.stillThere(ctx, w); err != nil { // the wait may have been long
-			return nil, err
-		}
-		if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
-			return nil, err
-		}
-		ctx = b.debugs(ctx, w.provider, w.key, w.known)
-		resolved, err := w.provider.client.Resolve(ctx, w.provider.app, w.kind, inputs)
-		if err == nil {
-			err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
-		}
-		if err != nil {
-			return nil, asBadRequest(w.provider.name, err)
-		}
-		w.grant, err = w.provider.client.Issue(ctx, w.provider.app, providers.IssueRequest{
-			Kind: w.kind, Resolved: resolved, Scopes: w.provider.app.ScopesOfTheApp(), Key: w.keyValues(),
-		})
-		pass.Tell(refresh.OutcomeOf(err))
-		if err != nil {
+		if err := b.buy(ctx, w, pass); err != nil {
 			return nil, w.notIssued(err)
 		}
-		if w.provider.app.Identifies(w.kind) {
-			err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
-			w.warnOfIdentity(b, err)
-		}
-		w.date(ctx, b, resolved, w.grant)
-		pass.Leave(gate.NotSent, 0)
-		conn, saved, err := b.connections.Keep(ctx, w.key, w.who.act("write", w.now), w.known, w.apply)
+		conn, saved, err := b.connections.Keep(ctx, w.key, w.act(), w.known, w.apply)
 		if err == nil && !saved {
 			w.warnings = append(w.warnings, unsavedWarning)
 		}
@@ -253,6 +247,39 @@ func (b *backend) issue(ctx context.Context, w *write) (*store.Connection, error
 		return nil, err
 	}
 	return out.(*store.Connection), nil
+}
+
+// buy is the call for the token, and for whose it is. It leaves the place at the provider.
+func (b *backend) buy(ctx context.Context, w *write, pass *gate.Pass) error {
+	defer pass.Leave(gate.NotSent, 0)
+	inputs := w.inputs(w.known)
+	if err := b.stillThere(ctx, w); err != nil { // the wait may have been long
+		return err
+	}
+	if err := w.provider.admitInputs(w.key.Owner, w.kind, inputs); err != nil {
+		return err
+	}
+	ctx = b.debugs(ctx, w.provider, w.key, w.known)
+	resolved, err := w.provider.client.Resolve(ctx, w.provider.app, w.kind, inputs)
+	if err == nil {
+		err = w.provider.app.Definition.TakesInputs(w.kind, resolved.Inputs)
+	}
+	if err != nil {
+		return asBadRequest(w.provider.name, err)
+	}
+	w.grant, err = w.provider.client.Issue(ctx, w.provider.app, providers.IssueRequest{
+		Kind: w.kind, Resolved: resolved, Scopes: w.provider.app.ScopesOfTheApp(), Key: w.keyValues(),
+	})
+	pass.Tell(refresh.OutcomeOf(err))
+	if err != nil {
+		return err
+	}
+	if w.provider.app.Identifies(w.kind) {
+		err := w.provider.client.Identify(ctx, w.provider.app, resolved, w.kind, w.grant)
+		w.warnOfIdentity(b, err)
+	}
+	w.date(ctx, b, resolved, w.grant)
+	return nil
 }
 
 // notIssued says of an app or a key that is refused what to look at.

@@ -42,12 +42,14 @@ type write struct {
 	settings  store.Settings
 	// what is to be its companions; nil: as they are
 	companions *map[string]providers.Secret
-	pick       string           // of the sites that the grant reaches, the one to work with
-	picksAll   bool             // the request names all inputs beside it
-	listed     *providers.Sites // those that the service lists now, if what is stored did not do
-	listedOf   uint64           // the generation of the credential that was shown for it
-	closed     bool             // it made private what others could use
-	answered   map[string]any   // fields that came with it and that only reads have
+	pick       string                          // of the sites that the grant reaches, the one to work with
+	picksAll   bool                            // the request names all inputs beside it
+	listed     *providers.Sites                // those that the service lists now, if what is stored did not do
+	listedOf   uint64                          // the generation of the credential that was shown for it
+	closed     bool                            // it made private what others could use
+	answered   map[string]any                  // fields that came with it and that only reads have
+	flow       *store.Flow                     // of the link that brought the key; nil: who asks wrote it
+	before     func(c *store.Connection) error // with flow: says why it connects nothing any more
 
 	warnings []string
 }

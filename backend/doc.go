@@ -24,6 +24,9 @@
 //	exchange                  path_exchange.go          finish a flow: claim it (flow_claim.go), spend
 //	                                                    its code and connect (flow_connect.go)
 //	device-code/O/:name       path_device_code.go       the same on another device, polled: devices.go
+//	connect-link/O/:name      path_connect_link.go      a link for a person without a token
+//	connect                   path_connect.go           where they use it, unauthenticated: what a use does
+//	                                                    (connect_try.go), and the end of a key (flow_key.go)
 //	creds/O/:name             path_creds.go             the credential; what goes along with it: companions.go
 //	refresh/O/:name           path_refresh.go           replace the token now
 //	check/O/:name             path_check.go             ask the service whether it works (checks.go); by

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"math"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/hashicorp/vault/sdk/framework"
@@ -17,7 +16,7 @@ import (
 // secret. So it does with those that are too large, or hold what no such field may; see fieldLimits.
 func (b *backend) HandleRequest(ctx context.Context, req *logical.Request) (*logical.Response, error) {
 	req = b.withoutRepeats(req)
-	if !strings.HasPrefix(req.Path, "callback/") { // whatever comes there, the browser gets a page
+	if !answersPage(req.Path) {
 		if err := refuseNulls(req); err != nil {
 			return b.toVault(req, err)
 		}

@@ -12,9 +12,10 @@ import (
 // errNoPass is why a flow is not claimed that may lead to a call, which has no place at its provider.
 var errNoPass = conflict("the flow changed while this request was looked at: send it again")
 
-// callable reports whether finishing the flow may lead to a call to its provider.
+// callable reports whether finishing the flow may lead to a call to its provider. A key is checked where all keys are
+// that somebody writes, which waits for its own place.
 func callable(f *store.Flow) bool {
-	return f.Claimed == "" && (f.OwnRedirect || f.Parked != nil && f.Parked.Denied == "")
+	return f.Claimed == "" && (f.OwnRedirect || f.Parked != nil && f.Parked.Denied == "" && !f.HoldsKey())
 }
 
 // enterExchange waits for a place at the provider before a try is counted or the flow is claimed: who is turned away
@@ -90,7 +91,8 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 	if err := b.proveBrowser(ctx, x, f); err != nil {
 		return nil, nil, err
 	}
-	if f.Claimed != "" {
+	// A key is not spent by writing it, so what cut that off is no reason not to go on.
+	if again := f.HoldsKey() && f.Claimed == x.digest && f.Outcome == nil; f.Claimed != "" && !again {
 		return b.claimedBefore(ctx, x, f)
 	}
 	p, err := b.provider(ctx, f.Provider)
@@ -98,8 +100,8 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, err
 	}
 	if p == nil || p.fingerprint != f.Pinned {
-		return nil, nil, conflict("provider %q changed since the flow was started, so its code is sent nowhere: "+
-			"start again with auth-code-url/%s", f.Provider, f.Key)
+		return nil, nil, conflict("provider %q changed since the flow was started, so what was brought is sent nowhere: "+
+			"start again with %s", f.Provider, startOf(f))
 	}
 	k, err := f.ConnectionKey()
 	if err != nil {
@@ -113,9 +115,11 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, err
 	}
 	mine, err := true, nil
-	if f.Kind.Issued() {
+	switch {
+	case f.HoldsKey():
+	case f.Kind.Issued():
 		err = p.admitInputs(k.Owner, f.Kind, f.Inputs)
-	} else {
+	default:
 		mine, err = b.bringsCode(ctx, x, f, p)
 	}
 	if err != nil {
@@ -157,6 +161,9 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 	case f.OwnRedirect:
 		return nil
 	case f.Parked == nil:
+		if f.Link != nil {
+			return conflict("authorization_pending: nobody has used the link to its end yet: send this again once they have")
+		}
 		return conflict("authorization_pending: nobody has consented in a browser yet; open the URL of " +
 			"auth-code-url, then send this again")
 	case f.Parked.Denied != "":
@@ -166,7 +173,7 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 		return nil
 	case x.confirmation == "":
 		return badRequest("confirmation_code is missing: it stands on the page that the browser " +
-			"shows after the consent")
+			"shows at the end")
 	}
 	// The try is counted before it is judged: hanging up must not win one.
 	f.CountTry()
@@ -184,7 +191,7 @@ func (b *backend) proveBrowser(ctx context.Context, x exchangeRequest, f *store.
 		return err
 	}
 	return conflict("the confirmation code did not match %d times, so the flow is void: "+
-		"start again with auth-code-url/%s", store.MaxConfirmationTries, f.Key)
+		"start again with %s", store.MaxConfirmationTries, startOf(f))
 }
 
 // aboutDenial says what to do first where it is the app that was refused, and not by a person.
@@ -202,8 +209,7 @@ func (b *backend) claimedBefore(ctx context.Context, x exchangeRequest,
 	f *store.Flow,
 ) (*store.Flow, *configured, error) {
 	if f.Claimed != x.digest {
-		return nil, nil, conflict("this flow was finished by another request: start again with auth-code-url/%s",
-			f.Key)
+		return nil, nil, conflict("this flow was finished by another request: start again with %s", startOf(f))
 	}
 	if f.Outcome != nil {
 		return f, nil, nil
@@ -257,5 +263,5 @@ func checkIssuer(x exchangeRequest, f *store.Flow, required bool) error {
 		return nil
 	}
 	return conflict("the answer did not come from the issuer that was asked, so its code is sent nowhere: start "+
-		"again with auth-code-url/%s", f.Key)
+		"again with %s", startOf(f))
 }

@@ -75,6 +75,9 @@ func (b *backend) keepConsented(ctx context.Context, x consented, f *store.Flow,
 		}
 		warnings = append(warnings, "whose account it is could not be learned: "+err.Error())
 	}
+	if why := f.Link.Refuses(grant.Account); why != "" {
+		return failure(f, why+b.discard(ctx, p, f.Kind, f.Inputs, grant)), true
+	}
 	warnings = append(warnings, b.undated(p.client.Introspect(ctx, p.app, f.Resolved, grant))...)
 	conn, saved, err := b.connections.Keep(ctx, k, x.who.act(x.verb, b.now()), known,
 		func(c *store.Connection) (*store.Connection, error) {
@@ -163,8 +166,11 @@ func failure(f *store.Flow, why string) *store.Outcome {
 
 // startOf is the path at which a flow like that is started.
 func startOf(f *store.Flow) string {
-	if f.Device != nil {
+	switch {
+	case f.Device != nil:
 		return "device-code/" + f.Key
+	case f.Link != nil:
+		return "connect-link/" + f.Key
 	}
 	return "auth-code-url/" + f.Key
 }
@@ -299,7 +305,7 @@ func endedMeanwhile(k store.Key) error {
 
 // voidMeanwhile says why a flow whose code was spent connects nothing.
 func voidMeanwhile(k store.Key, f *store.Flow) error {
-	if f.Device != nil {
+	if f.Device != nil || f.Link != nil {
 		return conflict("the flow was ended meanwhile, or connection %s was deleted", k)
 	}
 	return deletedMeanwhile(k)

@@ -66,6 +66,7 @@ type openFlow struct {
 	started  time.Time
 	expires  time.Time
 	device   bool // the person types a code on another device
+	link     bool // the person was sent a link
 	void     bool
 	denied   bool
 	ended    bool // there is an outcome but a denial, or it is void, or it cannot be read
@@ -83,7 +84,8 @@ func (o *openFlow) summarize(f *store.Flow) {
 	denied := f.Device != nil && f.Device.Ended == store.DeviceDenied
 	*o = openFlow{
 		key: f.Key, provider: f.Provider, caller: f.Caller, started: f.Created.Time, expires: f.Expires,
-		device: f.Device != nil, void: f.Void && f.Outcome == nil, denied: denied || f.Parked != nil && f.Parked.Denied != "",
+		device: f.Device != nil, link: f.Link != nil, void: f.Void && f.Outcome == nil,
+		denied:    denied || f.Parked != nil && f.Parked.Denied != "",
 		ended:     f.Outcome != nil && !denied || f.Void,
 		finishing: f.Claimed != "" && f.Outcome == nil,
 	}
@@ -91,8 +93,11 @@ func (o *openFlow) summarize(f *store.Flow) {
 
 // start is the path at which a flow like that is started.
 func (o *openFlow) start() string {
-	if o.device {
+	switch {
+	case o.device:
 		return "device-code/" + o.key
+	case o.link:
+		return "connect-link/" + o.key
 	}
 	return "auth-code-url/" + o.key
 }
@@ -117,7 +122,7 @@ func (x *flowIndex) forget(id string) { x.mirror.forget(id) }
 func (x *flowIndex) each(ctx context.Context, fn func(id string, f openFlow)) error {
 	unreadable := func(o *openFlow) {
 		if o.expires.IsZero() { // it is removed when any flow that is open now would be
-			*o = openFlow{ended: true, expires: x.b.now().Add(longestFlow)}
+			*o = openFlow{ended: true, expires: x.b.now().Add(longestLink)}
 		}
 	}
 	_, err := x.mirror.fill(ctx, source[string, openFlow]{
@@ -189,6 +194,7 @@ func (b *backend) voidFlow(ctx context.Context, id string) error {
 		return err
 	}
 	f.Void = true
+	f.EndLink(b.now().Add(finishTime)) // nobody waits for it any more
 	if err := b.putFlow(ctx, f); err != nil {
 		return err
 	}
@@ -217,6 +223,7 @@ func (b *backend) putFlow(ctx context.Context, f *store.Flow) error {
 const (
 	finishTime  = 10 * time.Minute // no exchange takes as long
 	longestFlow = time.Hour        // the most that flow_ttl may be
+	longestLink = 24 * time.Hour   // the most that the ttl of a link may be
 )
 
 // tidyFlows removes flows that have expired; one that is being finished later, or the mark of a deletion would go with
@@ -226,7 +233,7 @@ func (b *backend) tidyFlows(ctx context.Context) error {
 	now := b.now()
 	err := b.flows.each(ctx, func(id string, f openFlow) {
 		end := f.expires
-		if f.finishing || f.device { // of those people are told for a while that they expired
+		if f.finishing || f.device || f.link { // of the latter people are told for a while that they expired
 			end = end.Add(finishTime)
 		}
 		if !now.Before(end) {

@@ -32,7 +32,7 @@ func TestFactoryTouchesNothing(t *testing.T) {
 func TestSpecialPaths(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		special := f.Backend.SpecialPaths()
-		assert.Equal(t, []string{"callback/+"}, special.Unauthenticated)
+		assert.Equal(t, []string{"callback/+", "connect"}, special.Unauthenticated)
 		assert.Empty(t, special.Root)
 	})
 }

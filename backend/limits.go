@@ -41,6 +41,9 @@ var fieldLimits = map[string]limit{
 	"label":           {each: 256, chars: forPeople},
 	"archived_reason": {each: 256, chars: forPeople},
 	"frozen_reason":   {each: 256, chars: forPeople},
+	"display_name":    {each: 80, chars: forPeople},
+	"purpose":         {each: 256, chars: forPeople},
+	"account":         {each: 256, chars: forPeople},
 	"frozen_owners":   {items: 100, each: 256, total: 16 * kB, chars: oneLine},
 	"tags":            {items: 64, each: 256, total: 24 * kB, chars: forPeople},
 	"inputs":          {items: 32, each: 4 * kB, total: 16 * kB, chars: oneLine},
@@ -93,10 +96,10 @@ func cutLineEnds(req *logical.Request) *logical.Request {
 	return req
 }
 
-// checkFields refuses what a field of the request's path may not hold, before any handler sees it. What the browser
-// brings to the callback is bounded there: whoever sends too much gets the neutral page.
+// checkFields refuses what a field of the request's path may not hold, before any handler sees it. What a browser
+// brings is bounded there: whoever sends too much gets a page.
 func (b *backend) checkFields(req *logical.Request) error {
-	if len(req.Data) == 0 || strings.HasPrefix(req.Path, "callback/") {
+	if len(req.Data) == 0 || answersPage(req.Path) {
 		return nil
 	}
 	path := b.Route(req.Path)

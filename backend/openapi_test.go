@@ -111,7 +111,7 @@ func TestSecretFieldsAreMarked(t *testing.T) {
 		}
 	}
 	assert.Equal(t, []string{
-		"access_token", "callback", "client_secret", "code", "companions", "confirmation_code", "refresh_token",
+		"access_token", "callback", "client_secret", "code", "companions", "confirmation_code", "link", "refresh_token",
 		"session_binding_value", "state", "token", "secret",
 	}, slices.Sorted(maps.Keys(marked)))
 }

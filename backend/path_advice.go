@@ -20,7 +20,7 @@ func (b *backend) orAdvice(req *logical.Request, resp *logical.Response, err err
 func advice(path string) error {
 	verb, rest, _ := strings.Cut(strings.TrimRight(path, "/"), "/")
 	switch verb {
-	case "creds", "refresh", "check", "auth-code-url", "device-code", "connections", "transfer",
+	case "creds", "refresh", "check", "auth-code-url", "device-code", "connect-link", "connections", "transfer",
 		"accept":
 		switch {
 		case rest == "" || rest == "self" || strings.HasPrefix(rest, "org") || strings.HasPrefix(rest, "user"):
@@ -37,6 +37,8 @@ func advice(path string) error {
 		return badRequest("no such path; credentials are read at creds/<name>")
 	case "authorize", "connect", "auth-url", "auth_code_url":
 		return badRequest("no such path; a flow is started at auth-code-url/<name>")
+	case "link", "connect_link", "connectlink":
+		return badRequest("no such path; a link for a person without a token is made at connect-link/<name>")
 	case "device", "device_code", "devicecode":
 		return badRequest("no such path; a flow on another device is started at device-code/<name>")
 	case "callback":

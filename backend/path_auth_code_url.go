@@ -190,7 +190,7 @@ func (b *backend) openReserved(ctx context.Context, who caller, config *store.Co
 		return ctx.Err()
 	}
 	release()
-	if err := b.mayOpenFlow(ctx, who, config); err != nil {
+	if err := b.mayOpen(ctx, who, config, f.Link != nil); err != nil {
 		return err
 	}
 	return b.putFlow(ctx, f)
@@ -389,7 +389,10 @@ func requiredOf(p *configured, asked []string) []string {
 func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f *store.Flow, p *configured,
 	config *store.Config,
 ) error {
-	f.RedirectURI, f.ReturnURL = d.Get("redirect_uri").(string), d.Get("return_url").(string)
+	if _, takes := d.Schema["redirect_uri"]; takes {
+		f.RedirectURI = d.Get("redirect_uri").(string)
+	}
+	f.ReturnURL = d.Get("return_url").(string)
 	f.SessionBinding = d.Get("session_binding").(string)
 	if err := checkBinding(f.SessionBinding); err != nil {
 		return err

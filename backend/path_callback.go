@@ -55,17 +55,35 @@ func (b *backend) callback(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
+	return b.answerPage(page, pages.Page{})
+}
+
+// answersPage reports whether a path is for browsers: whatever comes there, they get a page.
+func answersPage(path string) bool { return path == "connect" || strings.HasPrefix(path, "callback/") }
+
+// rendered is a page.
+type rendered interface{ Render() ([]byte, error) }
+
+// answerPage answers a page, and in the place of one that cannot be made another. Vault drops the headers unless the
+// mount's allowed_response_headers name them; what a page can say of itself, it says too.
+func (b *backend) answerPage(page, instead rendered) (*logical.Response, error) {
 	body, err := page.Render()
 	if err != nil {
-		b.Logger().Error("a callback page could not be made", "error", err)
-		if body, err = (pages.Page{}).Render(); err != nil {
+		b.Logger().Error("a page could not be made", "error", err)
+		if body, err = instead.Render(); err != nil {
 			return nil, err
 		}
 	}
 	// The body goes as bytes: a text that happens to be base64 would be decoded on the way.
-	return &logical.Response{Data: map[string]any{
-		logical.HTTPRawBody: body, logical.HTTPContentType: pages.ContentType, logical.HTTPStatusCode: http.StatusOK,
-	}}, nil
+	return &logical.Response{
+		Data: map[string]any{
+			logical.HTTPRawBody: body, logical.HTTPContentType: pages.ContentType, logical.HTTPStatusCode: http.StatusOK,
+		},
+		Headers: map[string][]string{
+			"Content-Security-Policy": {"frame-ancestors 'none'"}, "X-Frame-Options": {"DENY"},
+			"Referrer-Policy": {"no-referrer"}, "Cache-Control": {"no-store"},
+		},
+	}, nil
 }
 
 func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.FieldData) (pages.Page, error) {
@@ -87,7 +105,7 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	if state == "" {
 		return neutral, nil
 	}
-	id := store.FlowID(state)
+	id := store.FlowOfState(state)
 	unlock, err := b.flows.lock(ctx, id)
 	if err != nil {
 		return neutral, err
@@ -100,9 +118,19 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 	// error_code alone is how some services say it.
 	denied := values["error"] != "" || code == "" && values["error_code"] != ""
 	installs := f != nil && f.Kind.Issued() // so there is no code, and nothing that comes along is believed
-	if f == nil || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) || f.Pinned != p.fingerprint ||
-		f.Parked != nil || f.Claimed != "" || f.Outcome != nil || code == "" && !denied && !installs {
+	if f == nil || !f.StateIs(state, b.now()) || f.Provider != name || f.OwnRedirect || f.ExpiredAt(b.now()) ||
+		f.Pinned != p.fingerprint || f.Parked != nil || f.Claimed != "" || f.Outcome != nil ||
+		code == "" && !denied && !installs {
 		return neutral, nil
+	}
+	if f.Link != nil {
+		if denied { // by mistake, it may be: the link may be used again
+			f.DenyTry(knownDenial(values["error"]))
+			page := flowPage(req, f, p)
+			page.Outcome = pages.Denied
+			return page, b.putFlow(ctx, f)
+		}
+		f.EndLink(f.Link.Ends)
 	}
 	switch {
 	case denied:
@@ -130,7 +158,7 @@ func (b *backend) park(ctx context.Context, req *logical.Request, d *framework.F
 // withoutRepeats gives what a browser brought without the declared parameters, when one of them came more than once: it
 // must not be said which of two is meant. The answer is a page, and not the framework's words.
 func (b *backend) withoutRepeats(req *logical.Request) *logical.Request {
-	if !strings.HasPrefix(req.Path, "callback/") {
+	if !answersPage(req.Path) {
 		return req
 	}
 	if field, _ := b.wrongType(req); field == "" {
@@ -203,17 +231,24 @@ func knownDenial(code string) string {
 	return "refused"
 }
 
-func (b *backend) parkedPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
-	page := pages.Page{
+// flowPage is a page about a flow, whatever became of it.
+func flowPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
+	return pages.Page{
 		Provider: p.app.Definition.Name, Connection: f.Key, StartedBy: f.Created.DisplayName,
 		StartedAt: f.Created.Time,
 		Mount:     strings.TrimRight(req.MountPoint, "/"), FlowID: f.ID, ReturnURL: f.ReturnURL,
 	}
+}
+
+func (b *backend) parkedPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
+	page := flowPage(req, f, p)
 	switch {
 	case f.Parked.Denied != "":
 		page.Outcome = pages.Denied
 	case f.ReturnURL != "":
 		page.Outcome = pages.Return
+	case f.Link != nil:
+		page.Outcome = pages.Tell
 	case f.Confirm:
 		page.Outcome = pages.Confirm
 	default:

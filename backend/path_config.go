@@ -76,7 +76,10 @@ func configFields() map[string]*framework.FieldSchema {
 		"leaver_grace": seconds("How long after its owner left Vault a connection is archived; 0: never."),
 		"max_flows": integer("How many flows this mount keeps in all. When it is full, an entity with fewer than " +
 			"ten may start another."),
-		"track_use":                 boolean("Note on which day each connection's credential was read last, and by whom: the last eight."),
+		"track_use": boolean("Note on which day each connection's credential was read last, and by whom: the last eight."),
+		"max_open_links": integer("How many links that nobody used yet one caller may have; they count apart from other " +
+			"flows."),
+		"display_name":              str("Whose Vault this is, for people who were sent a link; empty: nothing is said."),
 		"max_connections_per_owner": integer("How many connections an owner may have; 0: any number."),
 	}
 }
@@ -128,6 +131,9 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 			return nil, err
 		}
 	}
+	if v, ok := d.GetOk("display_name"); ok {
+		c.DisplayName = v.(string)
+	}
 	if err := takePause(d, &c); err != nil {
 		return nil, err
 	}
@@ -153,6 +159,7 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 		{"max_open_flows", &c.MaxOpenFlows, 1, 10_000},
 		{"max_ended_flows", &c.MaxEndedFlows, 1, 100_000},
 		{"max_flows", &c.MaxFlows, 1, 1_000_000},
+		{"max_open_links", &c.MaxOpenLinks, 1, 100_000},
 		{"max_connections_per_owner", &c.MaxConnectionsPerOwner, 0, 1_000_000},
 	} {
 		if v, ok := d.GetOk(setting.field); ok {
@@ -253,6 +260,8 @@ func configData(c *store.Config) map[string]any {
 		"max_open_flows":  c.MaxOpenFlows,
 		"max_ended_flows": c.EndedFlows(),
 		"max_flows":       c.Flows(),
+		"max_open_links":  c.OpenLinks(),
+		"display_name":    c.DisplayName,
 		"check_interval":  int(c.CheckEvery().Seconds()),
 		"rotate_after":    int(c.RotateAfter.Seconds()),
 		"leaver_grace":    int(c.LeaverGrace.Seconds()),

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -13,11 +14,13 @@ func TestConfigDefaults(t *testing.T) {
 		config := f.Read("config", nil).OK(t)
 		for field, want := range map[string]float64{
 			"refresh_margin": 600, "poll_interval": 300, "request_timeout": 15, "flow_ttl": 600, "check_interval": 86400, "max_open_flows": 100,
-			"max_ended_flows": 1000, "max_flows": 10_000, "max_connections_per_owner": 0,
+			"max_ended_flows": 1000, "max_flows": 10_000, "max_open_links": 1000,
+			"max_connections_per_owner": 0,
 		} {
 			assert.InDelta(t, want, number(config[field]), 0, field)
 		}
 		assert.Equal(t, "default", config["default_org"])
+		assert.Empty(t, config["display_name"])
 		assert.Equal(t, []string{"*"}, texts(t, config["endpoint_hosts"]))
 		assert.Equal(t, false, config["refresh_paused"])
 	})
@@ -26,10 +29,13 @@ func TestConfigDefaults(t *testing.T) {
 func TestConfigKeepsWhatIsNotNamed(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.Write("config", map[string]any{"refresh_margin": "2m", "endpoint_hosts": "*.example.com"}).OK(t)
-		f.Write("config", map[string]any{"max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10}).OK(t)
+		f.Write("config", map[string]any{
+			"max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10, "max_open_links": 11,
+			"display_name": "Acme",
+		}).OK(t)
 		config := f.Write("config", map[string]any{"max_open_flows": 7}).OK(t)
 		for field, want := range map[string]float64{
-			"max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10,
+			"max_ended_flows": 8, "max_flows": 9, "max_connections_per_owner": 10, "max_open_links": 11,
 		} {
 			assert.InDelta(t, want, number(config[field]), 0, field)
 		}
@@ -37,6 +43,7 @@ func TestConfigKeepsWhatIsNotNamed(t *testing.T) {
 		assert.InDelta(t, 7, number(config["max_open_flows"]), 0)
 		assert.Equal(t, []string{"*.example.com"}, texts(t, config["endpoint_hosts"]))
 		assert.Equal(t, "https://vault.example.com", config["public_url"])
+		assert.Equal(t, "Acme", config["display_name"])
 		f.restart(t)
 		assert.InDelta(t, 120, number(f.Read("config", nil).OK(t)["refresh_margin"]), 0, "it was stored")
 	})
@@ -79,6 +86,10 @@ func TestConfigRefusesAndChangesNothing(t *testing.T) {
 			{"max_ended_flows", 0, "max_ended_flows must lie between 1 and 100000"},
 			{"max_ended_flows", 100_001, "max_ended_flows"},
 			{"max_flows", 0, "max_flows must lie between 1 and 1000000"},
+			{"max_open_links", 0, "max_open_links must lie between 1 and 100000"},
+			{"max_open_links", 100_001, "max_open_links"},
+			{"display_name", "a\nb", "display_name holds a line break"},
+			{"display_name", strings.Repeat("x", 81), "display_name is longer"},
 			{"max_flows", 1_000_001, "max_flows"},
 			{"max_connections_per_owner", -1, "max_connections_per_owner must lie between 0 and 1000000"},
 			{"max_connections_per_owner", 1_000_001, "max_connections_per_owner"},

@@ -206,27 +206,35 @@ func noDeviceFlow(k store.Key) error {
 		"one with device-code/%s", k, k)
 }
 
-// deviceFlowOf finds the caller's flow: the one that is named, or the last that was not ended.
-func (b *backend) deviceFlowOf(ctx context.Context, req *logical.Request, d *framework.FieldData,
-) (k store.Key, id string, err error) {
+// callersFlow finds the flow of the caller's for a connection that these picks: the one that is named, or the last that
+// was not ended. foreign tells of others' where the caller has none.
+func (b *backend) callersFlow(ctx context.Context, req *logical.Request, d *framework.FieldData,
+	these func(openFlow) bool,
+) (k store.Key, id string, foreign bool, err error) {
 	if k, err = b.keyOf(ctx, req, d); err != nil {
-		return k, "", err
+		return k, "", false, err
 	}
 	named, who := d.Get("flow_id").(string), callerOf(req)
-	foreign := false
 	var latest openFlow
-	if err = b.flows.each(ctx, func(at string, f openFlow) {
+	err = b.flows.each(ctx, func(at string, f openFlow) {
 		switch {
-		case !f.device || f.void || f.key != k.String() || named != "" && named != at:
+		case !these(f) || f.void || f.key != k.String() || named != "" && named != at:
 		case who.id() == "" || f.caller != who.id():
 			foreign = true
 		case id == "" || f.started.After(latest.started):
 			id, latest = at, f
 		}
-	}); err != nil {
-		return k, "", err
-	}
+	})
+	return k, id, foreign, err
+}
+
+// deviceFlowOf finds the caller's flow: the one that is named, or the last that was not ended.
+func (b *backend) deviceFlowOf(ctx context.Context, req *logical.Request, d *framework.FieldData,
+) (k store.Key, id string, err error) {
+	k, id, foreign, err := b.callersFlow(ctx, req, d, func(f openFlow) bool { return f.device })
 	switch {
+	case err != nil:
+		return k, "", err
 	case id == "" && foreign:
 		return k, "", forbidden("the device flow for %s was started by somebody else: only who started it can read or end "+
 			"it; start one of your own", k)

@@ -19,8 +19,8 @@ func (b *backend) pathExchange() []*framework.Path {
 		Pattern:      "exchange",
 		DisplayAttrs: display("flow", "Flow"),
 		Fields: map[string]*framework.FieldSchema{
-			"flow_id":           str("The flow, for one that came back to Vault's callback."),
-			"confirmation_code": secret(str("The code that the callback page showed.")),
+			"flow_id":           str("The flow, for one that came back to Vault's callback, or of a link."),
+			"confirmation_code": secret(str("The code that the browser's page showed.")),
 			"state":             secret(str("The state that the application's own redirect URI received.")),
 			"code":              secret(str("The authorization code it received.")),
 			"iss":               str("The issuer it received, if any (RFC 9207)."),
@@ -158,17 +158,25 @@ func (b *backend) finish(ctx context.Context, x exchangeRequest) (*store.Flow, e
 	if err != nil || f.Outcome != nil {
 		return f, err
 	}
+	if f.HoldsKey() {
+		return b.finishKey(ctx, x, f, p)
+	}
 	// From here on the code may be spent: whatever happens becomes the flow's outcome.
 	outcome, saved := b.connect(ctx, x, f, p, pass)
+	return f, b.conclude(ctx, f, outcome, saved)
+}
+
+// conclude makes what became of a flow its outcome.
+func (b *backend) conclude(ctx context.Context, f *store.Flow, outcome *store.Outcome, saved bool) error {
 	// It replaces the mark of a deletion: whoever asks again is to hear what became of the code.
 	unlock, err := b.flows.lock(context.WithoutCancel(ctx), f.ID)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	defer unlock()
 	f.Outcome = outcome
 	b.keepOutcome(context.WithoutCancel(ctx), f, saved)
-	return f, nil
+	return nil
 }
 
 // keepOutcome stores what became of a flow, unless the connection it made lives in memory only: the flow must not say

@@ -22,11 +22,7 @@ func (f *fixture) heard(t *testing.T, filter map[string]any) (all []map[string]a
 		f.Read("config", nil)
 		return number(f.Read("status", nil).OK(t)["notices_pending"]) == 0
 	}, 10*time.Second, 5*time.Millisecond)
-	rows := f.Read("notices", filter).OK(t)["notices"]
-	for _, row := range asRows(t, rows) {
-		all = append(all, row)
-	}
-	return all
+	return asRows(t, f.Read("notices", filter).OK(t)["notices"])
 }
 
 func asRows(t *testing.T, v any) (rows []map[string]any) {

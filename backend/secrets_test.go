@@ -34,6 +34,7 @@ const (
 	plantedSigning = "planted-signing-secret-with-a-long-tail-q11"
 	plantedDevice  = "planted-device-code-q13"
 	plantedFound   = "planted-secret-that-somebody-found-q14"
+	plantedLinked  = "planted-key-of-a-link-with-a-long-tail-q14"
 	plantedHook    = "planted-secret-of-a-webhook-with-a-long-tail-q12"
 	plantedURL     = "planted-path-of-a-receiver-q14"
 	plantedFailure = `{"error":"invalid_grant","error_description":"` + plantedWords + `","access_token":"` +
@@ -68,11 +69,12 @@ func TestSecretsStayInside(t *testing.T) {
 		w := &witness{secrets: []string{
 			plantedSecret, plantedFormer, plantedKey, plantedAccess, plantedRefresh, plantedCode, plantedParked, plantedSession,
 			plantedWords, plantedParam, plantedProxy, plantedSigning, plantedHook,
-			plantedDevice, plantedFound,
+			plantedDevice, plantedFound, plantedLinked,
 		}}
 		w.operators(t, f)
 		w.people(t, f)
 		w.devices(t, f)
+		w.links(t, f)
 		w.applications(t, f)
 		w.checks(t, f)
 		w.companions(t, f)
@@ -409,4 +411,55 @@ func (w *witness) devices(t *testing.T, f *fixture) {
 		w.see(t, f.Read("connections/tv", nil))
 		w.see(t, f.Delete("device-code/tv", nil)).OK(t)
 	}
+}
+
+// links has people use links: one who consents, one who brings a key, and one who mistypes it.
+func (w *witness) links(t *testing.T, f *fixture) {
+	link := func(name string, data map[string]any) (value, id string) {
+		t.Helper()
+		r := f.Write("connect-link/"+name, data, alice)
+		address := r.OK(t)["url"].(string)
+		value = query(t, address, "link")
+		w.secrets = append(w.secrets, value)
+		w.see(t, r, value)
+		return value, r.Data["flow_id"].(string)
+	}
+	// the form holds the link, for whoever has it
+	form := func(r testenv.Result, value string, given ...string) string {
+		t.Helper()
+		w.see(t, r, append(given, value)...)
+		return page(t, r)
+	}
+	value, id := link("link", map[string]any{"provider": "acme", "purpose": "x"})
+	form(f.Read("connect", map[string]any{"link": value}, testenv.Nobody), value)
+	r := f.Write("connect", map[string]any{"link": value}, testenv.Nobody)
+	address := ledTo(t, page(t, r))
+	state := query(t, address, "state")
+	w.secrets = append(w.secrets, state)
+	w.see(t, r, state)
+	r = f.Read("callback/acme", map[string]any{"state": state, "code": plantedCode + "L"}, testenv.Nobody)
+	code := codeOn(t, page(t, r))
+	w.secrets = append(w.secrets, code)
+	w.see(t, r, code[:4]+"-"+code[4:])
+	f.provider.Next(providers.StepToken, providertest.Respond(http.StatusBadRequest, plantedFailure))
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, alice)).Refused(t, http.StatusConflict)
+	w.see(t, f.Read("connect-link/link", nil, alice)).OK(t)
+
+	value, id = link("linked", map[string]any{"provider": "http_header"})
+	shown := form(f.Write("connect", map[string]any{"link": value, "key.api_key": plantedLinked + "\nx"}, testenv.Nobody), value)
+	require.Contains(t, said(shown), "Look at: api key")
+	r = w.see(t, f.Write("connect", map[string]any{
+		"link": value, "key.api_key": plantedLinked, plantedLinked: "x", "key." + plantedLinked: "x",
+	}, testenv.Nobody))
+	code = codeOn(t, page(t, r))
+	for _, path := range []string{"connect-link/linked", "connections/linked", "status", "inventory"} {
+		w.see(t, f.Read(path, nil, alice)).OK(t)
+	}
+	w.see(t, f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": "AAAAAAAA"}, alice)).Refused(t, 400)
+	x := map[string]any{"flow_id": id, "confirmation_code": code}
+	w.see(t, f.Write("exchange", x, alice)).OK(t)
+	w.see(t, f.Write("exchange", x, alice)).OK(t)
+	w.see(t, f.Read("creds/linked", nil), plantedLinked).OK(t)
+	w.see(t, f.Read("history/linked", nil)).OK(t)
+	w.see(t, f.Delete("connections/linked", nil)).OK(t)
 }

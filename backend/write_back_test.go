@@ -143,7 +143,7 @@ func (f *fixture) everything(t *testing.T) map[string]string {
 		"ca_pem": certificate, "disabled": true,
 	}).OK(t)
 	f.Write("config", map[string]any{
-		"refresh_paused": true, "refresh_paused_reason": "restore_suspected", "restore_guard": "48h",
+		"display_name": "Acme's Vault", "refresh_paused": true, "refresh_paused_reason": "restore_suspected", "restore_guard": "48h",
 		"proxy_url": "http://me:a-password-of-the-proxy@127.0.0.1:3128",
 	}).OK(t)
 	return map[string]string{

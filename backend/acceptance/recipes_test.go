@@ -627,6 +627,10 @@ func TestQuotaRecipe(t *testing.T) {
 	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests, http.StatusTooManyRequests} {
 		assert.Equal(t, want, get(t, e.callback("openai"), nil).Status)
 	}
+	page := strings.Replace(e.callback("openai"), "/callback/openai", "/connect", 1)
+	for _, want := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+		assert.Equal(t, want, get(t, page, nil).Status, "the page of links has a rate of its own")
+	}
 	e.write(t, "connections/openai", key(apiKey))
 	for range 5 {
 		assert.Equal(t, apiKey, e.read(t, "creds/openai")["api_key"], "other paths are not limited")

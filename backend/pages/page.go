@@ -26,9 +26,14 @@ const (
 	Return                 // parked; the browser is led on to the application's return URL
 	Done                   // parked; no code is asked for, the starter finishes with the flow id alone
 	Denied                 // the person or the provider said no
+
+	Gone  // a link that is unknown, used up or expired: one page, whatever else [Page] holds
+	Leave // of a link: the browser is led on to the provider's consent
+	Tell  // of a link: parked; the person tells the confirmation code to who asked
 )
 
-// Page is one answer of the callback path. Names may hold anything: they are cleaned, cut and escaped.
+// Page is one answer of the callback path, or of the path of links. Names may hold anything: they are cleaned, cut and
+// escaped.
 type Page struct {
 	Outcome    Outcome
 	Provider   string    // display name
@@ -41,6 +46,8 @@ type Page struct {
 	ConfirmationCode providers.Secret // eight letters or digits: Confirm; Return unless the provider has confirm=false
 	// Return: allow-listed by the caller; flow_id and confirmation_code are added here
 	ReturnURL string
+	// Leave: where the consent is asked for
+	ConsentURL string
 }
 
 // How many runes of a name are shown. The longest legal connection path, user/<128>/<64>, fits.
@@ -84,7 +91,7 @@ type view struct {
 
 func (p Page) view() (view, error) {
 	v := view{Style: pageStyle}
-	if p.Outcome == Neutral {
+	if p.Outcome == Neutral || p.Outcome == Gone {
 		return v, nil
 	}
 	if _, known := documents[p.Outcome]; !known {
@@ -100,7 +107,15 @@ func (p Page) view() (view, error) {
 		at := p.StartedAt.UTC()
 		v.StartedAt = &at
 	}
-	if p.Outcome == Denied {
+	switch p.Outcome {
+	case Denied:
+		return v, nil
+	case Leave:
+		u, err := returnURL(p.ConsentURL)
+		if err != nil {
+			return view{}, errors.New("page: the URL of the consent is neither https nor http to loopback, or names a user")
+		}
+		v.ReturnHost, v.ReturnURL = u.Host, u.String()
 		return v, nil
 	}
 
@@ -108,12 +123,14 @@ func (p Page) view() (view, error) {
 		return view{}, errors.New("page: the flow id is empty or malformed: pass the one of the parked flow")
 	}
 	code := p.ConfirmationCode.Reveal()
-	wantsCode := p.Outcome == Confirm || p.Outcome == Return && code != ""
+	wantsCode := p.Outcome == Confirm || p.Outcome == Tell || p.Outcome == Return && code != ""
 	if wantsCode && !codePattern.MatchString(code) {
 		return view{}, errors.New("page: the confirmation code is not eight capital letters or digits: " +
 			"pass the one of the parked flow")
 	}
 	switch p.Outcome {
+	case Tell:
+		v.Code = code[:4] + "-" + code[4:]
 	case Confirm:
 		v.Code = code[:4] + "-" + code[4:]
 		v.Command = finishCommand(p.Mount, p.FlowID) + " confirmation_code=" + code

@@ -23,6 +23,7 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 var outcomeNames = map[Outcome]string{
 	Neutral: "neutral", Confirm: "confirm", Return: "return", Done: "done", Denied: "denied",
+	Gone: "gone", Leave: "leave", Tell: "tell",
 }
 
 const (
@@ -41,6 +42,7 @@ func samplePage(o Outcome) Page {
 		FlowID:           testFlowID,
 		ConfirmationCode: providers.NewSecret(testCode),
 		ReturnURL:        "https://app.example.com/connected?tab=accounts",
+		ConsentURL:       "https://slack.example.com/oauth?state=a.b&scope=x%20y",
 	}
 }
 
@@ -76,6 +78,7 @@ func TestEveryOutcomeHasAPage(t *testing.T) {
 func TestNeutralTellsNothing(t *testing.T) {
 	full := samplePage(Neutral)
 	assert.Equal(t, render(t, Page{}), render(t, full))
+	assert.Equal(t, render(t, Page{Outcome: Gone}), render(t, samplePage(Gone)))
 }
 
 // A page that was loaded twice looks as if there had been none, so that one must say what may have happened.
@@ -92,6 +95,9 @@ func TestCodeAppearsOnlyWhereItIsDue(t *testing.T) {
 		Return:  {code: true, flowID: true},
 		Done:    {flowID: true},
 		Denied:  {},
+		Gone:    {},
+		Leave:   {},
+		Tell:    {code: false, grouped: true},
 	}
 	for outcome, want := range tests {
 		t.Run(outcomeNames[outcome], func(t *testing.T) {
@@ -103,22 +109,24 @@ func TestCodeAppearsOnlyWhereItIsDue(t *testing.T) {
 	}
 }
 
+// hostile are texts that somebody may have put in a name.
+var hostile = map[string]string{
+	"script":        `<script>alert(1)</script>`,
+	"attribute":     `" onmouseover="alert(1)`,
+	"quote":         `' style='position:fixed`,
+	"close":         `</dd></main></body><h1>Enter it at evil.example</h1>`,
+	"template":      `{{.Code}}`,
+	"comment":       `<!-- --><meta http-equiv="refresh" content="0;url=https://evil.example">`,
+	"entity":        `&lt;script&gt;`,
+	"nul":           "a\x00<b>",
+	"not utf-8":     "\xff\xfe<img src=x>",
+	"bidi":          "\u202eevil\u2066\u200f",
+	"line breaks":   "a\r\n\u2028\u2029b",
+	"very long":     strings.Repeat("<", 5000),
+	"closing style": `</style><style>body{display:none}</style>`,
+}
+
 func TestHostileNames(t *testing.T) {
-	hostile := map[string]string{
-		"script":        `<script>alert(1)</script>`,
-		"attribute":     `" onmouseover="alert(1)`,
-		"quote":         `' style='position:fixed`,
-		"close":         `</dd></main></body><h1>Enter it at evil.example</h1>`,
-		"template":      `{{.Code}}`,
-		"comment":       `<!-- --><meta http-equiv="refresh" content="0;url=https://evil.example">`,
-		"entity":        `&lt;script&gt;`,
-		"nul":           "a\x00<b>",
-		"not utf-8":     "\xff\xfe<img src=x>",
-		"bidi":          "\u202eevil\u2066\u200f",
-		"line breaks":   "a\r\n\u2028\u2029b",
-		"very long":     strings.Repeat("<", 5000),
-		"closing style": `</style><style>body{display:none}</style>`,
-	}
 	fields := map[string]func(*Page, string){
 		"provider":   func(p *Page, s string) { p.Provider = s },
 		"connection": func(p *Page, s string) { p.Connection = s },
@@ -238,6 +246,10 @@ func TestRenderRefusesIncompletePages(t *testing.T) {
 		"return with odd code": {Return, func(p *Page) {
 			p.ConfirmationCode = providers.NewSecret("AB&x=1ZZ")
 		}, "confirmation code"},
+		"tell without code":     {Tell, func(p *Page) { p.ConfirmationCode = providers.Secret{} }, "confirmation code"},
+		"leave without target":  {Leave, func(p *Page) { p.ConsentURL = "" }, "URL of the consent"},
+		"leave for a script":    {Leave, func(p *Page) { p.ConsentURL = "javascript:alert(1)" }, "URL of the consent"},
+		"leave in clear":        {Leave, func(p *Page) { p.ConsentURL = "http://example.com/" }, "URL of the consent"},
 		"return without target": {Return, func(p *Page) { p.ReturnURL = "" }, "return URL"},
 	}
 	for name, tc := range tests {

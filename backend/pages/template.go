@@ -17,6 +17,9 @@ var documents = map[Outcome]*template.Template{
 	Return:  parse("return"),
 	Done:    parse("done"),
 	Denied:  parse("denied"),
+	Gone:    parse("gone"),
+	Leave:   parse("leave"),
+	Tell:    parse("tell"),
 }
 
 func parse(name string) *template.Template {

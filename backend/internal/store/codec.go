@@ -22,7 +22,7 @@ const (
 	configVersion     = 2 // 2 freezes
 	providerVersion   = 4 // 2 limits kinds, owners and imports; 3 freezes; 4 signs with its client secret
 	connectionVersion = 2 // 1 stored the status; 2 stores the facts that it is derived from
-	flowVersion       = 2 // 2 says whether the connection is to be private
+	flowVersion       = 3 // 2 says whether the connection is to be private; 3 has a link
 	intentVersion     = 1
 	leaversVersion    = 1
 	heartbeatVersion  = 1
@@ -36,11 +36,13 @@ const (
 )
 
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they
-// refuse: they would serve it.
+// refuse: they would serve it. So it is with the flow of a link, of which they would spend a key as a code, and take any
+// account.
 const (
 	thawedConfig    = 1
 	thawedProvider  = 2
 	providerFreezes = 3
+	flowOfStarter   = 2
 )
 
 // formerJob is of those whose filters all releases know: one that ignored a filter would end more than was planned.
@@ -61,6 +63,13 @@ func (p *Provider) version() int {
 		return providerFreezes
 	}
 	return thawedProvider
+}
+
+func (f *Flow) version() int {
+	if f.Link != nil {
+		return flowVersion
+	}
+	return flowOfStarter
 }
 
 // header is common to all entries.
@@ -148,6 +157,8 @@ type flowRecord struct {
 	Code             string `json:"code,omitempty"`
 	ConfirmationCode string `json:"confirmation_code,omitempty"`
 	DeviceCode       string `json:"device_code,omitempty"`
+
+	Key map[string]string `json:"parked_key,omitempty"`
 }
 
 type trialRecord struct {
@@ -333,9 +344,10 @@ func decodeFirstConnection(b []byte) (*Connection, error) {
 }
 
 func encodeFlow(f *Flow) ([]byte, error) {
-	r := flowRecord{header: header{flowVersion}, Flow: *f, Verifier: f.Verifier.Reveal()}
+	r := flowRecord{header: header{f.version()}, Flow: *f, Verifier: f.Verifier.Reveal()}
 	if f.Parked != nil {
 		r.Code, r.ConfirmationCode = f.Parked.Code.Reveal(), f.Parked.ConfirmationCode.Reveal()
+		r.Key = reveal(f.Parked.Key)
 	}
 	if f.Device != nil {
 		r.DeviceCode = f.Device.Code.Reveal()
@@ -353,6 +365,7 @@ func decodeFlow(b []byte) (*Flow, error) {
 	f.Verifier, f.unknown = providers.NewSecret(r.Verifier), unknown
 	if f.Parked != nil {
 		f.Parked.Code, f.Parked.ConfirmationCode = providers.NewSecret(r.Code), providers.NewSecret(r.ConfirmationCode)
+		f.Parked.Key = conceal(r.Key)
 	}
 	if f.Device != nil {
 		f.Device.Code = providers.NewSecret(r.DeviceCode)

@@ -109,6 +109,20 @@ var (
 			Code: providers.NewSecret("device code"),
 		},
 	}
+	// What came of a link has a version that releases refuse which would spend a key as a code.
+	storedLinkFlow = Flow{
+		ID: "id", Key: "org/acme/openai", Provider: "openai", Kind: providers.KindAPIKey, Pinned: "pin",
+		Created: ann, Caller: "entity:e-1", Expires: noon.Add(time.Hour), Confirm: true,
+		Link: &Link{
+			Until: noon.Add(time.Hour), Purpose: "reports", Account: "1", Inputs: map[string]string{"shop": "one"},
+			Asked: []string{"a"}, Optional: []string{"b"}, LoginHint: "ann", Provision: true, Tries: 2, State: "hash",
+			Ends: noon.Add(10 * time.Minute), Denied: "access_denied",
+		},
+		Parked: &Parked{
+			Time: noon, ConfirmationCode: providers.NewSecret("ABCDEFGH"),
+			Key: map[string]providers.Secret{"api_key": providers.NewSecret("parked key")},
+		},
+	}
 	storedCode    = Code{Flow: "id", Expires: noon.Add(70 * time.Minute), Disputed: true}
 	storedHistory = History{Key: "org/acme/slack", Records: []Record{
 		{ID: "id-0", N: 3, By: ann, Verb: "write", Private: true, Changes: []Change{{"label", "old", "new"}}},
@@ -225,6 +239,7 @@ var (
 			Refused: Refusal{ReasonGrantRefused, noon.Add(2 * time.Hour)}, Invalid: noon.Add(3 * time.Hour),
 			FormerUntil: noon.Add(4 * time.Hour), FormerAge: KeyAge{noon, 2}, KeyAge: KeyAge{noon.Add(time.Hour), 2},
 			LostScopes: []string{"b"}, UnaskedScopes: []string{"c"}, PassedLimit: noon.Add(3 * time.Hour),
+			ToldAge: noon.Add(time.Hour),
 			Attempt: Attempt{
 				Failures: 2, Last: noon.Add(2 * time.Hour), Next: noon.Add(3 * time.Hour), Class: providers.Rejected,
 				Code: "invalid_grant", Why: "server_error", Unknown: true, ProviderSerial: 3, Denied: noon.Add(time.Hour),
@@ -377,6 +392,10 @@ func entries() map[string]entry {
 			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
 			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedDeviceFlow,
 		},
+		"v3/flow_link": {
+			flowPrefix + "id", func(ctx context.Context, s Store) (any, error) { return s.Flow(ctx, "id") },
+			func(ctx context.Context, s Store, v any) error { return s.PutFlow(ctx, v.(*Flow)) }, &storedLinkFlow,
+		},
 		"v1/trial": {
 			trialKey(slack, "digest"), func(ctx context.Context, s Store) (any, error) {
 				return get(ctx, s.storage, trialKey(slack, "digest"), decodeTrial)
@@ -468,7 +487,7 @@ func upgraded() map[string]struct {
 	sales := storedConnection.Clone()
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.Shares, sales.Record, sales.Entity = nil, nil, Entity{}
-	sales.PassedLimit = time.Time{}
+	sales.PassedLimit, sales.ToldAge = time.Time{}, time.Time{}
 	sales.Offer, sales.Moving, sales.MovedFrom = Offer{}, Moving{}, ""
 	sales.DebugUntil, sales.DebugBy = time.Time{}, ""
 	sales.Ending, sales.Ended = Ending{}, Ended{}
@@ -833,8 +852,8 @@ func TestNewerVersionIsRefused(t *testing.T) {
 			"v1/config": configVersion, "v1/config_suspected": configVersion,
 			"v2/config": configVersion, "v2/provider": providerVersion,
 			"v3/provider": providerVersion, "v2/flow": flowVersion, "v1/code": codeVersion,
-			"v2/flow_device": flowVersion,
-			"v1/history":     historyVersion, "v1/leavers": leaversVersion, "v1/chunk": chunkVersion,
+			"v2/flow_device": flowVersion, "v3/flow_link": flowVersion,
+			"v1/history": historyVersion, "v1/leavers": leaversVersion, "v1/chunk": chunkVersion,
 			"v1/job": jobVersion, "v2/job": jobVersion, "v2/job_unused": jobVersion,
 			"v1/use": useVersion, "v1/use_began": useVersion,
 			"v1/intent": intentVersion, "v1/trial": trialVersion, "v1/history_buried": historyVersion,
@@ -921,6 +940,7 @@ func TestSecretsAreStored(t *testing.T) {
 		"v2/connection":     {"access token", "refresh token", "secret config"},
 		"v2/connection_key": {"the key", "org-1"},
 		"v1/flow":           {"verifier", "code", "ABCDEFGH"},
+		"v3/flow_link":      {"parked key", "ABCDEFGH"},
 	} {
 		for _, secret := range secrets {
 			assert.Contains(t, string(stored(t, name)), `"`+secret+`"`)

@@ -20,9 +20,12 @@ type Config struct {
 	FlowTTL        time.Duration `json:"flow_ttl"`
 	MaxOpenFlows   int           `json:"max_open_flows"`
 
-	// 0 until somebody sets them; EndedFlows and Flows give what holds.
+	// 0 until somebody sets them; EndedFlows, Flows and OpenLinks give what holds.
 	MaxEndedFlows int `json:"max_ended_flows,omitempty"`
 	MaxFlows      int `json:"max_flows,omitempty"`
+	MaxOpenLinks  int `json:"max_open_links,omitempty"` // likewise, see OpenLinks
+
+	DisplayName string `json:"display_name,omitempty"` // whose Vault this is, for people who have no token
 
 	MaxConnectionsPerOwner int `json:"max_connections_per_owner,omitempty"` // 0: no limit
 
@@ -105,6 +108,9 @@ func (c *Config) LeaveDefaults(before *Config) {
 	if before.MaxFlows == 0 && c.MaxFlows == before.Flows() {
 		c.MaxFlows = 0
 	}
+	if before.MaxOpenLinks == 0 && c.MaxOpenLinks == before.OpenLinks() {
+		c.MaxOpenLinks = 0
+	}
 }
 
 // CheckEvery is how often what no refresh proves is checked; 0: never.
@@ -150,3 +156,6 @@ func (c *Config) EndedFlows() int { return cmp.Or(c.MaxEndedFlows, 1000) }
 
 // Flows is how many flows the mount may have.
 func (c *Config) Flows() int { return cmp.Or(c.MaxFlows, 10_000) }
+
+// OpenLinks is how many links one caller may have offered.
+func (c *Config) OpenLinks() int { return cmp.Or(c.MaxOpenLinks, 1000) }

@@ -422,7 +422,8 @@ func (c *Connection) RevokedThere(now time.Time) {
 // Worked reports whether this connection ever had a success at its provider. A failure of one that had none says
 // little about the provider.
 func (c *Connection) Worked() bool {
-	return !c.LastRefresh.IsZero() || c.FlowID != "" || c.Kind.Issued() && c.Grant != nil && !c.Grant.AccessToken.IsZero()
+	consented := c.FlowID != "" && len(c.Key) == 0 // a key that came by a link need not have been checked
+	return !c.LastRefresh.IsZero() || consented || c.Kind.Issued() && c.Grant != nil && !c.Grant.AccessToken.IsZero()
 }
 
 // Failure is what came of a refresh that brought nothing.

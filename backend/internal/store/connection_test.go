@@ -262,6 +262,9 @@ func TestWorked(t *testing.T) {
 	c = connected()
 	c.FlowID = "flow"
 	assert.True(t, c.Worked(), "its consent brought the grant")
+	c = storedKey.Clone()
+	c.FlowID = "flow"
+	assert.False(t, c.Worked(), "a key that came by a link need not have been checked")
 	c = connected()
 	c.Kind = providers.KindClientCredentials
 	assert.True(t, c.Worked(), "the provider gave it the grant")

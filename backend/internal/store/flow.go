@@ -45,6 +45,7 @@ type Flow struct {
 	Verifier       providers.Secret `json:"-"`
 
 	Device  *Device  `json:"device,omitempty"` // nil: the person consents in a browser that comes back
+	Link    *Link    `json:"link,omitempty"`   // nil: whoever starts it sends the person to the provider
 	Parked  *Parked  `json:"parked,omitempty"`
 	Tries   int      `json:"tries,omitempty"`
 	Void    bool     `json:"void,omitempty"`
@@ -54,7 +55,7 @@ type Flow struct {
 	unknown unknownFields
 }
 
-// Parked is what the browser brought to our callback.
+// Parked is what the browser brought to our callback, or to the page of a link.
 type Parked struct {
 	Time             time.Time         `json:"time"`
 	Denied           string            `json:"denied,omitempty"` // the error code of RFC 6749 section 4.1.2.1
@@ -62,6 +63,9 @@ type Parked struct {
 	Callback         map[string]string `json:"callback,omitempty"` // further parameters the definition names
 	Code             providers.Secret  `json:"-"`
 	ConfirmationCode providers.Secret  `json:"-"`
+
+	// the fields of a key that a person brought by a link, in the place of a code
+	Key map[string]providers.Secret `json:"-"`
 }
 
 // Outcome is what became of a flow, kept until it expires so that a request sent again gets the same answer.

@@ -27,6 +27,9 @@ func (f *Flow) Kept() *Flow {
 	if d := f.Device; d != nil {
 		kept.Kind, kept.Device = f.Kind, &Device{Ended: d.Ended}
 	}
+	if l := f.Link; l != nil {
+		kept.Kind, kept.Link = f.Kind, &Link{Until: l.Until, Tries: l.Tries}
+	}
 	if p := f.Parked; p != nil {
 		kept.Parked = &Parked{Time: p.Time, Denied: p.Denied, ConfirmationCode: p.ConfirmationCode}
 	}

@@ -21,17 +21,13 @@ type Task interface {
 	Run(ctx context.Context) time.Time
 }
 
-// Errand is a task that only follows what was done: it is none of those that fall due by themselves, and not reported
-// among them.
-type Errand interface {
-	Task
-	errand()
-}
-
-// Following is what such a task embeds, in the place of a Place.
+// Following is what a task embeds, in the place of a Place, that only follows what was done: it is none of those that
+// fall due by themselves, and not reported among them.
 type Following struct{ Place }
 
-func (*Following) errand() {}
+func (*Following) follows() {}
+
+type follower interface{ follows() }
 
 // Lane is what tasks must share: they take turns with those of other lanes.
 type Lane struct {

@@ -222,7 +222,7 @@ func (r *Runner) Report() Report {
 	var report Report
 	r.index.mu.Lock()
 	for _, t := range r.index.tasks {
-		if _, is := t.(Errand); is {
+		if _, is := t.(follower); is {
 			continue
 		}
 		report.Scheduled++
@@ -241,7 +241,7 @@ func (r *Runner) Report() Report {
 	defer w.mu.Unlock()
 	for _, waiting := range w.waiting {
 		for _, t := range waiting {
-			if _, is := t.task.(Errand); is {
+			if _, is := t.task.(follower); is {
 				continue
 			}
 			report.Scheduled++

@@ -1,0 +1,98 @@
+package backend
+
+import (
+	"fmt"
+	"net/http"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
+)
+
+// A link that is sent to a victim, who consents, connects nothing: the code stands in the victim's browser, whatever
+// the provider's confirm says. Whoever sent it has five guesses.
+func TestAttackLinkSentToAVictim(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/acme", map[string]any{"confirm": false}).OK(t)
+		value, id := f.link(t, "self/theirs", nil, bob)
+		code := f.consents(t, value) // in the victim's browser
+		f.Write("exchange", map[string]any{"flow_id": id}, bob).
+			Refused(t, http.StatusBadRequest, "confirmation_code is missing")
+		state := f.Read("connect-link/self/theirs", nil, bob).OK(t)
+		assert.NotContains(t, fmt.Sprint(state), code)
+		for range store.MaxConfirmationTries {
+			r := f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": "AAAAAAAA"}, bob)
+			assert.GreaterOrEqual(t, r.Status, 400)
+		}
+		f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": code}, bob).Refused(t, http.StatusBadRequest,
+			"no such flow")
+		assert.Zero(t, f.provider.Count(providers.StepToken), "the code is sent nowhere")
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/user/e-bob/theirs", nil, bob).Status)
+	})
+}
+
+// A page of the attacker's posts the form in the victim's browser, where the service asks for no consent again. The
+// browser is led to the application, as the victim: the session that started the link is another one.
+func TestAttackAutoPostedLink(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		app := bob
+		value, id := f.link(t, "user/attacker/slack", map[string]any{
+			"return_url": "https://app.example.com/connected", "session_binding": sha256Of("the attacker's session"),
+		}, app)
+		to := ledTo(t, f.callback(t, "acme", f.provider.Consent(t, f.leads(t, value))))
+		x := map[string]any{
+			"flow_id": id, "confirmation_code": query(t, to, "confirmation_code"),
+			"session_binding_value": "the victim's session",
+		}
+		f.Write("exchange", x, app).Refused(t, http.StatusForbidden, "does not belong to the session")
+		assert.Zero(t, f.provider.Count(providers.StepToken))
+		f.Read("creds/user/attacker/slack", nil).Refused(t, http.StatusConflict, "is pending")
+	})
+}
+
+// Whoever reads a link in a log after its use learns nothing by it. Before that they can use it up with an account of
+// their own, which a link for one account refuses; and they cannot finish it.
+func TestAttackLinkOutOfALog(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		value, id := f.link(t, "slack", map[string]any{"account": providertest.AccountID}, alice)
+		f.consents(t, value)
+		f.Storage.Forget()
+		assert.Equal(t, goneText(t), f.shows(t, value))
+		assert.Equal(t, goneText(t), f.posts(t, value, nil))
+		assert.Zero(t, f.Storage.Writes())
+
+		early, id2 := f.link(t, "early", map[string]any{"account": providertest.AccountID}, alice)
+		code := f.consents(t, early) // the stranger's browser
+		x := map[string]any{"flow_id": id2, "confirmation_code": code}
+		f.Write("exchange", x, bob).Refused(t, http.StatusForbidden, "started by somebody else")
+		f.Read("connect-link/early", nil, bob).Refused(t, http.StatusForbidden)
+		f.provider.Next(providers.StepIdentity, providertest.Respond(http.StatusOK, `{"sub":"the stranger"}`))
+		f.Write("exchange", x, alice).Refused(t, http.StatusConflict, "another account than the link was for")
+		assert.Equal(t, http.StatusNotFound, f.Read("connections/early", nil).Status)
+		assert.NotEqual(t, id, id2)
+	})
+}
+
+// A starter never gets at a key before it is the connection's: by no answer, and by no second flow.
+func TestAttackStarterWantsTheKey(t *testing.T) {
+	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		value, id := f.keys(t, nil, bob)
+		codeOn(t, f.posts(t, value, f.aKeyOf("mine")))
+		for _, r := range []struct{ status, want int }{
+			{f.Read("creds/x", nil, bob).Status, http.StatusConflict},
+			{f.Write("exchange", map[string]any{"flow_id": id}, bob).Status, http.StatusBadRequest},
+			{f.Write("exchange", map[string]any{"state": value, "code": "x"}, bob).Status, http.StatusBadRequest},
+			{f.Write("exchange", map[string]any{"flow_id": id, "confirmation_code": "AAAAAAAA"}, bob).Status, 400},
+		} {
+			assert.Equal(t, r.want, r.status)
+		}
+		assert.Equal(t, neutral(t), f.callback(t, "pair", map[string]string{"state": value, "code": "x"}))
+		f.Delete("connect-link/x", nil, bob).OK(t)
+		entry, err := f.Storage.Get(t.Context(), "flow/"+id)
+		assert.NoError(t, err)
+		assert.NotContains(t, string(entry.Value), "key-mine", "an ended flow holds it no longer")
+	})
+}

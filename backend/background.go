@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -101,7 +102,7 @@ func (b *backend) room(lane tasks.Lane) (places int, until time.Time) {
 		return 1, until
 	case !b.writable.Load():
 		return 0, b.now().Add(tasks.LookAgain)
-	case lane.Kind == laneJob, lane.Kind == laneLookup, lane.Kind == laneUse, lane.Kind == laneNotice: // one of them at a time
+	case slices.Contains([]string{laneJob, laneLookup, laneUse, laneNotice}, lane.Kind): // one of them at a time
 		return 1, until
 	case lane.Kind == laneEnd && b.mayCarryEnds(): // however the provider is: after a day it is not waited for
 		return laterEnds, until

@@ -63,8 +63,8 @@ func (d drift) advice(k store.Key, p *configured, c *store.Connection) string {
 	if c.Kind == providers.KindDeviceCode {
 		verb = "device-code/"
 	}
-	return said + ": consent again, by a flow that " + verb + k.String() + d.scopesToName(p, c) + " starts; path, label, " +
-		"tags, shares and account stay"
+	return said + ": consent again, by a flow that " + verb + k.String() + d.scopesToName(p, c) + " starts; path, " +
+		"label, tags, shares and account stay"
 }
 
 // scopesToName is what the flow has to name so that it asks for all: nothing, where the provider's own scopes do.

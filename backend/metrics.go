@@ -21,8 +21,9 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
-// metrics is what the mount counts for Prometheus, on this node and since this process began. Labels are providers and webhooks, as
-// the operator configured them, and words of the engine's own: never an owner, nor the name of a connection.
+// metrics is what the mount counts for Prometheus, on this node and since this process began. Labels are providers and
+// webhooks, as the operator configured them, and words of the engine's own: never an owner, nor the name of a
+// connection.
 type metrics struct {
 	b        *backend
 	registry *prometheus.Registry

@@ -112,7 +112,7 @@ func TestSecretFieldsAreMarked(t *testing.T) {
 	}
 	assert.Equal(t, []string{
 		"access_token", "callback", "client_secret", "code", "companions", "confirmation_code", "link", "refresh_token",
-		"session_binding_value", "state", "token", "secret",
+		"secret", "session_binding_value", "state", "token",
 	}, slices.Sorted(maps.Keys(marked)))
 }
 

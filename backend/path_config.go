@@ -47,8 +47,8 @@ func configFields() map[string]*framework.FieldSchema {
 		"refresh_paused": boolean("Refresh nothing: living tokens are served, dead ones are refused. A snapshot " +
 			"that is restored brings its own value: start Vault with CONNECTORS_REFRESH_PAUSED=1 for that."),
 		"refresh_paused_reason": str("Why it is paused: restore_suspected, by restore_guard, or if an operator says so; " +
-			"then grants that cannot rotate are refreshed nevertheless. Empty: an operator's pause, of everything. Gone with the " +
-			"pause."),
+			"then grants that cannot rotate are refreshed nevertheless. Empty: an operator's pause, of everything. Gone with " +
+			"the pause."),
 		"restore_guard": seconds("From which gap in the heartbeat on this storage is taken for a restored snapshot, so " +
 			"that refresh_paused is set and nothing is carried on; 0: never. Longer than Vault is ever down."),
 		"frozen": boolean("Serve and spend nothing on this mount, and send nothing but revocations, until this is false " +
@@ -62,8 +62,8 @@ func configFields() map[string]*framework.FieldSchema {
 		"poll_interval":   seconds("What readers of credentials without an expiry are told to wait."),
 		"request_timeout": seconds("How long one call to a provider may take."),
 		"flow_ttl":        seconds("How long a flow stays open."),
-		"loopback_return": boolean("Let callback pages lead on to a command line that waits on the browser's own machine, at " +
-			"http://127.0.0.1:<any port>/connected. Off on machines that people share."),
+		"loopback_return": boolean("Let callback pages lead on to a command line that waits on the browser's own machine, " +
+			"at http://127.0.0.1:<any port>/connected. Off on machines that people share."),
 		"max_open_flows": integer("How many flows one caller may have open. A caller is an entity; those without " +
 			"one count together. Raise it for an application that connects many people at once."),
 		"max_ended_flows": integer("How many flows of one caller that ended are kept until they expire. Raise it for " +

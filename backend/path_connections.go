@@ -123,17 +123,18 @@ var connectionSchema = map[string]*framework.FieldSchema{
 	"next_refresh":       str("Not before when it is tried again after a failure (RFC 3339)."),
 	"last_error": object("The last failure to refresh: class, code, reason, time, attempts, outcome_unknown. " +
 		"Empty after a success."),
-	"last_used": str("The day on which its credential was read last (UTC, as 2026-03-01); empty when that was not noted, " +
-		"as before track_use."),
-	"readers": objects("Who read it last, eight at the most: entity_id, display_name, last_used. Of a private connection " +
-		"its owner's entity alone is told."),
+	"last_used": str("The day on which its credential was read last (UTC, as 2026-03-01); empty when that was not " +
+		"noted, as before track_use."),
+	"readers": objects("Who read it last, eight at the most: entity_id, display_name, last_used. Of a private " +
+		"connection its owner's entity alone is told."),
 	"created_by":    str("Display name of who made the connection."),
 	"created_by_id": str("Entity of who made it; empty for a token without one, as root's."),
 	"created_time":  str("When it was made (RFC 3339)."),
 	"updated_by":    str("Display name of who changed it last by a request; renewals do not count."),
 	"updated_by_id": str("Entity of who did; empty for a token without one."),
 	"updated_time":  str("When that was (RFC 3339)."),
-	"debug_until":   str("Until when exchanges with the service are told to the server log (RFC 3339); empty: they are not."),
+	"debug_until": str("Until when exchanges with the service are told to the server log (RFC 3339); empty: they " +
+		"are not."),
 	"open_flow_until": str("When the latest open flow for this connection ends (RFC 3339); empty " +
 		"when there is none."),
 }

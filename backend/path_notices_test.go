@@ -187,7 +187,7 @@ func TestNoticesOfWhatIsOld(t *testing.T) {
 		for range 2 {
 			f.Advance(25 * time.Hour)
 			f.periodic(t)
-			f.quiet(t)
+			f.idle(t)
 		}
 		assert.Equal(t, want, told(), "it was told")
 		f.Write("connections/key", map[string]any{"api_key": secondKey}).OK(t)
@@ -204,7 +204,7 @@ func TestNoticeOfAKeyThatIsOldByAnotherWord(t *testing.T) {
 		f.key(t, "key")
 		f.Advance(40 * day)
 		f.periodic(t)
-		f.quiet(t)
+		f.idle(t)
 		f.Write("config", map[string]any{"rotate_after": "30d"}).OK(t)
 		require.Eventually(t, func() bool {
 			f.periodic(t)

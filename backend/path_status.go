@@ -63,15 +63,16 @@ var statusSchema = map[string]*framework.FieldSchema{
 		"and may still land in storage.")),
 	"owners_missing_held": required(integer("Owners that the last daily look missed, where these were so many at once " +
 		"that none was stopped for it.")),
-	"webhooks": required(object("The webhooks that this node sends for: disabled, failures in a row, pending_age (seconds " +
-		"for which the first notice that waits has waited), delivered, refused, dropped.")),
-	"notices_pending": required(integer("Notices that are not in storage yet: above 0 for longer than ten minutes, storage " +
-		"refuses them.")),
-	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at once.")),
-	"refresh_paused":  required(boolean("Whether refreshing is paused.")),
+	"webhooks": required(object("The webhooks that this node sends for: disabled, failures in a row, pending_age " +
+		"(seconds for which the first notice that waits has waited), delivered, refused, dropped.")),
+	"notices_pending": required(integer("Notices that are not in storage yet: above 0 for longer than ten minutes, " +
+		"storage refuses them.")),
+	"notices_counted": required(integer("Notices that this process did not tell one by one, as they were so many at " +
+		"once.")),
+	"refresh_paused": required(boolean("Whether refreshing is paused.")),
 	"refresh_paused_reason": required(str("Why: fence (CONNECTORS_REFRESH_PAUSED), restore_suspected, restore_unknown " +
-		"(the heartbeat could not be read yet); empty: an operator wrote refresh_paused. With the last two of these grants that " +
-		"cannot rotate are refreshed nevertheless.")),
+		"(the heartbeat could not be read yet); empty: an operator wrote refresh_paused. With the last two of these " +
+		"grants that cannot rotate are refreshed nevertheless.")),
 	"restored_gap": required(integer("For how many seconds nobody was at work on this storage before the last start " +
 		"that found such a gap: Vault was down for more than an hour, or a snapshot was restored. Below zero: the last " +
 		"heartbeat lay ahead of the clock. Told for a week; 0: there was none.")),

@@ -114,7 +114,8 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 }
 
 // putFreeze stores whether and why a provider is frozen, and nothing else: what the gate knows of it holds as before.
-func (b *backend) putFreeze(ctx context.Context, who caller, name string, stored *store.Provider, d *framework.FieldData,
+func (b *backend) putFreeze(ctx context.Context, who caller, name string, stored *store.Provider,
+	d *framework.FieldData,
 ) (*store.Provider, error) {
 	p := *stored
 	if err := takeFreeze(d, &p.Freeze, false); err != nil {

@@ -144,7 +144,7 @@ type KeyField struct {
 	Derive map[string]string `yaml:"derive,omitempty"`
 	// it is a JSON file, of which these members are further values; not of a field that the operator sets
 	JSON    map[string]KeyMember `yaml:"json,omitempty"`
-	Example string               `yaml:"example,omitempty" use:"shown"`
+	Example string               `yaml:"example,omitempty"`
 	Help    string               `yaml:"help,omitempty"`
 }
 

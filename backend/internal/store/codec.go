@@ -36,8 +36,8 @@ const (
 )
 
 // What is not frozen is written as by releases that know no freezing, so that they can be run again. What is, they
-// refuse: they would serve it. So it is with the flow of a link, of which they would spend a key as a code, and take any
-// account.
+// refuse: they would serve it. So it is with the flow of a link, of which they would spend a key as a code, and take
+// any account.
 const (
 	thawedConfig    = 1
 	thawedProvider  = 2

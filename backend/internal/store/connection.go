@@ -108,7 +108,7 @@ type Credential struct {
 	Attempt     Attempt   `json:"attempt,omitzero"`
 
 	Traces      Traces    `json:"traces,omitempty"`      // of secrets that it had
-	ToldAge     time.Time `json:"told_age,omitzero"`     // since when there was the key of which it was told that it is old
+	ToldAge     time.Time `json:"told_age,omitzero"`     // since when the key was of which it was told that it is old
 	PassedLimit time.Time `json:"passed_limit,omitzero"` // the limit of the grant of which it was told that it has passed
 }
 

@@ -43,7 +43,8 @@ func TestClassify(t *testing.T) {
 		},
 		"flow/abc": {"flow", "abc"}, "code/abc": {"code", "abc"}, "wal/abc": {"intent", "abc"}, "other": {"other", ""},
 		"import/a/b": {"import", "a/b"}, "history/abc": {"history", "abc"},
-		"job/a": {"job", "a"}, "job/a/0": {"job", "a/0"}, "lookup/a": {"lookup", "a"}, "lookup-key": {"lookup-key", ""}, "use/00f": {"use", "00f"}, "use/began": {"use", "began"},
+		"job/a": {"job", "a"}, "job/a/0": {"job", "a/0"}, "lookup/a": {"lookup", "a"}, "lookup-key": {"lookup-key", ""},
+		"use/00f": {"use", "00f"}, "use/began": {"use", "began"},
 	} {
 		noun, name := Classify(key)
 		assert.Equal(t, want, [2]string{noun, name}, key)

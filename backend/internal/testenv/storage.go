@@ -31,8 +31,10 @@ func (a Access) changes() bool { return a.Op == "put" || a.Op == "delete" }
 const notices = "notice/"
 
 // ownTime reports whether the access comes at a time that no test but those of its own can foresee, so that no other
-// counts it: so is written who read what.
-func (a Access) ownTime() bool { return a.Under("use/") }
+// counts it: who read what, and what a start writes beside requests that it serves by then.
+func (a Access) ownTime() bool {
+	return a.Under("use/") || a.Key == "heartbeat" || a.Key == "lookup-key"
+}
 
 // Under reports whether the key lies below a prefix, such as "connection/" or "wal/".
 func (a Access) Under(prefix string) bool { return strings.HasPrefix(a.Key, prefix) }

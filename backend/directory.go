@@ -39,6 +39,7 @@ type record struct {
 	lapse      uint32                // when its grant dies unless it is refreshed, in Unix seconds; 0: never
 	keyed      uint32                // when its key was written, in Unix seconds; 0: it has none, or nobody knows
 	checked    uint32                // when it was checked last, or came to be known, in Unix seconds
+	left       uint32                // since when the entity that owns it has left, in Unix seconds; 0: it has not
 	deleting   bool
 	moving     bool
 	bare       bool // and its credential stays behind, to be ended
@@ -47,16 +48,30 @@ type record struct {
 	archived   bool
 	private    bool
 	shares     bool // with somebody, or did once
-	failing    bool // its last renewal failed
-	drifts     bool // see drift
-	choosing   bool // a site is to be picked
-	invalid    bool // the service refused it when it was checked
+	troubles   troubles
 	unreadable bool // it cannot be read or decoded, and nothing else is known of it
 
-	created, used store.Day // the days on which it was made, and read last; used 0: never
-
 	marks ownerMarks // of a person's: what is known of the entity that owns it
-	left  uint32     // since when that has left, in Unix seconds; 0: it has not
+
+	created, used store.Day // the days on which it was made, and read last; used 0: never
+}
+
+// troubles are what ails a connection, each a bit: a record must not outgrow the size that Go allocates for it.
+type troubles uint8
+
+const (
+	renewalFailed troubles = 1 << iota // its last one
+	scopesDrift                        // see drift
+	siteIsOpen                         // one is to be picked
+	checkFailed                        // the service refused it
+)
+
+func (t troubles) has(one troubles) bool { return t&one != 0 }
+
+func (t *troubles) set(one troubles, is bool) {
+	if *t &^= one; is {
+		*t |= one
+	}
 }
 
 // common is what many connections have alike, so that it is kept once.
@@ -125,8 +140,10 @@ func (r *record) summarize(b *backend, c *store.Connection, t refresh.Terms, app
 	}
 	r.moving, r.bare = f.Moving, c.Moving.Bare
 	r.deleting, r.ending, r.disabled, r.archived = f.Deleting, f.Ending, f.Disabled, f.Archived
-	r.failing = c.Attempt.Failures > 0
-	r.choosing, r.invalid, r.private, r.shares = f.Choosing, f.Invalid != "", c.Private, len(c.Shares) > 0
+	r.troubles.set(renewalFailed, c.Attempt.Failures > 0)
+	r.troubles.set(siteIsOpen, f.Choosing)
+	r.troubles.set(checkFailed, f.Invalid != "")
+	r.private, r.shares = c.Private, len(c.Shares) > 0
 	r.marks, r.left = r.marks&ownerAsked|marksOf(r.owner.Value(), c), unixOf(c.Entity.Since)
 	r.lapse = unixOf(lapseOf(c, t))
 }
@@ -150,10 +167,10 @@ func (r *record) facts() store.Facts {
 		Barred: shared.barred, Pinned: shared.pinned,
 		Refused: shared.refused,
 		Left:    r.marks.left(), Shelved: r.marks&ownerShelved != 0,
-		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.choosing,
+		Limit: timeOf(r.limit), End: timeOf(r.end), Choosing: r.troubles.has(siteIsOpen),
 	}
 	switch {
-	case !r.invalid:
+	case !r.troubles.has(checkFailed):
 	case shared.kind.HasKey():
 		f.Invalid = store.ReasonKeyRefused
 	default:
@@ -205,7 +222,7 @@ func (d *directory) enter(ctx context.Context, k store.Key, c *store.Connection)
 	}
 	return func(r *record) {
 		r.summarize(d.b, c, terms, app)
-		r.drifts = drifts
+		r.troubles.set(scopesDrift, drifts)
 		d.grantees.set(k, c)
 		d.b.tasks.Set(r, due)
 		if k.Owner.Personal() {

@@ -81,7 +81,7 @@ func (s *selection) takes(r *record, is standing, p providerStates, now time.Tim
 	case s.unused != 0 && !s.idle(r, now):
 	case s.unchecked != 0 && timeOf(r.checked).After(now.Add(-s.unchecked)):
 	case s.archived != nil && r.shelved() != *s.archived:
-	case s.drifts != nil && r.drifts != *s.drifts:
+	case s.drifts != nil && r.troubles.has(scopesDrift) != *s.drifts:
 	case s.rotation != nil && isDue(p.keyDue(r), now) != *s.rotation:
 	default:
 		return true

@@ -222,10 +222,10 @@ func (b *backend) countConnections(ctx context.Context, providers providerStates
 		status := providers.judge(r, now).status
 		n.byStatus[string(status)]++
 		n.byProvider[r.shared().provider]++
-		if r.failing {
+		if r.troubles.has(renewalFailed) {
 			n.retrying++
 		}
-		if !r.shelved() && r.drifts {
+		if !r.shelved() && r.troubles.has(scopesDrift) {
 			n.drifting++
 		}
 		if !r.shelved() && isDue(providers.keyDue(r), now) {

@@ -308,6 +308,11 @@ func TestPolicyRecipes(t *testing.T) {
 			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
 			u.read(t, "status")
 			assert.Contains(t, u.list(t, "connections"), "prod")
+			u.write(t, "webhooks/siem", map[string]any{"url": "https://hooks.example.com/x", "generate_secret": true})
+			u.write(t, "webhooks/siem", map[string]any{"disabled": true})
+			assert.Equal(t, true, u.read(t, "webhooks/siem")["disabled"])
+			assert.Equal(t, []any{"siem"}, u.list(t, "webhooks"))
+			u.remove(t, "webhooks/siem")
 			assert.Equal(t, map[string]any{"api_key": "****WXYZ"}, u.read(t, "connections/org/acme/openai")["key"])
 			refuses(t, u, "creds/openai", "creds/org/acme/openai", "creds/user/42/openai")
 			for _, path := range []string{
@@ -429,6 +434,8 @@ func TestPolicyRecipes(t *testing.T) {
 			finds(t, u)
 			assert.Equal(t, "OpenAI", u.read(t, "catalog/openai")["name"])
 			u.write(t, "check/org/acme/of-the-admin", nil)
+			assert.Equal(t, "found", u.write(t, "lookup/org/acme", map[string]any{"token": apiKey})["state"])
+			u.absent(t, "lookup/org/acme/"+strings.Repeat("a", 26))
 			u.refusesWrite(t, http.StatusBadRequest, "nothing to refresh", "refresh/org/acme/of-the-admin", nil)
 			u.refusesWrite(t, http.StatusBadRequest, "cannot be connected", "auth-code-url/org/acme/new",
 				map[string]any{"provider": "openai"})
@@ -501,6 +508,7 @@ func TestPolicyRecipes(t *testing.T) {
 			assert.NotEmpty(t, u.read(t, "inventory")["connections"])
 			assert.NotEmpty(t, u.read(t, "inventory/org/acme")["connections"])
 			assert.NotEmpty(t, u.read(t, "history/"+hers)["records"])
+			assert.Contains(t, u.read(t, "notices"), "cursor")
 			assert.Contains(t, u.read(t, "config"), "public_url")
 			assert.Contains(t, u.read(t, "status"), "connections")
 			assert.Equal(t, "openai", u.read(t, "providers/openai")["definition"])
@@ -531,6 +539,8 @@ func TestPolicyRecipes(t *testing.T) {
 			her.write(t, "shares/self/openai", map[string]any{"entities": him.entity})
 			hers := "user/" + her.entity + "/openai"
 			reads(t, him, "shared/"+hers)
+			assert.Equal(t, "found", u.write(t, "lookup", map[string]any{"token": apiKey})["state"])
+			u.absent(t, "lookup/"+strings.Repeat("a", 26))
 			assert.Contains(t, u.read(t, "status"), "connections")
 			assert.Equal(t, []any{"openai"}, u.list(t, "connections/user/"+her.entity))
 			assert.Equal(t, "active", u.read(t, "connections/"+hers)["status"])

@@ -161,6 +161,11 @@ func TestNoticeOfAProviderThatChanged(t *testing.T) {
 		assert.Equal(t, []string{"needs_reconnect provider_changed", "recovered provider_changed"}, kindsOfNotices(all[2:]))
 		assert.InDelta(t, 2, number(all[2]["count"]), 0)
 		assert.InDelta(t, 2, number(all[3]["count"]), 0)
+		f.Delete("providers/acme", map[string]any{"force": true}).OK(t)
+		all = f.heard(t, nil)
+		require.Len(t, all, 5)
+		assert.Equal(t, []string{"needs_reconnect provider_missing"}, kindsOfNotices(all[4:]))
+		assert.Equal(t, []any{2.0, "delete"}, []any{number(all[4]["count"]), all[4]["verb"]})
 	})
 }
 

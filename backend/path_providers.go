@@ -345,7 +345,7 @@ func (b *backend) providerWrite(ctx context.Context, req *logical.Request,
 	return resp, err
 }
 
-func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
+func (b *backend) providerDelete(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
 	name := d.Get("provider").(string)
@@ -394,6 +394,12 @@ func (b *backend) providerDelete(ctx context.Context, _ *logical.Request,
 	b.metrics.forget(name)
 	b.providersChanged()
 	b.lift(name)
+	// No entry is left to carry it: a process that ends within the second does not tell.
+	told := b.counted(callerOf(req), name, store.NoticeNeedsReconnect, store.ReasonProviderMissing, n)
+	for i := range told {
+		told[i].Verb = "delete"
+	}
+	b.notices.offer(told...)
 	return nil, nil
 }
 

@@ -96,3 +96,44 @@ func TestAttackStarterWantsTheKey(t *testing.T) {
 		assert.NotContains(t, string(entry.Value), "key-mine", "an ended flow holds it no longer")
 	})
 }
+
+// A page of the attacker's posts the form in the victim's browser, with a host of the attacker's and without a key: the
+// page that asks for the key anew shows no host that the person did not type there.
+func TestAttackPrefilledHost(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.git(t, nil)
+		value, _ := f.link(t, "g", map[string]any{"provider": "git", "kind": "api_key"}, bob)
+		shown := f.posts(t, value, map[string]string{"input.base": "https://evil.example.com", "key.login": "ann"})
+		assert.Contains(t, said(shown), "Look at: token.")
+		assert.Contains(t, shown, `name="input.base"`)
+		assert.NotContains(t, shown, "evil.example.com")
+	})
+}
+
+// A mask stands for the key that is there. Whoever has a link has none of that.
+func TestAttackMaskForAKey(t *testing.T) {
+	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		value, _ := f.keys(t, nil, alice)
+		f.Write("connections/x", map[string]any{
+			"provider": "pair", "key_id": "old", "api_key": "key-old", "verify": false,
+		}, alice).OK(t)
+		f.Storage.Forget()
+		shown := f.posts(t, value, map[string]string{"key.key_id": "old", "key.api_key": "****"})
+		assert.Contains(t, said(shown), "Look at: api key.")
+		assert.Zero(t, f.Storage.Writes())
+	})
+}
+
+// A link may be a day old: what the operator has stopped to allow meanwhile is asked of nobody.
+func TestAttackLinkOlderThanAllowedScopes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write,admin"}).OK(t)
+		value, id := f.link(t, "slack", map[string]any{"scopes": "admin"}, alice)
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write"}).OK(t)
+		assert.Contains(t, said(f.posts(t, value, nil)), "leads nowhere as it is")
+		assert.Zero(t, number(f.Read("connect-link/slack", nil, alice).OK(t)["tries"]))
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write,admin"}).OK(t)
+		x := map[string]any{"flow_id": id, "confirmation_code": f.consents(t, value)}
+		f.Write("exchange", x, alice).OK(t)
+	})
+}

@@ -85,7 +85,8 @@ func (b *backend) mayTry(ctx context.Context, f *store.Flow, p *configured) erro
 	if err := p.admit(k, f.Kind, known); err != nil {
 		return err
 	}
-	return mayAskFor(p, slices.Concat(f.Link.Asked, f.Link.Optional)) // a link lives long, and the operator may have spoken
+	// a link lives long, and the operator may have changed their mind since
+	return mayAskFor(p, slices.Concat(f.Link.Asked, f.Link.Optional))
 }
 
 // untried answers that nothing came of a try through no fault of the person's. What it was is told the log, since the

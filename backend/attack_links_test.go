@@ -137,3 +137,15 @@ func TestAttackLinkOlderThanAllowedScopes(t *testing.T) {
 		f.Write("exchange", x, alice).OK(t)
 	})
 }
+
+// Whoever makes a link leads nobody to a port of the machine on which it is opened, whatever listens there. A
+// command line waits for a flow of its own.
+func TestAttackLinkLeadsToAPort(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		const port = "http://127.0.0.1:54321/connected"
+		data := map[string]any{"provider": "acme", "return_url": port}
+		f.Write("connect-link/slack", data, bob).Refused(t, http.StatusBadRequest, "not on the list")
+		f.Write("providers/acme", map[string]any{"return_urls": port}).OK(t)
+		f.Write("connect-link/slack", data, bob).OK(t)
+	})
+}

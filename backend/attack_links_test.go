@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -147,5 +148,29 @@ func TestAttackLinkLeadsToAPort(t *testing.T) {
 		f.Write("connect-link/slack", data, bob).Refused(t, http.StatusBadRequest, "not on the list")
 		f.Write("providers/acme", map[string]any{"return_urls": port}).OK(t)
 		f.Write("connect-link/slack", data, bob).OK(t)
+	})
+}
+
+// The provider is pointed elsewhere while storage takes the try, or the claim: a key goes where the person was told that
+// it goes, or nowhere.
+func TestAttackProviderMovesUnderAKey(t *testing.T) {
+	moves := func(f *fixture, nth int) {
+		f.Storage.Delay(testenv.Nth(nth, func(a testenv.Access) bool { return a.Write() && a.Under("flow/") }),
+			func(testenv.Access) {
+				endpoints := map[string]any{"identity": f.provider.URL + "/elsewhere"}
+				f.Write("providers/pair", map[string]any{"endpoints": endpoints})
+			})
+	}
+	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		value, _ := f.keys(t, nil, alice)
+		moves(f, 1)
+		assert.Equal(t, goneText(t), f.posts(t, value, f.aKeyOf("mine")))
+
+		f.Storage.Delay(nil, nil)
+		value, id := f.keys(t, nil, alice)
+		x := map[string]any{"flow_id": id, "confirmation_code": codeOn(t, f.posts(t, value, f.aKeyOf("mine")))}
+		moves(f, 2) // after that of the code
+		f.Write("exchange", x, alice).Refused(t, http.StatusConflict, "changed since the flow was started")
+		assert.Equal(t, "pending", f.Read("connections/x", nil).OK(t)["status"], "the first link is there still")
 	})
 }

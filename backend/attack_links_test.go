@@ -151,8 +151,8 @@ func TestAttackLinkLeadsToAPort(t *testing.T) {
 	})
 }
 
-// The provider is pointed elsewhere while storage takes the try, or the claim: a key goes where the person was told that
-// it goes, or nowhere.
+// The provider is pointed elsewhere while storage takes the try, or the claim: a key goes where the person was told, or
+// nowhere.
 func TestAttackProviderMovesUnderAKey(t *testing.T) {
 	moves := func(f *fixture, nth int) {
 		f.Storage.Delay(testenv.Nth(nth, func(a testenv.Access) bool { return a.Write() && a.Under("flow/") }),

@@ -8,6 +8,7 @@ import (
 	"github.com/stretchr/testify/assert"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -94,5 +95,82 @@ func TestAttackStarterWantsTheKey(t *testing.T) {
 		entry, err := f.Storage.Get(t.Context(), "flow/"+id)
 		assert.NoError(t, err)
 		assert.NotContains(t, string(entry.Value), "key-mine", "an ended flow holds it no longer")
+	})
+}
+
+// A page of the attacker's posts the form in the victim's browser, with a host of the attacker's and without a key: the
+// page that asks for the key anew shows no host that the person did not type there.
+func TestAttackPrefilledHost(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.git(t, nil)
+		value, _ := f.link(t, "g", map[string]any{"provider": "git", "kind": "api_key"}, bob)
+		shown := f.posts(t, value, map[string]string{"input.base": "https://evil.example.com", "key.login": "ann"})
+		assert.Contains(t, said(shown), "Look at: token.")
+		assert.Contains(t, shown, `name="input.base"`)
+		assert.NotContains(t, shown, "evil.example.com")
+	})
+}
+
+// A mask stands for the key that is there. Whoever has a link has none of that.
+func TestAttackMaskForAKey(t *testing.T) {
+	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		value, _ := f.keys(t, nil, alice)
+		f.Write("connections/x", map[string]any{
+			"provider": "pair", "key_id": "old", "api_key": "key-old", "verify": false,
+		}, alice).OK(t)
+		f.Storage.Forget()
+		shown := f.posts(t, value, map[string]string{"key.key_id": "old", "key.api_key": "****"})
+		assert.Contains(t, said(shown), "Look at: api key.")
+		assert.Zero(t, f.Storage.Writes())
+	})
+}
+
+// A link may be a day old: what the operator has stopped to allow meanwhile is asked of nobody.
+func TestAttackLinkOlderThanAllowedScopes(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write,admin"}).OK(t)
+		value, id := f.link(t, "slack", map[string]any{"scopes": "admin"}, alice)
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write"}).OK(t)
+		assert.Contains(t, said(f.posts(t, value, nil)), "leads nowhere as it is")
+		assert.Zero(t, number(f.Read("connect-link/slack", nil, alice).OK(t)["tries"]))
+		f.Write("providers/acme", map[string]any{"allowed_scopes": "read,write,admin"}).OK(t)
+		x := map[string]any{"flow_id": id, "confirmation_code": f.consents(t, value)}
+		f.Write("exchange", x, alice).OK(t)
+	})
+}
+
+// Whoever makes a link leads nobody to a port of the machine on which it is opened, whatever listens there. A
+// command line waits for a flow of its own.
+func TestAttackLinkLeadsToAPort(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		const port = "http://127.0.0.1:54321/connected"
+		data := map[string]any{"provider": "acme", "return_url": port}
+		f.Write("connect-link/slack", data, bob).Refused(t, http.StatusBadRequest, "not on the list")
+		f.Write("providers/acme", map[string]any{"return_urls": port}).OK(t)
+		f.Write("connect-link/slack", data, bob).OK(t)
+	})
+}
+
+// The provider is pointed elsewhere while storage takes the try, or the claim: a key goes where the person was told, or
+// nowhere.
+func TestAttackProviderMovesUnderAKey(t *testing.T) {
+	moves := func(f *fixture, nth int) {
+		f.Storage.Delay(testenv.Nth(nth, func(a testenv.Access) bool { return a.Write() && a.Under("flow/") }),
+			func(testenv.Access) {
+				endpoints := map[string]any{"identity": f.provider.URL + "/elsewhere"}
+				f.Write("providers/pair", map[string]any{"endpoints": endpoints})
+			})
+	}
+	eachWith(t, sited(t, pair), func(t *testing.T, f *fixture) {
+		value, _ := f.keys(t, nil, alice)
+		moves(f, 1)
+		assert.Equal(t, goneText(t), f.posts(t, value, f.aKeyOf("mine")))
+
+		f.Storage.Delay(nil, nil)
+		value, id := f.keys(t, nil, alice)
+		x := map[string]any{"flow_id": id, "confirmation_code": codeOn(t, f.posts(t, value, f.aKeyOf("mine")))}
+		moves(f, 2) // after that of the code
+		f.Write("exchange", x, alice).Refused(t, http.StatusConflict, "changed since the flow was started")
+		assert.Equal(t, "pending", f.Read("connections/x", nil).OK(t)["status"], "the first link is there still")
 	})
 }

@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/hashicorp/vault/sdk/logical"
 	"golang.org/x/oauth2"
@@ -81,7 +82,11 @@ func (b *backend) mayTry(ctx context.Context, f *store.Flow, p *configured) erro
 	if err := overtaken(known, k, f); err != nil {
 		return err
 	}
-	return p.admit(k, f.Kind, known)
+	if err := p.admit(k, f.Kind, known); err != nil {
+		return err
+	}
+	// a link lives long, and the operator may have changed their mind since
+	return mayAskFor(p, slices.Concat(f.Link.Asked, f.Link.Optional))
 }
 
 // untried answers that nothing came of a try through no fault of the person's. What it was is told the log, since the

@@ -100,8 +100,7 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, err
 	}
 	if p == nil || p.fingerprint != f.Pinned {
-		return nil, nil, conflict("provider %q changed since the flow was started, so what was brought is sent nowhere: "+
-			"start again with %s", f.Provider, startOf(f))
+		return nil, nil, changedSince(f)
 	}
 	k, err := f.ConnectionKey()
 	if err != nil {
@@ -133,6 +132,11 @@ func (b *backend) claim(ctx context.Context, x exchangeRequest, passed bool) (*s
 		return nil, nil, err
 	}
 	return f, p, nil
+}
+
+func changedSince(f *store.Flow) error {
+	return conflict("provider %q changed since the flow was started, so what was brought is sent nowhere: start again "+
+		"with %s", f.Provider, startOf(f))
 }
 
 // bringsCode judges what came along with the code, and whether another flow brought that before.

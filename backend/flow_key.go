@@ -43,6 +43,9 @@ func (b *backend) planKey(ctx context.Context, f *store.Flow, who caller, inputs
 	if err != nil {
 		return nil, err
 	}
+	if w.provider == nil || w.provider.fingerprint != f.Pinned { // it was read anew
+		return nil, changedSince(f)
+	}
 	w.flow = f
 	return w, nil
 }

@@ -389,7 +389,8 @@ func requiredOf(p *configured, asked []string) []string {
 func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f *store.Flow, p *configured,
 	config *store.Config,
 ) error {
-	if _, takes := d.Schema["redirect_uri"]; takes {
+	_, startsHere := d.Schema["redirect_uri"]
+	if startsHere {
 		f.RedirectURI = d.Get("redirect_uri").(string)
 	}
 	f.ReturnURL = d.Get("return_url").(string)
@@ -412,7 +413,8 @@ func (b *backend) chooseRedirect(req *logical.Request, d *framework.FieldData, f
 		}
 		return nil
 	}
-	loopback := isLoopbackReturn(f.ReturnURL)
+	// the browser of a link is another person's, and so is what listens there: nobody waits for it
+	loopback := startsHere && isLoopbackReturn(f.ReturnURL)
 	listed := slices.Contains(p.entry.ReturnURLs, f.ReturnURL) || loopback && !config.NoLoopbackReturn
 	switch {
 	case f.ReturnURL == "":

@@ -139,7 +139,8 @@ func (b *backend) offered(ctx context.Context, id string) (*store.Flow, *configu
 	return f, p, nil
 }
 
-// linkPage is the page of a flow's link, with what the person typed before that is no part of a key.
+// linkPage is the page of a flow's link, with what the person typed before that is no part of a key and does not say
+// where one goes.
 func (b *backend) linkPage(ctx context.Context, req *logical.Request, f *store.Flow, p *configured, form connectForm,
 ) (pages.Link, error) {
 	config, err := b.config(ctx)
@@ -165,9 +166,13 @@ func (b *backend) linkPage(ctx context.Context, req *logical.Request, f *store.F
 		page.Fixed = append(page.Fixed, pages.Fixed{Name: name, Value: f.Link.Inputs[name]})
 	}
 	for _, in := range definition.AskedInputs(f.Kind, p.entry.Inputs, f.Link.Inputs) {
+		typed := form.inputs[in.Name]
+		if page.Key && definition.NamesHost(f.Kind, map[string]string{in.Name: typed}) {
+			typed = "" // a page of somebody else's may have sent it, to have the key that is typed then go there
+		}
 		page.Fields = append(page.Fields, pages.Field{
 			Name: formInput + in.Name, Label: spoken(in.Name), Help: helpOf(in.Help, in.Example), Required: in.Required,
-			Value: form.inputs[in.Name], Options: in.Choices(),
+			Value: typed, Options: in.Choices(),
 		})
 	}
 	if !page.Key {
@@ -234,6 +239,11 @@ func mistakes(p *configured, f *store.Flow, form connectForm) (inputs map[string
 	if byKey(p, f.Kind) {
 		for _, name := range definition.MissesKey(form.keys) {
 			wrong = append(wrong, spoken(name))
+		}
+		for _, field := range definition.AskedKey() {
+			if isMask(form.keys[field.Name]) { // which stands for the key that is there
+				wrong = append(wrong, spoken(field.Name))
+			}
 		}
 		if err == nil {
 			_, err = definition.CheckKey(providers.SetByConnection, onlyAsked(p, form.keys))

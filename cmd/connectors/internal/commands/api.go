@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"net/http"
 	"net/url"
@@ -156,7 +157,7 @@ func (a *app) send(ctx context.Context, c *client.Client, path, address string, 
 	}
 	response, err := (&http.Client{Transport: transport}).Do(request)
 	if err != nil {
-		return err
+		return toHost(err)
 	}
 	defer response.Body.Close()
 	out := io.Writer(a.Out)
@@ -167,6 +168,19 @@ func (a *app) send(ctx context.Context, c *client.Client, path, address string, 
 		return err
 	}
 	return statusOf(path, response)
+}
+
+// toHost leaves of the address in an error its host: a redirect has what was in the request's, the credential too.
+func toHost(err error) error {
+	var about *url.Error
+	if errors.As(err, &about) {
+		if to, wrong := url.Parse(about.URL); wrong == nil {
+			about.URL = to.Scheme + "://" + to.Host
+		} else {
+			about.URL = "the service"
+		}
+	}
+	return err
 }
 
 // below is the address of a request: relative ones are below the base of the API.

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"regexp"
@@ -96,6 +98,30 @@ func TestBelow(t *testing.T) {
 		require.NoError(t, err)
 		assert.Equal(t, want, got.String())
 	}
+}
+
+// A service that redirects elsewhere says in the address what it was asked, with the credential.
+func TestRedirectIsToldWithoutTheCredential(t *testing.T) {
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, "https://www.example.com"+r.URL.RequestURI(), http.StatusFound)
+	}))
+	defer service.Close()
+	mount := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_ = json.NewEncoder(w).Encode(map[string]any{"data": map[string]any{
+			"api_key": "planted", "api_base": service.URL, "ttl": 300,
+			"send": map[string]any{"query": map[string]any{"key": "planted"}},
+		}})
+	}))
+	defer mount.Close()
+	t.Setenv("VAULT_ADDR", mount.URL)
+	t.Setenv("VAULT_TOKEN", "a token")
+	c, err := client.FromEnvironment(t.Context(), "connectors")
+	require.NoError(t, err)
+	err = newApp(t).send(t.Context(), c, "self/x", "/me", call{method: http.MethodGet}, nil)
+	require.ErrorIs(t, err, client.ErrNotSent)
+	assert.Contains(t, err.Error(), "www.example.com")
+	assert.NotContains(t, err.Error(), "planted")
+	assert.Equal(t, codeFailed, codeOf(t.Context(), err))
 }
 
 func credential(t *testing.T, fields string) *client.Credential {

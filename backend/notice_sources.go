@@ -40,15 +40,16 @@ func (b *backend) tellRecord(k store.Key, r *store.Record) {
 		}
 	}
 	b.Logger().Info("a connection was changed", "connection", k.String(), "connection_id", r.ID, "number", r.N,
-		"verb", r.Verb, "by", r.By.DisplayName, "by_id", r.By.EntityID, "changes", changes)
+		"verb", r.Verb, "by", r.ToldBy(k), "by_id", r.By.EntityID, "changes", changes)
 }
 
 // tellGone tells of the deletion of an entry that nobody could decode: any other was told when it was marked.
 func (b *backend) tellGone(c connections.Change) {
 	if c.Before == nil && c.After == nil && c.Act.Verb == "delete" {
+		r := store.Record{By: c.Act.By, Private: true} // nobody knows that it was not
 		b.notices.offer(store.Notice{
 			ID: randomNoticeID(), Time: b.now(), Kind: store.NoticeDeleted, Connection: c.Key.String(), Verb: c.Act.Verb,
-			By: c.Act.By.DisplayName, ByID: c.Act.By.EntityID, Reason: "damaged", Private: true,
+			By: r.ToldBy(c.Key), ByID: r.By.EntityID, Reason: "damaged", Private: r.Private,
 		})
 	}
 }

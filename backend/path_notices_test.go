@@ -115,6 +115,11 @@ func TestNoticesOfAPrivateConnection(t *testing.T) {
 			assert.Empty(t, row["by"])
 			assert.Equal(t, "e-alice", row["by_id"])
 		}
+		f.Write("connections/self/key", map[string]any{"label": "my-own-label-again"}, alice).OK(t)
+		logged := f.Logs.String()
+		_, changed, _ := strings.Cut(logged[:strings.LastIndexByte(logged, '\n')], "a connection was changed")
+		require.Contains(t, changed, "label", "what is no notice is a line of the log")
+		assert.NotContains(t, changed, "userpass-e-alice", "what its owner is called may be their address")
 		for _, secret := range []string{"my-own-label", "my-own-tag", openaiKey} {
 			assert.NotContains(t, f.Logs.String(), secret)
 			for _, name := range f.stored(t, "notice/") {

@@ -39,7 +39,7 @@ func TestWebhookTakes(t *testing.T) {
 	app := store.Notice{Kind: "rotation_due", Provider: "slack"}
 	mount := store.Notice{Kind: "frozen"}
 	many := store.Notice{Kind: "needs_reconnect", Provider: "slack", Count: 5000}
-	one := store.Notice{Kind: "needs_reconnect", Provider: "slack", Count: 1} // it was counted, so nobody knows whose it is
+	one := store.Notice{Kind: "needs_reconnect", Provider: "slack", Count: 1} // of somebody who was only counted
 	for name, c := range map[string]struct {
 		w    store.Webhook
 		want []store.Notice
@@ -62,7 +62,9 @@ func TestWebhookTakes(t *testing.T) {
 		}
 		assert.Equal(t, c.want, got, name)
 	}
-	assert.Equal(t, []string{"connection.connect", "provider.rotation_due", "mount.frozen", "connection.needs_reconnect",
-		"connection.needs_reconnect"},
+	assert.Equal(t, []string{
+		"connection.connect", "provider.rotation_due", "mount.frozen", "connection.needs_reconnect",
+		"connection.needs_reconnect",
+	},
 		[]string{typeOf(acme), typeOf(app), typeOf(mount), typeOf(many), typeOf(one)})
 }

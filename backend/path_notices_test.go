@@ -96,6 +96,7 @@ func TestNotices(t *testing.T) {
 		assert.Equal(t, end, again["cursor"])
 
 		f.Read("notices", map[string]any{"cursor": "x"}).Refused(t, http.StatusBadRequest, "cursor")
+		f.Read("notices", map[string]any{"cursor": "18446744073709551615"}).Refused(t, http.StatusBadRequest, "cursor")
 		f.Read("notices", map[string]any{"kind": "x"}).Refused(t, http.StatusBadRequest, "kind")
 		f.Read("notices", map[string]any{"owner": "x"}).Refused(t, http.StatusBadRequest, "owner")
 		f.Read("notices", map[string]any{"limit": 1001}).Refused(t, http.StatusBadRequest, "limit")

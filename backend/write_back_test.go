@@ -432,13 +432,14 @@ func TestClientSecretPath(t *testing.T) {
 		f.provider.SetClientSecret("another")
 		r := f.Write(path, map[string]any{"client_secret": "another\n"})
 		assert.Equal(t, map[string]any{
-			"client_key_id": "", "client_secret_set": true, "former_secret_set": true, "updated": rfc3339(f.Now()),
+			"client_key_id": "", "client_secret_set": true, "former_secret_set": true, "rotate_by": "",
+			"updated": rfc3339(f.Now()),
 		}, asClient(t, r.OK(t)))
 		f.Advance(time.Minute)
 		f.Write("refresh/slack", nil).OK(t)
 		after := f.written(t, "provider/acme")
 		assert.Equal(t, []any{"another", providertest.ClientSecret}, []any{after["client_secret"], after["former_secret"]})
-		for _, field := range []string{"client_secret", "former_secret", "updated", "unproven"} {
+		for _, field := range []string{"client_secret", "former_secret", "secret_age", "updated", "unproven"} {
 			delete(before, field)
 			delete(after, field)
 		}

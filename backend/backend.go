@@ -40,6 +40,7 @@ type backend struct {
 	finishing    atomic.Bool   // imports are being finished
 	worked       sync.Map      // by provider: the client secret that it has taken, to be written down
 	endedImports sync.Map      // why, by key of a connection, its import under way is to bring nothing
+	doubts       sync.Map      // by provider, "" for config: notices of a write that failed and may have been made
 	trials       atomic.Int64  // changes when there may be imports to finish, or to forget; 0: there are none
 	uncached     atomic.Bool   // Vault was told to cache nothing
 	writable     atomic.Bool   // whether this node may write, by Vault's last answer

@@ -149,6 +149,7 @@ func (b *backend) periodic(ctx context.Context, _ *logical.Request) error {
 		b.loadDevices(ctx)
 		b.loadWebhooks(ctx)
 		b.noteProofs(ctx)
+		b.findDoubted(ctx)
 		b.tidyDaily(ctx)
 	})
 	if b.trials.Load() > 0 || b.lateTrials.Load() > 0 {

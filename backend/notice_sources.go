@@ -40,15 +40,16 @@ func (b *backend) tellRecord(k store.Key, r *store.Record) {
 		}
 	}
 	b.Logger().Info("a connection was changed", "connection", k.String(), "connection_id", r.ID, "number", r.N,
-		"verb", r.Verb, "by", r.By.DisplayName, "by_id", r.By.EntityID, "changes", changes)
+		"verb", r.Verb, "by", r.ToldBy(k), "by_id", r.By.EntityID, "changes", changes)
 }
 
 // tellGone tells of the deletion of an entry that nobody could decode: any other was told when it was marked.
 func (b *backend) tellGone(c connections.Change) {
 	if c.Before == nil && c.After == nil && c.Act.Verb == "delete" {
+		r := store.Record{By: c.Act.By, Private: true} // nobody knows that it was not
 		b.notices.offer(store.Notice{
 			ID: randomNoticeID(), Time: b.now(), Kind: store.NoticeDeleted, Connection: c.Key.String(), Verb: c.Act.Verb,
-			By: c.Act.By.DisplayName, ByID: c.Act.By.EntityID, Reason: "damaged", Private: true,
+			By: r.ToldBy(c.Key), ByID: r.By.EntityID, Reason: "damaged", Private: r.Private,
 		})
 	}
 }
@@ -144,10 +145,12 @@ func (b *backend) tellOldSecret(ctx context.Context, name string) error {
 	next.Notices = []store.Notice{told}
 	err = b.store.PutProvider(ctx, name, &next)
 	b.providersChanged() // though it failed: it may have been made
-	if err == nil {
-		b.tellNew(entry.Notices, next.Notices)
+	if err != nil {
+		b.doubt(name, entry.Notices, next.Notices)
+		return err
 	}
-	return err
+	b.tellNew(name, entry.Notices, next.Notices)
+	return nil
 }
 
 // ofOperator is a notice of what somebody did to the whole mount, or to a provider.
@@ -294,32 +297,91 @@ func (b *backend) pinnedTo(ctx context.Context, provider, from, to string) (left
 	return left, back
 }
 
-// tellNew hands on the notices of an entry that was written, if that write made them.
-func (b *backend) tellNew(before, after []store.Notice) {
-	if len(after) > 0 && (len(before) == 0 || before[0].ID != after[0].ID) {
+// isNew reports whether a write makes the notices that it leaves in an entry.
+func isNew(before, after []store.Notice) bool {
+	return len(after) > 0 && (len(before) == 0 || before[0].ID != after[0].ID)
+}
+
+// tellNew hands on the notices of an entry that was written, if that write made them. provider is whose it is; empty: it
+// is config.
+func (b *backend) tellNew(provider string, before, after []store.Notice) {
+	b.tellDoubted(provider, before)
+	if isNew(before, after) {
 		b.notices.offer(after...)
 	}
 }
 
+// doubted is the first notice of a write that failed, and may have been made.
+type doubted struct {
+	id   string
+	left int // so many heartbeats are to look for it
+}
+
+// doubt notes that nobody knows whether notices are in the entry by now: once they are, they are told.
+func (b *backend) doubt(provider string, before, after []store.Notice) {
+	b.tellDoubted(provider, before)
+	if isNew(before, after) {
+		b.doubts.Store(provider, doubted{after[0].ID, lateLooks})
+	}
+}
+
+// tellDoubted hands on the notices that an entry has, if the write that made them had failed.
+func (b *backend) tellDoubted(provider string, has []store.Notice) (told bool) {
+	d, known := b.doubts.Load(provider)
+	told = known && len(has) > 0 && has[0].ID == d.(doubted).id && b.doubts.CompareAndDelete(provider, d)
+	if told {
+		b.notices.offer(has...)
+	}
+	return told
+}
+
+// findDoubted looks for notices of writes that failed.
+func (b *backend) findDoubted(ctx context.Context) {
+	b.doubts.Range(func(provider, of any) bool {
+		has, err := b.noticesIn(ctx, provider.(string))
+		switch d := of.(doubted); {
+		case err != nil, b.tellDoubted(provider.(string), has):
+		case d.left == 1:
+			b.doubts.CompareAndDelete(provider, of)
+		default:
+			b.doubts.CompareAndSwap(provider, of, doubted{d.id, d.left - 1})
+		}
+		return true
+	})
+}
+
+// noticesIn are those that the entry of a provider carries, or config. One that cannot be used has none.
+func (b *backend) noticesIn(ctx context.Context, provider string) ([]store.Notice, error) {
+	if provider == "" {
+		config, err := b.store.Config(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return config.Notices, nil
+	}
+	p, err := b.store.Provider(ctx, provider)
+	switch {
+	case err != nil && !store.Unusable(err):
+		return nil, err
+	case err != nil || p == nil:
+		return nil, nil
+	}
+	return p.Notices, nil
+}
+
 // findOperators hands on what config and the providers carry, for what a crash kept from the log.
 func (b *backend) findOperators(ctx context.Context) error {
-	config, err := b.store.Config(ctx)
-	if err != nil {
-		return err
-	}
-	all := config.Notices
 	names, err := b.store.Providers(ctx)
 	if err != nil {
 		return err
 	}
-	for _, name := range names {
-		p, err := b.store.Provider(ctx, name)
-		switch {
-		case err != nil && !store.Unusable(err):
+	var all []store.Notice
+	for _, name := range append([]string{""}, names...) { // config first
+		has, err := b.noticesIn(ctx, name)
+		if err != nil {
 			return err
-		case err == nil && p != nil:
-			all = append(slices.Clone(all), p.Notices...)
 		}
+		all = append(all, has...)
 	}
 	b.notices.mu.Lock()
 	defer b.notices.mu.Unlock()

@@ -221,9 +221,10 @@ func (b *backend) configWrite(ctx context.Context, req *logical.Request,
 	b.configs.drop()   // though it failed: it may have been made
 	b.providers.drop() // their clients hold the egress settings
 	if err != nil {
+		b.doubt("", stored.Notices, c.Notices)
 		return nil, err
 	}
-	b.tellNew(stored.Notices, c.Notices)
+	b.tellNew("", stored.Notices, c.Notices)
 	b.configFrozen(stored, &c, callerOf(req))
 	if !c.RefreshPaused {
 		b.guard.lifted()

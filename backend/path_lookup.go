@@ -227,7 +227,7 @@ func (b *backend) describeLookup(ctx context.Context, req *logical.Request, e *s
 		return nil, conflict("the key of look-ups was lost since this one began, so nobody can tell any more: send the " +
 			"found secret again")
 	}
-	matches, err := b.describeFound(ctx, req.MountPoint, e.Found)
+	matches, err := b.describeFound(ctx, req, e.Found)
 	if err != nil {
 		return nil, err
 	}
@@ -251,7 +251,8 @@ func (b *backend) describeLookup(ctx context.Context, req *logical.Request, e *s
 	return resp, nil
 }
 
-func (b *backend) describeFound(ctx context.Context, mount string, all []store.Found) ([]map[string]any, error) {
+func (b *backend) describeFound(ctx context.Context, req *logical.Request, all []store.Found,
+) ([]map[string]any, error) {
 	rows := []map[string]any{}
 	if len(all) == 0 {
 		return rows, nil
@@ -266,14 +267,14 @@ func (b *backend) describeFound(ctx context.Context, mount string, all []store.F
 			"connection_id": f.ID, "owner": "", "provider": f.Provider, "kind": "", "label": "", "status": "",
 			"status_reason": "", "private": false, "created_by": "", "created_by_id": "", "created_time": "",
 			"deleted_time": rfc3339(f.Gone), "last_used": "", "readers": []map[string]any{},
-			"next_step": nextStepOfLeak(mount, f),
+			"next_step": nextStepOfLeak(req.MountPoint, f),
 		}
 		if f.Former {
 			row["standing"] = "former"
 		}
 		if k, err := store.ParseKey(f.Path); err == nil {
 			row["owner"] = k.Owner.String()
-			if err := b.describeBearer(ctx, states, k, f, row); err != nil {
+			if err := b.describeBearer(ctx, callerOf(req), states, k, f, row); err != nil {
 				return nil, err
 			}
 		}
@@ -283,7 +284,7 @@ func (b *backend) describeFound(ctx context.Context, mount string, all []store.F
 }
 
 // describeBearer adds what is known of the connection that a secret was found in, unless that is another one by now.
-func (b *backend) describeBearer(ctx context.Context, states providerStates, k store.Key, f store.Found,
+func (b *backend) describeBearer(ctx context.Context, who caller, states providerStates, k store.Key, f store.Found,
 	row map[string]any,
 ) error {
 	c, err := b.connections.Look(ctx, k)
@@ -308,7 +309,7 @@ func (b *backend) describeBearer(ctx context.Context, states providerStates, k s
 	if err != nil {
 		return err
 	}
-	row["last_used"], row["readers"] = use.Day.String(), readersData(use)
+	row["last_used"], row["readers"] = use.Day.String(), readersFor(who, k, c, use)
 	return nil
 }
 

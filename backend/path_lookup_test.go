@@ -210,6 +210,24 @@ func TestLookupOfAnOrganization(t *testing.T) {
 	})
 }
 
+// By whom a private connection was read is told to its owner alone, whoever looks a secret up.
+func TestLookupOfAPrivateConnection(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		f.System.AddEntity("e-alice")
+		f.key(t, "self/key", alice)
+		f.Read("creds/self/key", nil, alice).OK(t)
+		require.Eventually(t, func() bool { return len(f.readersOf(t, "self/key", alice)) == 1 }, 10*time.Second,
+			time.Millisecond)
+		readers := func(as ...testenv.Caller) any {
+			data := asClient(t, f.Write("lookup", map[string]any{"token": openaiKey}, as...).OK(t))
+			return data["matches"].([]any)[0].(map[string]any)["readers"]
+		}
+		assert.Empty(t, readers())
+		assert.Empty(t, readers(bob))
+		assert.Len(t, readers(alice), 1)
+	})
+}
+
 // A row tells what the inventory does of the connection, and how the harm is ended.
 func TestLookupRow(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {

@@ -54,7 +54,7 @@ func (b *backend) noticesRead(ctx context.Context, _ *logical.Request, d *framew
 	}
 	after, text := uint64(0), d.Get("cursor").(string)
 	if text != "" {
-		if after, err = strconv.ParseUint(text, 10, 64); err != nil {
+		if after, err = strconv.ParseUint(text, 10, 63); err != nil {
 			return nil, badRequest("cursor is none that a page ended with")
 		}
 	}

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"net/http"
 	"slices"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/testenv"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
@@ -94,6 +96,7 @@ func TestNotices(t *testing.T) {
 		assert.Equal(t, end, again["cursor"])
 
 		f.Read("notices", map[string]any{"cursor": "x"}).Refused(t, http.StatusBadRequest, "cursor")
+		f.Read("notices", map[string]any{"cursor": "18446744073709551615"}).Refused(t, http.StatusBadRequest, "cursor")
 		f.Read("notices", map[string]any{"kind": "x"}).Refused(t, http.StatusBadRequest, "kind")
 		f.Read("notices", map[string]any{"owner": "x"}).Refused(t, http.StatusBadRequest, "owner")
 		f.Read("notices", map[string]any{"limit": 1001}).Refused(t, http.StatusBadRequest, "limit")
@@ -115,6 +118,11 @@ func TestNoticesOfAPrivateConnection(t *testing.T) {
 			assert.Empty(t, row["by"])
 			assert.Equal(t, "e-alice", row["by_id"])
 		}
+		f.Write("connections/self/key", map[string]any{"label": "my-own-label-again"}, alice).OK(t)
+		logged := f.Logs.String()
+		_, changed, _ := strings.Cut(logged[:strings.LastIndexByte(logged, '\n')], "a connection was changed")
+		require.Contains(t, changed, "label", "what is no notice is a line of the log")
+		assert.NotContains(t, changed, "userpass-e-alice", "what its owner is called may be their address")
 		for _, secret := range []string{"my-own-label", "my-own-tag", openaiKey} {
 			assert.NotContains(t, f.Logs.String(), secret)
 			for _, name := range f.stored(t, "notice/") {
@@ -233,4 +241,38 @@ func TestNoticesOfDrift(t *testing.T) {
 		assert.InDelta(t, 1, number(all[0]["count"]), 0)
 		assert.Equal(t, "org/default/slack", all[1]["connection"])
 	})
+}
+
+// What an operator did is told once, though its write failed and was made later, whether they send it again or not.
+func TestNoticesOfALateWrite(t *testing.T) {
+	for name, c := range map[string]struct {
+		path, entry string
+	}{"config": {"config", "config"}, "provider": {"providers/acme", "provider/"}} {
+		for _, again := range []bool{false, true} {
+			t.Run(name, func(t *testing.T) {
+				f := newFixture(t, Options{}, testenv.InProcess)
+				f.periodic(t)
+				require.Eventually(t, func() bool { return !f.Backend.(*backend).notices.isCatching() }, 10*time.Second,
+					time.Millisecond, "this process looks for itself alone by now")
+				ctx, hangUp := context.WithCancel(t.Context())
+				f.Storage.Hang(testenv.Nth(1, func(a testenv.Access) bool { return a.Write() && a.Under(c.entry) }),
+					func(testenv.Access) {})
+				time.AfterFunc(50*time.Millisecond, hangUp)
+				f.WriteCtx(ctx, c.path, map[string]any{"frozen": true, "frozen_reason": "why"}, alice).Refused(t,
+					http.StatusServiceUnavailable)
+				f.Storage.Hang(nil, nil)
+				require.Eventually(t, func() bool { return f.Storage.Landed() == 1 }, 10*time.Second, time.Millisecond)
+				if again {
+					f.Write(c.path, map[string]any{"frozen": true, "frozen_reason": "why"}, alice).OK(t)
+				} else {
+					f.periodic(t)
+				}
+				require.Eventually(t, func() bool { return len(f.heard(t, map[string]any{"kind": "frozen"})) > 0 },
+					10*time.Second, 10*time.Millisecond)
+				f.periodic(t)
+				f.Write(c.path, map[string]any{"frozen": false}).OK(t)
+				assert.Equal(t, []string{"frozen", "recovered frozen"}, kindsOfNotices(f.heard(t, nil)))
+			})
+		}
+	}
 }

@@ -42,7 +42,7 @@ func (b *backend) changeProvider(ctx context.Context, req *logical.Request, name
 	if err != nil {
 		return nil, err
 	}
-	b.tellNew(before.Notices, p.Notices)
+	b.tellNew(name, before.Notices, p.Notices)
 	b.providerFrozen(name, before.Freeze, p.Freeze, callerOf(req))
 	if before.OnlyFreezes(p) && (before.Freeze != p.Freeze || freezesOnly(d)) {
 		return b.providerAnswer(ctx, req, name, p)
@@ -103,13 +103,14 @@ func (b *backend) putProvider(ctx context.Context, req *logical.Request, name st
 	p.Notices = b.noticesOfProvider(ctx, callerOf(req), name, stored, p)
 	err = b.store.PutProvider(ctx, name, p)
 	b.providersChanged() // though it failed: it may have been made
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	b.lift(name)
 	if before = stored; before == nil {
 		before = &store.Provider{}
 	}
+	if err != nil {
+		b.doubt(name, before.Notices, p.Notices)
+		return nil, nil, nil, err
+	}
+	b.lift(name)
 	return p, before, warnings, nil
 }
 
@@ -128,6 +129,7 @@ func (b *backend) putFreeze(ctx context.Context, who caller, name string, stored
 	err := b.store.PutFreeze(ctx, name, &p)
 	b.providersChanged() // though it failed: it may have been made
 	if err != nil {
+		b.doubt(name, stored.Notices, p.Notices)
 		return nil, err
 	}
 	return &p, nil

@@ -265,7 +265,7 @@ func (b *backend) useOf(ctx context.Context, k store.Key, c *store.Connection) (
 	return use, err
 }
 
-// addUse shows when a connection was read last. By whom a private one was read, its owner alone is told.
+// addUse shows when a connection was read last, and by whom.
 func (b *backend) addUse(ctx context.Context, who caller, k store.Key, c *store.Connection,
 	data map[string]any,
 ) (warnings []string) {
@@ -274,16 +274,16 @@ func (b *backend) addUse(ctx context.Context, who caller, k store.Key, c *store.
 		b.Logger().Debug("the use of a connection could not be read", "connection", k.String(), "error", err)
 		warnings = []string{"storage does not give by whom it was read: last_used and readers may lack something"}
 	}
-	readers := []map[string]any{}
-	if !c.Private || who.owns(k) {
-		readers = readersData(use)
-	}
-	data["last_used"], data["readers"] = use.Day.String(), readers
+	data["last_used"], data["readers"] = use.Day.String(), readersFor(who, k, c, use)
 	return warnings
 }
 
-func readersData(use store.Use) []map[string]any {
+// readersFor is who read a connection, as far as the caller may know: of a private one its owner alone is told.
+func readersFor(who caller, k store.Key, c *store.Connection, use store.Use) []map[string]any {
 	readers := []map[string]any{}
+	if c.Private && !who.owns(k) {
+		return readers
+	}
 	for _, r := range use.Readers {
 		readers = append(readers, map[string]any{
 			"entity_id": r.EntityID, "display_name": r.DisplayName, "last_used": r.Day.String(),

@@ -35,8 +35,9 @@ func typeOf(n store.Notice) string {
 	return "mount." + n.Kind
 }
 
-// several reports whether a notice stands for many, of whatever owners.
-func several(n store.Notice) bool { return n.Count > 1 }
+// several reports whether a notice stands for a number of them, of whatever owners: for one alone, where only one was
+// counted.
+func several(n store.Notice) bool { return n.Count > 0 }
 
 // takes reports whether a webhook is sent a notice. One that stands for many may be about any owner, so no webhook
 // misses it for that.

@@ -39,28 +39,32 @@ func TestWebhookTakes(t *testing.T) {
 	app := store.Notice{Kind: "rotation_due", Provider: "slack"}
 	mount := store.Notice{Kind: "frozen"}
 	many := store.Notice{Kind: "needs_reconnect", Provider: "slack", Count: 5000}
+	one := store.Notice{Kind: "needs_reconnect", Provider: "slack", Count: 1} // of somebody who was only counted
 	for name, c := range map[string]struct {
 		w    store.Webhook
 		want []store.Notice
 	}{
-		"all":        {store.Webhook{}, []store.Notice{acme, member, person, app, mount, many}},
+		"all":        {store.Webhook{}, []store.Notice{acme, member, person, app, mount, many, one}},
 		"a kind":     {store.Webhook{Kinds: []string{"deleted", "frozen"}}, []store.Notice{person, mount}},
-		"a provider": {store.Webhook{Providers: []string{"slack"}}, []store.Notice{acme, member, app, many}},
-		"an owner":   {store.Webhook{Owners: []string{"org/acme"}}, []store.Notice{acme, many}},
-		"members":    {store.Webhook{Owners: []string{"org/*/user/*"}}, []store.Notice{member, many}},
-		"users":      {store.Webhook{Owners: []string{"user/*", "org/acme"}}, []store.Notice{acme, person, many}},
+		"a provider": {store.Webhook{Providers: []string{"slack"}}, []store.Notice{acme, member, app, many, one}},
+		"an owner":   {store.Webhook{Owners: []string{"org/acme"}}, []store.Notice{acme, many, one}},
+		"members":    {store.Webhook{Owners: []string{"org/*/user/*"}}, []store.Notice{member, many, one}},
+		"users":      {store.Webhook{Owners: []string{"user/*", "org/acme"}}, []store.Notice{acme, person, many, one}},
 		"all of them": {store.Webhook{
 			Kinds: []string{"connect"}, Providers: []string{"slack"}, Owners: []string{"org/*"},
 		}, []store.Notice{acme}},
 	} {
 		var got []store.Notice
-		for _, n := range []store.Notice{acme, member, person, app, mount, many} {
+		for _, n := range []store.Notice{acme, member, person, app, mount, many, one} {
 			if takes(&c.w, &n) {
 				got = append(got, n)
 			}
 		}
 		assert.Equal(t, c.want, got, name)
 	}
-	assert.Equal(t, []string{"connection.connect", "provider.rotation_due", "mount.frozen", "connection.needs_reconnect"},
-		[]string{typeOf(acme), typeOf(app), typeOf(mount), typeOf(many)})
+	assert.Equal(t, []string{
+		"connection.connect", "provider.rotation_due", "mount.frozen", "connection.needs_reconnect",
+		"connection.needs_reconnect",
+	},
+		[]string{typeOf(acme), typeOf(app), typeOf(mount), typeOf(many), typeOf(one)})
 }

@@ -432,7 +432,8 @@ func TestClientSecretPath(t *testing.T) {
 		f.provider.SetClientSecret("another")
 		r := f.Write(path, map[string]any{"client_secret": "another\n"})
 		assert.Equal(t, map[string]any{
-			"client_key_id": "", "client_secret_set": true, "former_secret_set": true, "updated": rfc3339(f.Now()),
+			"client_key_id": "", "client_secret_set": true, "former_secret_set": true,
+			"updated":   rfc3339(f.Now()),
 			"rotate_by": "",
 		}, asClient(t, r.OK(t)))
 		f.Advance(time.Minute)

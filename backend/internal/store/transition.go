@@ -157,19 +157,16 @@ func NoticesOf(k Key, r *Record) (all []Notice) {
 	if r == nil || len(r.Tells) == 0 || r.moves() && !r.movesTo(k) {
 		return nil
 	}
-	private := r.Private || slices.ContainsFunc(r.Changes, func(c Change) bool { return c.Field == "private" })
+	private := r.private()
 	changes := slices.Clone(r.Changes)
-	by := r.By.DisplayName
 	if private {
 		for i, c := range changes {
 			if !slices.Contains(openWords, c.Field) {
 				changes[i] = Change{Field: c.Field}
 			}
 		}
-		if r.By.EntityID != "" && r.By.EntityID == k.Owner.User {
-			by = "" // it may be their address
-		}
 	}
+	by := r.ToldBy(k)
 	for _, t := range r.Tells {
 		all = append(all, Notice{
 			ID: NoticeID(r, t.Kind), Time: r.By.Time, Kind: t.Kind, Provider: r.Provider, Connection: k.String(),
@@ -178,6 +175,19 @@ func NoticesOf(k Key, r *Record) (all []Notice) {
 		})
 	}
 	return all
+}
+
+func (r *Record) private() bool {
+	return r.Private || slices.ContainsFunc(r.Changes, func(c Change) bool { return c.Field == "private" })
+}
+
+// ToldBy is the display name of who made the change, as logs have it. That of a private connection's owner is not told:
+// it may be their address.
+func (r *Record) ToldBy(k Key) string {
+	if r.private() && r.By.EntityID != "" && r.By.EntityID == k.Owner.User {
+		return ""
+	}
+	return r.By.DisplayName
 }
 
 // NoticeID is one for each transition of a connection, whoever tells of it.

@@ -45,7 +45,7 @@ func TestMisplacedSecrets(t *testing.T) {
 				assert.NotContains(t, fmt.Sprint(r.Err, r.Text), pasted[5:], path)
 			}
 		}
-		assert.Equal(t, before, f.Read("connections/key", nil).OK(t))
+		assert.Equal(t, asUnread(before), asUnread(f.Read("connections/key", nil).OK(t)))
 		assert.Equal(t, http.StatusNotFound, f.Read("connections/org/acme/new", nil).Status)
 		assert.NotContains(t, f.Logs.String(), pasted[5:])
 	})

@@ -2,6 +2,7 @@ package backend
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -34,6 +35,14 @@ func (f *fixture) readersOf(t *testing.T, path string, as ...testenv.Caller) (re
 		readers = append(readers, fmt.Sprint(reader["entity_id"], " ", reader["display_name"], " ", reader["last_used"]))
 	}
 	return readers
+}
+
+// asUnread is metadata without who read the credential, which is noted a moment after it was.
+func asUnread(metadata map[string]any) map[string]any {
+	rest := maps.Clone(metadata)
+	delete(rest, "last_used")
+	delete(rest, "readers")
+	return rest
 }
 
 // reads reads a credential, and waits until that is noted.

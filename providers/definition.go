@@ -221,7 +221,7 @@ type Scopes struct {
 	// an answer names what earlier consents to the same app granted, too
 	Accumulates bool `yaml:"accumulates,omitempty"`
 	// a scope -> one sentence on what it lets an application do
-	About map[string]string `yaml:"about,omitempty" use:"shown"`
+	About map[string]string `yaml:"about,omitempty"`
 }
 
 // Authorize adds to the authorization request (RFC 6749 section 4.1.1).

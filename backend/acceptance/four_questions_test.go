@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -33,6 +35,7 @@ func TestFourQuestions(t *testing.T) {
 	ann.write(t, "connections/org/acme/self/openai", key(apiKey))
 	ann.write(t, "shares/org/acme/self/openai", map[string]any{"entities": people[1].entity})
 
+	require.NoError(t, os.WriteFile(filepath.Join(d.dir, "found.txt"), []byte(apiKey+"\n"), 0o600))
 	steps := strings.ReplaceAll(commands(t, "## The four questions"), "/8b3f/", "/"+ann.entity+"/")
 	out := d.shell(t, "cd \"$DESK\"\n"+steps, nil, "DESK="+d.dir)
 	for _, found := range []string{

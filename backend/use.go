@@ -26,7 +26,7 @@ const (
 // notes it here, and what was noted is written shard by shard within the hour (use_shards.go). When a connection was
 // read last the directory knows of all; who read it is in storage.
 type uses struct {
-	tasks.Place // of the task that writes
+	tasks.Following // of the task that writes
 	b           *backend
 
 	off     atomic.Bool // config says so

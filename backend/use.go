@@ -27,7 +27,7 @@ const (
 // read last the directory knows of all; who read it is in storage.
 type uses struct {
 	tasks.Following // of the task that writes
-	b           *backend
+	b               *backend
 
 	off     atomic.Bool // config says so
 	offered chan reading

@@ -302,8 +302,8 @@ func isNew(before, after []store.Notice) bool {
 	return len(after) > 0 && (len(before) == 0 || before[0].ID != after[0].ID)
 }
 
-// tellNew hands on the notices of an entry that was written, if that write made them. provider is whose it is; empty: it
-// is config.
+// tellNew hands on the notices of an entry that was written, if that write made them. provider is whose it is; empty:
+// it is config.
 func (b *backend) tellNew(provider string, before, after []store.Notice) {
 	b.tellDoubted(provider, before)
 	if isNew(before, after) {

@@ -361,8 +361,8 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && ip.IsLoopback()
 }
 
-// isLoopbackReturn reports whether a callback page would lead on to a command line: RFC 8252 section 7.3, by the literal
-// address, since a name can be made to mean another machine.
+// isLoopbackReturn reports whether a callback page would lead on to a command line: RFC 8252 section 7.3, by the
+// literal address, since a name can be made to mean another machine.
 func isLoopbackReturn(raw string) bool {
 	u, err := url.Parse(raw)
 	if err != nil {

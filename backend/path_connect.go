@@ -149,7 +149,7 @@ func (b *backend) linkPage(ctx context.Context, req *logical.Request, f *store.F
 	}
 	action, err := connectURL(config, req)
 	if err != nil {
-		return pages.Link{}, nil //nolint:nilerr // public_url was taken away: no page can be made
+		return pages.Link{}, nil // public_url was taken away: no page can be made
 	}
 	definition := p.app.Definition
 	page := pages.Link{

@@ -281,7 +281,7 @@ func (d *delivery) deliver(ctx context.Context, w *store.Webhook, n store.Notice
 	d.move(func(c *store.Cursor) {
 		c.Fail(out.Status, out.Failure, out.Refused(), now)
 		if gaveUp = out.Refused() && c.GiveUp(n.Seq, now); !gaveUp {
-			c.Next = now.Add(webhook.Wait(c.Failures, rand.Float64(), out.After)) //nolint:gosec // it spreads load
+			c.Next = now.Add(webhook.Wait(c.Failures, rand.Float64(), out.After))
 		}
 	})
 	if !failing {

@@ -406,6 +406,7 @@ func TestConnectorsKeys(t *testing.T) {
 
 	at := sit(t, alice.prepared(t, "connect", "desk"))
 	at.sees(t, `api_key \(made under Settings\), not shown: `)
+	assert.False(t, at.echoes(t), "nothing shows once the question does")
 	at.types(t, "\x03")
 	assert.Equal(t, 130, at.leaves(t).exit, "Ctrl-C")
 	assert.True(t, at.echoes(t), "the terminal is left as it was")

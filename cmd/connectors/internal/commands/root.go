@@ -72,8 +72,19 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		", else found by its type")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table",
 		"table, or json: one document with the paths' own fields")
-	root.AddCommand(a.api(), a.catalog(), a.check(), a.connect(), a.disconnect(), a.exec(), a.history(), a.list(),
-		a.reconnect(), a.show(), a.tokenOf())
+	root.AddCommand(
+		a.api(),
+		a.catalog(),
+		a.check(),
+		a.connect(),
+		a.disconnect(),
+		a.exec(),
+		a.history(),
+		a.list(),
+		a.reconnect(),
+		a.show(),
+		a.tokenOf(),
+	)
 	for _, cmd := range append(root.Commands(), root) {
 		judge := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }

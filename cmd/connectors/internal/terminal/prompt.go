@@ -97,33 +97,35 @@ func (t *Terminal) line(ctx context.Context) (string, error) {
 	}
 }
 
-// AskSecret reads what a person types without showing it.
+// AskSecret reads what a person types without showing it. Nothing shows from before the question on, and all is as it
+// was when this returns, however it ends.
 func (t *Terminal) AskSecret(ctx context.Context, question string) (string, error) {
 	if !t.Asks() {
 		return "", ErrNobody
 	}
-	in := int(t.In.Fd())
-	before, err := term.GetState(in)
+	show, err := hide(int(t.In.Fd()))
 	if err != nil {
 		return "", fmt.Errorf("read from the terminal: %w", err)
 	}
+	defer show()
 	fmt.Fprint(t.Err, question)
-	type typed struct {
-		text []byte
-		err  error
+	line, err := t.line(ctx)
+	fmt.Fprintln(t.Err)
+	return strings.TrimRight(line, "\r\n"), err
+}
+
+// hide has a terminal show nothing of what is typed, and hand out whole lines; show puts back what was before.
+func hide(fd int) (show func(), err error) {
+	before, err := unix.IoctlGetTermios(fd, getTermios)
+	if err != nil {
+		return nil, err
 	}
-	done := make(chan typed, 1)
-	go func() { // it ends with the process, if nobody types
-		text, err := term.ReadPassword(in)
-		done <- typed{text, err}
-	}()
-	select {
-	case got := <-done:
-		fmt.Fprintln(t.Err)
-		return string(got.text), got.err
-	case <-ctx.Done():
-		_ = term.Restore(in, before)
-		fmt.Fprintln(t.Err)
-		return "", ctx.Err()
+	quiet := *before
+	quiet.Lflag &^= unix.ECHO
+	quiet.Lflag |= unix.ICANON | unix.ISIG
+	quiet.Iflag |= unix.ICRNL
+	if err := unix.IoctlSetTermios(fd, setTermios, &quiet); err != nil {
+		return nil, err
 	}
+	return func() { _ = unix.IoctlSetTermios(fd, setTermios, before) }, nil
 }

@@ -41,7 +41,8 @@ var layers = map[string][]string{
 		// what metrics are counted with and written by
 		"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt",
 	},
-	"backend/pages":          {module + "providers"},
+	"backend/pages":          {module + "backend/pages/style", module + "providers"},
+	"backend/pages/style":    {}, // which the command line imports too
 	"backend/internal/store": {module + "providers", vaultSDK + "logical"},
 	"backend/internal/connections": {
 		module + "backend/internal/store", module + "providers", "github.com/hashicorp/go-hclog",

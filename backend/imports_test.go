@@ -31,9 +31,12 @@ var layers = map[string][]string{
 	},
 	"cmd/connectors/internal/commands": {
 		module + "cmd/connectors/client", module + "cmd/connectors/internal/browser",
-		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
+		module + "cmd/connectors/internal/page", module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
 	},
-	"cmd/connectors/internal/browser":  {"github.com/cli/browser"},
+	"cmd/connectors/internal/browser": {"github.com/cli/browser"},
+	"cmd/connectors/internal/page": { // and of the engine the looks of its pages, no more
+		module + "backend/pages/style", module + "cmd/connectors/client", module + "cmd/connectors/internal/terminal",
+	},
 	"cmd/connectors/internal/terminal": {"charm.land/lipgloss/v2/", "golang.org/x/sys/unix", "golang.org/x/term"},
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",

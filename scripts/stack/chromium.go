@@ -13,6 +13,7 @@ import (
 
 	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 )
 
@@ -101,26 +102,50 @@ func (w *Window) Resize(width int64, dark bool) error {
 // Open goes to an address, as if it was typed.
 func (w *Window) Open(address string) error { return w.do(chromedp.Navigate(address)) }
 
-// Back goes back, as by the browser's button.
-func (w *Window) Back() error { return w.do(chromedp.NavigateBack()) }
-
-// Click clicks what a CSS selector finds first, by the mouse.
-func (w *Window) Click(selector string) error { return w.do(chromedp.Click(chromedp.CSS(selector))) }
-
-// Fill clicks into a field and types.
-func (w *Window) Fill(selector, text string) error {
-	return w.do(chromedp.Click(chromedp.CSS(selector)), chromedp.KeyEvent(text))
-}
+// Reload loads the page again.
+func (w *Window) Reload() error { return w.do(chromedp.Reload()) }
 
 // Press presses keys, which go to what has the focus.
 func (w *Window) Press(keys string) error { return w.do(chromedp.KeyEvent(keys)) }
 
-// focus names what has the focus: by its label, else by its own words.
-const focus = `(() => {
-  const at = document.activeElement;
-  if (!at || at === document.body) return "";
-  return at.labels && at.labels.length ? at.labels[0].innerText : at.innerText || at.value || "";
+// naming is how people call what they click or type into: by its label, else by its own words.
+const naming = `const named = e => (e.labels && e.labels.length ? e.labels[0].innerText :
+	e.getAttribute("aria-label") || e.innerText || e.placeholder || e.value || "").trim();`
+
+const focus = `(() => { ` + naming + `
+	const at = document.activeElement;
+	return !at || at === document.body ? "" : named(at);
 })()`
+
+// ClickOn clicks, by the mouse, the first link, button or field that is named so.
+func (w *Window) ClickOn(name string) error {
+	text, err := json.Marshal(name)
+	if err != nil {
+		return err
+	}
+	at, err := Evaluate[[]float64](w, `(() => { `+naming+`
+		const looks = new RegExp(`+string(text)+`);
+		for (const e of document.querySelectorAll("a, button, input, select, textarea, summary")) {
+			if (!looks.test(named(e))) continue;
+			e.scrollIntoView({block: "center", behavior: "instant"});
+			const r = e.getBoundingClientRect();
+			return [r.x + r.width / 2, r.y + r.height / 2];
+		}
+		return [];
+	})()`)
+	if err != nil {
+		return err
+	}
+	if len(at) != 2 {
+		return fmt.Errorf("nothing to click on is named %q", name)
+	}
+	return w.do(chromedp.MouseClickXY(at[0], at[1]))
+}
+
+// SelectAll marks what the field with the focus holds, so that the next key replaces it.
+func (w *Window) SelectAll() error {
+	return w.do(chromedp.KeyEvent("a", chromedp.KeyModifiers(chromedp.ModifierCtrl)))
+}
 
 // TabTo presses the tab key until what has the focus is named so, and fails if nothing on the page is.
 func (w *Window) TabTo(named string) error {
@@ -146,15 +171,29 @@ func (w *Window) TabTo(named string) error {
 }
 
 // Evaluate runs a script in the page, whatever the page's own policy says of scripts.
-func Evaluate[T any](w *Window, script string) (T, error) {
-	ctx, cancel := context.WithTimeout(w.ctx, windowPatience)
+func Evaluate[T any](w *Window, script string) (T, error) { return evaluate[T](w, script, windowPatience) }
+
+func evaluate[T any](w *Window, script string, patience time.Duration) (T, error) {
+	ctx, cancel := context.WithTimeout(w.ctx, patience)
 	defer cancel()
 	return chromedp.Run(ctx, chromedp.Evaluate[T](script, chromedp.EvalAwaitPromise))
 }
 
 // Sees waits until address, title or text of the page match, and gives the first group. A page that leads on is
 // followed meanwhile.
-func (w *Window) Sees(pattern string) (string, error) {
+func (w *Window) Sees(pattern string) (string, error) { return w.sees(pattern, false) }
+
+// SeesAndStays is Sees of a page that leads on, of which this one is kept. While a page is being left the browser
+// answers no question, so its way on is stopped until there is an answer.
+func (w *Window) SeesAndStays(pattern string) (string, error) {
+	found, err := w.sees(pattern, true)
+	if err == nil {
+		err = w.stay()
+	}
+	return found, err
+}
+
+func (w *Window) sees(pattern string, stays bool) (string, error) {
 	looks, err := regexp.Compile(pattern)
 	if err != nil {
 		return "", err
@@ -167,12 +206,17 @@ func (w *Window) Sees(pattern string) (string, error) {
 	defer tick.Stop()
 	last := ""
 	for {
-		text, err := Evaluate[string](w, all)
+		text, err := evaluate[string](w, all, time.Second)
 		if err == nil { // else one page is just being left for the next
 			last = text
 		}
 		if found := looks.FindStringSubmatch(text); found != nil {
 			return found[len(found)-1], nil
+		}
+		if stays && errors.Is(err, context.DeadlineExceeded) {
+			if err := w.stay(); err != nil {
+				return "", err
+			}
 		}
 		select {
 		case <-tick.C:
@@ -182,6 +226,14 @@ func (w *Window) Sees(pattern string) (string, error) {
 			return "", w.ctx.Err()
 		}
 	}
+}
+
+// stay stops what the page loads or leads on to, as the browser's own button does.
+func (w *Window) stay() error {
+	return w.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) error {
+		_, err := cdp.Call(ctx, t, page.StopLoading, cdp.Empty{})
+		return err
+	}))
 }
 
 // Screenshot is the whole page, as PNG.

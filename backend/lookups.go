@@ -35,9 +35,9 @@ type lookups struct {
 	b *backend
 
 	mu     sync.Mutex
-	loaded bool                // guarded by mu; every job that was there is known
-	open   map[string]*aLookup // guarded by mu
-	kept   map[string]keptLookup     // guarded by mu; by its name
+	loaded bool                  // guarded by mu; every job that was there is known
+	open   map[string]*aLookup   // guarded by mu
+	kept   map[string]keptLookup // guarded by mu; by its name
 }
 
 // keptLookup is a look-up that is kept.

@@ -17,7 +17,7 @@ import (
 const completionTime = time.Second
 
 // safe is what is offered for completion: a shell takes nothing of it for its own, however it puts it in.
-var safe = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@:-]*/?$`)
+var safe = regexp.MustCompile(`^([A-Za-z0-9][A-Za-z0-9._@:-]*(/|$))+$`)
 
 // owners are the first words of paths.
 var owners = []string{"org/", "self/", "shared/", "user/"}
@@ -30,7 +30,7 @@ func (a *app) completeNames(cmd *cobra.Command, args []string, typed string) ([]
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	level, _ := levelOf(typed)
+	level := levelOf(typed)
 	found := a.look(cmd.Context(), func(ctx context.Context, c *client.Client) ([]string, error) {
 		return namesAt(ctx, c, level)
 	})
@@ -40,11 +40,26 @@ func (a *app) completeNames(cmd *cobra.Command, args []string, typed string) ([]
 	return offered(found, typed)
 }
 
+// completeVariable offers the connections behind a variable's name, as TOKEN=slack.
+func (a *app) completeVariable(cmd *cobra.Command, _ []string, typed string) ([]cobra.Completion,
+	cobra.ShellCompDirective,
+) {
+	variable, connection, found := strings.Cut(typed, "=")
+	if !found {
+		return nil, cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
+	}
+	names, directive := a.completeNames(cmd, nil, connection)
+	for i := range names {
+		names[i] = variable + "=" + names[i]
+	}
+	return names, directive
+}
+
 // completeLevels offers owners, and what is a level below them.
 func (a *app) completeLevels(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion,
 	cobra.ShellCompDirective,
 ) {
-	level, _ := levelOf(typed)
+	level := levelOf(typed)
 	switch {
 	case len(args) > 0:
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -107,11 +122,8 @@ func (a *app) look(ctx context.Context, ask func(context.Context, *client.Client
 	}
 }
 
-// levelOf takes apart what is typed: the level, and what is there of a name in it.
-func levelOf(typed string) (level, name string) {
-	at := strings.LastIndexByte(typed, '/') + 1
-	return typed[:at], typed[at:]
-}
+// levelOf is the level that is typed, with its last slash.
+func levelOf(typed string) string { return typed[:strings.LastIndexByte(typed, '/')+1] }
 
 // namesAt lists a level, the caller's own where none is typed, as what would be typed.
 func namesAt(ctx context.Context, c *client.Client, level string) ([]string, error) {
@@ -125,9 +137,7 @@ func namesAt(ctx context.Context, c *client.Client, level string) ([]string, err
 	}
 	var found []string
 	for _, name := range list.Keys {
-		if safe.MatchString(name) {
-			found = append(found, level+name)
-		}
+		found = append(found, level+name)
 	}
 	return found, nil
 }
@@ -138,7 +148,7 @@ func offered(found []string, typed string) ([]cobra.Completion, cobra.ShellCompD
 	all := map[string]bool{}
 	directive := cobra.ShellCompDirectiveNoFileComp | cobra.ShellCompDirectiveNoSpace
 	for _, one := range found {
-		if _, name := levelOf(strings.TrimSuffix(one, "/")); !strings.HasPrefix(one, typed) || !safe.MatchString(name) {
+		if !strings.HasPrefix(one, typed) || !safe.MatchString(one) {
 			continue
 		}
 		all[one] = true

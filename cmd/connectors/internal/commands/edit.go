@@ -48,6 +48,11 @@ another name is given by transfer.`,
 			return a.answer(connection.Data, func() error { return a.showConnection(connection) })
 		},
 	}
+	e.flags(cmd)
+	return cmd
+}
+
+func (e *edits) flags(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&e.label, "label", "", "a name for people; empty: none")
 	flags.StringArrayVar(&e.tags, "tag", nil, "set a tag, as team=sales; the others stay; may be repeated")
@@ -64,7 +69,6 @@ another name is given by transfer.`,
 	flags.BoolVar(&e.archive, "archive", false, "put it away: as --disable, and shown as archived")
 	flags.BoolVar(&e.unarchive, "unarchive", false, "take your own --archive back")
 	flags.StringVar(&e.reason, "reason", "", "why, beside --archive")
-	return cmd
 }
 
 // read makes of the flags what needs no look at the connection.

@@ -74,6 +74,8 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		", else found by its type")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table",
 		"table, or json: one document with the paths' own fields")
+	_ = root.RegisterFlagCompletionFunc("output", // the flag is there
+		cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
 		a.accept(),
 		a.api(),

@@ -101,7 +101,10 @@ type seat struct {
 }
 
 // sit starts a command whose stdin and stderr are a terminal.
-func sit(t *testing.T, cmd *exec.Cmd) *seat {
+func sit(t *testing.T, cmd *exec.Cmd) *seat { return sitting(t, cmd, false) }
+
+// sitting starts one whose stdout may be the terminal too.
+func sitting(t *testing.T, cmd *exec.Cmd, shows bool) *seat {
 	t.Helper()
 	person, tty, err := pty.Open()
 	require.NoError(t, err)
@@ -110,6 +113,9 @@ func sit(t *testing.T, cmd *exec.Cmd) *seat {
 	}
 	t.Cleanup(func() { person.Close(); tty.Close() })
 	cmd.Stdin, cmd.Stderr, cmd.Stdout = tty, tty, s.out
+	if shows {
+		cmd.Stdout = tty
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}

@@ -105,3 +105,10 @@ func (c *Client) Provider(ctx context.Context, name string) (*Provider, error) {
 	provider := &Provider{}
 	return provider, c.read(ctx, "providers/"+name, nil, provider)
 }
+
+// ProviderNames lists the providers, which is for operators.
+func (c *Client) ProviderNames(ctx context.Context) ([]string, error) {
+	list := &List{}
+	err := c.list(ctx, "providers/", list)
+	return list.Keys, err
+}

@@ -77,6 +77,18 @@ func (c *Client) write(ctx context.Context, path string, fields any, into answer
 	return c.take(path, secret, err, into)
 }
 
+// remove deletes what is at a path, and gives Vault's warnings.
+func (c *Client) remove(ctx context.Context, path string, query url.Values) ([]string, error) {
+	secret, err := c.vault.Logical().DeleteWithDataWithContext(ctx, c.mount+"/"+path, query)
+	switch {
+	case err != nil:
+		return nil, asError(c.mount+"/"+path, err)
+	case secret == nil:
+		return nil, nil
+	}
+	return secret.Warnings, nil
+}
+
 // take fills in an answer by the names of its fields.
 func (c *Client) take(path string, secret *api.Secret, err error, into answering) error {
 	if err != nil {

@@ -25,6 +25,7 @@ type mount struct {
 	answers map[string]any // by method and path
 	status  map[string]int
 	asked   []string
+	brought []string // what came with each: the query, or the body
 }
 
 func newMount(t *testing.T) *mount {
@@ -35,6 +36,8 @@ func newMount(t *testing.T) *mount {
 		defer m.mu.Unlock()
 		key := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1/")
 		m.asked = append(m.asked, key)
+		body, _ := io.ReadAll(r.Body)
+		m.brought = append(m.brought, r.URL.RawQuery+strings.TrimSpace(string(body)))
 		if status := m.status[key]; status != 0 {
 			w.WriteHeader(status)
 		}
@@ -90,6 +93,50 @@ func TestPathsThatNameNoConnection(t *testing.T) {
 		assert.Error(t, err, path)
 	}
 	assert.Empty(t, m.asked, "nothing was asked")
+}
+
+// What is not named is not sent, and what is named empty is.
+func TestUpdates(t *testing.T) {
+	m := newMount(t)
+	_, err := m.Update(t.Context(), "self/x", ConnectionUpdate{})
+	assert.Equal(t, 404, StatusOf(err))
+	assert.Equal(t, []string{"GET connectors/connections/self/x"}, m.asked, "nothing is made by an update")
+	m.says("GET connectors/connections/self/x", map[string]any{"name": "x"})
+	m.says("PUT connectors/connections/self/x", map[string]any{"name": "x", "label": "L"})
+	label, no := "", false
+	for want, update := range map[string]ConnectionUpdate{
+		`{"label":""}`:                  {Label: &label},
+		`{"disabled":false,"tags":{}}`:  {Tags: map[string]string{}, Disabled: &no},
+		`{"required_scopes":["a","b"]}`: {RequiredScopes: []string{"a", "b"}},
+		`{"inputs":{"site":"s-1"}}`:     {Inputs: map[string]string{"site": "s-1"}},
+	} {
+		connection, err := m.Update(t.Context(), "self/x", update)
+		require.NoError(t, err)
+		assert.Equal(t, "L", connection.Label)
+		assert.Equal(t, want, m.brought[len(m.brought)-1])
+	}
+}
+
+func TestUnshareNamesWhom(t *testing.T) {
+	m := newMount(t)
+	m.says("DELETE connectors/shares/self/x", nil)
+	for want, request := range map[string]UnshareRequest{
+		"":                        {},
+		"entities=a&entities=b":   {Entities: []string{"a", "b"}},
+		"everyone=true&groups=on": {Groups: []string{"on"}, Everyone: true},
+	} {
+		require.NoError(t, m.Unshare(t.Context(), "self/x", request))
+		assert.Equal(t, want, m.brought[len(m.brought)-1])
+	}
+	for _, err := range []error{
+		m.Unshare(t.Context(), "self/../x", UnshareRequest{}), m.Withdraw(t.Context(), "x/"), m.EndLink(t.Context(), "", ""),
+	} {
+		assert.ErrorContains(t, err, "does not name a connection")
+	}
+	_, err := m.Accept(t.Context(), "self/x", AcceptRequest{From: "user/../x"})
+	assert.ErrorContains(t, err, "does not name a connection")
+	_, err = m.Offer(t.Context(), "self/x", "")
+	assert.ErrorContains(t, err, "does not name a connection")
 }
 
 func TestErrors(t *testing.T) {

@@ -142,19 +142,37 @@ func (c *Client) WriteKey(ctx context.Context, path string, fields map[string]an
 	return connection, c.write(ctx, "connections/"+path, fields, connection)
 }
 
+// ConnectionUpdate changes what is no credential. What is nil stays; a map or list is replaced whole, and an empty one
+// clears it.
+type ConnectionUpdate struct {
+	Label          *string           `json:"label,omitempty"`
+	Tags           map[string]string `json:"tags,omitzero"`
+	Inputs         map[string]string `json:"inputs,omitzero"` // the one that picks a site; others go with a credential
+	RequiredScopes []string          `json:"required_scopes,omitzero"`
+	RotateAfter    *string           `json:"rotate_after,omitempty"` // such as 90d; 0: never
+	DebugUntil     *string           `json:"debug_until,omitempty"`  // a time, or how long from now on
+	Private        *bool             `json:"private,omitempty"`
+	Disabled       *bool             `json:"disabled,omitempty"`
+	Archived       *bool             `json:"archived,omitempty"`
+	ArchivedReason *string           `json:"archived_reason,omitempty"`
+}
+
+// Update changes a connection that is there, and gives what a read answers then. One that is not there is an [Error]
+// of status 404.
+func (c *Client) Update(ctx context.Context, path string, update ConnectionUpdate) (*Connection, error) {
+	if _, err := c.Connection(ctx, path); err != nil { // a write would make it, where its name is a provider's
+		return nil, err
+	}
+	connection := &Connection{}
+	return connection, c.write(ctx, "connections/"+path, update, connection)
+}
+
 // Disconnect deletes a connection and has its grant revoked at the service. The warnings say where that was not done.
 func (c *Client) Disconnect(ctx context.Context, path string) (warnings []string, err error) {
 	if err := CheckPath(path); err != nil {
 		return nil, err
 	}
-	secret, err := c.vault.Logical().DeleteWithContext(ctx, c.mount+"/connections/"+path)
-	if err != nil {
-		return nil, asError(c.mount+"/connections/"+path, err)
-	}
-	if secret == nil {
-		return nil, nil
-	}
-	return secret.Warnings, nil
+	return c.remove(ctx, "connections/"+path, nil)
 }
 
 // Missing reports whether an error of a verb, such as creds or check, came because there is no such connection: a

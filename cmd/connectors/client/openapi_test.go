@@ -89,6 +89,13 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 		{"/check/self/{name}", "post", Check{}, whole},
 		{"/auth-code-url/self/{name}", "post", Flow{}, whole},
 		{"/history/self/{name}", "get", History{}, whole},
+		{"/shares/self/{name}", "get", Shares{}, whole},
+		{"/shares/self/{name}", "post", Shares{}, whole},
+		{"/transfer/self/{name}", "get", Transfer{}, whole},
+		{"/transfer/self/{name}", "post", Transfer{}, whole},
+		{"/accept/self/{name}", "post", Connection{}, whole},
+		{"/connect-link/self/{name}", "post", Link{}, whole},
+		{"/connect-link/self/{name}", "get", LinkState{}, whole},
 		{"/catalog", "get", Catalog{}, whole},
 		{"/catalog/{definition}", "get", Definition{}, some},
 		{"/providers/{provider}", "get", Provider{}, some},
@@ -101,13 +108,26 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 		}
 	}
 	for path, request := range map[string]any{
-		"/auth-code-url/self/{name}": FlowRequest{}, "/exchange": ExchangeRequest{},
+		"/auth-code-url/self/{name}": FlowRequest{}, "/exchange": ExchangeRequest{}, "/shares/self/{name}": ShareRequest{},
+		"/accept/self/{name}": AcceptRequest{},
 	} {
 		assert.Equal(t, names(find(path, "post").RequestBody.Content), fields(request), "fields of %s", path)
 	}
-	var query []string
-	for _, parameter := range find("/creds/self/{name}", "get").Parameters {
-		query = append(query, parameter.Name)
+	asked := names(find("/connect-link/self/{name}", "post").RequestBody.Content)
+	assert.Equal(t, slices.DeleteFunc(asked, func(name string) bool { return name == "flow_id" }), fields(LinkRequest{}),
+		"a link has a flow of its own")
+	assert.Equal(t, []string{"to"}, names(find("/transfer/self/{name}", "post").RequestBody.Content))
+	assert.Subset(t, names(find("/connections/self/{name}", "post").RequestBody.Content), fields(ConnectionUpdate{}))
+	queried := func(path, method string) (query []string) {
+		for _, parameter := range find(path, method).Parameters {
+			query = append(query, parameter.Name)
+		}
+		return query
 	}
-	assert.ElementsMatch(t, []string{"include", "min_ttl", "provider"}, query, "what Credential asks with")
+	for _, method := range []string{"get", "delete"} {
+		assert.Equal(t, []string{"flow_id"}, queried("/connect-link/self/{name}", method))
+	}
+	assert.ElementsMatch(t, []string{"entities", "groups", "everyone"}, queried("/shares/self/{name}", "delete"))
+	assert.ElementsMatch(t, []string{"include", "min_ttl", "provider"}, queried("/creds/self/{name}", "get"),
+		"what Credential asks with")
 }

@@ -3,8 +3,10 @@ package commands
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -72,18 +74,26 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		", else found by its type")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table",
 		"table, or json: one document with the paths' own fields")
+	_ = root.RegisterFlagCompletionFunc("output", // the flag is there
+		cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
+		a.accept(),
 		a.api(),
 		a.catalog(),
 		a.check(),
 		a.connect(),
 		a.disconnect(),
+		a.edit(),
 		a.exec(),
 		a.history(),
+		a.link(),
 		a.list(),
 		a.reconnect(),
+		a.share(),
 		a.show(),
 		a.tokenOf(),
+		a.transfer(),
+		a.unshare(),
 	)
 	for _, cmd := range append(root.Commands(), root) {
 		judge := cmd.Args
@@ -122,6 +132,30 @@ func pathOf(name string) (string, error) {
 		return "", wrongUse("%s", err)
 	}
 	return path, nil
+}
+
+// at gives the client, and the path that a name spells.
+func (a *app) at(ctx context.Context, name string) (*client.Client, string, error) {
+	path, err := pathOf(name)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := a.dial(ctx)
+	return c, path, err
+}
+
+// oneOf refuses several flags that mean different things to do.
+func oneOf(flags map[string]bool) error {
+	var given []string
+	for _, flag := range slices.Sorted(maps.Keys(flags)) {
+		if flags[flag] {
+			given = append(given, flag)
+		}
+	}
+	if len(given) > 1 {
+		return wrongUse("%s are different things to do: name one", strings.Join(given, " and "))
+	}
+	return nil
 }
 
 // answer writes the data of a command: the document, or what show writes for people.

@@ -262,7 +262,9 @@ func TestEverythingIsDocumented(t *testing.T) {
 	for _, cmd := range root.Commands() {
 		commands = append(commands, cmd.Name())
 		if cmd.Name() != "completion" {
-			cmd.LocalNonPersistentFlags().VisitAll(long)
+			for _, cmd := range withBelow(cmd) {
+				cmd.LocalNonPersistentFlags().VisitAll(long)
+			}
 		}
 	}
 	slices.Sort(commands)

@@ -85,6 +85,8 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.disconnect(),
 		a.edit(),
 		a.exec(),
+		a.git(),
+		a.gitCredential(),
 		a.history(),
 		a.link(),
 		a.list(),
@@ -95,11 +97,20 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.transfer(),
 		a.unshare(),
 	)
-	for _, cmd := range append(root.Commands(), root) {
+	for _, cmd := range withBelow(root) {
 		judge := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }
 	}
 	return root
+}
+
+// withBelow is a command and all below it.
+func withBelow(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, below := range cmd.Commands() {
+		all = append(all, withBelow(below)...)
+	}
+	return all
 }
 
 // usageOf makes of an error about flags and arguments a wrong use.
@@ -107,7 +118,7 @@ func usageOf(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return wrongUse("%s; 'connectors %s --help' tells more", err, cmd.Name())
+	return wrongUse("%s; '%s --help' tells more", err, cmd.CommandPath())
 }
 
 // dial gives the client. What is started from here on does not find the token in its environment.

@@ -74,11 +74,13 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		"table, or json: one document with the paths' own fields")
 	root.AddCommand(
 		a.api(),
+		a.apply(),
 		a.catalog(),
 		a.check(),
 		a.connect(),
 		a.disconnect(),
 		a.exec(),
+		a.export(),
 		a.history(),
 		a.list(),
 		a.reconnect(),

@@ -22,8 +22,8 @@ type Spec struct {
 	Fields map[string]Field // of the path
 	Own    map[string]bool  // of its definition, and whether they are secret
 	Picked []string         // inputs that pick what a grant reaches, and are written by themselves
-	// Unknown: the definition is not there yet, so that a field which the path does not have may be one of its. It is
-	// taken for a secret.
+	// Unknown: the definition is not there yet, so that a field which the path does not have may be one of its. Of a
+	// provider it is taken for a secret; a connection is planned again once its provider is there.
 	Unknown bool
 	// ByPerson: a connection comes to be by a consent, or by a key that somebody types, unless the file has one.
 	ByPerson bool
@@ -100,8 +100,10 @@ func (s Spec) Plan(entry Entry, have map[string]any, o Options) (Change, []Probl
 			}
 		case own && !secret:
 			p.public(name)
-		case own, s.Unknown && !declared:
+		case own:
 			p.secret(name)
+		case s.Unknown && !declared:
+			p.unknown(name)
 		case declared:
 			p.refuse(name, "is what the mount answers, and cannot be written")
 		default:
@@ -289,6 +291,16 @@ func (p *planner) isSet(name string) bool {
 	return masks[name] != nil && masks[name] != ""
 }
 
+// unknown plans a field that may be of a definition to come.
+func (p *planner) unknown(name string) {
+	text, is := textOf(p.entry.Fields[name])
+	if _, err := ReadReference(text); is && err != nil && p.connection() {
+		p.write(name, text, nil, "a field of its key")
+		return
+	}
+	p.secret(name)
+}
+
 // forced reports whether a secret has to go along with another field that is written.
 func (p *planner) forced(name string) bool {
 	for _, other := range map[string][]string{
@@ -470,7 +482,7 @@ func (p *planner) finish() {
 		p.change.Action = Connect
 		return
 	}
-	if len(p.writes) == 0 && len(p.later) == 0 {
+	if len(p.writes) == 0 && len(p.later) == 0 && p.have != nil {
 		return
 	}
 	p.change.Action = Update
@@ -488,7 +500,7 @@ func (p *planner) finish() {
 	if kind, named := p.entry.Fields["kind"]; named && p.connection() && p.moved {
 		p.writes["kind"] = kind
 	}
-	if len(p.writes) > 0 {
+	if len(p.writes) > 0 || len(p.later) == 0 {
 		maps.Copy(p.writes, p.beside)
 		p.change.Writes = append(p.change.Writes, p.writes)
 	}

@@ -86,6 +86,7 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.reconnect(),
 		a.show(),
 		a.tokenOf(),
+		a.types(),
 	)
 	for _, cmd := range append(root.Commands(), root) {
 		judge := cmd.Args

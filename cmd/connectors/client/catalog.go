@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
+	"strings"
 )
 
 // Catalog is what can be connected.
@@ -43,6 +46,25 @@ type Definition struct {
 	KeyOneOf  []string            `json:"key_one_of"` // groups, of which a key has exactly one
 	APIBase   string              `json:"api_base"`
 	Setup     Setup               `json:"setup"`
+
+	ConnectionConfig map[string]ConfigValue `json:"connection_config"`
+	Send             Sending                `json:"send"`
+}
+
+// ConfigValue is one of those that applications get beside a credential.
+type ConfigValue struct {
+	Required bool `json:"required"`
+	Secret   bool `json:"secret"`
+}
+
+// Sending says where a credential goes in a request, with fields in braces.
+type Sending struct {
+	Headers         map[string]string `json:"headers"`
+	OptionalHeaders map[string]string `json:"optional_headers"`
+	Query           map[string]string `json:"query"`
+	Path            string            `json:"path"`
+	BasicUser       string            `json:"basic_user"`
+	BasicPassword   string            `json:"basic_password"`
 }
 
 // Input is a value that a definition asks of the operator or of whoever connects.
@@ -66,6 +88,14 @@ type KeyField struct {
 	Example     string `json:"example"`
 	Help        string `json:"help"`
 	HandedOut   bool   `json:"handed_out"`
+
+	JSON map[string]JSONMember `json:"json"` // of a field that is a JSON file, what applications get of it
+}
+
+// JSONMember is one value in a field that is a JSON file.
+type JSONMember struct {
+	Required bool `json:"required"`
+	Secret   bool `json:"secret"`
 }
 
 // Setup says where to create an app or a key.
@@ -111,4 +141,13 @@ func (c *Client) ProviderNames(ctx context.Context) ([]string, error) {
 	list := &List{}
 	err := c.list(ctx, "providers/", list)
 	return list.Keys, err
+}
+
+// Names reports whether a field of the credential is sent.
+func (s *Sending) Names(field string) bool {
+	parts := slices.Concat(slices.Collect(maps.Values(s.Headers)), slices.Collect(maps.Values(s.OptionalHeaders)),
+		slices.Collect(maps.Values(s.Query)), []string{s.Path, s.BasicUser, s.BasicPassword})
+	return slices.ContainsFunc(parts, func(part string) bool {
+		return strings.Contains(part, "{"+field+"}") || strings.Contains(part, "{+"+field+"}")
+	})
 }

@@ -79,12 +79,14 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 	root.AddCommand(
 		a.accept(),
 		a.api(),
+		a.apply(),
 		a.catalog(),
 		a.check(),
 		a.connect(),
 		a.disconnect(),
 		a.edit(),
 		a.exec(),
+		a.export(),
 		a.git(),
 		a.gitCredential(),
 		a.history(),
@@ -95,6 +97,7 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.show(),
 		a.tokenOf(),
 		a.transfer(),
+		a.types(),
 		a.unshare(),
 	)
 	for _, cmd := range withBelow(root) {

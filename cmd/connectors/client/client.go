@@ -77,13 +77,30 @@ func (c *Client) write(ctx context.Context, path string, fields any, into answer
 	return c.take(path, secret, err, into)
 }
 
-// take fills in an answer by the names of its fields.
-func (c *Client) take(path string, secret *api.Secret, err error, into answering) error {
+// delete gives the warnings that came with it.
+func (c *Client) delete(ctx context.Context, path string, query url.Values) (warnings []string, err error) {
+	secret, err := c.vault.Logical().DeleteWithDataWithContext(ctx, c.mount+"/"+path, query)
 	if err != nil {
-		return asError(c.mount+"/"+path, err)
+		return nil, asError(c.mount+"/"+path, err)
 	}
 	if secret == nil {
-		return &Error{Status: 404, Path: c.mount + "/" + path}
+		return nil, nil
+	}
+	return secret.Warnings, nil
+}
+
+// take fills in an answer by the names of its fields.
+func (c *Client) take(path string, secret *api.Secret, err error, into answering) error {
+	return take(c.mount+"/"+path, secret, err, into)
+}
+
+// take is the same of a whole path.
+func take(path string, secret *api.Secret, err error, into answering) error {
+	if err != nil {
+		return asError(path, err)
+	}
+	if secret == nil {
+		return &Error{Status: 404, Path: path}
 	}
 	text, err := json.Marshal(secret.Data)
 	if err == nil {
@@ -91,7 +108,7 @@ func (c *Client) take(path string, secret *api.Secret, err error, into answering
 	}
 	if err != nil {
 		// the answer may hold a credential, and the reader's words about it parts of that
-		return errors.New(c.mount + "/" + path + " answers what this release cannot read: take a newer one")
+		return errors.New(path + " answers what this release cannot read: take a newer one")
 	}
 	*into.answer() = Answer{Data: secret.Data, Warnings: secret.Warnings}
 	return nil

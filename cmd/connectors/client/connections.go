@@ -147,14 +147,7 @@ func (c *Client) Disconnect(ctx context.Context, path string) (warnings []string
 	if err := CheckPath(path); err != nil {
 		return nil, err
 	}
-	secret, err := c.vault.Logical().DeleteWithContext(ctx, c.mount+"/connections/"+path)
-	if err != nil {
-		return nil, asError(c.mount+"/connections/"+path, err)
-	}
-	if secret == nil {
-		return nil, nil
-	}
-	return secret.Warnings, nil
+	return c.delete(ctx, "connections/"+path, nil)
 }
 
 // Missing reports whether an error of a verb, such as creds or check, came because there is no such connection: a

@@ -91,7 +91,19 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 		{"/history/self/{name}", "get", History{}, whole},
 		{"/catalog", "get", Catalog{}, whole},
 		{"/catalog/{definition}", "get", Definition{}, some},
-		{"/providers/{provider}", "get", Provider{}, some},
+		{"/providers/", "get", ProviderList{}, whole},
+		{"/providers/{provider}", "get", Provider{}, whole},
+		{"/providers/{provider}", "post", Provider{}, whole},
+		{"/providers/{provider}/client-secret", "post", ClientSecretState{}, whole},
+		{"/inventory", "get", Inventory{}, whole},
+		{"/inventory/org/{org}", "get", Inventory{}, whole},
+		{"/revoke", "post", Revocation{}, whole},
+		{"/revoke/{job}", "get", Revocation{}, whole},
+		{"/revoke/", "get", Revocations{}, whole},
+		{"/lookup", "post", Lookup{}, whole},
+		{"/lookup/org/{org}/{job}", "get", Lookup{}, whole},
+		{"/status", "get", Status{}, whole},
+		{"/config", "get", Config{}, some},
 	} {
 		told := names(find(c.path, c.method).Responses["200"].Content)
 		require.NotEmpty(t, told, c.path)
@@ -102,12 +114,18 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 	}
 	for path, request := range map[string]any{
 		"/auth-code-url/self/{name}": FlowRequest{}, "/exchange": ExchangeRequest{},
+		"/providers/{provider}/client-secret": ClientSecret{}, "/revoke": RevokeRequest{}, "/revoke/{job}": RevokeRun{},
+		"/lookup": LookupRequest{}, "/lookup/org/{org}": LookupRequest{},
 	} {
 		assert.Equal(t, names(find(path, "post").RequestBody.Content), fields(request), "fields of %s", path)
 	}
-	var query []string
-	for _, parameter := range find("/creds/self/{name}", "get").Parameters {
-		query = append(query, parameter.Name)
+	query := func(path string) (all []string) {
+		for _, parameter := range find(path, "get").Parameters {
+			all = append(all, parameter.Name)
+		}
+		return all
 	}
-	assert.ElementsMatch(t, []string{"include", "min_ttl", "provider"}, query, "what Credential asks with")
+	assert.ElementsMatch(t, []string{"include", "min_ttl", "provider"}, query("/creds/self/{name}"), "of Credential")
+	assert.ElementsMatch(t, fields(InventoryRequest{}), query("/inventory"), "of Inventory")
+	assert.Equal(t, []string{"provider"}, query("/catalog/{definition}"), "of DefinitionFor")
 }

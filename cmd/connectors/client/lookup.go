@@ -59,7 +59,7 @@ func (c *Client) Lookup(ctx context.Context, within string, request LookupReques
 func (c *Client) LookupJob(ctx context.Context, within, job string) (*Lookup, error) {
 	path, err := lookupPath(within)
 	if err == nil {
-		err = checkName("look-up", job)
+		err = CheckName("look-up", job)
 	}
 	if err != nil {
 		return nil, err

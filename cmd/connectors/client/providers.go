@@ -98,8 +98,8 @@ type ClientSecretState struct {
 	Updated         string `json:"updated"`
 }
 
-// checkName refuses what is no single name, before it could name another path.
-func checkName(what, name string) error {
+// CheckName refuses what is no single name, before it could name another path.
+func CheckName(what, name string) error {
 	if strings.Contains(name, "/") || CheckPath(name) != nil {
 		return fmt.Errorf("%q is no name of a %s", name, what)
 	}
@@ -114,7 +114,7 @@ func (c *Client) Providers(ctx context.Context) (*ProviderList, error) {
 
 // Provider reads one, which is for operators. None there is an [Error] of status 404.
 func (c *Client) Provider(ctx context.Context, name string) (*Provider, error) {
-	if err := checkName("provider", name); err != nil {
+	if err := CheckName("provider", name); err != nil {
 		return nil, err
 	}
 	provider := &Provider{}
@@ -124,7 +124,7 @@ func (c *Client) Provider(ctx context.Context, name string) (*Provider, error) {
 // WriteProvider makes or changes one by the fields of its path, of which those that are not named stay as they are, and
 // gives what a read answers then.
 func (c *Client) WriteProvider(ctx context.Context, name string, fields map[string]any) (*Provider, error) {
-	if err := checkName("provider", name); err != nil {
+	if err := CheckName("provider", name); err != nil {
 		return nil, err
 	}
 	provider := &Provider{}
@@ -133,7 +133,7 @@ func (c *Client) WriteProvider(ctx context.Context, name string, fields map[stri
 
 // WriteClientSecret writes the client secret of a provider and nothing else.
 func (c *Client) WriteClientSecret(ctx context.Context, name string, secret ClientSecret) (*ClientSecretState, error) {
-	if err := checkName("provider", name); err != nil {
+	if err := CheckName("provider", name); err != nil {
 		return nil, err
 	}
 	state := &ClientSecretState{}
@@ -143,7 +143,7 @@ func (c *Client) WriteClientSecret(ctx context.Context, name string, secret Clie
 // DeleteProvider removes one. While connections use it that is an [Error] of status 409, unless force leaves them
 // without a provider.
 func (c *Client) DeleteProvider(ctx context.Context, name string, force bool) (warnings []string, err error) {
-	if err := checkName("provider", name); err != nil {
+	if err := CheckName("provider", name); err != nil {
 		return nil, err
 	}
 	query := url.Values{}

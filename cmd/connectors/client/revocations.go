@@ -76,7 +76,7 @@ func (c *Client) PlanRevocation(ctx context.Context, request RevokeRequest) (*Re
 
 // RunRevocation begins the run of a plan, or confirms it again. It goes on in the background.
 func (c *Client) RunRevocation(ctx context.Context, job string, run RevokeRun) (*Revocation, error) {
-	if err := checkName("job", job); err != nil {
+	if err := CheckName("job", job); err != nil {
 		return nil, err
 	}
 	stands := &Revocation{}
@@ -85,7 +85,7 @@ func (c *Client) RunRevocation(ctx context.Context, job string, run RevokeRun) (
 
 // Revocation tells how a job stands.
 func (c *Client) Revocation(ctx context.Context, job string) (*Revocation, error) {
-	if err := checkName("job", job); err != nil {
+	if err := CheckName("job", job); err != nil {
 		return nil, err
 	}
 	stands := &Revocation{}
@@ -100,7 +100,7 @@ func (c *Client) Revocations(ctx context.Context) (*Revocations, error) {
 
 // CancelRevocation begins nothing more of a job; what has begun is finished.
 func (c *Client) CancelRevocation(ctx context.Context, job string) (warnings []string, err error) {
-	if err := checkName("job", job); err != nil {
+	if err := CheckName("job", job); err != nil {
 		return nil, err
 	}
 	return c.delete(ctx, "revoke/"+job, nil)

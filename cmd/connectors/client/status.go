@@ -6,42 +6,42 @@ import "context"
 type Status struct {
 	Answer `json:"-"`
 
-	Version              string                    `json:"version"`
-	Connections          int                       `json:"connections"`
-	Unreadable           int                       `json:"unreadable"`
-	ByStatus             map[string]int            `json:"by_status"`
-	ByProvider           map[string]int            `json:"by_provider"`
-	Providers            int                       `json:"providers"`
-	OpenFlows            int                       `json:"open_flows"`
-	Scheduled            int                       `json:"scheduled"`
-	Due                  int                       `json:"due"`
-	Overdue              int                       `json:"overdue"` // for more than a minute
-	InFlight             int                       `json:"in_flight"`
-	Calls                int                       `json:"calls"`
-	CallsWaiting         int                       `json:"calls_waiting"`
-	LongestWait          int                       `json:"longest_wait"` // seconds
-	Retrying             int                       `json:"retrying"`
-	ReconnectSoon        int                       `json:"reconnect_soon"` // within two weeks
-	ScopeDrift           int                       `json:"scope_drift"`
-	RotationDue          int                       `json:"rotation_due"`
-	RotationDueProviders []string                  `json:"rotation_due_providers"`
-	OwnersMissingHeld    int                       `json:"owners_missing_held"`
-	Circuits             map[string]Circuit        `json:"circuits"`
-	Frozen               Freezes                   `json:"frozen"`
-	FrozenConnections    int                       `json:"frozen_connections"`
-	FrozenLimits         map[string]int            `json:"frozen_limits"`
-	MovedCallbacks       []string                  `json:"moved_callbacks"` // providers
-	LastPass             string                    `json:"last_pass"`
-	Unsaved              int                       `json:"unsaved"`
-	DoubtfulWrites       int                       `json:"doubtful_writes"`
-	Webhooks             map[string]WebhookState   `json:"webhooks"`
-	NoticesPending       int                       `json:"notices_pending"`
-	NoticesCounted       int                       `json:"notices_counted"`
-	RefreshPaused        bool                      `json:"refresh_paused"`
-	RefreshPausedReason  string                    `json:"refresh_paused_reason"`
-	RestoredGap          int                       `json:"restored_gap"` // seconds
-	RestoredGapSince     string                    `json:"restored_gap_since"`
-	Writable             bool                      `json:"writable"`
+	Version              string                  `json:"version"`
+	Connections          int                     `json:"connections"`
+	Unreadable           int                     `json:"unreadable"`
+	ByStatus             map[string]int          `json:"by_status"`
+	ByProvider           map[string]int          `json:"by_provider"`
+	Providers            int                     `json:"providers"`
+	OpenFlows            int                     `json:"open_flows"`
+	Scheduled            int                     `json:"scheduled"`
+	Due                  int                     `json:"due"`
+	Overdue              int                     `json:"overdue"` // for more than a minute
+	InFlight             int                     `json:"in_flight"`
+	Calls                int                     `json:"calls"`
+	CallsWaiting         int                     `json:"calls_waiting"`
+	LongestWait          int                     `json:"longest_wait"` // seconds
+	Retrying             int                     `json:"retrying"`
+	ReconnectSoon        int                     `json:"reconnect_soon"` // within two weeks
+	ScopeDrift           int                     `json:"scope_drift"`
+	RotationDue          int                     `json:"rotation_due"`
+	RotationDueProviders []string                `json:"rotation_due_providers"`
+	OwnersMissingHeld    int                     `json:"owners_missing_held"`
+	Circuits             map[string]Circuit      `json:"circuits"`
+	Frozen               Freezes                 `json:"frozen"`
+	FrozenConnections    int                     `json:"frozen_connections"`
+	FrozenLimits         map[string]int          `json:"frozen_limits"`
+	MovedCallbacks       []string                `json:"moved_callbacks"` // providers
+	LastPass             string                  `json:"last_pass"`
+	Unsaved              int                     `json:"unsaved"`
+	DoubtfulWrites       int                     `json:"doubtful_writes"`
+	Webhooks             map[string]WebhookState `json:"webhooks"`
+	NoticesPending       int                     `json:"notices_pending"`
+	NoticesCounted       int                     `json:"notices_counted"`
+	RefreshPaused        bool                    `json:"refresh_paused"`
+	RefreshPausedReason  string                  `json:"refresh_paused_reason"`
+	RestoredGap          int                     `json:"restored_gap"` // seconds
+	RestoredGapSince     string                  `json:"restored_gap_since"`
+	Writable             bool                    `json:"writable"`
 }
 
 // WebhookState is how the sending to a webhook goes.

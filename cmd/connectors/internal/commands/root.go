@@ -78,18 +78,32 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.check(),
 		a.connect(),
 		a.disconnect(),
+		a.doctor(),
 		a.exec(),
 		a.history(),
+		a.inventory(),
 		a.list(),
+		a.lookup(),
+		a.provider(),
 		a.reconnect(),
+		a.revoke(),
 		a.show(),
 		a.tokenOf(),
 	)
-	for _, cmd := range append(root.Commands(), root) {
+	for _, cmd := range withBelow(root) {
 		judge := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }
 	}
 	return root
+}
+
+// withBelow is a command and all those below it.
+func withBelow(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, below := range cmd.Commands() {
+		all = append(all, withBelow(below)...)
+	}
+	return all
 }
 
 // usageOf makes of an error about flags and arguments a wrong use.
@@ -97,17 +111,26 @@ func usageOf(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return wrongUse("%s; 'connectors %s --help' tells more", err, cmd.Name())
+	return wrongUse("%s; '%s --help' tells more", err, cmd.CommandPath())
 }
 
 // dial gives the client. What is started from here on does not find the token in its environment.
 func (a *app) dial(ctx context.Context) (*client.Client, error) {
-	c, err := client.FromEnvironment(ctx, a.mount)
+	server, err := a.server()
+	if err != nil {
+		return nil, err
+	}
+	return server.Client(ctx, a.mount)
+}
+
+// server gives the Vault that the environment names, whatever it is in.
+func (a *app) server() (*client.Server, error) {
+	server, err := client.ServerFromEnvironment()
 	a.token = os.Getenv(tokenVariable)
 	if err := os.Unsetenv(tokenVariable); err != nil {
 		return nil, err
 	}
-	return c, err
+	return server, err
 }
 
 const tokenVariable = "VAULT_TOKEN"

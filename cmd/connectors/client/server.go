@@ -14,7 +14,7 @@ import (
 	"github.com/hashicorp/vault/api/cliconfig"
 )
 
-// Server is the Vault that the environment names, whether or not it answers, there is a token, or the engine is mounted.
+// Server is the Vault that the environment names, whether or not it answers, and whether or not there is a token.
 type Server struct{ vault *api.Client }
 
 // ServerFromEnvironment takes address and token from where the vault command takes them.
@@ -47,8 +47,8 @@ func (s *Server) Address() string { return s.vault.Address() }
 // HasToken reports whether there is a token to ask with.
 func (s *Server) HasToken() bool { return s.vault.Token() != "" }
 
-// Client gives the client of a mount; where mount is empty of that which CONNECTORS_MOUNT names, else of the one that is
-// found by its type.
+// Client gives the client of a mount; where mount is empty of that which CONNECTORS_MOUNT names, else of the one that
+// is found by its type.
 func (s *Server) Client(ctx context.Context, mount string) (*Client, error) {
 	if !s.HasToken() {
 		return nil, ErrNoToken
@@ -83,7 +83,8 @@ type Health struct {
 // Health asks without a token.
 func (s *Server) Health(ctx context.Context) (*Health, error) {
 	health, asked := &Health{}, time.Now()
-	status, body, err := s.open(ctx, s.Address()+"/v1/sys/health?standbyok=true&perfstandbyok=true", func(r *http.Response) {
+	const path = "/v1/sys/health?standbyok=true&perfstandbyok=true"
+	status, body, err := s.open(ctx, s.Address()+path, func(r *http.Response) {
 		health.RoundTrip = time.Since(asked)
 		health.Asked = asked.Add(health.RoundTrip / 2)
 		health.Date, _ = http.ParseTime(r.Header.Get("Date"))

@@ -232,7 +232,8 @@ func checkAbilities(ctx context.Context, c *client.Client) (found []finding) {
 	}
 	if nothing {
 		return []finding{{
-			"policies", failure, "this token may do none of what the commands are for", "ask an operator for a policy, as own.hcl",
+			"policies", failure, "this token may do none of what the commands are for",
+			"ask an operator for a policy, as own.hcl",
 		}}
 	}
 	return found

@@ -146,7 +146,8 @@ func judgeToken(token *client.Token, err error) finding {
 		f.Result, f.Found = failure, "Vault does not take the token: it has expired, was revoked, or is another Vault's"
 		f.NextStep = "log in with 'vault login'; VAULT_TOKEN goes before what that stores"
 	case err != nil:
-		f.Found, f.NextStep = "what it is cannot be told: "+err.Error(), "give it the policy default, or auth/token/lookup-self"
+		f.Found = "what it is cannot be told: " + err.Error()
+		f.NextStep = "give it the policy default, or auth/token/lookup-self"
 	case token.TTL > 0 && time.Duration(token.TTL)*time.Second < short:
 		f.Found = fmt.Sprintf("of %s, and ends in %s", token.DisplayName, time.Duration(token.TTL)*time.Second)
 		if f.NextStep = "log in again with 'vault login'"; token.Renewable {
@@ -189,7 +190,8 @@ func judgeVersions(engine, command string) finding {
 		f.Result, f.NextStep = warning, "they cannot be compared: see that both are of a release"
 	case ours.Core().GreaterThan(theirs.Core()):
 		f.Result = warning
-		f.NextStep = "the command may ask for what the engine does not know: upgrade the engine, or take the command of its release"
+		f.NextStep = "the command may ask for what the engine does not know: upgrade the engine, or take the command of " +
+			"its release"
 	}
 	return f
 }

@@ -38,7 +38,8 @@ func judgeStatus(mount string, s *client.Status, err error) (found []finding) {
 		}
 		tell(true, warning, "the provider "+name+" is left alone ("+circuit.State+")", next)
 	}
-	tell(s.Frozen.Mount, warning, "the mount is frozen"+because(s.Frozen.Reason), "vault write "+mount+"/config frozen=false lifts it")
+	tell(s.Frozen.Mount, warning, "the mount is frozen"+because(s.Frozen.Reason),
+		"vault write "+mount+"/config frozen=false lifts it")
 	tell(len(s.Frozen.Owners) > 0, warning, "owners are frozen ("+strings.Join(s.Frozen.Owners, ", ")+")"+
 		because(s.Frozen.Reason), "frozen_owners of config lists them")
 	for _, name := range slices.Sorted(maps.Keys(s.Frozen.Providers)) {

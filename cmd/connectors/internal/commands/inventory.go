@@ -150,16 +150,18 @@ func (a *app) showInventory(inventory *client.Inventory, countBy string) error {
 		var rows [][]string
 		for _, row := range inventory.Connections {
 			rows = append(rows, []string{
-				row.Path, row.Provider, beside(row.Status, row.StatusReason), accountOf(row.Account), row.Label, endsBy(row),
-				row.LastUsed,
+				row.Path, row.Provider, beside(row.Status, row.StatusReason), accountOf(row.Account), row.Label,
+				endsBy(row), row.LastUsed,
 			})
 		}
-		return terminal.Table(a.Out, []string{"CONNECTION", "PROVIDER", "STATUS", "ACCOUNT", "LABEL", "ENDS", "LAST USED"}, rows)
+		return terminal.Table(a.Out, []string{
+			"CONNECTION", "PROVIDER", "STATUS", "ACCOUNT", "LABEL", "ENDS", "LAST USED",
+		}, rows)
 	})
 }
 
-// endsBy is when a person has to act: the consent runs out, the key is to be replaced, or the credential dies. An access
-// token that is renewed says nothing of that, but which are renewed the row does not tell.
+// endsBy is when the consent runs out or the key is to be replaced; else when the access token does, which may be
+// renewed: the row does not tell.
 func endsBy(row client.Row) string {
 	return cmp.Or(row.ReconnectBy, row.RotateBy, row.ExpireTime)
 }

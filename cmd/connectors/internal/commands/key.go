@@ -175,8 +175,9 @@ func (a *app) readKey(definition *client.Definition, fields map[string]string) e
 	}
 	known := ownFields(definition)
 	var object map[string]any
-	if json.Unmarshal([]byte(text), &object) == nil && len(object) > 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(object)),
-		func(name string) bool { return !slices.Contains(known, name) }) {
+	if json.Unmarshal([]byte(text), &object) == nil && len(object) > 0 &&
+		!slices.ContainsFunc(slices.Collect(maps.Keys(object)),
+			func(name string) bool { return !slices.Contains(known, name) }) {
 		for name, value := range object {
 			fields[name] = textOf(value)
 		}

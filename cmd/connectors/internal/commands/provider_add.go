@@ -55,9 +55,9 @@ which any field of the path providers/ may stand.`,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&n.name, "name", "", "what the provider is called, as slack-emea; by default as SERVICE")
-	flags.StringToStringVar(&n.inputs, "input", nil, "a value that the service asks of the operator, as tenant=contoso.com")
+	flags.StringToStringVar(&n.inputs, "input", nil, "a value that the service asks of the operator, as tenant=one")
 	flags.StringSliceVar(&n.scopes, "scopes", nil, "ask for these scopes; by default the definition's")
-	flags.StringToStringVar(&n.fields, "field", nil, "another field of the provider that is no secret, as issuer=https://...")
+	flags.StringToStringVar(&n.fields, "field", nil, "another field that is no secret, as issuer=https://...")
 	return cmd
 }
 
@@ -233,7 +233,8 @@ func (a *app) askProvider(ctx context.Context, definition *client.Definition, re
 	}
 	held := heldFields(definition)
 	app := speaksAsApp(definition.Kinds)
-	if _, known := request["client_id"]; !known && (app || slices.Contains(definition.Kinds, "jwt_bearer") && len(held) > 0) {
+	signs := slices.Contains(definition.Kinds, "jwt_bearer") && len(held) > 0
+	if _, known := request["client_id"]; !known && (app || signs) {
 		id, err := a.Ask(ctx, "Client id: ")
 		if err != nil {
 			return err

@@ -40,7 +40,8 @@ service knows the new one alone, --drop-former forgets the former.`,
 				secret, err = a.newClientSecret(cmd.Context(), name)
 			case !yes:
 				var sure bool
-				sure, err = a.Sure(cmd.Context(), "Forget the former secret of "+terminal.Clean(name)+"? It cannot be brought back.")
+				sure, err = a.Sure(cmd.Context(), "Forget the former secret of "+terminal.Clean(name)+
+					"? It cannot be brought back.")
 				if err == nil && !sure {
 					err = withCode(codeFailed, "%s was left as it is", name)
 				}
@@ -57,8 +58,8 @@ service knows the new one alone, --drop-former forgets the former.`,
 			case dropFormer:
 				a.Say("the former secret of %s is forgotten", name)
 			case state.FormerSecretSet:
-				a.Say("the secret of %s is written, and the former one stays as the fallback: when the service takes the new "+
-					"one alone, connectors provider rotate %s --drop-former", name, name)
+				a.Say("the secret of %s is written, and the former one stays as the fallback: when the service takes "+
+					"the new one alone, connectors provider rotate %s --drop-former", name, name)
 			default:
 				a.Say("the secret of %s is written; there is no former one", name)
 			}
@@ -96,8 +97,8 @@ func (a *app) newClientSecret(ctx context.Context, name string) (client.ClientSe
 	return readClientSecret(text)
 }
 
-// readClientSecret takes a secret as it is, or the JSON object of the path. Which is meant, its fields say: a secret may
-// be an object too.
+// readClientSecret takes a secret as it is, or the JSON object of the path. Which is meant, its fields say: a secret
+// may be an object too.
 func readClientSecret(text string) (client.ClientSecret, error) {
 	var fields map[string]json.RawMessage
 	if json.Unmarshal([]byte(text), &fields) == nil && fields["client_secret"] != nil {

@@ -74,8 +74,8 @@ func (a *app) revokeRun() *cobra.Command {
 			}
 			told := cmd.Flags().Changed("expect")
 			if !told && !a.Asks() {
-				return wrongUse("this ends connections: say --expect with the number that the plan told, since there is no " +
-					"terminal to ask at")
+				return wrongUse("this ends connections: say --expect with the number that the plan told, since there is " +
+					"no terminal to ask at")
 			}
 			c, err := a.dial(ctx)
 			if err != nil {
@@ -105,7 +105,7 @@ func (a *app) revokeRun() *cobra.Command {
 		},
 	}
 	cmd.Flags().IntVar(&expect, "expect", 0, "how many connections the plan has; another number begins nothing")
-	cmd.Flags().StringVar(&then, "then", "", "archive or delete each afterwards; by default it stays, to be connected again")
+	cmd.Flags().StringVar(&then, "then", "", "archive or delete each afterwards; by default it stays")
 	cmd.Flags().BoolVar(&wait, "wait", false, "wait for the end, also without a terminal")
 	return cmd
 }
@@ -135,8 +135,8 @@ func (a *app) awaitRevocation(ctx context.Context, c *client.Client, stands *cli
 ) (*client.Revocation, error) {
 	told := ""
 	for {
-		now := fmt.Sprintf("%s: %d of %d done, %d skipped, %d ending, %d left", stands.State, stands.Done, stands.Count,
-			stands.Skipped, stands.Ending, stands.Left)
+		now := fmt.Sprintf("%s: %d of %d done, %d skipped, %d ending, %d left", stands.State, stands.Done,
+			stands.Count, stands.Skipped, stands.Ending, stands.Left)
 		if now != told {
 			a.Say("%s", terminal.Clean(now))
 			told = now
@@ -174,8 +174,8 @@ func endOfRevocation(job *client.Revocation) error {
 		return withCode(codePerson, "of %d connections something is left to do by hand at the service, as told above",
 			len(job.Failures))
 	case job.State == "waiting":
-		return withCode(codePerson, "a day has passed, and %d are left: connectors revoke run %s --expect %d goes on", job.Left+
-			job.Ending, job.Job, job.Count)
+		return withCode(codePerson, "a day has passed, and %d are left: connectors revoke run %s --expect %d goes on",
+			job.Left+job.Ending, job.Job, job.Count)
 	case job.State != "done":
 		return withCode(codeFailed, "the job is %s", job.State)
 	}

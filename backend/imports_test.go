@@ -31,7 +31,8 @@ var layers = map[string][]string{
 	},
 	"cmd/connectors/internal/commands": {
 		module + "cmd/connectors/client", module + "cmd/connectors/internal/browser",
-		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
+		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra", "github.com/spf13/pflag",
+		"github.com/hashicorp/go-version",
 	},
 	"cmd/connectors/internal/browser":  {"github.com/cli/browser"},
 	"cmd/connectors/internal/terminal": {"charm.land/lipgloss/v2/", "golang.org/x/sys/unix", "golang.org/x/term"},

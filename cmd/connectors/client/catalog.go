@@ -46,6 +46,7 @@ type Definition struct {
 	KeyOneOf  []string            `json:"key_one_of"` // groups, of which a key has exactly one
 	APIBase   string              `json:"api_base"`
 	Setup     Setup               `json:"setup"`
+	Manifest  string              `json:"manifest"` // what creates the app in one step; empty where there is none
 
 	ConnectionConfig map[string]ConfigValue `json:"connection_config"`
 	Send             Sending                `json:"send"`
@@ -103,44 +104,30 @@ type Setup struct {
 	AppURL    string   `json:"app_url"`
 	KeyURL    string   `json:"key_url"`
 	ManageURL string   `json:"manage_url"`
+	Redirect  string   `json:"redirect"` // what is to be registered as callback
 	Steps     []string `json:"steps"`
+	Needs     []string `json:"needs"` // besides scopes
+	Notes     []string `json:"notes"`
+	Limits    []string `json:"limits"`
 }
 
 // Definition reads one by its id.
 func (c *Client) Definition(ctx context.Context, id string) (*Definition, error) {
+	return c.DefinitionFor(ctx, id, "")
+}
+
+// DefinitionFor reads one, with the manifest that creates an app for a provider of this name, which need not exist
+// yet; "" stands for one that is named like the definition.
+func (c *Client) DefinitionFor(ctx context.Context, id, provider string) (*Definition, error) {
 	if err := CheckPath(id); err != nil {
 		return nil, err
 	}
-	definition := &Definition{}
-	return definition, c.read(ctx, "catalog/"+id, nil, definition)
-}
-
-// Provider is a definition as an operator configured it. The rest of it is in Data.
-type Provider struct {
-	Answer `json:"-"`
-
-	Definition  string            `json:"definition"`
-	ClientID    string            `json:"client_id"`
-	CallbackURL string            `json:"callback_url"`
-	Kinds       []string          `json:"kinds"`
-	Scopes      []string          `json:"scopes"`
-	Inputs      map[string]string `json:"inputs"`
-}
-
-// Provider reads one, which is for operators.
-func (c *Client) Provider(ctx context.Context, name string) (*Provider, error) {
-	if err := CheckPath(name); err != nil {
-		return nil, err
+	query := url.Values{}
+	if provider != "" {
+		query.Set("provider", provider)
 	}
-	provider := &Provider{}
-	return provider, c.read(ctx, "providers/"+name, nil, provider)
-}
-
-// ProviderNames lists the providers, which is for operators.
-func (c *Client) ProviderNames(ctx context.Context) ([]string, error) {
-	list := &List{}
-	err := c.list(ctx, "providers/", list)
-	return list.Keys, err
+	definition := &Definition{}
+	return definition, c.read(ctx, "catalog/"+id, query, definition)
 }
 
 // Names reports whether a field of the credential is sent.

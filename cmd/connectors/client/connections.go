@@ -172,7 +172,7 @@ func (c *Client) Disconnect(ctx context.Context, path string) (warnings []string
 	if err := CheckPath(path); err != nil {
 		return nil, err
 	}
-	return c.remove(ctx, "connections/"+path, nil)
+	return c.delete(ctx, "connections/"+path, nil)
 }
 
 // Missing reports whether an error of a verb, such as creds or check, came because there is no such connection: a

@@ -81,8 +81,8 @@ func (a *app) completeServices(cmd *cobra.Command, args []string, typed string) 
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	return offered(a.look(cmd.Context(), func(ctx context.Context, c *client.Client) ([]string, error) {
-		if names, err := c.ProviderNames(ctx); err == nil {
-			return names, nil
+		if list, err := c.Providers(ctx); err == nil {
+			return list.Keys, nil
 		}
 		catalog, err := c.Catalog(ctx, "")
 		if err != nil {

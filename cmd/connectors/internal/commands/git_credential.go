@@ -19,9 +19,10 @@ import (
 // gitCredential speaks with Git as gitcredentials(7) and git-credential(1) say.
 func (a *app) gitCredential() *cobra.Command {
 	return &cobra.Command{
-		Use:   "git-credential NAME get|store|erase",
-		Short: "What Git calls for a credential; connectors git setup tells it to",
-		Args:  cobra.ExactArgs(2),
+		Use:               "git-credential NAME get|store|erase",
+		Short:             "What Git calls for a credential; connectors git setup tells it to",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf(args[0])
 			if err != nil {

@@ -84,15 +84,20 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.check(),
 		a.connect(),
 		a.disconnect(),
+		a.doctor(),
 		a.edit(),
 		a.exec(),
 		a.export(),
 		a.git(),
 		a.gitCredential(),
 		a.history(),
+		a.inventory(),
 		a.link(),
 		a.list(),
+		a.lookup(),
+		a.provider(),
 		a.reconnect(),
+		a.revoke(),
 		a.share(),
 		a.show(),
 		a.tokenOf(),
@@ -126,12 +131,21 @@ func usageOf(cmd *cobra.Command, err error) error {
 
 // dial gives the client. What is started from here on does not find the token in its environment.
 func (a *app) dial(ctx context.Context) (*client.Client, error) {
-	c, err := client.FromEnvironment(ctx, a.mount)
+	server, err := a.server()
+	if err != nil {
+		return nil, err
+	}
+	return server.Client(ctx, a.mount)
+}
+
+// server gives the Vault that the environment names, whatever it is in.
+func (a *app) server() (*client.Server, error) {
+	server, err := client.ServerFromEnvironment()
 	a.token = os.Getenv(tokenVariable)
 	if err := os.Unsetenv(tokenVariable); err != nil {
 		return nil, err
 	}
-	return c, err
+	return server, err
 }
 
 const tokenVariable = "VAULT_TOKEN"

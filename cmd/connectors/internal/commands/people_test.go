@@ -156,3 +156,20 @@ func TestArgumentsAreCompleted(t *testing.T) {
 		}
 	}
 }
+
+func FuzzOffered(f *testing.F) {
+	for _, name := range []string{"slack", "org/acme/", "$(id)", "a b", "-x", "x\ny", "../x", "a//b", "/", "é"} {
+		f.Add(name, "")
+		f.Add(name, name)
+	}
+	plain := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@:/-]*$`)
+	f.Fuzz(func(t *testing.T, name, typed string) {
+		got, _ := offered([]string{name}, typed)
+		for _, one := range got {
+			assert.Equal(t, name, one)
+			assert.True(t, strings.HasPrefix(one, typed))
+			assert.Regexp(t, plain, one)
+			assert.NotContains(t, one, "//")
+		}
+	})
+}

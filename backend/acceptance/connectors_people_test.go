@@ -214,6 +214,13 @@ func TestConnectorsWholeLife(t *testing.T) {
 	for _, verb := range []string{"exchange", "share", "unshare", "offer", "withdraw", "accept", "rename"} {
 		assert.Regexp(t, `(?m) `+verb+`\b`, history)
 	}
+	away := ran(t, with(bob.prepared(t, "--mount", bob.path, "edit", "crm", "--label", "x"),
+		"VAULT_ADDR=http://127.0.0.1:1"))
+	assert.Equal(t, 6, away.exit, away.complaint)
+	at = sit(t, bob.prepared(t, "disconnect", "crm"))
+	at.sees(t, `Delete `+his+`/crm`)
+	at.types(t, "n\n")
+	assert.Equal(t, 1, at.leaves(t).exit)
 	bob.does(t, "disconnect", "crm", "--yes")
 	bob.ends(t, 3, "no connection", "token", "crm")
 	assert.False(t, knows(t, s.server, token), "the grant was revoked")
@@ -315,6 +322,17 @@ func TestConnectorsLink(t *testing.T) {
 	assert.Equal(t, 5, got.exit, got.complaint)
 	desk.ends(t, 5, "make another", "link", "org/acme/theirs", "--finish")
 	desk.absent(t, "connections/org/acme/theirs")
+
+	// what somebody else than its owner offers arrives without its credential
+	alice := s.logIn(t, "alice", recipe(t, "policies/own.hcl"))
+	alice.write(t, "connections/self/desk", map[string]any{"provider": "desk", "api_key": deskKey})
+	hers := "user/" + alice.entity + "/desk"
+	got = s.does(t, "--mount", s.path, "transfer", hers, "org/acme/given")
+	assert.Contains(t, got.complaint, "warning: ")
+	got = desk.connectors(t, "accept", "org/acme/given", "--from", hers)
+	assert.Equal(t, 5, got.exit, got.complaint)
+	assert.Contains(t, got.complaint, "connectors reconnect org/acme/given")
+	assert.Regexp(t, `status +needs_reconnect \(transferred\)`, got.out)
 
 	// ended, and what is no use
 	got = sit(t, desk.prepared(t, "link", "org/acme/third", "--provider", "idp")).leaves(t)

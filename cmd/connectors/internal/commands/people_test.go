@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -172,4 +173,26 @@ func FuzzOffered(f *testing.F) {
 			assert.NotContains(t, one, "//")
 		}
 	})
+}
+
+// What the README has people type is what the commands take.
+func TestExamplesAreWellFormed(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	lines := regexp.MustCompile("(?m)^(?:    |\t)(connectors .*)$").FindAllStringSubmatch(string(text), -1)
+	assert.Greater(t, len(lines), 10)
+	for _, line := range lines {
+		line, _, _ := strings.Cut(line[1], " |")
+		line, _, _ = strings.Cut(line, "  #")
+		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
+		root := newApp(t).root()
+		root.InitDefaultCompletionCmd(words[1])
+		cmd, rest, err := root.Find(words[1:])
+		require.NoError(t, err, line)
+		require.NotSame(t, root, cmd, line)
+		require.NoError(t, cmd.ParseFlags(rest), line)
+		if cmd.Name() != "bash" { // which is cobra's own
+			assert.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()), line)
+		}
+	}
 }

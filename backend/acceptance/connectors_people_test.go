@@ -214,6 +214,13 @@ func TestConnectorsWholeLife(t *testing.T) {
 	for _, verb := range []string{"exchange", "share", "unshare", "offer", "withdraw", "accept", "rename"} {
 		assert.Regexp(t, `(?m) `+verb+`\b`, history)
 	}
+	away := ran(t, with(bob.prepared(t, "--mount", bob.path, "edit", "crm", "--label", "x"),
+		"VAULT_ADDR=http://127.0.0.1:1"))
+	assert.Equal(t, 6, away.exit, away.complaint)
+	at = sit(t, bob.prepared(t, "disconnect", "crm"))
+	at.sees(t, `Delete `+his+`/crm`)
+	at.types(t, "n\n")
+	assert.Equal(t, 1, at.leaves(t).exit)
 	bob.does(t, "disconnect", "crm", "--yes")
 	bob.ends(t, 3, "no connection", "token", "crm")
 	assert.False(t, knows(t, s.server, token), "the grant was revoked")
@@ -245,6 +252,7 @@ func TestConnectorsLink(t *testing.T) {
 	t.Parallel()
 	s := newSignIn(t)
 	s.newKeyService(t, deskKey)
+	watch := watchArguments(t)
 	desk := s.logIn(t, "helpdesk", recipe(t, "policies/org-admin.hcl"))
 
 	at := sitting(t, desk.prepared(t, "link", "org/acme/mail", "--provider", "idp", "--purpose", "The newsletter"),
@@ -299,8 +307,36 @@ func TestConnectorsLink(t *testing.T) {
 	require.Zero(t, got.exit, got.complaint)
 	assert.NotContains(t, got.out+got.complaint, deskKey)
 
+	// another account than the one that was asked for is not taken
+	got = desk.does(t, "link", "org/acme/theirs", "--provider", "idp", "--account", "carol")
+	code = s.consents(t, strings.TrimSpace(got.out))
+	assert.Equal(t, "parked", desk.documentOf(t, "link", "org/acme/theirs", "--state")["state"])
+	at = sit(t, desk.prepared(t, "link", "org/acme/theirs", "--finish"))
+	at.sees(t, "tell you: $")
+	at.types(t, "\x03")
+	assert.Equal(t, 130, at.leaves(t).exit)
+	at = sit(t, desk.prepared(t, "link", "org/acme/theirs", "--finish"))
+	at.sees(t, "tell you: $")
+	at.types(t, code+"\n")
+	got = at.leaves(t)
+	assert.Equal(t, 5, got.exit, got.complaint)
+	desk.ends(t, 5, "make another", "link", "org/acme/theirs", "--finish")
+	desk.absent(t, "connections/org/acme/theirs")
+
+	// what somebody else than its owner offers arrives without its credential
+	alice := s.logIn(t, "alice", recipe(t, "policies/own.hcl"))
+	alice.write(t, "connections/self/desk", map[string]any{"provider": "desk", "api_key": deskKey})
+	hers := "user/" + alice.entity + "/desk"
+	got = s.does(t, "--mount", s.path, "transfer", hers, "org/acme/given")
+	assert.Contains(t, got.complaint, "warning: ")
+	got = desk.connectors(t, "accept", "org/acme/given", "--from", hers)
+	assert.Equal(t, 5, got.exit, got.complaint)
+	assert.Contains(t, got.complaint, "connectors reconnect org/acme/given")
+	assert.Regexp(t, `status +needs_reconnect \(transferred\)`, got.out)
+
 	// ended, and what is no use
-	got = desk.does(t, "link", "org/acme/third", "--provider", "idp")
+	got = sit(t, desk.prepared(t, "link", "org/acme/third", "--provider", "idp")).leaves(t)
+	require.Zero(t, got.exit, "its address goes to a program, so nothing is asked: %s", got.complaint)
 	assert.Equal(t, 1, strings.Count(got.out, "\n"), "the address and nothing else: %s", got.out)
 	desk.ends(t, 0, "of no use any more", "link", "org/acme/third", "--withdraw")
 	desk.ends(t, 3, "no link of yours", "link", "org/acme/third", "--withdraw")
@@ -310,6 +346,30 @@ func TestConnectorsLink(t *testing.T) {
 	desk.ends(t, 2, "--flow names a link", "link", "org/acme/third", "--flow", "x")
 	desk.ends(t, 2, "ttl must lie", "link", "org/acme/third", "--provider", "idp", "--ttl", "48h")
 	desk.ends(t, 4, denied, "link", "org/other/third", "--provider", "idp")
+	watch.end()
+	_, value, _ := strings.Cut(link, "?link=")
+	for _, secret := range []string{value, code, desk.vault.Token} {
+		assert.False(t, watch.have(secret), "%.4s… was an argument", secret)
+	}
+}
+
+// A consent that opens several sites: which one is used is a word of the command line.
+func TestConnectorsChoose(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	s := e.own(t)
+	e.write(t, "exchange", s.consent(t, "x"))
+	run := func(args ...string) printed { return e.connectors(t, append([]string{"--mount", e.path}, args...)...) }
+	assert.Equal(t, 5, run("token", "org/default/x").exit)
+	assert.Regexp(t, `choices +one \(Site one\), two \(Site two\)`, run("show", "org/default/x").out)
+	got := run("edit", "org/default/x", "--choose", "three")
+	assert.Equal(t, 2, got.exit)
+	assert.Contains(t, got.complaint, `nothing of id "three" to pick`)
+	got = run("edit", "org/default/x", "--choose", "two", "--label", "The shop")
+	require.Zero(t, got.exit, got.complaint)
+	assert.Regexp(t, `label +The shop\n`, got.out)
+	assert.Regexp(t, `connection_config +site=two`, got.out)
+	assert.True(t, s.Alive(strings.TrimSpace(run("token", "org/default/x").out)))
 }
 
 // posts presses the button of a link's page, with the fields that the person typed there.

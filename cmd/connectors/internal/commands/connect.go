@@ -167,6 +167,9 @@ func (a *app) connected(connection *client.Connection) error {
 	case len(connection.Choices) > 0 && !serves(connection.Status):
 		return withCode(codePerson, "%s reaches several (%s): choose one of these by its id: connectors edit "+
 			"%s --choose ID", connection.Path(), choicesOf(connection.Choices), connection.Path())
+	case connection.Status == "needs_reconnect":
+		return withCode(codePerson, "%s is there without a credential that works (%s): connectors reconnect %s",
+			connection.Path(), connection.StatusReason, connection.Path())
 	case !serves(connection.Status):
 		return withCode(codePerson, "%s is connected and does not serve: %s", connection.Path(),
 			beside(connection.Status, connection.StatusReason))

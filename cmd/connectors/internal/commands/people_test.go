@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"os"
 	"regexp"
 	"strings"
 	"testing"
@@ -153,6 +154,45 @@ func TestArgumentsAreCompleted(t *testing.T) {
 	for _, cmd := range newApp(t).root().Commands() {
 		if words := strings.Fields(cmd.Use); len(words) > 1 && regexp.MustCompile(`^\[?[A-Z]+\]?$`).MatchString(words[1]) {
 			assert.Equal(t, cmd.Name() != "catalog", cmd.ValidArgsFunction != nil, cmd.Use) // whose words are anybody's
+		}
+	}
+}
+
+func FuzzOffered(f *testing.F) {
+	for _, name := range []string{"slack", "org/acme/", "$(id)", "a b", "-x", "x\ny", "../x", "a//b", "/", "é"} {
+		f.Add(name, "")
+		f.Add(name, name)
+	}
+	plain := regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._@:/-]*$`)
+	f.Fuzz(func(t *testing.T, name, typed string) {
+		got, _ := offered([]string{name}, typed)
+		for _, one := range got {
+			assert.Equal(t, name, one)
+			assert.True(t, strings.HasPrefix(one, typed))
+			assert.Regexp(t, plain, one)
+			assert.NotContains(t, one, "//")
+		}
+	})
+}
+
+// What the README has people type is what the commands take.
+func TestExamplesAreWellFormed(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	require.NoError(t, err)
+	lines := regexp.MustCompile("(?m)^(?:    |\t)(connectors .*)$").FindAllStringSubmatch(string(text), -1)
+	assert.Greater(t, len(lines), 10)
+	for _, line := range lines {
+		line, _, _ := strings.Cut(line[1], " |")
+		line, _, _ = strings.Cut(line, "  #")
+		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
+		root := newApp(t).root()
+		root.InitDefaultCompletionCmd(words[1])
+		cmd, rest, err := root.Find(words[1:])
+		require.NoError(t, err, line)
+		require.NotSame(t, root, cmd, line)
+		require.NoError(t, cmd.ParseFlags(rest), line)
+		if cmd.Name() != "bash" { // which is cobra's own
+			assert.NoError(t, cmd.ValidateArgs(cmd.Flags().Args()), line)
 		}
 	}
 }

@@ -63,8 +63,8 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 
 // whom has the flags that name with whom something is shared.
 func whom(cmd *cobra.Command, entities, groups *[]string, everyone *bool) {
-	cmd.Flags().StringSliceVar(entities, "entity", nil, "an entity of Vault, by its id; may be repeated")
-	cmd.Flags().StringSliceVar(groups, "group", nil, "a group, by its id, or by its name if you are in it; may be repeated")
+	cmd.Flags().StringArrayVar(entities, "entity", nil, "an entity of Vault, by its id; may be repeated")
+	cmd.Flags().StringArrayVar(groups, "group", nil, "a group, by its id, or by its name if you are in it; may be repeated")
 	cmd.Flags().BoolVar(everyone, "everyone", false, "whoever has an entity in Vault")
 }
 

@@ -16,8 +16,9 @@ func (a *app) transfer() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "transfer NAME [TARGET | --withdraw]",
 		Short: "Offer a connection to another owner, or rename it; without TARGET: the offer that is open",
-		Long: `Offer a connection to another owner, as whose it is then named: org/acme/slack, user/u-17/slack. It moves when
-they accept it, within a day. A TARGET of the same owner is a rename, at once; its shares end with the old name.
+		Long: `Offer a connection to another owner. TARGET is where it is to be: org/acme/slack, user/u-17/slack. It moves
+when they accept it, within a day. A TARGET of the same owner is a rename, at once; its shares end with the
+old name.
 
 Without TARGET, the offer that is open; --withdraw takes it back.`,
 		Args: cobra.RangeArgs(1, 2),

@@ -350,6 +350,7 @@ type keyService struct {
 	key   string
 	asked []*http.Request
 	body  string
+	seen  func() // on each request, if it is set
 }
 
 const keysYAML = `
@@ -374,6 +375,9 @@ func (e *engine) newKeyService(t *testing.T, key string) *keyService {
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(r.Body)
 		s.asked, s.body = append(s.asked, r), body.String()
+		if s.seen != nil {
+			s.seen()
+		}
 		switch {
 		case r.Header.Get("X-Key") != s.key:
 			w.WriteHeader(http.StatusUnauthorized)

@@ -14,9 +14,9 @@ import (
 
 func TestParseGit(t *testing.T) {
 	for text, want := range map[string]gitAsked{
-		"protocol=https\nhost=github.com\n\n":                               {"https", "github.com"},
-		"protocol=https\nhost=github.com":                                   {"https", "github.com"},
-		"protocol=https\nhost=h:8443\nusername=a=b\npath=\n\nhost=evil.com": {"https", "h:8443"},
+		"protocol=https\nhost=github.com\n\n":                                                             {"https", "github.com"},
+		"protocol=https\nhost=github.com":                                                                 {"https", "github.com"},
+		"protocol=https\nhost=h:8443\nusername=a=b\npath=\n\nhost=evil.com":                               {"https", "h:8443"},
 		"capability[]=authtype\ncapability[]=state\nprotocol=http\nhost=h\nwwwauth[]=Basic realm=\"x\"\n": {"http", "h"},
 	} {
 		got, err := parseGit([]byte(text))
@@ -24,16 +24,16 @@ func TestParseGit(t *testing.T) {
 		assert.Equal(t, want, got)
 	}
 	for text, says := range map[string]string{
-		"":                         "lacks protocol or host",
-		"protocol=https\n":         "lacks protocol or host",
-		"protocol=https\nhost=\n":  "lacks protocol or host",
-		"protocol=https\nhost\n":   "key=value",
-		"=x\nprotocol=https\n":     "key=value",
-		"protocol=https\nhost=a\r": "CR and NUL",
-		"protocol=https\nhost=a\rhost=b\n":                                             "CR and NUL",
-		"protocol=https\nhost=a\x00b\n":                                                "CR and NUL",
-		"protocol=https\nhost=a\nhost=b\n":                                             `"host" twice`,
-		"protocol=https\nhost=a\nprotocol=https\n":                                     `"protocol" twice`,
+		"":                                         "lacks protocol or host",
+		"protocol=https\n":                         "lacks protocol or host",
+		"protocol=https\nhost=\n":                  "lacks protocol or host",
+		"protocol=https\nhost\n":                   "key=value",
+		"=x\nprotocol=https\n":                     "key=value",
+		"protocol=https\nhost=a\r":                 "CR and NUL",
+		"protocol=https\nhost=a\rhost=b\n":         "CR and NUL",
+		"protocol=https\nhost=a\x00b\n":            "CR and NUL",
+		"protocol=https\nhost=a\nhost=b\n":         `"host" twice`,
+		"protocol=https\nhost=a\nprotocol=https\n": `"protocol" twice`,
 		"protocol=https\nhost=a\nusername=" + strings.Repeat("a", maxGitAsked) + "\n\n": "longer than",
 	} {
 		_, err := parseGit([]byte(text))

@@ -383,6 +383,8 @@ func (e *engine) newKeyService(t *testing.T, key string) *keyService {
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/api/away":
 			http.Redirect(w, r, "https://elsewhere.example.com/", http.StatusFound)
+		case r.URL.Path == "/api/led":
+			http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 		case r.URL.Path == "/api/absent":
 			w.WriteHeader(http.StatusNotFound)
 		case r.URL.Path == "/api/down":

@@ -218,6 +218,12 @@ func TestConnectorsGit(t *testing.T) {
 		assert.Equal(t, exit, got.exit, got.complaint)
 		assert.Empty(t, got.out)
 	}
+	s := sit(t, h.at(h.prepared(t, "git-credential", "forge", "get"), h.folder))
+	s.sees(t, "This is for Git")
+	s.types(t, "\x03")
+	got = s.leaves(t)
+	assert.Equal(t, 130, got.exit)
+	assert.Empty(t, got.out)
 	assert.Equal(t, 2, h.connectors(t, "", "git", "setup", "forge", "--local", "--global").exit)
 	assert.Equal(t, 2, h.connectors(t, "", "git", "stup").exit)
 

@@ -141,6 +141,9 @@ func (a *app) gitAsks(ctx context.Context) (gitAsked, error) {
 		text []byte
 		err  error
 	}
+	if a.Asks() {
+		a.Say("This is for Git, which says protocol=https and host=... here, a line each, and then an empty one.")
+	}
 	done := make(chan read, 1)
 	go func() { // stdin may be a terminal, where no end of it comes with Ctrl-C
 		text, err := readGit(a.In)

@@ -2,6 +2,9 @@ package commands
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -94,6 +97,34 @@ func TestGitShows(t *testing.T) {
 		assert.ErrorContains(t, err, says)
 		assert.Empty(t, got)
 		assert.NotContains(t, err.Error(), "planted")
+	}
+}
+
+// Where the credential cannot be had, Git stops, and does not ask for a password; the person learns why.
+func TestGitGetStopsGit(t *testing.T) {
+	status := http.StatusConflict
+	mount := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"errors": ["connection self/gh must be connected again"]}`)
+	}))
+	defer mount.Close()
+	t.Setenv("VAULT_ADDR", mount.URL)
+	t.Setenv("VAULT_MAX_RETRIES", "0")
+	for code, answered := range map[int]int{
+		codePerson: http.StatusConflict, codeAway: http.StatusBadGateway, codeNotAllowed: http.StatusForbidden,
+	} {
+		status = answered
+		t.Setenv("VAULT_TOKEN", "a token")
+		a := newApp(t)
+		a.mount = "connectors"
+		a.brings(t, "protocol=https\nhost=github.com\n\n")
+		err := a.gitGet(t.Context(), "self/gh")
+		assert.Equal(t, code, codeOf(t.Context(), err), "%v", err)
+		out, readErr := os.ReadFile(a.Out.Name())
+		require.NoError(t, readErr)
+		assert.Equal(t, "quit=1\n", string(out))
+		assert.ErrorContains(t, err, "must be connected again")
+		assert.Equal(t, code == codePerson, strings.Contains(err.Error(), "connectors reconnect self/gh"))
 	}
 }
 

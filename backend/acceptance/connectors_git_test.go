@@ -40,7 +40,7 @@ func (e *engine) newForge(t *testing.T) *forge {
 	work, root := t.TempDir(), t.TempDir()
 	for _, args := range [][]string{
 		{"init", "--quiet", work},
-		{"-C", work, "-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "--quiet", "--allow-empty", "-m", "one"},
+		{"-C", work, "-c", "user.name=x", "-c", "user.email=x@example.com", "commit", "-q", "--allow-empty", "-m", "one"},
 		{"clone", "--quiet", "--bare", work, filepath.Join(root, "app.git")},
 	} {
 		out, err := exec.Command("git", args...).CombinedOutput()
@@ -169,7 +169,7 @@ func TestConnectorsGit(t *testing.T) {
 		got := h.connectors(t, "", "git", "setup", "forge", "-o", "json")
 		require.Zero(t, got.exit, got.complaint)
 		assert.JSONEq(t, `{"hosts": ["`+f.host()+`"], "username": "`+forgeUser+`"}`, got.out)
-		assert.Contains(t, got.complaint, f.URL+" is self/forge of forge now")
+		assert.Contains(t, got.complaint, "for "+f.URL+" from self/forge now")
 	}
 	helpers := h.git(t, h.folder, "config", "--global", "--get-all", "credential."+f.URL+".helper").out
 	assert.Regexp(t, `^\n!'/.*/connectors' git-credential 'self/forge'\n$`, helpers)
@@ -182,8 +182,7 @@ func TestConnectorsGit(t *testing.T) {
 	assert.NoFileExists(t, stored)
 
 	weak, kept := newHome() // without the empty helper Git hands the credential to the one that stores
-	added := h.git(t, h.folder, "config", "--file", filepath.Join(weak.folder, ".gitconfig"), "credential."+f.URL+".helper",
-		strings.TrimSpace(helpers))
+	added := weak.git(t, weak.folder, "config", "--global", "credential."+f.URL+".helper", strings.TrimSpace(helpers))
 	require.Zero(t, added.exit, added.complaint)
 	require.Zero(t, weak.git(t, weak.folder, "clone", f.URL+app, "clone").exit)
 	content, err := os.ReadFile(kept)

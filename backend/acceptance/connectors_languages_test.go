@@ -133,7 +133,8 @@ func TestConnectorsInOtherLanguages(t *testing.T) {
 			cmd.Dir, cmd.Stderr = folder, os.Stderr
 			cmd.Args = append(cmd.Args, root.path)
 			cmd.Env = []string{
-				"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAULT_ADDR=" + vault.URL, "VAULT_TOKEN=" + alice.vault.Token,
+				"PATH=" + os.Getenv("PATH"), "HOME=" + os.Getenv("HOME"), "VAULT_ADDR=" + vault.URL,
+				"VAULT_TOKEN=" + alice.vault.Token,
 			}
 			in, err := cmd.StdinPipe()
 			require.NoError(t, err)

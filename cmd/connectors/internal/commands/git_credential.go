@@ -121,8 +121,8 @@ func (a *app) gitErase(ctx context.Context, path string) error {
 	if err := judged(path, check); err != nil {
 		return err
 	}
-	a.Say("connectors: %s did not take the credential of %s, which works (%s). Try again, since it may be another one now; "+
-		"else it lacks a scope for repositories: connectors show %s", terminal.Clean(asked.host), path,
+	a.Say("connectors: %s did not take the credential of %s, which works (%s). Try again, since it may be another one "+
+		"now; else it lacks a scope for repositories: connectors show %s", terminal.Clean(asked.host), path,
 		terminal.Clean(beside(check.Status, accountOf(check.Account))), path)
 	return nil
 }

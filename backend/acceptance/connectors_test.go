@@ -356,6 +356,7 @@ type keyService struct {
 	key   string
 	asked []*http.Request
 	body  string
+	seen  func() // on each request, if it is set
 }
 
 const keysYAML = `
@@ -380,11 +381,16 @@ func (e *engine) newKeyService(t *testing.T, key string) *keyService {
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(r.Body)
 		s.asked, s.body = append(s.asked, r), body.String()
+		if s.seen != nil {
+			s.seen()
+		}
 		switch {
 		case r.Header.Get("X-Key") != s.key:
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/api/away":
 			http.Redirect(w, r, "https://elsewhere.example.com/", http.StatusFound)
+		case r.URL.Path == "/api/led":
+			http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 		case r.URL.Path == "/api/absent":
 			w.WriteHeader(http.StatusNotFound)
 		case r.URL.Path == "/api/down":

@@ -122,8 +122,8 @@ func (a *app) gitErase(ctx context.Context, path string) error {
 	if err := judged(path, check); err != nil {
 		return err
 	}
-	a.Say("connectors: %s did not take the credential of %s, which works (%s). Try again, since it may be another one now; "+
-		"else it lacks a scope for repositories: connectors show %s", terminal.Clean(asked.host), path,
+	a.Say("connectors: %s did not take the credential of %s, which works (%s). Try again, since it may be another one "+
+		"now; else it lacks a scope for repositories: connectors show %s", terminal.Clean(asked.host), path,
 		terminal.Clean(beside(check.Status, accountOf(check.Account))), path)
 	return nil
 }
@@ -141,6 +141,9 @@ func (a *app) gitAsks(ctx context.Context) (gitAsked, error) {
 	type read struct {
 		text []byte
 		err  error
+	}
+	if a.Asks() {
+		a.Say("This is for Git, which says protocol=https and host=... here, a line each, and then an empty one.")
 	}
 	done := make(chan read, 1)
 	go func() { // stdin may be a terminal, where no end of it comes with Ctrl-C

@@ -98,7 +98,7 @@ func (a *app) gitAdd(ctx context.Context, config gitConfig, path string) error {
 		if err := config.write(ctx, key, before, gitWith(before, helper)); err != nil {
 			return err
 		}
-		a.Say("https://%s is %s of %s now, for git config %s", host, path, terminal.Clean(credential.Provider), config.scope)
+		a.Say("Git takes the credential for https://%s from %s now (git config %s)", host, path, config.scope)
 	}
 	return a.answer(credential.Data["git"], func() error { return nil })
 }
@@ -120,7 +120,7 @@ func (a *app) gitRemove(ctx context.Context, config gitConfig, path string) erro
 		}
 		host := strings.TrimSuffix(strings.TrimPrefix(entry.key, "credential.https://"), ".helper")
 		removed = append(removed, host)
-		a.Say("https://%s is none of %s any more, for git config %s", terminal.Clean(host), path, config.scope)
+		a.Say("Git takes none for https://%s from %s any more (git config %s)", terminal.Clean(host), path, config.scope)
 	}
 	if len(removed) == 0 {
 		a.Say("git config %s has nothing of %s", config.scope, path)
@@ -150,7 +150,8 @@ func inShell(word string) string { return "'" + strings.ReplaceAll(word, "'", `'
 const shellWord = `('(?:[^']|'\\'')*')`
 
 // ownHelper is what gitHelper writes, whatever the connection.
-var ownHelper = regexp.MustCompile(`^!` + shellWord + ` git-credential(?: --mount ` + shellWord + `)? ` + shellWord + `$`)
+var ownHelper = regexp.MustCompile(
+	`^!` + shellWord + ` git-credential(?: --mount ` + shellWord + `)? ` + shellWord + `$`)
 
 // gitOwn tells of which connection a helper of ours is.
 func gitOwn(helper string) (path string, own bool) {

@@ -2,6 +2,9 @@ package commands
 
 import (
 	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,11 +16,11 @@ import (
 )
 
 func TestParseGit(t *testing.T) {
+	const short = "protocol=https\nhost=github.com"
+	const long = "capability[]=authtype\ncapability[]=state\nprotocol=http\nhost=h\nwwwauth[]=Basic realm=\"x\"\n"
 	for text, want := range map[string]gitAsked{
-		"protocol=https\nhost=github.com\n\n":                                                             {"https", "github.com"},
-		"protocol=https\nhost=github.com":                                                                 {"https", "github.com"},
-		"protocol=https\nhost=h:8443\nusername=a=b\npath=\n\nhost=evil.com":                               {"https", "h:8443"},
-		"capability[]=authtype\ncapability[]=state\nprotocol=http\nhost=h\nwwwauth[]=Basic realm=\"x\"\n": {"http", "h"},
+		short: {"https", "github.com"}, short + "\n\n": {"https", "github.com"}, long: {"http", "h"},
+		"protocol=https\nhost=h:8443\nusername=a=b\npath=\n\nhost=evil.com": {"https", "h:8443"},
 	} {
 		got, err := parseGit([]byte(text))
 		require.NoError(t, err, text)
@@ -69,7 +72,7 @@ func TestGitShows(t *testing.T) {
 	for host, want := range map[string]string{
 		"github.com":     "username=x-access-token\npassword=t\npassword_expiry_utc=1795953600\n",
 		"127.0.0.1:8443": "username=x-access-token\npassword=t\npassword_expiry_utc=1795953600\n",
-		"GitHub.com":     "", "github.com.evil.com": "", "github.com:443": "", "127.0.0.1": "", "sub.github.com": "", "": "",
+		"GitHub.com":     "", "github.com.evil.com": "", "github.com:443": "", "127.0.0.1": "", "sub.github.com": "",
 	} {
 		got, err := a.gitShows("self/x", host, token)
 		require.NoError(t, err, host)
@@ -97,6 +100,34 @@ func TestGitShows(t *testing.T) {
 	}
 }
 
+// Where the credential cannot be had, Git stops, and does not ask for a password; the person learns why.
+func TestGitGetStopsGit(t *testing.T) {
+	status := http.StatusConflict
+	mount := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"errors": ["connection self/gh must be connected again"]}`)
+	}))
+	defer mount.Close()
+	t.Setenv("VAULT_ADDR", mount.URL)
+	t.Setenv("VAULT_MAX_RETRIES", "0")
+	for code, answered := range map[int]int{
+		codePerson: http.StatusConflict, codeAway: http.StatusBadGateway, codeNotAllowed: http.StatusForbidden,
+	} {
+		status = answered
+		t.Setenv("VAULT_TOKEN", "a token")
+		a := newApp(t)
+		a.mount = "connectors"
+		a.brings(t, "protocol=https\nhost=github.com\n\n")
+		err := a.gitGet(t.Context(), "self/gh")
+		assert.Equal(t, code, codeOf(t.Context(), err), "%v", err)
+		out, readErr := os.ReadFile(a.Out.Name())
+		require.NoError(t, readErr)
+		assert.Equal(t, "quit=1\n", string(out))
+		assert.ErrorContains(t, err, "must be connected again")
+		assert.Equal(t, code == codePerson, strings.Contains(err.Error(), "connectors reconnect self/gh"))
+	}
+}
+
 func TestGitHelpers(t *testing.T) {
 	one, err := gitHelper("/opt/my tools/it's/connectors", "a b", "self/gh")
 	require.NoError(t, err)
@@ -106,7 +137,9 @@ func TestGitHelpers(t *testing.T) {
 	assert.Equal(t, "self/gh", path)
 	other, err := gitHelper("/bin/connectors", "", "org/acme/it")
 	require.NoError(t, err)
-	for _, helper := range []string{"", "store", "!/usr/bin/gh auth git-credential", "!'/bin/x' git-credential", one + " x"} {
+	for _, helper := range []string{
+		"", "store", "!/usr/bin/gh auth git-credential", "!'/bin/x' git-credential", one + " x",
+	} {
 		_, own := gitOwn(helper)
 		assert.False(t, own, helper)
 	}
@@ -140,7 +173,8 @@ func TestGitConfig(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), `o'n "e" \$HOME;`)
 	require.NoError(t, os.Mkdir(folder, 0o700))
 	program := filepath.Join(folder, "connectors")
-	require.NoError(t, os.WriteFile(program, []byte("#!/bin/sh\nprintf 'username=%s|' \"$@\"; echo; echo password=p\n"), 0o700))
+	const script = "#!/bin/sh\nprintf 'username=%s|' \"$@\"; echo; echo password=p\n"
+	require.NoError(t, os.WriteFile(program, []byte(script), 0o700))
 	helper, err := gitHelper(program, `m $(id) 'x' #`, "self/gh")
 	require.NoError(t, err)
 	const key = "credential.https://a.example.com:8443.helper"

@@ -271,12 +271,12 @@ func TestConnectorsExport(t *testing.T) {
 	})
 	for path, fields := range map[string]map[string]any{
 		"org/acme/desk": {
-			"api_key": deskKey, "label": "yes: # \"no\"", "tags": map[string]any{"tier": 1, "on": true, "a: b": "- c"},
+			"api_key": deskKey, "label": "yes: # \"no\"", "tags": map[string]any{"tier": 1, "on": true, "null": "- c"},
 			"rotate_after": "30d", "required_scopes": "a:b c", "verify": false,
 		},
 		"org/acme/off": {"provider": "desk", "api_key": deskKey, "disabled": true, "archived": true, "archived_reason": "old", "verify": false},
 		"org/acme/openai": {
-			"api_key": "planted-0123456789", "organization": "org-1", "project": "", "verify": false,
+			"api_key": "planted-0123456789", "organization": "org-1", "verify": false,
 		},
 		"user/u-1/desk": {"api_key": deskKey, "verify": false},
 	} {
@@ -301,6 +301,7 @@ func TestConnectorsExport(t *testing.T) {
 		for _, found := range variables.FindAllStringSubmatch(text, -1) {
 			cmd.Env = append(cmd.Env, found[1]+"=planted-"+strings.ToLower(found[1])+"-0123456789")
 		}
+		cmd.Env = append(cmd.Env, "PROXY_URL=http://me:planted-password-of-mine@127.0.0.1:1")
 		return ran(t, cmd)
 	}
 	got := apply(root, text, "--dry-run", "-o", "json")

@@ -31,10 +31,11 @@ var layers = map[string][]string{
 	},
 	"cmd/connectors/internal/commands": {
 		module + "cmd/connectors/client", module + "cmd/connectors/internal/browser",
-		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra", "github.com/spf13/pflag",
-		"github.com/hashicorp/go-version",
+		module + "cmd/connectors/internal/files", module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
+		"github.com/spf13/pflag", "github.com/hashicorp/go-version",
 	},
 	"cmd/connectors/internal/browser":  {"github.com/cli/browser"},
+	"cmd/connectors/internal/files":    {"github.com/goccy/go-yaml/"},
 	"cmd/connectors/internal/terminal": {"charm.land/lipgloss/v2/", "golang.org/x/sys/unix", "golang.org/x/term"},
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",

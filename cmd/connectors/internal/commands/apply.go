@@ -125,9 +125,12 @@ func (do *applying) run(ctx context.Context) error {
 			}
 		}
 		if changes > 0 {
-			return withCode(codeChanges, "%d changes; nothing was done", changes)
+			return withCode(codeChanges, "%s; nothing was done", count(changes, "change"))
 		}
 		return nil
+	}
+	if changes == 0 {
+		do.Say("nothing to change")
 	}
 	if err := do.mayRun(steps, doomed); err != nil {
 		return err
@@ -548,6 +551,13 @@ func (do *applying) show(steps []*step) {
 			fmt.Fprintln(do.Out, terminal.Clean("    "+field.Field+": "+line))
 		}
 	}
+}
+
+func count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
 }
 
 // brief is a value on one line.

@@ -14,10 +14,14 @@ import (
 type ledger struct {
 	c      *client.Client
 	fields map[string]map[string]files.Field // by the sort: config, providers, connections
+
+	definitions map[string]*client.Definition // by provider, of those that the file leaves as they are
 }
 
 func newLedger(c *client.Client) *ledger {
-	return &ledger{c: c, fields: map[string]map[string]files.Field{}}
+	return &ledger{
+		c: c, fields: map[string]map[string]files.Field{}, definitions: map[string]*client.Definition{},
+	}
 }
 
 // have is what the mount answers for a path; nil where nothing is, but perhaps an open flow.
@@ -63,7 +67,7 @@ func (l *ledger) spec(ctx context.Context, file *files.File, entry files.Entry, 
 		return spec, err
 	}
 	var definition *client.Definition
-	switch sort, name, _ := strings.Cut(entry.Path, "/"); sort {
+	switch sort, _, _ := strings.Cut(entry.Path, "/"); sort {
 	case "config":
 		return spec, nil
 	case "providers":
@@ -79,7 +83,6 @@ func (l *ledger) spec(ctx context.Context, file *files.File, entry files.Entry, 
 		return spec, nil
 	default:
 		definition, spec.Unknown, err = l.connected(ctx, file, l.providerOf(entry, have))
-		_ = name
 	}
 	if err != nil {
 		return spec, err
@@ -138,7 +141,11 @@ func (l *ledger) connected(ctx context.Context, file *files.File, provider strin
 		}
 		return l.configured(ctx, file.Providers[at], have)
 	}
+	if known := l.definitions[provider]; known != nil {
+		return known, false, nil
+	}
 	definition, err = definitionOf(ctx, l.c, provider)
+	l.definitions[provider] = definition
 	return definition, definition == nil, err
 }
 

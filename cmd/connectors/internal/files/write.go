@@ -29,8 +29,12 @@ func (s Spec) Export(path string, have map[string]any) Exported {
 		switch {
 		case !about.Written, slices.Contains(moments, field):
 		case about.Secret && about.Type == "object", slices.Contains(masked, field):
+			var all []string
 			for _, key := range slices.Sorted(maps.Keys(mapOf(have, field))) {
-				e.Secrets = append(e.Secrets, field+": {"+scalar(key)+": "+placeholder(name, key)+"}")
+				all = append(all, scalar(key)+": "+placeholder(name, key))
+			}
+			if len(all) > 0 {
+				e.Secrets = append(e.Secrets, field+": {"+strings.Join(all, ", ")+"}")
 			}
 		case about.Secret:
 			if have[field+"_set"] == true {

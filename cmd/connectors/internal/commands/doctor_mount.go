@@ -205,7 +205,7 @@ var abilities = []ability{
 	}},
 	{"may see all", "auditor.hcl", map[string][]string{"inventory": {"read"}, "connections/": {"list"}}},
 	{"may look up", "break-glass.hcl", map[string][]string{"lookup": {"update"}, "lookup/x": {"read"}}},
-	{"may end many", "one with update on revoke and read, update, delete on revoke/*", map[string][]string{
+	{"may end many", "one with update on revoke, and read, update, delete on revoke/*", map[string][]string{
 		"revoke": {"update"}, "revoke/x": {"read", "update", "delete"},
 	}},
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers/providertest"
 )
 
@@ -127,7 +128,7 @@ func TestConnectorsProviders(t *testing.T) {
 		"show absent":      {"", []string{"show", "absent"}, 3, "nothing is there"},
 		"remove absent":    {"", []string{"remove", "absent", "--yes"}, 3, "nothing is there"},
 		"remove unasked":   {"", []string{"remove", "slack"}, 2, "--yes"},
-		"rotate absent":    {newAppSecret, []string{"rotate", "absent"}, 2, "absent"},
+		"rotate absent":    {newAppSecret, []string{"rotate", "absent"}, 3, "absent"},
 		"rotate to none":   {"", []string{"rotate", "slack"}, 2, "no secret"},
 		"forget unasked":   {"", []string{"rotate", "slack", "--drop-former"}, 2, "--yes"},
 		"no such command":  {"", []string{"rename"}, 2, "unknown command"},
@@ -263,6 +264,8 @@ func TestConnectorsRevoke(t *testing.T) {
 		"revoke": crm.URL + "/revoke",
 	}, "client_secret": providertest.ClientSecret})
 	crm.adopt(t, "crm")
+	crm.adopt(t, "slow")
+	root.write(t, "connections/slow", map[string]any{"label": "slow"})
 	root.write(t, "connections/org/acme/openai", key(apiKey))
 	boss := root.logIn(t, "boss", revoker)
 
@@ -273,8 +276,24 @@ func TestConnectorsRevoke(t *testing.T) {
 		assert.Equal(t, 2, got.exit, "%v: %s", args, got.complaint)
 		assert.Contains(t, got.complaint, says)
 	}
-	got := boss.does(t, "revoke", "--provider", "crm", "-o", "json")
-	plan := document[client.Revocation](t, got)
+	// who waits may go away
+	plan := document[client.Revocation](t, boss.does(t, "revoke", "--provider=crm", "--label=slow", "-o", "json"))
+	held, answers := late()
+	crm.Next(providers.StepRevoke, answers)
+	at := sit(t, boss.prepared(t, "revoke", "run", plan.Job, "--expect", "1"))
+	at.sees(t, "running: 0 of 1 done, 0 skipped, 1 ending, 0 left")
+	within(t, held.made, "the service is asked")
+	at.types(t, "\x03")
+	got := at.leaves(t)
+	assert.Equal(t, 130, got.exit)
+	assert.Contains(t, got.complaint, "connectors revoke cancel "+plan.Job)
+	close(held.sent)
+	require.Eventually(t, func() bool {
+		return strings.Contains(boss.does(t, "revoke", "show", plan.Job).out, "revoked=1")
+	}, patience, 100*time.Millisecond, "it goes on by itself")
+
+	got = boss.does(t, "revoke", "--provider", "crm", "--owner", "org/default", "--status", "active", "-o", "json")
+	plan = document[client.Revocation](t, got)
 	assert.Equal(t, []any{"planned", 1}, []any{plan.State, plan.Count})
 	assert.Contains(t, got.complaint, "connectors revoke run "+plan.Job+" --expect 1")
 	assert.Equal(t, "active", root.read(t, "connections/crm")["status"], "nothing is changed")
@@ -284,12 +303,12 @@ func TestConnectorsRevoke(t *testing.T) {
 	assert.Equal(t, 3, boss.connectors(t, "revoke", "show", "aaaaaaaaaaaaaaaaaaaaaaaaaa").exit)
 	for _, keys := range []string{"\x03", "n\n"} {
 		at := sit(t, boss.prepared(t, "revoke", "run", plan.Job))
-		at.sees(t, `End 1 connections \(provider=\["crm"\]\)`)
+		at.sees(t, `End 1 connections \(owner=org/default provider=\["crm"\] status=\["active"\]\)`)
 		at.types(t, keys)
 		assert.Equal(t, map[string]int{"\x03": 130, "n\n": 1}[keys], at.leaves(t).exit)
 	}
 	assert.Regexp(t, `state +planned`, boss.does(t, "revoke", "show", plan.Job).out)
-	at := sit(t, boss.prepared(t, "revoke", "run", plan.Job, "--then", "archive"))
+	at = sit(t, boss.prepared(t, "revoke", "run", plan.Job, "--then", "archive"))
 	at.sees(t, "and archive them")
 	at.types(t, "y\n")
 	at.sees(t, "done: 1 of 1 done")
@@ -307,9 +326,9 @@ func TestConnectorsRevoke(t *testing.T) {
 
 	plan = document[client.Revocation](t, boss.does(t, "revoke", "--all", "-o", "json"))
 	assert.Regexp(t, `state +cancelled`, boss.does(t, "revoke", "cancel", plan.Job).out)
-	assert.Equal(t, 5, boss.connectors(t, "revoke", "run", plan.Job, "--expect", "2").exit)
+	assert.Equal(t, 5, boss.connectors(t, "revoke", "run", plan.Job, "--expect", "3").exit)
 	list := document[client.Revocations](t, boss.does(t, "revoke", "list", "-o", "json"))
-	assert.Len(t, list.Keys, 3)
+	assert.Len(t, list.Keys, 4)
 	assert.Equal(t, "cancelled", list.KeyInfo[plan.Job].State)
 	assert.Contains(t, boss.does(t, "revoke", "list").out, "cancelled")
 	assert.Equal(t, 4, root.logIn(t, "op", recipe(t, "policies/operator.hcl")).connectors(t, "revoke", "--all").exit)

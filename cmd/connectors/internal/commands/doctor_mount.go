@@ -19,7 +19,7 @@ func checkPages(ctx context.Context, server *client.Server, c *client.Client, co
 	if err != nil {
 		return []finding{notTold("public_url", "config", err)}
 	}
-	own := pageAt(ctx, server, server.Address()+"/v1/"+c.Mount(), "/callback/doctor")
+	own := pageAt(ctx, server, server.MountAddress(c.Mount()), "/callback/doctor")
 	base := publicMount(config.PublicURL, c.Mount())
 	if base == "" {
 		f := finding{

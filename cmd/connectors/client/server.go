@@ -44,6 +44,14 @@ func ServerFromEnvironment() (*Server, error) {
 // Address is where it is looked for.
 func (s *Server) Address() string { return s.vault.Address() }
 
+// MountAddress is where it answers what is mounted at a path.
+func (s *Server) MountAddress(mount string) string {
+	if namespace := strings.Trim(s.vault.Namespace(), "/"); namespace != "" {
+		mount = namespace + "/" + mount
+	}
+	return strings.TrimSuffix(s.Address(), "/") + "/v1/" + mount
+}
+
 // HasToken reports whether there is a token to ask with.
 func (s *Server) HasToken() bool { return s.vault.Token() != "" }
 

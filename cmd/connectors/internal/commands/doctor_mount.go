@@ -19,7 +19,7 @@ func checkPages(ctx context.Context, server *client.Server, c *client.Client, co
 	if err != nil {
 		return []finding{notTold("public_url", "config", err)}
 	}
-	own := pageAt(ctx, server, server.Address()+"/v1/"+c.Mount(), "/callback/doctor")
+	own := pageAt(ctx, server, server.MountAddress(c.Mount()), "/callback/doctor")
 	base := publicMount(config.PublicURL, c.Mount())
 	if base == "" {
 		f := finding{
@@ -205,7 +205,7 @@ var abilities = []ability{
 	}},
 	{"may see all", "auditor.hcl", map[string][]string{"inventory": {"read"}, "connections/": {"list"}}},
 	{"may look up", "break-glass.hcl", map[string][]string{"lookup": {"update"}, "lookup/x": {"read"}}},
-	{"may end many", "one with update on revoke and read, update, delete on revoke/*", map[string][]string{
+	{"may end many", "one with update on revoke, and read, update, delete on revoke/*", map[string][]string{
 		"revoke": {"update"}, "revoke/x": {"read", "update", "delete"},
 	}},
 }

@@ -81,7 +81,11 @@ func (a *app) addProvider(ctx context.Context, c *client.Client, n newProvider) 
 	if err != nil {
 		return err
 	}
-	a.tellSetup(definition, callbackFor(ctx, c, n.name))
+	callback, err := callbackFor(ctx, c, n.name)
+	if err != nil {
+		return err
+	}
+	a.tellSetup(definition, callback)
 	if a.Asks() {
 		err = a.askProvider(ctx, definition, request)
 	} else {
@@ -165,9 +169,6 @@ func (a *app) tellSetup(definition *client.Definition, callback string) {
 		}
 	}
 	if forConsent(definition.Kinds) {
-		if callback == "" {
-			callback = "not known yet: write public_url to config first"
-		}
 		a.Say("\nThe callback URL to register: %s", terminal.Clean(callback))
 		if setup.Redirect != "" {
 			a.Say("  %s", terminal.Clean(setup.Redirect))
@@ -185,17 +186,20 @@ func (a *app) tellManifest(manifest string) {
 	_, _ = io.WriteString(terminal.Lines(a.Err), strings.TrimSuffix(manifest, "\n")+"\n")
 }
 
-// callbackFor is the callback URL of a provider that is not there yet: what the engine tells once it is. Empty where it
-// cannot be known.
-func callbackFor(ctx context.Context, c *client.Client, name string) string {
+// callbackFor is the callback URL of a provider that is not there yet, as the engine tells it once it is; or why that
+// cannot be said.
+func callbackFor(ctx context.Context, c *client.Client, name string) (string, error) {
 	config, err := c.Config(ctx)
+	if client.StatusOf(err) == http.StatusForbidden {
+		return "told at the end, since this token may not read config", nil
+	}
 	if err != nil {
-		return ""
+		return "", err
 	}
 	if base := publicMount(config.PublicURL, c.Mount()); base != "" {
-		return base + "/callback/" + name
+		return base + "/callback/" + name, nil
 	}
-	return ""
+	return "not known before public_url is written to config", nil
 }
 
 // publicMount is where browsers reach a mount: an origin stands for the mount below it, and an address with a path is

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -51,6 +52,11 @@ service knows the new one alone, --drop-former forgets the former.`,
 				return err
 			}
 			state, err := c.WriteClientSecret(cmd.Context(), name, secret)
+			if client.StatusOf(err) == http.StatusBadRequest { // of anything, and that it is absent only a read tells
+				if _, wrong := c.Provider(cmd.Context(), name); client.StatusOf(wrong) == http.StatusNotFound {
+					return &coded{code: codeAbsent, err: err}
+				}
+			}
 			if err != nil {
 				return err
 			}

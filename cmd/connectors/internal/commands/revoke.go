@@ -133,7 +133,7 @@ const between = time.Second
 // awaitRevocation tells how a job stands whenever that changed, until it ends or wants to be confirmed.
 func (a *app) awaitRevocation(ctx context.Context, c *client.Client, stands *client.Revocation,
 ) (*client.Revocation, error) {
-	told := ""
+	job, told := stands.Job, ""
 	for {
 		now := fmt.Sprintf("%s: %d of %d done, %d skipped, %d ending, %d left", stands.State, stands.Done,
 			stands.Count, stands.Skipped, stands.Ending, stands.Left)
@@ -146,10 +146,11 @@ func (a *app) awaitRevocation(ctx context.Context, c *client.Client, stands *cli
 		}
 		err := pause(ctx, between)
 		if err == nil {
-			stands, err = c.Revocation(ctx, stands.Job)
+			stands, err = c.Revocation(ctx, job)
 		}
 		if err != nil {
-			a.Say("it goes on in the background: connectors revoke show, or cancel")
+			a.Say("it goes on without you: connectors revoke show %[1]s, or connectors revoke cancel %[1]s",
+				terminal.Clean(job))
 			return nil, err
 		}
 	}

@@ -34,7 +34,7 @@ func (w *write) apply(c *store.Connection) (*store.Connection, error) {
 		return nil, beingMoved(w.key)
 	case c.Ending.On():
 		return nil, beingEnded(w.key)
-	case w.brings() && !c.Ended.Time.Equal(w.known.Ended.Time):
+	case w.brings() && !c.LastEnd().Time.Equal(w.known.LastEnd().Time):
 		return nil, conflict("%s: nothing was written; send this again", endedMeanwhile(w.key))
 	case w.imports && c.WasEnded(w.grant):
 		return nil, conflict("these tokens were ended with connection %s (revoked): nothing was written; connect the "+

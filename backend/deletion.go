@@ -100,7 +100,7 @@ func deletionName(k store.Key) string { return "delete " + k.String() }
 func (b *backend) deletionDue(_ store.Key, c *store.Connection, _ refresh.Terms) (due time.Time) {
 	if !c.Deleting.IsZero() {
 		due = c.Deleting.Add(finishDeletion)
-		if c.Revoked() && c.Deleting.Equal(c.Ended.Time) { // its job deletes it, once what came of it is written down
+		if c.Revoked() && c.Deleting.Equal(c.LastEnd().Time) { // its job deletes it, once what came of it is written down
 			due = c.Deleting.Add(finishEnded)
 		}
 	}

@@ -170,8 +170,8 @@ func (b *backend) target(ctx context.Context, run *jobRun, t store.Target) (judg
 	switch {
 	case c.Ending.Job == run.job.ID:
 		j.result = store.Marked
-	case c.Ended.Job == run.job.ID:
-		j.result, j.why = store.ResultOf(c.Ended.Outcome), c.Ended.Why
+	case c.LastEnd().Job == run.job.ID:
+		j.result, j.why = store.ResultOf(c.LastEnd().Outcome), c.LastEnd().Why
 	case c.Ending.On() || !c.Deleting.IsZero():
 		j.result = store.SkippedBusy
 	case run.who.may(narrowing, k, c) != nil:

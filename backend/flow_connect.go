@@ -281,7 +281,7 @@ func overtaken(c *store.Connection, k store.Key, f *store.Flow) error {
 		return beingMoved(k)
 	case c.Ending.On():
 		return beingEnded(k)
-	case f.Created.Time.Before(c.Ended.Time): // who ended it ended that too
+	case f.Created.Time.Before(c.LastEnd().Time): // who ended it ended that too
 		return endedMeanwhile(k)
 	}
 	return nil

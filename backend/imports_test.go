@@ -31,9 +31,12 @@ var layers = map[string][]string{
 	},
 	"cmd/connectors/internal/commands": {
 		module + "cmd/connectors/client", module + "cmd/connectors/internal/browser",
-		module + "cmd/connectors/internal/page", module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
+		module + "cmd/connectors/internal/files", module + "cmd/connectors/internal/page",
+		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra", "github.com/spf13/pflag",
+		"github.com/hashicorp/go-version",
 	},
 	"cmd/connectors/internal/browser": {"github.com/cli/browser"},
+	"cmd/connectors/internal/files":   {"github.com/goccy/go-yaml/"},
 	"cmd/connectors/internal/page": { // and of the engine the looks of its pages, no more
 		module + "backend/pages/style", module + "cmd/connectors/client", module + "cmd/connectors/internal/terminal",
 	},

@@ -17,9 +17,12 @@ const (
 	// keepLookups is how long a job of a look-up is kept, from when it was asked.
 	keepLookups = 24 * time.Hour
 
-	// maxOpenLookups is how many are answered by one pass or wait for it, and maxLookups how many jobs are kept.
+	// maxOpenLookups is how many are answered by one pass or wait for it.
 	maxOpenLookups = 250
-	maxLookups     = 100
+
+	// maxLookups is how many jobs are kept, and maxLookupsOfOne how many of one caller, whose oldest answer makes room.
+	maxLookups      = 500
+	maxLookupsOfOne = 20
 
 	// passesAgain is how often a pass looks for connections that came where it had been.
 	passesAgain = 3
@@ -32,9 +35,23 @@ type lookups struct {
 	b *backend
 
 	mu     sync.Mutex
-	loaded bool                 // guarded by mu; every job that was there is known
-	open   map[string]*aLookup  // guarded by mu
-	kept   map[string]time.Time // guarded by mu; by name of a job: until when it is
+	loaded bool                  // guarded by mu; every job that was there is known
+	open   map[string]*aLookup   // guarded by mu
+	kept   map[string]keptLookup // guarded by mu; by its name
+}
+
+// keptLookup is a look-up that is kept.
+type keptLookup struct {
+	until time.Time
+	of    string // who asked: an entity, else the name of a token
+}
+
+func keptOf(e store.Lookup) keptLookup {
+	of := e.By.EntityID
+	if of == "" {
+		of = e.By.DisplayName
+	}
+	return keptLookup{until: e.By.Time.Add(keepLookups), of: of}
 }
 
 // aLookup is a look-up that has no answer yet.
@@ -47,7 +64,7 @@ type aLookup struct {
 }
 
 func newLookups(b *backend) *lookups {
-	return &lookups{b: b, open: map[string]*aLookup{}, kept: map[string]time.Time{}}
+	return &lookups{b: b, open: map[string]*aLookup{}, kept: map[string]keptLookup{}}
 }
 
 // Lane implements [tasks.Task].
@@ -127,13 +144,28 @@ func (x *lookups) batch() (all []*aLookup) {
 // keep makes a look-up a job, so that its answer can be read later, from another process too. done tells that the
 // answer is known by now.
 func (x *lookups) keep(ctx context.Context, l *aLookup) (done bool, err error) {
+	job := keptOf(l.entry)
+	if older := x.oldestBeyond(job); older != "" {
+		x.forget(ctx, older)
+	}
 	x.mu.Lock()
-	full := len(x.kept) >= maxLookups
-	if !full {
-		x.kept[l.entry.ID] = l.entry.By.Time.Add(keepLookups)
+	var theirs int
+	for _, other := range x.kept {
+		if other.of == job.of {
+			theirs++
+		}
+	}
+	full, all := theirs >= maxLookupsOfOne, len(x.kept) >= maxLookups
+	if !full && !all {
+		x.kept[l.entry.ID] = job
 	}
 	x.mu.Unlock()
-	if full {
+	switch {
+	case full:
+		x.drop(l)
+		return false, conflict("%d look-ups of yours wait for an answer already: this one was ended; try again in some "+
+			"minutes", maxLookupsOfOne)
+	case all:
 		x.drop(l)
 		return false, conflict("%d look-ups are kept already: this one was ended; each is forgotten after a day", maxLookups)
 	}
@@ -157,6 +189,27 @@ func (x *lookups) keep(ctx context.Context, l *aLookup) (done bool, err error) {
 		return false, err
 	}
 	return false, nil
+}
+
+// oldestBeyond names the oldest answered job of somebody who has as many as one may; empty where there is room, or
+// none is answered.
+func (x *lookups) oldestBeyond(of keptLookup) (oldest string) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	var theirs int
+	for id, job := range x.kept {
+		if job.of != of.of {
+			continue
+		}
+		theirs++
+		if x.open[id] == nil && (oldest == "" || job.until.Before(x.kept[oldest].until)) {
+			oldest = id
+		}
+	}
+	if theirs < maxLookupsOfOne {
+		return ""
+	}
+	return oldest
 }
 
 // forget removes a job; what storage keeps of it, it loses a day later.
@@ -196,9 +249,9 @@ func (x *lookups) tidy(ctx context.Context) (next time.Time) {
 	var over []string
 	x.mu.Lock()
 	now := x.b.now()
-	for id, until := range x.kept {
-		if now.Before(until) {
-			next = earlier(next, until)
+	for id, job := range x.kept {
+		if now.Before(job.until) {
+			next = earlier(next, job.until)
 		} else {
 			over = append(over, id)
 		}
@@ -236,7 +289,7 @@ func (x *lookups) load(ctx context.Context) error {
 	}
 	for _, id := range ids {
 		e, err := x.b.store.Lookup(ctx, id)
-		until := x.b.now().Add(keepLookups)
+		job := keptLookup{until: x.b.now().Add(keepLookups)}
 		switch {
 		case store.Unusable(err): // it is asked for again
 		case err != nil:
@@ -244,10 +297,10 @@ func (x *lookups) load(ctx context.Context) error {
 		case e == nil:
 			continue
 		default:
-			until = e.By.Time.Add(keepLookups)
+			job = keptOf(*e)
 		}
 		x.mu.Lock()
-		x.kept[id] = until
+		x.kept[id] = job
 		x.mu.Unlock()
 		if e != nil && e.Ended.IsZero() {
 			if _, err := x.begin(*e, true); err != nil {

@@ -67,6 +67,8 @@ var catalogSchema = map[string]*framework.FieldSchema{
 	"refresh":    object("What is known of the service's refresh tokens."),
 	"send":       object("Where the credential goes in a request to the service."),
 	"api_base":   str("Base URL of the service's API."),
+	"git": object("Where Git takes the credential as a password: hosts, with the inputs that stand in them, and " +
+		"username. Without hosts where it does not."),
 	"connection_config": object("What applications get beside the credential, by name: whether a connection needs it, " +
 		"and whether it is secret."),
 	"companions": object("Secrets that go along with a credential and are never sent, by name: whether the provider or " +
@@ -232,6 +234,11 @@ func definitionData(def *providers.Definition) map[string]any {
 	if send == nil {
 		send = &providers.Send{Headers: map[string]providers.Template{"Authorization": "Bearer {access_token}"}}
 	}
+	git := map[string]any{"hosts": []providers.Template{}, "username": ""}
+	if def.Git != nil {
+		git = map[string]any{"hosts": def.Git.Hosts, "username": def.Git.Username}
+	}
+	data["git"] = git
 	way := sendData(send)
 	way["also"] = also
 	data["send"] = way

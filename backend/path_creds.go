@@ -13,6 +13,7 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/refresh"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 func (b *backend) pathCreds() []*framework.Path {
@@ -52,7 +53,8 @@ func credsFields() map[string]*framework.FieldSchema {
 			Type:  framework.TypeCommaStringSlice,
 			Query: true,
 			Description: "What to answer beside the credential: send, the very headers and parameters to send it " +
-				"by; companions, secrets that go along with it and are never sent.",
+				"by; git, where Git takes it as a password; companions, secrets that go along with it and are never " +
+				"sent.",
 		},
 	}
 }
@@ -67,6 +69,8 @@ var credsSchema = map[string]*framework.FieldSchema{
 	"api_base":          str("Base URL of the service's API for this credential, where its definition says."),
 	"send": secret(object("With include=send: headers, query and path, filled in as a request to the service has " +
 		"them.")),
+	"git": object("With include=git: hosts, each host or host:port, that take the credential as a password of Git by " +
+		"https, and username."),
 	"companions": secret(object("With include=companions: secrets that go along with the credential and are never " +
 		"sent, such as what a webhook is signed with.")),
 	"instance_url":        str("Where the account's API is, of services that tell; also in connection_config."),
@@ -82,7 +86,7 @@ func (b *backend) credsRead(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	include, err := includes(d, includeSend, includeCompanions)
+	include, err := includes(d, includeSend, includeGit, includeCompanions)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +113,7 @@ func (b *backend) credsShared(ctx context.Context, req *logical.Request,
 	if err != nil {
 		return nil, err
 	}
-	include, err := includes(d, includeSend)
+	include, err := includes(d, includeSend, includeGit)
 	if err != nil {
 		return nil, err
 	}
@@ -144,8 +148,11 @@ func includes(d *framework.FieldData, known ...string) ([]string, error) {
 	return include, nil
 }
 
-// includeSend asks for the parts of a request that show the credential.
-const includeSend = "send"
+// What may be asked for beside a credential: the parts of a request that show it, and where Git takes it.
+const (
+	includeSend = "send"
+	includeGit  = "git"
+)
 
 // expecting lets nobody use a connection who takes it for one of another provider.
 func expecting(permit refresh.Permit, k store.Key, provider string) refresh.Permit {
@@ -239,13 +246,14 @@ func (b *backend) credential(ctx context.Context, a refresh.Answer, include []st
 	return &logical.Response{Data: data, Warnings: a.Warnings}, nil
 }
 
-// present adds where the API is, and, if it is asked for, how the credential is shown to it.
+// present adds where the API is, and, if it is asked for, how the credential is shown to it, and to Git.
 func present(p *configured, conn *store.Connection, include []string, data map[string]any) error {
-	asked := slices.Contains(include, includeSend)
+	include = slices.DeleteFunc(slices.Clone(include), func(word string) bool { return word == includeCompanions })
+	asked := strings.Join(include, ",")
 	if p.fingerprint != conn.Pinned { // where it leads now is not where the credential belongs
-		if asked {
-			return conflict("include=send cannot be answered: provider %q was changed since this credential was made",
-				p.name)
+		if asked != "" {
+			return conflict("include=%s cannot be answered: provider %q was changed since this credential was made",
+				asked, p.name)
 		}
 		return nil
 	}
@@ -253,8 +261,8 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	if len(p.app.Definition.Inputs) > 0 {
 		merged, err := mergedInputs(p, conn)
 		switch {
-		case err != nil && asked:
-			return conflict("include=send cannot be answered: %s", err)
+		case err != nil && asked != "":
+			return conflict("include=%s cannot be answered: %s", asked, err)
 		case err != nil:
 			return nil
 		}
@@ -269,7 +277,14 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	if base := p.app.APIBase(inputs, shown); base != "" && (!open || p.client.Allows(base)) {
 		data["api_base"] = base
 	}
-	if !asked {
+	if slices.Contains(include, includeGit) {
+		git, err := gitAccess(p, inputs, open)
+		if err != nil {
+			return err
+		}
+		data["git"] = map[string]any{"hosts": git.Hosts, "username": git.Username}
+	}
+	if !slices.Contains(include, includeSend) {
 		return nil
 	}
 	send, err := p.app.Present(inputs, shown)
@@ -278,6 +293,24 @@ func present(p *configured, conn *store.Connection, include []string, data map[s
 	}
 	data["send"] = map[string]any{"headers": send.Headers, "query": send.Query, "path": send.Path}
 	return nil
+}
+
+// gitAccess is where Git takes the credential; open says that the mount's operator is asked about hosts.
+func gitAccess(p *configured, inputs map[string]string, open bool) (*providers.GitAccess, error) {
+	git, err := p.app.Git(inputs)
+	switch {
+	case err != nil:
+		return nil, conflict("include=git cannot be answered: %s", err)
+	case git == nil:
+		return nil, badRequest("include=git cannot be answered: the definition of provider %q names no host that takes "+
+			"the credential from Git", p.name)
+	}
+	for _, host := range git.Hosts {
+		if open && !p.client.Allows("https://"+host) {
+			return nil, conflict("include=git cannot be answered: endpoint_hosts on config does not allow %q", host)
+		}
+	}
+	return git, nil
 }
 
 // mergedInputs are all inputs that hold for a connection, as applications are told.

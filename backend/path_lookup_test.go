@@ -499,6 +499,42 @@ func TestLookupJob(t *testing.T) {
 		require.NoError(t, err)
 		assert.Empty(t, names)
 	})
+	bubbled(t, "takes the place of the oldest of the same caller alone", func(t *testing.T, e *testenv.Env) {
+		keys(t, e, 10)
+		slow(e, time.Second)
+		asks := func(who testenv.Caller) string {
+			cold(t, e)
+			open := e.Write("lookup", map[string]any{"token": keyNumber(3)}, who).OK(t)
+			require.Equal(t, "running", open["state"])
+			time.Sleep(time.Minute)
+			return open["job"].(string)
+		}
+		ofBob := asks(bob)
+		ofAlice := []string{asks(alice)}
+		for range maxLookupsOfOne {
+			ofAlice = append(ofAlice, asks(alice))
+		}
+		assert.Equal(t, http.StatusNotFound, e.Read("lookup/"+ofAlice[0], nil).Status)
+		for _, job := range append(ofAlice[1:], ofBob) {
+			assert.Equal(t, "found", e.Read("lookup/"+job, nil).OK(t)["state"])
+		}
+		names, err := e.Storage.List(t.Context(), "lookup/")
+		require.NoError(t, err)
+		assert.Len(t, names, maxLookupsOfOne+1)
+	})
+	bubbled(t, "waits until there is room", func(t *testing.T, e *testenv.Env) {
+		keys(t, e, 10)
+		cold(t, e)
+		slow(e, time.Minute)
+		asks := func() testenv.Result { return e.Write("lookup", map[string]any{"token": keyNumber(3)}, alice) }
+		for range maxLookupsOfOne {
+			asks().OK(t)
+		}
+		asks().Refused(t, http.StatusConflict, "of yours wait", "try again")
+		e.Write("lookup", map[string]any{"token": keyNumber(3)}, bob).OK(t)
+		time.Sleep(time.Hour)
+		asks().OK(t)
+	})
 	bubbled(t, "finds what moved to where it had been", func(t *testing.T, e *testenv.Env) {
 		keys(t, e, 10)
 		cold(t, e)

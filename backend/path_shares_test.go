@@ -119,6 +119,7 @@ func TestSharedWithEveryone(t *testing.T) {
 		f.sharing(t)
 		f.share(t, map[string]any{"everyone": true, "expires": "2h"})
 		f.Read(sharedSlack, nil, bob).OK(t)
+		f.Read(sharedSlack, map[string]any{"include": "git"}, bob).Refused(t, http.StatusBadRequest, "names no host")
 		for _, who := range []testenv.Caller{testenv.Root, testenv.Batch} {
 			notThere(t, f.Read(sharedSlack, nil, who))
 		}

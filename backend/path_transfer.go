@@ -120,7 +120,7 @@ func (b *backend) offer(ctx context.Context, who caller, from, to store.Key,
 	if err != nil {
 		return nil, err
 	}
-	resp := &logical.Response{Data: offerData(made.Offer)}
+	resp := &logical.Response{Data: offerData(*made.Offer)}
 	if made.Withheld() && !made.Offer.Owner {
 		resp.AddWarning("connection " + from.String() + " is private, or stopped by or for its owner, which you are not: " +
 			"it will arrive without its credential")
@@ -199,15 +199,15 @@ func (b *backend) transferDelete(ctx context.Context, req *logical.Request,
 	d *framework.FieldData,
 ) (*logical.Response, error) {
 	k, conn, err := b.connectionAt(ctx, req, d)
-	if err != nil || conn.Offer.To == "" {
+	if err != nil || conn.Offer == nil {
 		return nil, err
 	}
 	_, err = b.connections.Update(ctx, k, callerOf(req).act("withdraw", b.now()),
 		func(c *store.Connection) (*store.Connection, error) {
-			if c == nil || c.Offer.To == "" {
+			if c == nil || c.Offer == nil {
 				return nil, nil
 			}
-			c.Offer = store.Offer{}
+			c.Offer = nil
 			return c, nil
 		})
 	return nil, err

@@ -106,7 +106,8 @@ func checkRuntime(definition *providers.Definition, policy egress.Policy, config
 		return nil
 	}
 	for _, u := range definition.NamedURLs() {
-		if u.Origin != "" && !(u.At == "endpoints.authorize" || u.At == "api_base") { // which nobody of ours calls
+		calls := u.At != "endpoints.authorize" && u.At != "api_base" && !strings.HasPrefix(u.At, "git.") // of ours
+		if u.Origin != "" && calls {
 			if err := egress.CheckURL(policy, u.Origin+"/"); err != nil {
 				return badRequest("definition_yaml: %s: %s", u.At, err)
 			}

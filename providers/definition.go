@@ -52,6 +52,8 @@ type Definition struct {
 	Assertion *Assertion `yaml:"assertion,omitempty"`
 	Sign      *Sign      `yaml:"sign,omitempty"`
 	Send      *Send      `yaml:"send,omitempty"` // absent: Authorization: Bearer {access_token} (RFC 6750 section 2.1)
+	// where Git takes the credential as a password; absent: nowhere
+	Git *Git `yaml:"git,omitempty"`
 
 	Resources *Resources `yaml:"resources,omitempty"`
 	// what the app itself reaches, for the operator who binds it to owners

@@ -168,6 +168,15 @@ type Send struct {
 	Password Template `yaml:"basic_password,omitempty"` // absent beside a user: empty
 }
 
+// Git is where the service's repositories are, and as whom Git comes. The password is the access token, or the one field
+// of the key. It goes by https alone.
+type Git struct {
+	// host, or host:port, each exactly as Git is to know it; of placeholders those inputs that stand in the host of an
+	// endpoint or of api_base
+	Hosts    []Template `yaml:"hosts"`
+	Username string     `yaml:"username"` // the same for all connections
+}
+
 // Probe is a call that only reads: identity, health.
 type Probe struct {
 	Call `yaml:",inline"`

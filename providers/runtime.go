@@ -147,7 +147,8 @@ type NamedURL struct {
 	Host   string // in small letters; where the host only ends in what is fixed, that end, with its dot
 }
 
-// NamedURLs are where the URLs of d lead, that of the service's API among them, which applications call.
+// NamedURLs are where the URLs of d lead, those of the service's API and of its repositories among them, which
+// applications call.
 func (d *Definition) NamedURLs() (named []NamedURL) {
 	add := func(at string, whole Template) {
 		for _, t := range d.eachVariant(whole) {
@@ -171,6 +172,11 @@ func (d *Definition) NamedURLs() (named []NamedURL) {
 		add("discovery.issuer", d.Discovery.Issuer)
 	}
 	add("api_base", d.APIBase)
+	if d.Git != nil {
+		for i, host := range d.Git.Hosts {
+			add(fmt.Sprintf("git.hosts[%d]", i), host.https())
+		}
+	}
 	return named
 }
 

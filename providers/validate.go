@@ -50,6 +50,7 @@ func (d *Definition) problems() []problem {
 	c.reaches()
 	c.signing()
 	c.login()
+	c.git()
 	c.failures()
 	c.urls()
 	c.manifest()

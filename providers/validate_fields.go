@@ -13,7 +13,7 @@ func credentialNames() []string {
 		"access_token", "token_type", "expire_time", "scopes", "provider", "connection_config", "instance_url", "ttl",
 		"rotation_period", "last_vault_rotation", "rotation_schedule", "certificate", "expiration", "secret_id",
 		"secret_id_ttl", "metadata", "renewable", "api_base", "send", "companions", "choices", "headers", "claims",
-		"id_token",
+		"id_token", "git",
 	}
 }
 

@@ -113,6 +113,22 @@ func TestActiveNodeLost(t *testing.T) {
 		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
 	})
 
+	// What a person brought by a link is parked in storage: the next node connects it.
+	t.Run("killed before a link is finished", func(t *testing.T) {
+		o := newOutage(t, cluster)
+		desk := o.newKeyService(t, deskKey)
+		link := o.write(t, "connect-link/desk", map[string]any{"provider": "desk"})
+		code := shownCode.FindStringSubmatch(presses(t, link["url"].(string), map[string]string{"key.api_key": deskKey}).Body)
+		require.NotNil(t, code)
+		o.former.Kill()
+		o.succeeded(t)
+		made := o.write(t, "exchange", map[string]any{"flow_id": link["flow_id"], "confirmation_code": code[1]})
+		assert.Equal(t, "active", made["status"])
+		assert.Equal(t, deskKey, o.read(t, "creds/desk")["api_key"])
+		assert.NotEmpty(t, desk.asked)
+		o.returns(t, func() { require.NoError(t, o.former.Restart(t.Context())) })
+	})
+
 	// The answers reach a plugin that was deposed and cannot know: its storage is silent. Its successor asks meanwhile.
 	t.Run("paused", func(t *testing.T) {
 		o := newOutage(t, cluster)

@@ -101,7 +101,10 @@ type seat struct {
 }
 
 // sit starts a command whose stdin and stderr are a terminal.
-func sit(t *testing.T, cmd *exec.Cmd) *seat {
+func sit(t *testing.T, cmd *exec.Cmd) *seat { return sitting(t, cmd, false) }
+
+// sitting starts one whose stdout may be the terminal too.
+func sitting(t *testing.T, cmd *exec.Cmd, shows bool) *seat {
 	t.Helper()
 	person, tty, err := pty.Open()
 	require.NoError(t, err)
@@ -110,6 +113,9 @@ func sit(t *testing.T, cmd *exec.Cmd) *seat {
 	}
 	t.Cleanup(func() { person.Close(); tty.Close() })
 	cmd.Stdin, cmd.Stderr, cmd.Stdout = tty, tty, s.out
+	if shows {
+		cmd.Stdout = tty
+	}
 	if cmd.SysProcAttr == nil {
 		cmd.SysProcAttr = &syscall.SysProcAttr{}
 	}
@@ -350,6 +356,7 @@ type keyService struct {
 	key   string
 	asked []*http.Request
 	body  string
+	seen  func() // on each request, if it is set
 }
 
 const keysYAML = `
@@ -374,11 +381,16 @@ func (e *engine) newKeyService(t *testing.T, key string) *keyService {
 		var body bytes.Buffer
 		_, _ = body.ReadFrom(r.Body)
 		s.asked, s.body = append(s.asked, r), body.String()
+		if s.seen != nil {
+			s.seen()
+		}
 		switch {
 		case r.Header.Get("X-Key") != s.key:
 			w.WriteHeader(http.StatusUnauthorized)
 		case r.URL.Path == "/api/away":
 			http.Redirect(w, r, "https://elsewhere.example.com/", http.StatusFound)
+		case r.URL.Path == "/api/led":
+			http.Redirect(w, r, r.URL.Query().Get("to"), http.StatusFound)
 		case r.URL.Path == "/api/absent":
 			w.WriteHeader(http.StatusNotFound)
 		case r.URL.Path == "/api/down":

@@ -90,6 +90,9 @@ var reach = map[string]map[string]string{
 		"delete connections":      "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"list connections":        "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"update auth-code-url":    "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"read connect-link":       "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"update connect-link":     "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
+		"delete connect-link":     "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"read shares":             "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"delete shares":           "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
 		"read transfer":           "org/acme org/acme/user/42 org/acme/user/me org/acme/self",
@@ -163,7 +166,7 @@ func TestPolicyReach(t *testing.T) {
 				"read creds", "update check", "update refresh", "update auth-code-url", "create connections",
 				"read connections", "update connections", "delete connections", "list connections", "read shares",
 				"update shares", "delete shares", "read history", "read transfer", "update transfer", "delete transfer",
-				"update accept",
+				"update accept", "read connect-link", "update connect-link", "delete connect-link",
 			} {
 				operation, noun, _ := strings.Cut(verb, " ")
 				asked := 0

@@ -441,6 +441,9 @@ func TestPolicyRecipes(t *testing.T) {
 				map[string]any{"provider": "openai"})
 			u.refusesWrite(t, http.StatusBadRequest, "name the flow", "exchange", nil)
 			u.remove(t, own)
+			u.write(t, "connect-link/org/acme/asked", map[string]any{"provider": "openai", "purpose": "the team's"})
+			assert.Equal(t, "offered", u.read(t, "connect-link/org/acme/asked")["state"])
+			u.remove(t, "connect-link/org/acme/asked")
 
 			her := root.logIn(t, "member-of-the-admin", everything)
 			her.write(t, "connections/org/acme/self/openai", key(apiKey))
@@ -465,6 +468,7 @@ func TestPolicyRecipes(t *testing.T) {
 				path := "org/acme/user/" + her.entity + "/planted"
 				u.refusesWrite(t, http.StatusForbidden, denied, "connections/"+path, planted)
 				u.refusesWrite(t, http.StatusForbidden, denied, "auth-code-url/"+path, planted)
+				u.refusesWrite(t, http.StatusForbidden, denied, "connect-link/"+path, planted)
 			}
 			const offered = "org/acme/of-the-admin"
 			u.write(t, "connections/"+offered, key(otherAPIKey))

@@ -12,7 +12,7 @@ const (
 	leastGrowth = 24 << 20
 
 	// A large mount keeps much and makes little waste, so that memory costs more there than collecting it.
-	leastPercent = 50
+	leastPercent = 40
 	mostPercent  = 400
 )
 

@@ -12,7 +12,7 @@ import (
 
 func TestGCPercent(t *testing.T) {
 	for live, want := range map[uint64]int{
-		0: 400, 1 << 20: 400, 6 << 20: 400, 8 << 20: 300, 15 << 20: 150, 24 << 20: 100, 48 << 20: 50, 1 << 40: 50,
+		0: 400, 1 << 20: 400, 6 << 20: 400, 8 << 20: 300, 15 << 20: 150, 24 << 20: 100, 48 << 20: 50, 1 << 40: 40,
 	} {
 		assert.Equal(t, want, gcPercent(live), "%d MiB", live>>20)
 	}

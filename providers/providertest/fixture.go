@@ -145,6 +145,7 @@ type use struct {
 	path    string
 	query   map[string]string
 	headers map[string]string
+	git     []string // username@host, of each host that takes it from Git
 }
 
 // asked is one request.

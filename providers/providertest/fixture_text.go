@@ -148,6 +148,8 @@ func readUse(text string) (*use, error) {
 		case query:
 			name, value, _ := strings.Cut(pair, "=")
 			u.query[name] = value
+		case strings.HasPrefix(line, "git "):
+			u.git = append(u.git, strings.TrimPrefix(line, "git "))
 		case strings.HasPrefix(line, "Basic "):
 			u.headers["Authorization"] = encodeBasic(line)
 		case strings.HasPrefix(line, "/"):
@@ -155,7 +157,7 @@ func readUse(text string) (*use, error) {
 		case header:
 			u.headers[http.CanonicalHeaderKey(name)] = encodeBasic(value)
 		default:
-			return nil, fmt.Errorf("%q is no address, header: value, ?name=value, /path nor Basic user:password", line)
+			return nil, fmt.Errorf("%q is no address, header: value, ?name=value, /path, Basic user:password nor git user@host", line)
 		}
 	}
 	return u, nil

@@ -19,6 +19,17 @@ func (p *play) use() bool {
 		return true
 	}
 	p.same("use", "address", want.base, p.app.APIBase(merged, p.grant))
+	var git []string
+	access, err := p.app.Git(merged)
+	if err != nil {
+		p.differ("use", "%s", err)
+	}
+	if access != nil {
+		for _, host := range access.Hosts {
+			git = append(git, access.Username+"@"+host)
+		}
+	}
+	p.same("use", "git", strings.Join(want.git, " "), strings.Join(git, " "))
 	if len(want.headers)+len(want.query) == 0 && want.path == "" {
 		return true // signed by the application itself
 	}

@@ -13,7 +13,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
 )
 
-// cacheSize bounds the connections kept decoded: at about two kilobytes each, some twenty megabytes.
+// cacheSize bounds the connections kept decoded: at about two kilobytes each with their slots, some twenty megabytes.
 const cacheSize = 10_000
 
 // Act says who changes a connection and by what verb, for those who follow the changes.

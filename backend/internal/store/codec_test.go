@@ -202,14 +202,14 @@ var (
 		Entity: Entity{
 			Known: true, Left: ReasonOwnerMissing, Since: noon.Add(time.Hour), Archived: noon.Add(48 * time.Hour),
 		},
-		Offer: Offer{
+		Offer: &Offer{
 			To: "org/acme/slack", By: ann, Until: noon.Add(24 * time.Hour), Owner: true, Live: true, Account: "1",
 			Brought: "authorization_code e-1 flow digest", Stopped: noon.Add(6 * time.Hour),
 		},
 		Moving:    Moving{To: "user/e-2/slack", Since: noon.Add(7 * time.Hour), By: bob, Bare: true, Private: true},
 		MovedFrom: "org/acme/crm",
 		Ending:    Ending{Job: "job-2", Then: ThenArchive, By: bob},
-		Ended: Ended{
+		Ended: &Ended{
 			Job: "job-1", Outcome: EndFailed, Why: "not revoked", Time: noon.Add(5 * time.Hour), Digests: []string{"digest"},
 		},
 		Shares: []Share{
@@ -221,7 +221,7 @@ var (
 		Credential: Credential{
 			Generation: 2, Kind: providers.KindAuthorizationCode, Inputs: map[string]string{"shop": "one"},
 			RequiredScopes: []string{"a"}, SetBy: "e-1", RequiredBy: "e-1", AdoptedBy: "e-1", Closed: true,
-			Switched: storedStops,
+			Switched: &storedStops,
 			Pinned:   "pin", FlowID: "flow", Imported: Import{Digest: "digest", Generation: 1},
 			Account: Account{ID: "1", Label: "Ann", Email: "ann@example.com", Pinned: "pin"},
 			Sites: &providers.Sites{Input: "shop", More: true, Unknown: true, Choices: []providers.Choice{
@@ -488,11 +488,11 @@ func upgraded() map[string]struct {
 	sales.Companions, sales.CompanionsBy, sales.ID, sales.Updated = nil, "", "", Actor{}
 	sales.Shares, sales.Record, sales.Entity = nil, nil, Entity{}
 	sales.PassedLimit, sales.ToldAge = time.Time{}, time.Time{}
-	sales.Offer, sales.Moving, sales.MovedFrom = Offer{}, Moving{}, ""
+	sales.Offer, sales.Moving, sales.MovedFrom = nil, Moving{}, ""
 	sales.DebugUntil, sales.DebugBy = time.Time{}, ""
-	sales.Ending, sales.Ended = Ending{}, Ended{}
+	sales.Ending, sales.Ended = Ending{}, nil
 	sales.OpenedBy, sales.SetBy, sales.RequiredBy, sales.AdoptedBy, sales.Sites = "", "", "", "", nil
-	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, Stops{}, time.Time{}, time.Time{}
+	sales.Closed, sales.Switched, sales.Invalid, sales.FormerUntil = false, nil, time.Time{}, time.Time{}
 	sales.Stops = Stops{Either: Actor{Time: noon}, By: Actor{Time: noon}}
 	sales.Deleting, sales.Imported = time.Time{}, Import{}
 	sales.RotateAfter, sales.KeyAge, sales.FormerAge = 0, KeyAge{}, KeyAge{}
@@ -672,10 +672,10 @@ func TestFreezingAndOlderReleases(t *testing.T) {
 func TestEveryFieldOfAConnectionIsInItsFile(t *testing.T) {
 	c := reflect.ValueOf(storedConnection)
 	for _, v := range []reflect.Value{
-		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Stops),
+		c, c.FieldByName("Credential"), reflect.ValueOf(storedConnection.Stops), reflect.ValueOf(*storedConnection.Offer),
 		reflect.ValueOf(storedConnection.Stops.Others), reflect.ValueOf(storedConnection.Entity),
 		reflect.ValueOf(storedConnection.Refused), reflect.ValueOf(storedConnection.Ending),
-		reflect.ValueOf(storedConnection.Ended), reflect.ValueOf(storedJob), reflect.ValueOf(storedJob.Filters),
+		reflect.ValueOf(*storedConnection.Ended), reflect.ValueOf(storedJob), reflect.ValueOf(storedJob.Filters),
 		reflect.ValueOf(storedChunk), reflect.ValueOf(storedChunk.Failures[0]), reflect.ValueOf(storedLookup),
 		reflect.ValueOf(storedLookup.Found[0]), reflect.ValueOf(storedBurials.Buried[0]),
 		reflect.ValueOf(storedConnection.Account), reflect.ValueOf(storedConnection.Imported),

@@ -43,9 +43,9 @@ type Connection struct {
 	Entity   Entity    `json:"entity,omitzero"`   // of the entity that owns it
 	Deleting time.Time `json:"deleting,omitzero"` // since when it is being deleted; nothing brings it back
 	Ending   Ending    `json:"revoking,omitzero"` // it is being ended
-	Ended    Ended     `json:"ended,omitzero"`    // what came of its last end
+	Ended    *Ended    `json:"ended,omitzero"`    // what came of its last end, nil: none; see LastEnd
 
-	Offer     Offer  `json:"offer,omitzero"`       // to another owner
+	Offer     *Offer `json:"offer,omitzero"`       // to another owner; never changed, so it may be shared
 	Moving    Moving `json:"moving,omitzero"`      // it is on its way to another key
 	MovedFrom string `json:"moved_from,omitempty"` // the key that it had before, if it was moved
 
@@ -72,10 +72,11 @@ type Credential struct {
 	RequiredBy string `json:"required_by,omitempty"` // who named required_scopes
 	AdoptedBy  string `json:"adopted_by,omitempty"`  // the owner's entity, if it brought the credential
 	// and it was private then, or has been made so since
-	Closed   bool   `json:"closed,omitempty"`
-	Switched Stops  `json:"switched_stops,omitzero"` // the last word on the stops which came with a request
-	Pinned   string `json:"pinned"`                  // fingerprint of the provider it belongs to
-	FlowID   string `json:"flow_id,omitempty"`       // the flow that brought the grant
+	Closed bool `json:"closed,omitempty"`
+	// the last word on the stops which came with a request; never changed, so it may be shared
+	Switched *Stops `json:"switched_stops,omitzero"`
+	Pinned   string `json:"pinned"`            // fingerprint of the provider it belongs to
+	FlowID   string `json:"flow_id,omitempty"` // the flow that brought the grant
 	// where the grant comes from, if a refresh token was imported
 	Imported Import  `json:"imported,omitzero"`
 	Account  Account `json:"account,omitzero"`
@@ -159,7 +160,7 @@ func (c *Connection) Clone() *Connection {
 	}
 	out := *c
 	out.Tags, out.Companions, out.Shares = maps.Clone(c.Tags), maps.Clone(c.Companions), slices.Clone(c.Shares)
-	out.Ended.Digests = slices.Clone(c.Ended.Digests)
+	out.Ended = c.Ended.clone()
 	out.Credential = c.Credential.clone()
 	return &out
 }
@@ -524,8 +525,8 @@ func (c *Connection) Over(cred Credential) *Connection {
 	out := *c
 	out.Tags, out.Companions, out.Shares = maps.Clone(c.Tags), maps.Clone(c.Companions), slices.Clone(c.Shares)
 	out.Credential = cred.clone()
-	if cred.Switched.By.Time.After(out.Stops.By.Time) {
-		out.Stops = cred.Switched
+	if said := cred.Switched; said != nil && said.By.Time.After(out.Stops.By.Time) {
+		out.Stops = *said
 	}
 	switch {
 	case cred.Closed:

@@ -285,7 +285,7 @@ func TestDisableEnableDelete(t *testing.T) {
 		decide(c, false, bob)
 		decide(c, false, ann)
 		assert.Equal(t, Stops{By: bob}, c.Stops)
-		c.Stops, c.Switched = Stops{}, Stops{}
+		c.Stops, c.Switched = Stops{}, nil
 		assert.Equal(t, before, c)
 	})
 	t.Run("a reconnect does not switch on", func(t *testing.T) {

@@ -38,6 +38,23 @@ type Ended struct {
 	Digests []string `json:"digests,omitempty"`
 }
 
+// LastEnd is what came of ending it last; the zero value is none.
+func (c *Connection) LastEnd() Ended {
+	if c.Ended == nil {
+		return Ended{}
+	}
+	return *c.Ended
+}
+
+func (e *Ended) clone() *Ended {
+	if e == nil {
+		return nil
+	}
+	out := *e
+	out.Digests = slices.Clone(e.Digests)
+	return &out
+}
+
 // EndWord says how an end went at the provider.
 type EndWord string
 
@@ -62,7 +79,7 @@ func (c *Connection) BeginEnd(e Ending) { c.Ending = e }
 // and what was granted, so that its owner can connect it again.
 func (c *Connection) End(o Ended, by Setter) {
 	then, now := c.Ending.Then, o.Time
-	o.Digests = slices.Clone(c.Ended.Digests)
+	o.Digests = slices.Clone(c.LastEnd().Digests)
 	remember := func(d string) {
 		if d != "" && !slices.Contains(o.Digests, d) {
 			o.Digests = append(o.Digests, d)
@@ -86,7 +103,7 @@ func (c *Connection) End(o Ended, by Setter) {
 	c.Companions, c.CompanionsBy = nil, ""
 	c.Generation++ // what comes of anything that is still under way fits it no more
 	c.Rotated, c.Attempt, c.Invalid, c.Refused = now, Attempt{}, time.Time{}, Refusal{ReasonRevoked, now}
-	c.Ending, c.Ended = Ending{}, o
+	c.Ending, c.Ended = Ending{}, &o
 	switch then {
 	case ThenArchive:
 		yes := true
@@ -102,7 +119,7 @@ func (c *Connection) Revoked() bool { return c.Refused.Reason == ReasonRevoked }
 // WasEnded reports whether tokens are those of a grant that was ended here.
 func (c *Connection) WasEnded(g *providers.Grant) bool {
 	for _, token := range []providers.Secret{g.AccessToken, g.RefreshToken} {
-		if !token.IsZero() && slices.Contains(c.Ended.Digests, digest(token)) {
+		if !token.IsZero() && slices.Contains(c.LastEnd().Digests, digest(token)) {
 			return true
 		}
 	}

@@ -20,7 +20,7 @@ func TestEnd(t *testing.T) {
 			t.Run(fmt.Sprint(name, ", then ", then), func(t *testing.T) {
 				c := was.Clone()
 				c.Stops, c.Deleting, c.Moving, c.Entity = Stops{}, time.Time{}, Moving{}, Entity{}
-				c.Ended.Digests = []string{"of one before"}
+				c.Ended = &Ended{Digests: []string{"of one before"}}
 				c.BeginEnd(Ending{Job: "job-3", Then: then, By: bob})
 				status, reason := c.Facts(true).Status(&c.Pinned, noon)
 				assert.Equal(t, []any{StatusDisabled, ReasonRevoking, bob.Time}, []any{status, reason, c.Since(status, reason)})
@@ -39,7 +39,7 @@ func TestEnd(t *testing.T) {
 				assert.True(t, c.Revoked())
 				assert.False(t, c.Refused.Reason.MayBeTried())
 				assert.False(t, c.EraseRefused())
-				assert.Contains(t, c.Ended.Digests, "of one before")
+				assert.Contains(t, c.LastEnd().Digests, "of one before")
 				status, reason = c.Facts(true).Status(&c.Pinned, noon)
 				want := map[Then][]any{
 					ThenKeep:    {StatusNeedsReconnect, ReasonRevoked, at},
@@ -63,7 +63,7 @@ func TestEnd(t *testing.T) {
 
 				c.Adopt(&providers.Grant{RefreshToken: providers.NewSecret("new"), Issued: at}, c.Pinned, at)
 				assert.False(t, c.Revoked(), "a reconnect brings it back")
-				assert.NotEmpty(t, c.Ended.Digests, "what was ended stays so")
+				assert.NotEmpty(t, c.LastEnd().Digests, "what was ended stays so")
 			})
 		}
 	}
@@ -76,7 +76,7 @@ func TestEndRemembersTheLastTokens(t *testing.T) {
 		c.BeginEnd(Ending{Job: "job", By: ann})
 		c.End(Ended{Job: "job", Time: noon}, Setter{})
 	}
-	assert.Len(t, c.Ended.Digests, maxDigests)
+	assert.Len(t, c.LastEnd().Digests, maxDigests)
 	assert.True(t, c.WasEnded(&providers.Grant{RefreshToken: providers.NewSecret("token 19")}))
 }
 

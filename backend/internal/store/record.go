@@ -118,7 +118,7 @@ func public(c *Connection) map[string]string {
 		"private": strconv.FormatBool(c.Private), "account": cmp.Or(c.Account.ID, c.Account.Label),
 		"companions": strings.Join(slices.Sorted(maps.Keys(c.Companions)), " "),
 		"refused":    string(f.Refused), "invalid": string(f.Invalid), "deleting": strconv.FormatBool(f.Deleting),
-		"moving": c.Moving.To, "offered": c.Offer.To, "owner_left": string(c.Entity.Left),
+		"moving": c.Moving.To, "offered": c.offeredTo(), "owner_left": string(c.Entity.Left),
 		"revoking":    strconv.FormatBool(c.Ending.On()),
 		"debug_until": untilText(c.DebugUntil),
 		"passed":      string(c.passed()), "lost_scopes": strings.Join(c.LostScopes, " "),

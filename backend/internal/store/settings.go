@@ -59,7 +59,10 @@ func (c *Connection) Set(s Settings, by Setter) {
 	c.Closed = c.AdoptedBy != "" && c.Private // so that it goes along with a credential that is not saved yet
 	if s.Decision != (Decision{}) {
 		c.Stops.decide(s.Decision, by)
-		c.Switched = c.Stops
+		if c.Switched = nil; c.Stops != (Stops{}) {
+			said := c.Stops
+			c.Switched = &said
+		}
 	}
 }
 

@@ -208,8 +208,8 @@ func (c *Connection) Holdings(h *Hasher, fn func(hash string, as Holding)) {
 	if c.Imported.Digest != "" { // it is the refresh token still, or was
 		fn(h.ofDigest(c.Imported.Digest), Holding{Field: RefreshTokenField, Former: true})
 	}
-	for _, ended := range c.Ended.Digests {
-		fn(h.ofDigest(ended), Holding{Field: "token", Former: true, Day: c.Ended.Time})
+	for _, ended := range c.LastEnd().Digests {
+		fn(h.ofDigest(ended), Holding{Field: "token", Former: true, Day: c.LastEnd().Time})
 	}
 }
 

@@ -113,7 +113,7 @@ func TestRemember(t *testing.T) {
 func TestHoldingsOfAFormerRelease(t *testing.T) {
 	h := NewHasher()
 	c := &Connection{}
-	c.Imported.Digest, c.Ended.Digests = digest(long("imported")), []string{digest(long("ended"))}
+	c.Imported.Digest, c.Ended = digest(long("imported")), &Ended{Digests: []string{digest(long("ended"))}}
 	assert.Equal(t, []string{"refresh_token true"}, holds(c, h, long("imported")))
 	assert.Equal(t, []string{"token true"}, holds(c, h, long("ended")))
 }

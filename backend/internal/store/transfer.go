@@ -57,7 +57,7 @@ func (c *Connection) brought() string {
 
 // MakeOffer offers the connection, in the place of what was offered before.
 func (c *Connection) MakeOffer(to Key, by Setter, live bool, now time.Time) {
-	c.Offer = Offer{
+	c.Offer = &Offer{
 		To: to.String(), By: by.Actor, Until: now.Add(OfferLife), Owner: by.Owner, Live: live,
 		Account: c.Account.ID, Brought: c.brought(), Stopped: c.Stops.By.Time,
 	}
@@ -66,7 +66,10 @@ func (c *Connection) MakeOffer(to Key, by Setter, live bool, now time.Time) {
 // Offered is the offer that stands, or none: one that is over, or that was made of another account, or before somebody
 // stopped the connection or let it serve again, or before its owner was found to have left, counts for nothing.
 func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
-	o = c.Offer
+	if c.Offer == nil {
+		return Offer{}, false
+	}
+	o = *c.Offer
 	// whose a key is, a host that it names for itself may lie about
 	same := c.Grant != nil && len(c.Grant.Key) == 0 && o.Account != "" && o.Account == c.Account.ID ||
 		o.Brought == c.brought() &&
@@ -77,6 +80,14 @@ func (c *Connection) Offered(now time.Time) (o Offer, open bool) {
 		return Offer{}, false
 	}
 	return o, true
+}
+
+// offeredTo is the key that it was offered to, whether that stands or not; empty: to none.
+func (c *Connection) offeredTo() string {
+	if c.Offer == nil {
+		return ""
+	}
+	return c.Offer.To
 }
 
 // Withheld reports whether nobody but the owner gives the credential away: it is the owner's alone, or the owner's
@@ -96,13 +107,13 @@ func (c *Connection) IsMoving() bool { return c.Moving.To != "" }
 func (c *Connection) Move(m Moving) { c.Moving = m }
 
 // Stay takes the mark back: the connection has not left, and will not.
-func (c *Connection) Stay() { c.Moving, c.Offer = Moving{}, Offer{} }
+func (c *Connection) Stay() { c.Moving, c.Offer = Moving{}, nil }
 
 // Arrived is the connection as it is under the key that it moves to. secret tells which fields of a key are.
 func (c *Connection) Arrived(from, to Key, secret func(field string) bool) *Connection {
 	out, m := c.Clone(), c.Moving
-	out.Serial, out.Moving, out.Offer, out.Shares, out.MovedFrom = 0, Moving{}, Offer{}, nil, from.String()
-	if out.Private, out.Switched = m.Private, (Stops{}); m.Private {
+	out.Serial, out.Moving, out.Offer, out.Shares, out.MovedFrom = 0, Moving{}, nil, nil, from.String()
+	if out.Private, out.Switched = m.Private, nil; m.Private {
 		out.OpenedBy = ""
 	}
 	if m.Bare {

@@ -36,7 +36,7 @@ func transitions(before, after *Connection, renews bool) (all []Transition) {
 	}
 	switch was, is := before.Refused.Reason, after.Refused.Reason; {
 	case is == ReasonRevoked && was != is:
-		add(NoticeRevoked, string(after.Ended.Outcome))
+		add(NoticeRevoked, string(after.LastEnd().Outcome))
 	case is != "" && was == "":
 		add(NoticeNeedsReconnect, string(is))
 	}

@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"maps"
 	"net/url"
+	"slices"
+	"strings"
 )
 
 // Catalog is what can be connected.
@@ -43,6 +46,26 @@ type Definition struct {
 	KeyOneOf  []string            `json:"key_one_of"` // groups, of which a key has exactly one
 	APIBase   string              `json:"api_base"`
 	Setup     Setup               `json:"setup"`
+	Manifest  string              `json:"manifest"` // what creates the app in one step; empty where there is none
+
+	ConnectionConfig map[string]ConfigValue `json:"connection_config"`
+	Send             Sending                `json:"send"`
+}
+
+// ConfigValue is one of those that applications get beside a credential.
+type ConfigValue struct {
+	Required bool `json:"required"`
+	Secret   bool `json:"secret"`
+}
+
+// Sending says where a credential goes in a request, with fields in braces.
+type Sending struct {
+	Headers         map[string]string `json:"headers"`
+	OptionalHeaders map[string]string `json:"optional_headers"`
+	Query           map[string]string `json:"query"`
+	Path            string            `json:"path"`
+	BasicUser       string            `json:"basic_user"`
+	BasicPassword   string            `json:"basic_password"`
 }
 
 // Input is a value that a definition asks of the operator or of whoever connects.
@@ -66,6 +89,14 @@ type KeyField struct {
 	Example     string `json:"example"`
 	Help        string `json:"help"`
 	HandedOut   bool   `json:"handed_out"`
+
+	JSON map[string]JSONMember `json:"json"` // of a field that is a JSON file, what applications get of it
+}
+
+// JSONMember is one value in a field that is a JSON file.
+type JSONMember struct {
+	Required bool `json:"required"`
+	Secret   bool `json:"secret"`
 }
 
 // Setup says where to create an app or a key.
@@ -73,35 +104,37 @@ type Setup struct {
 	AppURL    string   `json:"app_url"`
 	KeyURL    string   `json:"key_url"`
 	ManageURL string   `json:"manage_url"`
+	Redirect  string   `json:"redirect"` // what is to be registered as callback
 	Steps     []string `json:"steps"`
+	Needs     []string `json:"needs"` // besides scopes
+	Notes     []string `json:"notes"`
+	Limits    []string `json:"limits"`
 }
 
 // Definition reads one by its id.
 func (c *Client) Definition(ctx context.Context, id string) (*Definition, error) {
+	return c.DefinitionFor(ctx, id, "")
+}
+
+// DefinitionFor reads one, with the manifest that creates an app for a provider of this name, which need not exist
+// yet; "" stands for one that is named like the definition.
+func (c *Client) DefinitionFor(ctx context.Context, id, provider string) (*Definition, error) {
 	if err := CheckPath(id); err != nil {
 		return nil, err
 	}
-	definition := &Definition{}
-	return definition, c.read(ctx, "catalog/"+id, nil, definition)
-}
-
-// Provider is a definition as an operator configured it. The rest of it is in Data.
-type Provider struct {
-	Answer `json:"-"`
-
-	Definition  string            `json:"definition"`
-	ClientID    string            `json:"client_id"`
-	CallbackURL string            `json:"callback_url"`
-	Kinds       []string          `json:"kinds"`
-	Scopes      []string          `json:"scopes"`
-	Inputs      map[string]string `json:"inputs"`
-}
-
-// Provider reads one, which is for operators.
-func (c *Client) Provider(ctx context.Context, name string) (*Provider, error) {
-	if err := CheckPath(name); err != nil {
-		return nil, err
+	query := url.Values{}
+	if provider != "" {
+		query.Set("provider", provider)
 	}
-	provider := &Provider{}
-	return provider, c.read(ctx, "providers/"+name, nil, provider)
+	definition := &Definition{}
+	return definition, c.read(ctx, "catalog/"+id, query, definition)
+}
+
+// Names reports whether a field of the credential is sent.
+func (s *Sending) Names(field string) bool {
+	parts := slices.Concat(slices.Collect(maps.Values(s.Headers)), slices.Collect(maps.Values(s.OptionalHeaders)),
+		slices.Collect(maps.Values(s.Query)), []string{s.Path, s.BasicUser, s.BasicPassword})
+	return slices.ContainsFunc(parts, func(part string) bool {
+		return strings.Contains(part, "{"+field+"}") || strings.Contains(part, "{+"+field+"}")
+	})
 }

@@ -77,13 +77,13 @@ func (c *Client) write(ctx context.Context, path string, fields any, into answer
 	return c.take(path, secret, err, into)
 }
 
-// remove deletes what is at a path, and gives Vault's warnings.
-func (c *Client) remove(ctx context.Context, path string, query url.Values) ([]string, error) {
+// delete gives the warnings that came with it.
+func (c *Client) delete(ctx context.Context, path string, query url.Values) (warnings []string, err error) {
 	secret, err := c.vault.Logical().DeleteWithDataWithContext(ctx, c.mount+"/"+path, query)
-	switch {
-	case err != nil:
+	if err != nil {
 		return nil, asError(c.mount+"/"+path, err)
-	case secret == nil:
+	}
+	if secret == nil {
 		return nil, nil
 	}
 	return secret.Warnings, nil
@@ -91,11 +91,16 @@ func (c *Client) remove(ctx context.Context, path string, query url.Values) ([]s
 
 // take fills in an answer by the names of its fields.
 func (c *Client) take(path string, secret *api.Secret, err error, into answering) error {
+	return take(c.mount+"/"+path, secret, err, into)
+}
+
+// take is the same of a whole path.
+func take(path string, secret *api.Secret, err error, into answering) error {
 	if err != nil {
-		return asError(c.mount+"/"+path, err)
+		return asError(path, err)
 	}
 	if secret == nil {
-		return &Error{Status: 404, Path: c.mount + "/" + path}
+		return &Error{Status: 404, Path: path}
 	}
 	text, err := json.Marshal(secret.Data)
 	if err == nil {
@@ -103,7 +108,7 @@ func (c *Client) take(path string, secret *api.Secret, err error, into answering
 	}
 	if err != nil {
 		// the answer may hold a credential, and the reader's words about it parts of that
-		return errors.New(c.mount + "/" + path + " answers what this release cannot read: take a newer one")
+		return errors.New(path + " answers what this release cannot read: take a newer one")
 	}
 	*into.answer() = Answer{Data: secret.Data, Warnings: secret.Warnings}
 	return nil

@@ -101,7 +101,11 @@ func TestUpdates(t *testing.T) {
 	_, err := m.Update(t.Context(), "self/x", ConnectionUpdate{})
 	assert.Equal(t, 404, StatusOf(err))
 	assert.Equal(t, []string{"GET connectors/connections/self/x"}, m.asked, "nothing is made by an update")
-	m.says("GET connectors/connections/self/x", map[string]any{"name": "x"})
+	m.says("GET connectors/connections/self/x", map[string]any{"name": "x", "status": "pending"})
+	_, err = m.Update(t.Context(), "self/x", ConnectionUpdate{})
+	assert.Equal(t, 404, StatusOf(err))
+	assert.ErrorContains(t, err, "an open flow")
+	m.says("GET connectors/connections/self/x", map[string]any{"name": "x", "kind": "api_key"})
 	m.says("PUT connectors/connections/self/x", map[string]any{"name": "x", "label": "L"})
 	label, no := "", false
 	for want, update := range map[string]ConnectionUpdate{

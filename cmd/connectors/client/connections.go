@@ -160,8 +160,13 @@ type ConnectionUpdate struct {
 // Update changes a connection that is there, and gives what a read answers then. One that is not there is an [Error]
 // of status 404.
 func (c *Client) Update(ctx context.Context, path string, update ConnectionUpdate) (*Connection, error) {
-	if _, err := c.Connection(ctx, path); err != nil { // a write would make it, where its name is a provider's
+	switch known, err := c.Connection(ctx, path); { // else a write would make it, where its name is a provider's
+	case err != nil:
 		return nil, err
+	case !known.Exists():
+		return nil, &Error{Status: http.StatusNotFound, Path: c.mount + "/connections/" + path, Messages: []string{
+			"nothing is there but an open flow: finish that first",
+		}}
 	}
 	connection := &Connection{}
 	return connection, c.write(ctx, "connections/"+path, update, connection)
@@ -172,7 +177,7 @@ func (c *Client) Disconnect(ctx context.Context, path string) (warnings []string
 	if err := CheckPath(path); err != nil {
 		return nil, err
 	}
-	return c.remove(ctx, "connections/"+path, nil)
+	return c.delete(ctx, "connections/"+path, nil)
 }
 
 // Missing reports whether an error of a verb, such as creds or check, came because there is no such connection: a

@@ -25,6 +25,7 @@ type Credential struct {
 	InstanceURL       string            `json:"instance_url"`
 	APIBase           string            `json:"api_base"`
 	Send              *Send             `json:"send"`
+	Git               *Git              `json:"git"`
 	Companions        map[string]string `json:"companions"`
 	TTL               int               `json:"ttl"` // seconds until the engine hands out something newer
 	RotationPeriod    int               `json:"rotation_period"`
@@ -36,6 +37,12 @@ type Send struct {
 	Headers map[string]string `json:"headers"`
 	Query   map[string]string `json:"query"`
 	Path    string            `json:"path"`
+}
+
+// Git is where Git takes the credential as a password, by https alone, and as whom it comes.
+type Git struct {
+	Hosts    []string `json:"hosts"` // host or host:port
+	Username string   `json:"username"`
 }
 
 // Format keeps the credential out of logs.
@@ -62,7 +69,7 @@ func (c *Credential) Field(name string) string {
 // beside are the fields that come along with a credential and are no part of it.
 var beside = []string{
 	"token_type", "expire_time", "scopes", "provider", "connection_config", "instance_url", "api_base", "send",
-	"companions", "ttl", "rotation_period", "last_vault_rotation",
+	"git", "companions", "ttl", "rotation_period", "last_vault_rotation",
 }
 
 // Fields are the names of the credential's own fields, sorted: access_token, or those of the key.
@@ -81,7 +88,7 @@ func (c *Credential) Fields() []string {
 type CredentialOptions struct {
 	MinTTL   time.Duration // a token that lives at least so long
 	Provider string        // of this provider, or none
-	Include  []string      // send, companions
+	Include  []string      // send, git, companions
 }
 
 // Credential reads the credential of a connection, fresh.

@@ -79,7 +79,7 @@ func (c *Client) EndLink(ctx context.Context, path, flowID string) error {
 	if err := CheckPath(path); err != nil {
 		return err
 	}
-	_, err := c.remove(ctx, "connect-link/"+path, flowQuery(flowID))
+	_, err := c.delete(ctx, "connect-link/"+path, flowQuery(flowID))
 	return err
 }
 

@@ -2,14 +2,11 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
-	"github.com/hashicorp/vault/api/cliconfig"
 )
 
 // PluginName is the name under which the engine is registered, and so the type of its mounts.
@@ -56,35 +53,9 @@ func FindMount(ctx context.Context, vault *api.Client) (string, error) {
 // from there or from the token helper. mount is where the engine is; where it is empty CONNECTORS_MOUNT is, else it
 // is found by its type.
 func FromEnvironment(ctx context.Context, mount string) (*Client, error) {
-	config := api.DefaultConfig()
-	if config.Error != nil {
-		return nil, fmt.Errorf("the environment's settings for Vault: %w", config.Error)
-	}
-	vault, err := api.NewClient(config)
+	server, err := ServerFromEnvironment()
 	if err != nil {
-		return nil, fmt.Errorf("the environment's settings for Vault: %w", err)
+		return nil, err
 	}
-	if vault.Token() == "" {
-		helper, err := cliconfig.DefaultTokenHelper()
-		if err != nil {
-			return nil, fmt.Errorf("the token helper of Vault: %w", err)
-		}
-		token, err := helper.Get()
-		if err != nil {
-			return nil, fmt.Errorf("the token helper of Vault: %w", err)
-		}
-		vault.SetToken(strings.TrimSpace(token))
-	}
-	if vault.Token() == "" {
-		return nil, ErrNoToken
-	}
-	if mount == "" {
-		mount = os.Getenv(MountVariable)
-	}
-	if mount == "" {
-		if mount, err = FindMount(ctx, vault); err != nil {
-			return nil, err
-		}
-	}
-	return New(vault, mount), nil
+	return server.Client(ctx, mount)
 }

@@ -98,7 +98,19 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 		{"/connect-link/self/{name}", "get", LinkState{}, whole},
 		{"/catalog", "get", Catalog{}, whole},
 		{"/catalog/{definition}", "get", Definition{}, some},
-		{"/providers/{provider}", "get", Provider{}, some},
+		{"/providers/", "get", ProviderList{}, whole},
+		{"/providers/{provider}", "get", Provider{}, whole},
+		{"/providers/{provider}", "post", Provider{}, whole},
+		{"/providers/{provider}/client-secret", "post", ClientSecretState{}, whole},
+		{"/inventory", "get", Inventory{}, whole},
+		{"/inventory/org/{org}", "get", Inventory{}, whole},
+		{"/revoke", "post", Revocation{}, whole},
+		{"/revoke/{job}", "get", Revocation{}, whole},
+		{"/revoke/", "get", Revocations{}, whole},
+		{"/lookup", "post", Lookup{}, whole},
+		{"/lookup/org/{org}/{job}", "get", Lookup{}, whole},
+		{"/status", "get", Status{}, whole},
+		{"/config", "get", Config{}, some},
 	} {
 		told := names(find(c.path, c.method).Responses["200"].Content)
 		require.NotEmpty(t, told, c.path)
@@ -109,7 +121,9 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 	}
 	for path, request := range map[string]any{
 		"/auth-code-url/self/{name}": FlowRequest{}, "/exchange": ExchangeRequest{}, "/shares/self/{name}": ShareRequest{},
-		"/accept/self/{name}": AcceptRequest{},
+		"/accept/self/{name}":                 AcceptRequest{},
+		"/providers/{provider}/client-secret": ClientSecret{}, "/revoke": RevokeRequest{}, "/revoke/{job}": RevokeRun{},
+		"/lookup": LookupRequest{}, "/lookup/org/{org}": LookupRequest{},
 	} {
 		assert.Equal(t, names(find(path, "post").RequestBody.Content), fields(request), "fields of %s", path)
 	}
@@ -129,5 +143,7 @@ func TestFieldsAreThoseOfTheDocument(t *testing.T) {
 	}
 	assert.ElementsMatch(t, []string{"entities", "groups", "everyone"}, queried("/shares/self/{name}", "delete"))
 	assert.ElementsMatch(t, []string{"include", "min_ttl", "provider"}, queried("/creds/self/{name}", "get"),
-		"what Credential asks with")
+		"of Credential")
+	assert.ElementsMatch(t, fields(InventoryRequest{}), queried("/inventory", "get"), "of Inventory")
+	assert.Equal(t, []string{"provider"}, queried("/catalog/{definition}", "get"), "of DefinitionFor")
 }

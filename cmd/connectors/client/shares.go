@@ -82,6 +82,6 @@ func (c *Client) Unshare(ctx context.Context, path string, request UnshareReques
 	if request.Everyone {
 		query.Set("everyone", "true")
 	}
-	_, err := c.remove(ctx, "shares/"+path, query)
+	_, err := c.delete(ctx, "shares/"+path, query)
 	return err
 }

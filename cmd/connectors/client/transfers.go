@@ -40,7 +40,7 @@ func (c *Client) Withdraw(ctx context.Context, path string) error {
 	if err := CheckPath(path); err != nil {
 		return err
 	}
-	_, err := c.remove(ctx, "transfer/"+path, nil)
+	_, err := c.delete(ctx, "transfer/"+path, nil)
 	return err
 }
 

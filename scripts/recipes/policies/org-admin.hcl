@@ -1,7 +1,8 @@
 # Somebody administers the organization acme: its own connections, and those of its members. They see metadata, stop,
-# archive, delete, end shares, and connect a member's account again for the same account. They read no credential: what
-# is private its owner alone, and what is acme's with one-org.hcl. [] keeps them from making one in a member's name. They take what is offered to acme, rename,
-# and offer what is acme's to organizations, but to no person: that could be themselves, and would read it then.
+# archive, delete, end shares, connect a member's account again for the same account, and send links by which somebody
+# else connects one. They read no credential: what is private its owner alone, and what is acme's with one-org.hcl. []
+# keeps them from making one in a member's name. They take what is offered to acme, rename, and offer what is acme's to
+# organizations, but to no person: that could be themselves, and would read it then.
 path "connectors/catalog"   { capabilities = ["read", "list"] }
 path "connectors/catalog/*" { capabilities = ["read"] }
 path "connectors/connections/org/acme/*" {
@@ -10,6 +11,10 @@ path "connectors/connections/org/acme/*" {
 }
 path "connectors/auth-code-url/org/acme/*" {
   capabilities      = ["update"]
+  denied_parameters = { "provision" = [] }
+}
+path "connectors/connect-link/org/acme/*" {
+  capabilities      = ["read", "update", "delete"]
   denied_parameters = { "provision" = [] }
 }
 path "connectors/transfer/org/acme/*" {

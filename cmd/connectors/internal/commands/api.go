@@ -37,7 +37,8 @@ hosts alone, by https, and follows no redirect elsewhere.
 
 Fields (-f name=value) make it a POST with a JSON body, or a form with --form; with -X GET they go to
 the query.`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf(args[0])
 			if err != nil {

@@ -14,9 +14,10 @@ import (
 func (a *app) check() *cobra.Command {
 	var all bool
 	cmd := &cobra.Command{
-		Use:   "check NAME | --all",
-		Short: "Ask the service whether a connection works; --all: each of yours",
-		Args:  cobra.MaximumNArgs(1),
+		Use:               "check NAME | --all",
+		Short:             "Ask the service whether a connection works; --all: each of yours",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if all == (len(args) > 0) {
 				return wrongUse("name a connection, or --all")

@@ -45,7 +45,8 @@ provider of the mount; "connectors catalog" shows what there can be. The connect
 
 A key is asked for by the names of its fields, and not shown. Without a terminal it comes from stdin: the one
 secret field as it is, or all as one JSON object.`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeServices,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			service, name := args[0], as
 			if strings.Contains(service, "/") {
@@ -83,9 +84,10 @@ func (a *app) reconnect() *cobra.Command {
 	var w way
 	var broken bool
 	cmd := &cobra.Command{
-		Use:   "reconnect NAME | --broken",
-		Short: "Connect again what does not work any more; --broken: each of yours that does not",
-		Args:  cobra.MaximumNArgs(1),
+		Use:               "reconnect NAME | --broken",
+		Short:             "Connect again what does not work any more; --broken: each of yours that does not",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if broken == (len(args) > 0) {
 				return wrongUse("name a connection, or --broken")
@@ -152,14 +154,22 @@ func (a *app) connectBy(ctx context.Context, c *client.Client, path, provider st
 	if err != nil {
 		return err
 	}
+	return a.connected(connection)
+}
+
+// connected shows what is connected now, and makes an error of what does not serve.
+func (a *app) connected(connection *client.Connection) error {
 	a.warn(connection.Warnings)
 	if err := a.answer(connection.Data, func() error { return a.showConnection(connection) }); err != nil {
 		return err
 	}
 	switch {
 	case len(connection.Choices) > 0 && !serves(connection.Status):
-		return withCode(codePerson, "%s reaches several (%s): choose one of these by its id, in the input that the "+
-			"catalogue says is picked", connection.Path(), choicesOf(connection.Choices))
+		return withCode(codePerson, "%s reaches several (%s): choose one of these by its id: connectors edit "+
+			"%s --choose ID", connection.Path(), choicesOf(connection.Choices), connection.Path())
+	case connection.Status == "needs_reconnect":
+		return withCode(codePerson, "%s is there without a credential that works (%s): connectors reconnect %s",
+			connection.Path(), connection.StatusReason, connection.Path())
 	case !serves(connection.Status):
 		return withCode(codePerson, "%s is connected and does not serve: %s", connection.Path(),
 			beside(connection.Status, connection.StatusReason))

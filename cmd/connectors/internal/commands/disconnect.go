@@ -9,9 +9,10 @@ import (
 func (a *app) disconnect() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
-		Use:   "disconnect NAME",
-		Short: "Delete a connection, and have its grant revoked at the service",
-		Args:  cobra.ExactArgs(1),
+		Use:               "disconnect NAME",
+		Short:             "Delete a connection, and have its grant revoked at the service",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf(args[0])
 			if err != nil {

@@ -66,6 +66,7 @@ Vault Agent. Its environment can be read by the same user and by root.`,
 	cmd.Flags().DurationVar(&minTTL, "min-ttl", 0, "credentials that live at least so long, as 10m, refreshed if need be")
 	cmd.Flags().BoolVar(&keepToken, "keep-vault-token", false, "leave VAULT_TOKEN in the environment")
 	cmd.Flags().SetInterspersed(false)
+	_ = cmd.RegisterFlagCompletionFunc("env", a.completeVariable) // the flag is there
 	return cmd
 }
 

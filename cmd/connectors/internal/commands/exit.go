@@ -21,6 +21,7 @@ const (
 	codeNotAllowed  = 4   // no token, or it may not
 	codePerson      = 5   // a person must act: connect again, choose, grant what is missing
 	codeAway        = 6   // the service or Vault does not answer
+	codeChanges     = 7   // apply --dry-run found some
 	codeInterrupted = 130 // as shells say it of Ctrl-C
 )
 

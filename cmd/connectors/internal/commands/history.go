@@ -11,9 +11,10 @@ import (
 
 func (a *app) history() *cobra.Command {
 	return &cobra.Command{
-		Use:   "history NAME",
-		Short: "What changed of a connection, who did it and when; newest first",
-		Args:  cobra.ExactArgs(1),
+		Use:               "history NAME",
+		Short:             "What changed of a connection, who did it and when; newest first",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf(args[0])
 			if err != nil {

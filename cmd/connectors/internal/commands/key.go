@@ -3,7 +3,6 @@ package commands
 import (
 	"context"
 	"encoding/json"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -28,7 +27,7 @@ func (a *app) key(ctx context.Context, c *client.Client, path, provider string, 
 	}
 	inputs := w.inputs
 	if a.Asks() {
-		if inputs, err = a.askInputs(ctx, definition, w.inputs); err == nil {
+		if inputs, err = a.askInputs(ctx, definition, "connection", w.inputs); err == nil {
 			err = a.askKey(ctx, definition, fields)
 		}
 	} else {
@@ -144,14 +143,14 @@ func (a *app) askKey(ctx context.Context, definition *client.Definition, fields 
 	return nil
 }
 
-// askInputs asks for the values that the service wants of a connection and that were not named.
-func (a *app) askInputs(ctx context.Context, definition *client.Definition, have map[string]string,
+// askInputs asks for the values that the service wants of a provider or a connection and that were not named.
+func (a *app) askInputs(ctx context.Context, definition *client.Definition, of string, have map[string]string,
 ) (map[string]string, error) {
 	inputs := map[string]string{}
 	maps.Copy(inputs, have)
 	for _, name := range slices.Sorted(maps.Keys(definition.Inputs)) {
 		input := definition.Inputs[name]
-		if _, known := inputs[name]; known || input.SetBy != "connection" || !input.Required || input.Default != "" ||
+		if _, known := inputs[name]; known || input.SetBy != of || !input.Required || input.Default != "" ||
 			input.Picked {
 			continue
 		}
@@ -170,17 +169,15 @@ func (a *app) askInputs(ctx context.Context, definition *client.Definition, have
 
 // readKey takes a key from stdin: a JSON object of its fields, or the one secret field as it is.
 func (a *app) readKey(definition *client.Definition, fields map[string]string) error {
-	text, err := io.ReadAll(io.LimitReader(a.In, maxKey+1))
+	text, err := a.readStdin()
 	if err != nil {
 		return err
 	}
-	if len(text) > maxKey {
-		return wrongUse("stdin brings more than a key")
-	}
 	known := ownFields(definition)
 	var object map[string]any
-	if json.Unmarshal(text, &object) == nil && len(object) > 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(object)),
-		func(name string) bool { return !slices.Contains(known, name) }) {
+	if json.Unmarshal([]byte(text), &object) == nil && len(object) > 0 &&
+		!slices.ContainsFunc(slices.Collect(maps.Keys(object)),
+			func(name string) bool { return !slices.Contains(known, name) }) {
 		for name, value := range object {
 			fields[name] = textOf(value)
 		}
@@ -192,7 +189,7 @@ func (a *app) readKey(definition *client.Definition, fields map[string]string) e
 			secrets = append(secrets, name)
 		}
 	}
-	value := strings.TrimSuffix(strings.TrimSuffix(string(text), "\n"), "\r")
+	value := strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
 	switch {
 	case value == "":
 		return wrongUse("there is no terminal to ask at, and stdin is empty: bring the key there")

@@ -15,7 +15,8 @@ func (a *app) list() *cobra.Command {
 		Long: `What is connected: by you, or by an owner as the paths spell it: org/acme, user/u-17, shared.
 
 What ends in a slash has others below it: list it in turn.`,
-		Args: cobra.MaximumNArgs(1),
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: a.completeLevels,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			owner := "self"
 			if len(args) > 0 {

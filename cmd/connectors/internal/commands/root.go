@@ -3,8 +3,10 @@ package commands
 import (
 	"context"
 	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -72,25 +74,52 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		", else found by its type")
 	root.PersistentFlags().StringVarP(&a.output, "output", "o", "table",
 		"table, or json: one document with the paths' own fields")
+	_ = root.RegisterFlagCompletionFunc("output", // the flag is there
+		cobra.FixedCompletions([]cobra.Completion{"table", "json"}, cobra.ShellCompDirectiveNoFileComp))
 	root.AddCommand(
+		a.accept(),
 		a.api(),
+		a.apply(),
 		a.catalog(),
 		a.check(),
 		a.connect(),
 		a.disconnect(),
+		a.doctor(),
+		a.edit(),
 		a.exec(),
+		a.export(),
+		a.git(),
+		a.gitCredential(),
 		a.history(),
+		a.inventory(),
+		a.link(),
 		a.list(),
+		a.lookup(),
+		a.provider(),
 		a.reconnect(),
+		a.revoke(),
+		a.share(),
 		a.show(),
 		a.tokenOf(),
+		a.transfer(),
+		a.types(),
 		a.ui(),
+		a.unshare(),
 	)
-	for _, cmd := range append(root.Commands(), root) {
+	for _, cmd := range withBelow(root) {
 		judge := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }
 	}
 	return root
+}
+
+// withBelow is a command and all below it.
+func withBelow(cmd *cobra.Command) []*cobra.Command {
+	all := []*cobra.Command{cmd}
+	for _, below := range cmd.Commands() {
+		all = append(all, withBelow(below)...)
+	}
+	return all
 }
 
 // usageOf makes of an error about flags and arguments a wrong use.
@@ -98,17 +127,26 @@ func usageOf(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return wrongUse("%s; 'connectors %s --help' tells more", err, cmd.Name())
+	return wrongUse("%s; '%s --help' tells more", err, cmd.CommandPath())
 }
 
 // dial gives the client. What is started from here on does not find the token in its environment.
 func (a *app) dial(ctx context.Context) (*client.Client, error) {
-	c, err := client.FromEnvironment(ctx, a.mount)
+	server, err := a.server()
+	if err != nil {
+		return nil, err
+	}
+	return server.Client(ctx, a.mount)
+}
+
+// server gives the Vault that the environment names, whatever it is in.
+func (a *app) server() (*client.Server, error) {
+	server, err := client.ServerFromEnvironment()
 	a.token = os.Getenv(tokenVariable)
 	if err := os.Unsetenv(tokenVariable); err != nil {
 		return nil, err
 	}
-	return c, err
+	return server, err
 }
 
 const tokenVariable = "VAULT_TOKEN"
@@ -123,6 +161,30 @@ func pathOf(name string) (string, error) {
 		return "", wrongUse("%s", err)
 	}
 	return path, nil
+}
+
+// at gives the client, and the path that a name spells.
+func (a *app) at(ctx context.Context, name string) (*client.Client, string, error) {
+	path, err := pathOf(name)
+	if err != nil {
+		return nil, "", err
+	}
+	c, err := a.dial(ctx)
+	return c, path, err
+}
+
+// oneOf refuses several flags that mean different things to do.
+func oneOf(flags map[string]bool) error {
+	var given []string
+	for _, flag := range slices.Sorted(maps.Keys(flags)) {
+		if flags[flag] {
+			given = append(given, flag)
+		}
+	}
+	if len(given) > 1 {
+		return wrongUse("%s are different things to do: name one", strings.Join(given, " and "))
+	}
+	return nil
 }
 
 // answer writes the data of a command: the document, or what show writes for people.

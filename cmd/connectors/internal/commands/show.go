@@ -16,9 +16,10 @@ import (
 
 func (a *app) show() *cobra.Command {
 	return &cobra.Command{
-		Use:   "show NAME",
-		Short: "What is known of a connection; nothing in it can be used at the service",
-		Args:  cobra.ExactArgs(1),
+		Use:               "show NAME",
+		Short:             "What is known of a connection; nothing in it can be used at the service",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			path, err := pathOf(args[0])
 			if err != nil {

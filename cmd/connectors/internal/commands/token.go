@@ -26,7 +26,8 @@ With --header the headers that a request needs, one a line, as curl takes them w
 them to everybody who lists processes:
 
   connectors token slack --header | curl -H @- https://slack.com/api/auth.test`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if header && field != "" {
 				return wrongUse("--header and --field are two answers: name one")

@@ -12,13 +12,16 @@ var (
 	header = lipgloss.NewStyle().Bold(true).PaddingRight(2)
 	plain  = lipgloss.NewStyle().PaddingRight(2)
 	good   = plain.Foreground(lipgloss.Green)
+	so     = plain.Foreground(lipgloss.Yellow)
 	bad    = plain.Foreground(lipgloss.Red)
 )
 
 // tones are the words that are coloured, wherever they stand by themselves.
 var tones = map[string]lipgloss.Style{
-	"active": good, "true": good, "well": good,
+	"active": good, "true": good, "well": good, "ok": good,
+	"warning":         so,
 	"needs_reconnect": bad, "failed_validation": bad, "expired": bad, "false": bad, "down": bad,
+	"failure": bad,
 }
 
 // Table writes rows below their headers, cleaned. Colours are for terminals alone, and not where NO_COLOR is set.

@@ -1,0 +1,573 @@
+package commands
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/files"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
+)
+
+// applying is how a file is applied.
+type applying struct {
+	*app
+
+	name                                    string // of the file
+	dryRun, secrets, reconnect, prune, walk bool
+	expect                                  int
+
+	ledger *ledger
+	file   *files.File
+}
+
+func (a *app) apply() *cobra.Command {
+	do := &applying{app: a}
+	cmd := &cobra.Command{
+		Use:   "apply -f FILE",
+		Short: "Make providers and connections what a file says",
+		Long: `Make the configuration, providers and connections of the mount what a YAML file says, in the paths' own fields:
+
+  providers:
+    slack: {client_id: "1.2", client_secret: env:SLACK_SECRET, scopes: [chat:write]}
+  connections:
+    org/acme/slack: {provider: slack, label: Team}
+
+What the file does not name stays as it is. Secrets stand elsewhere (env:NAME, file:PATH, vault:PATH#FIELD), and are
+written where none is set, or with --secrets. Apply files that you trust: they say which of your files and secrets are
+read, and where these go.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			switch {
+			case do.name == "":
+				return wrongUse("name a file with -f, or - for stdin")
+			case cmd.Flags().Changed("expect") && !do.prune:
+				return wrongUse("--expect goes with --prune")
+			case do.walk && do.dryRun:
+				return wrongUse("--connect connects, and --dry-run changes nothing: name one of them")
+			case do.walk && (!a.Asks() || do.name == "-"):
+				return wrongUse("--connect asks a person: it needs a terminal, and the file by its name")
+			}
+			if !cmd.Flags().Changed("expect") {
+				do.expect = -1
+			}
+			return do.run(cmd.Context())
+		},
+	}
+	flags := cmd.Flags()
+	flags.StringVarP(&do.name, "file", "f", "", "the file; - for stdin")
+	flags.BoolVar(&do.dryRun, "dry-run", false, "say what would change, and exit with 7 if anything would")
+	flags.BoolVar(&do.secrets, "secrets", false, "write secrets that are set already, too")
+	flags.BoolVar(&do.reconnect, "allow-reconnect", false,
+		"change what grants are bound to, so that connections must be reconnected")
+	flags.BoolVar(&do.prune, "prune", false,
+		"delete providers, and connections of the owners that the file names, which it does not have; wants --expect")
+	flags.IntVar(&do.expect, "expect", 0, "how many are deleted, else nothing is changed")
+	flags.BoolVar(&do.walk, "connect", false, "connect, one after the other, what needs a person")
+	return cmd
+}
+
+// step is a change with what is known of its path.
+type step struct {
+	files.Change
+
+	entry  files.Entry
+	spec   files.Spec
+	status string // of a connection
+	have   map[string]any
+}
+
+func (do *applying) run(ctx context.Context) error {
+	text, err := do.readFile()
+	if err != nil {
+		return err
+	}
+	if do.file, err = files.Parse(do.shownName(), text); err != nil {
+		return do.wrongLines(strings.Split(err.Error(), "\n"))
+	}
+	if err := do.spellPaths(); err != nil {
+		return err
+	}
+	c, err := do.dial(ctx)
+	if err != nil {
+		return err
+	}
+	do.ledger = newLedger(c)
+	steps, err := do.plan(ctx)
+	if err != nil {
+		return err
+	}
+	doomed, err := do.doomed(ctx)
+	if err != nil {
+		return err
+	}
+	changes := 0
+	for _, s := range slices.Concat(steps, doomed) {
+		if s.Action != "" {
+			changes++
+		}
+	}
+	if do.output == "table" {
+		do.show(slices.Concat(steps, doomed))
+	}
+	if do.dryRun {
+		do.tellBroken(steps)
+		if do.output == "json" {
+			if err := do.document(steps, doomed); err != nil {
+				return err
+			}
+		}
+		if changes > 0 {
+			return withCode(codeChanges, "%s; nothing was done", count(changes, "change"))
+		}
+		return nil
+	}
+	if changes == 0 {
+		do.Say("nothing to change")
+	}
+	if err := do.mayRun(steps, doomed); err != nil {
+		return err
+	}
+	err = do.execute(ctx, steps, doomed)
+	if do.output == "json" {
+		if wrote := do.document(steps, doomed); err == nil {
+			err = wrote
+		}
+	}
+	return err
+}
+
+// readFile takes the text of the file, which may come from stdin.
+func (do *applying) readFile() ([]byte, error) {
+	from := do.In
+	if do.name != "-" {
+		file, err := os.Open(do.name)
+		if err != nil {
+			return nil, wrongUse("%s", err)
+		}
+		defer file.Close()
+		from = file
+	}
+	return io.ReadAll(io.LimitReader(from, files.MaxFile+1))
+}
+
+func (do *applying) shownName() string {
+	if do.name == "-" {
+		return "stdin"
+	}
+	return do.name
+}
+
+// wrong makes one error of what is wrong with the file.
+func (do *applying) wrong(problems []files.Problem) error {
+	var lines []string
+	for _, p := range problems {
+		lines = append(lines, fmt.Sprintf("%s:%d: %s", do.shownName(), p.Line, p.Text))
+	}
+	return do.wrongLines(lines)
+}
+
+// wrongLines tells all but the last of several lines, which is the error's.
+func (do *applying) wrongLines(lines []string) error {
+	last := len(lines) - 1
+	for _, line := range lines[:last] {
+		do.Say("connectors: %s", terminal.Clean(line))
+	}
+	return wrongUse("%s", lines[last])
+}
+
+// spellPaths gives each entry the path that it has in the mount.
+func (do *applying) spellPaths() error {
+	var problems []files.Problem
+	seen := map[string]bool{}
+	for i := range do.file.Providers {
+		entry := &do.file.Providers[i]
+		if client.CheckPath(entry.Path) != nil || strings.Contains(entry.Path, "/") {
+			problems = append(problems, files.Problem{Line: entry.Line, Text: entry.Path + " is no name of a provider"})
+		}
+		entry.Path = "providers/" + entry.Path
+	}
+	for i := range do.file.Connections {
+		entry := &do.file.Connections[i]
+		path, err := pathOf(entry.Path)
+		switch {
+		case err != nil:
+			problems = append(problems, files.Problem{Line: entry.Line, Text: err.Error()})
+		case seen[path]:
+			problems = append(problems, files.Problem{Line: entry.Line, Text: path + " stands twice"})
+		}
+		seen[path] = true
+		entry.Path = "connections/" + path
+	}
+	if len(problems) > 0 {
+		return do.wrong(problems)
+	}
+	return nil
+}
+
+// plan compares the file with the mount. Nothing is changed.
+func (do *applying) plan(ctx context.Context) ([]*step, error) {
+	var entries []files.Entry
+	if do.file.Config != nil {
+		entries = append(entries, *do.file.Config)
+	}
+	entries = slices.Concat(entries, do.file.Providers, do.file.Connections)
+	var steps []*step
+	var problems []files.Problem
+	for _, entry := range entries {
+		s, wrong, err := do.planOne(ctx, entry)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", do.shownName(), entry.Line, err)
+		}
+		steps, problems = append(steps, s), append(problems, wrong...)
+	}
+	if len(problems) > 0 {
+		return nil, do.wrong(problems)
+	}
+	return steps, nil
+}
+
+func (do *applying) planOne(ctx context.Context, entry files.Entry) (*step, []files.Problem, error) {
+	have, err := do.ledger.have(ctx, entry.Path)
+	if err != nil {
+		return nil, nil, err
+	}
+	spec, err := do.ledger.spec(ctx, do.file, entry, have)
+	if err != nil {
+		return nil, nil, err
+	}
+	change, problems := spec.Plan(entry, have, files.Options{Secrets: do.secrets, ReadFile: do.content})
+	s := &step{Change: change, entry: entry, spec: spec, have: have}
+	s.status, _ = have["status"].(string)
+	return s, problems, nil
+}
+
+// content is the text of a file beside this one.
+func (do *applying) content(path string) (string, error) {
+	if !filepath.IsAbs(path) && do.name != "-" {
+		path = filepath.Join(filepath.Dir(do.name), path)
+	}
+	file, err := os.Open(path)
+	if err != nil {
+		return "", err
+	}
+	defer file.Close()
+	text, err := io.ReadAll(io.LimitReader(file, maxKey+1))
+	switch {
+	case err != nil:
+		return "", err
+	case len(text) > maxKey:
+		return "", fmt.Errorf("%s has more than %d bytes", path, maxKey)
+	}
+	return string(text), nil
+}
+
+// find reads a secret from where the file says it is.
+func (do *applying) find(ctx context.Context) func(files.Reference) (string, error) {
+	return func(r files.Reference) (text string, err error) {
+		switch r.Scheme {
+		case "env":
+			text = os.Getenv(r.Name)
+			if r.Name == tokenVariable {
+				text = do.token
+			}
+		case "file":
+			if text, err = do.content(r.Name); err == nil {
+				text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
+			}
+		case "vault":
+			text, err = do.ledger.c.SecretField(ctx, r.Name, r.Field)
+		}
+		if err == nil && text == "" {
+			err = fmt.Errorf("is not set, or empty")
+		}
+		return text, err
+	}
+}
+
+// doomed are the deletions: what the file does not have of what it speaks of. Connections go before providers, which
+// cannot go while they have some.
+func (do *applying) doomed(ctx context.Context) ([]*step, error) {
+	if !do.prune {
+		return nil, nil
+	}
+	kept := map[string]bool{}
+	for _, entry := range slices.Concat(do.file.Providers, do.file.Connections) {
+		kept[entry.Path] = true
+	}
+	var levels []string
+	for _, owner := range do.file.Owners() {
+		levels = append(levels, owner)
+	}
+	if do.file.NamesProviders {
+		levels = append(levels, "providers")
+	}
+	var all []*step
+	for _, level := range levels {
+		names, err := do.ledger.c.Documents(ctx, level)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			if path := level + "/" + name; !strings.HasSuffix(name, "/") && !kept[path] {
+				all = append(all, &step{Change: files.Change{Path: path, Action: files.Delete}})
+			}
+		}
+	}
+	return all, nil
+}
+
+// mayRun says why the plan is not carried out.
+func (do *applying) mayRun(steps, doomed []*step) error {
+	if do.prune && len(doomed) != do.expect {
+		said := fmt.Sprintf("--expect says %d", do.expect)
+		if do.expect < 0 {
+			said = "--expect is not given"
+		}
+		return wrongUse("%d would be deleted, and %s: nothing was done; say --expect %d to delete these", len(doomed), said,
+			len(doomed))
+	}
+	if do.reconnect {
+		return nil
+	}
+	var breaks []string
+	for _, s := range steps {
+		if len(s.Reconnects) > 0 {
+			breaks = append(breaks, s.Path+" ("+strings.Join(s.Reconnects, ", ")+")")
+		}
+	}
+	if len(breaks) > 0 {
+		return wrongUse("connections made before would have to be reconnected, since their grants are bound to what changes "+
+			"in %s: nothing was done; say --allow-reconnect to change it", strings.Join(breaks, "; "))
+	}
+	return nil
+}
+
+// execute does what the steps say, in their order. Secrets are found before anything is written.
+func (do *applying) execute(ctx context.Context, steps, doomed []*step) error {
+	for _, s := range steps {
+		if err := do.resolve(ctx, s); err != nil {
+			return err
+		}
+	}
+	var done []string
+	stopped := func(at string, err error) error {
+		said := "nothing was done before"
+		if len(done) > 0 {
+			said = "done: " + strings.Join(done, ", ")
+		}
+		do.Say("stopped at %s; %s; run it again to go on", terminal.Clean(at), terminal.Clean(said))
+		return err
+	}
+	finish := func(s *step) {
+		s.Done = true
+		done = append(done, s.Path)
+		do.Say("%s: %sd", terminal.Clean(s.Path), strings.TrimSuffix(s.Action, "e")+"e")
+	}
+	var waiting []*step
+	for _, s := range steps {
+		if strings.HasPrefix(s.Path, "connections/") && s.spec.Unknown { // its definition may be there by now
+			if err := do.again(ctx, s); err != nil {
+				return stopped(s.Path, err)
+			}
+		}
+		needy := slices.Contains([]string{"pending", "needs_reconnect", "failed_validation", "expired"}, s.status)
+		if s.Action == files.Connect || needy && do.walk {
+			waiting = append(waiting, s)
+		}
+		if s.Action == files.Create || s.Action == files.Update {
+			if err := do.write(ctx, s); err != nil {
+				return stopped(s.Path, err)
+			}
+			finish(s)
+		}
+	}
+	if do.walk {
+		for _, s := range waiting {
+			if err := do.connectOne(ctx, s); err != nil {
+				return stopped(s.Path, err)
+			}
+			finish(s)
+		}
+	}
+	for _, s := range doomed {
+		warnings, err := do.ledger.c.DeleteDocument(ctx, s.Path)
+		if err != nil {
+			return stopped(s.Path, err)
+		}
+		do.warn(warnings)
+		finish(s)
+	}
+	do.tellBroken(steps)
+	return do.tellWaiting(steps)
+}
+
+// resolve puts secrets in the place of their references.
+func (do *applying) resolve(ctx context.Context, s *step) error {
+	for i, fields := range s.Writes {
+		resolved, err := files.Resolve(fields, do.find(ctx))
+		if err != nil {
+			return wrongUse("%s:%d: %s: %s", do.shownName(), s.Line, s.Path, err)
+		}
+		s.Writes[i] = resolved
+	}
+	return nil
+}
+
+// again plans a step anew, since what it rests on has changed.
+func (do *applying) again(ctx context.Context, s *step) error {
+	next, problems, err := do.planOne(ctx, s.entry)
+	switch {
+	case err != nil:
+		return err
+	case len(problems) > 0:
+		return do.wrong(problems)
+	}
+	*s = *next
+	return do.resolve(ctx, s)
+}
+
+func (do *applying) write(ctx context.Context, s *step) error {
+	var answer map[string]any
+	for _, fields := range s.Writes {
+		document, err := do.ledger.c.WriteDocument(ctx, s.Path, fields)
+		if err != nil {
+			return err
+		}
+		do.warn(document.Warnings)
+		answer = document.Data
+	}
+	if answer == nil {
+		return nil
+	}
+	left, _ := s.spec.Plan(s.entry, answer, files.Options{ReadFile: do.content})
+	for _, field := range left.Fields {
+		do.Say("warning: %s keeps %s in another form (%s): write that into the file, or each run finds a change",
+			terminal.Clean(s.Path), terminal.Clean(field.Field), terminal.Clean(textOf(field.Before)))
+	}
+	return nil
+}
+
+// connectOne leads a person through a consent or asks for a key, and then writes what else the file says.
+func (do *applying) connectOne(ctx context.Context, s *step) error {
+	path := strings.TrimPrefix(s.Path, "connections/")
+	provider := do.ledger.providerOf(s.entry, s.have)
+	w := way{inputs: map[string]string{}}
+	w.kind, _ = s.entry.Fields["kind"].(string)
+	if w.kind == "" {
+		w.kind, _ = s.have["kind"].(string)
+	}
+	inputs, _ := s.entry.Fields["inputs"].(map[string]any)
+	for name, value := range inputs {
+		w.inputs[name] = textOf(value)
+	}
+	do.Say("%s needs you, to connect %s:", terminal.Clean(path), terminal.Clean(provider))
+	// what is shown of it is beside the data, which is the plan's
+	beside := &app{Terminal: &terminal.Terminal{In: do.In, Out: do.Err, Err: do.Err}, output: "table"}
+	if err := beside.connectBy(ctx, do.ledger.c, path, provider, w); err != nil {
+		return err
+	}
+	action := s.Action
+	if err := do.again(ctx, s); err != nil {
+		return err
+	}
+	if s.Action == files.Create || s.Action == files.Update {
+		if err := do.write(ctx, s); err != nil {
+			return err
+		}
+	}
+	s.Action, s.status = action, ""
+	if action == "" {
+		s.Action = files.Connect
+	}
+	return nil
+}
+
+// tellBroken names connections of the file that do not serve until somebody does something.
+func (do *applying) tellBroken(steps []*step) {
+	for _, s := range steps {
+		if slices.Contains([]string{"needs_reconnect", "failed_validation", "expired"}, s.status) {
+			path := strings.TrimPrefix(s.Path, "connections/")
+			do.Say("%s is %s: connectors reconnect %[1]s", terminal.Clean(path), terminal.Clean(s.status))
+		}
+	}
+}
+
+// tellWaiting says what is left for a person to do.
+func (do *applying) tellWaiting(steps []*step) error {
+	var left []string
+	for _, s := range steps {
+		if s.Action == files.Connect && !s.Done {
+			path := strings.TrimPrefix(s.Path, "connections/")
+			do.Say("connectors connect %s --as %s", terminal.Clean(do.ledger.providerOf(s.entry, s.have)), terminal.Clean(path))
+			left = append(left, path)
+		}
+	}
+	if len(left) > 0 {
+		return withCode(codePerson, "a person must connect %s: by the commands above, or apply with --connect",
+			strings.Join(left, ", "))
+	}
+	return nil
+}
+
+// document writes the plan for programs.
+func (do *applying) document(steps, doomed []*step) error {
+	changes := []files.Change{}
+	for _, s := range slices.Concat(steps, doomed) {
+		if s.Action != "" {
+			changes = append(changes, s.Change)
+		}
+	}
+	return terminal.JSON(do.Out, map[string]any{"changes": changes})
+}
+
+// show writes the plan for people.
+func (do *applying) show(steps []*step) {
+	signs := map[string]string{files.Create: "+", files.Update: "~", files.Delete: "-", files.Connect: "!"}
+	for _, s := range steps {
+		if s.Action == "" {
+			continue
+		}
+		head := signs[s.Action] + " " + s.Path
+		if s.Action == files.Connect {
+			head += " (a person connects it)"
+		}
+		fmt.Fprintln(do.Out, terminal.Clean(head))
+		for _, field := range s.Fields {
+			line := brief(field.After)
+			if field.Before != nil {
+				line = brief(field.Before) + " → " + line
+			}
+			if slices.Contains(s.Reconnects, field.Field) {
+				line += "  (connections must be reconnected)"
+			}
+			fmt.Fprintln(do.Out, terminal.Clean("    "+field.Field+": "+line))
+		}
+	}
+}
+
+func count(n int, of string) string {
+	if n == 1 {
+		return "1 " + of
+	}
+	return fmt.Sprintf("%d %ss", n, of)
+}
+
+// brief is a value on one line.
+func brief(value any) string {
+	text := textOf(value)
+	if lines := strings.Count(text, "\n"); lines > 0 {
+		return fmt.Sprintf("%d lines", lines+1)
+	}
+	if text == "" {
+		return `""`
+	}
+	return text
+}

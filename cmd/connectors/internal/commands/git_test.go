@@ -1,0 +1,213 @@
+package commands
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+)
+
+func TestParseGit(t *testing.T) {
+	const short = "protocol=https\nhost=github.com"
+	const long = "capability[]=authtype\ncapability[]=state\nprotocol=http\nhost=h\nwwwauth[]=Basic realm=\"x\"\n"
+	for text, want := range map[string]gitAsked{
+		short: {"https", "github.com"}, short + "\n\n": {"https", "github.com"}, long: {"http", "h"},
+		"protocol=https\nhost=h:8443\nusername=a=b\npath=\n\nhost=evil.com": {"https", "h:8443"},
+	} {
+		got, err := parseGit([]byte(text))
+		require.NoError(t, err, text)
+		assert.Equal(t, want, got)
+	}
+	for text, says := range map[string]string{
+		"":                                         "lacks protocol or host",
+		"protocol=https\n":                         "lacks protocol or host",
+		"protocol=https\nhost=\n":                  "lacks protocol or host",
+		"protocol=https\nhost\n":                   "key=value",
+		"=x\nprotocol=https\n":                     "key=value",
+		"protocol=https\nhost=a\r":                 "CR and NUL",
+		"protocol=https\nhost=a\rhost=b\n":         "CR and NUL",
+		"protocol=https\nhost=a\x00b\n":            "CR and NUL",
+		"protocol=https\nhost=a\nhost=b\n":         `"host" twice`,
+		"protocol=https\nhost=a\nprotocol=https\n": `"protocol" twice`,
+		"protocol=https\nhost=a\nusername=" + strings.Repeat("a", maxGitAsked) + "\n\n": "longer than",
+	} {
+		_, err := parseGit([]byte(text))
+		assert.ErrorContains(t, err, says, "%.80q", text)
+	}
+}
+
+// Whatever is read, it names one protocol and one host, each one line, and reads the same when it is written again.
+func FuzzParseGit(f *testing.F) {
+	f.Add([]byte("protocol=https\nhost=github.com\npath=a/b\nwwwauth[]=Basic\n\n"))
+	f.Add([]byte("protocol=https\nhost=a\nhost=b"))
+	f.Add([]byte("protocol=https\r\nhost=a\x00\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		asked, err := parseGit(text)
+		if err != nil {
+			assert.Empty(t, asked)
+			return
+		}
+		assert.NotContains(t, asked.protocol+asked.host, "\n")
+		assert.False(t, strings.ContainsAny(asked.protocol+asked.host, "\r\x00"))
+		assert.LessOrEqual(t, len(text), maxGitAsked)
+		again, err := parseGit(fmt.Appendf(nil, "protocol=%s\nhost=%s\n\n", asked.protocol, asked.host))
+		require.NoError(t, err)
+		assert.Equal(t, asked, again)
+	})
+}
+
+// Only for the very host, and as one line each.
+func TestGitShows(t *testing.T) {
+	a := newApp(t)
+	const git = `"git": {"hosts": ["github.com", "127.0.0.1:8443"], "username": "x-access-token"}`
+	token := credential(t, `{"access_token": "t", "provider": "github", "expire_time": "2026-11-29T12:00:00Z", `+git+`}`)
+	for host, want := range map[string]string{
+		"github.com":     "username=x-access-token\npassword=t\npassword_expiry_utc=1795953600\n",
+		"127.0.0.1:8443": "username=x-access-token\npassword=t\npassword_expiry_utc=1795953600\n",
+		"GitHub.com":     "", "github.com.evil.com": "", "github.com:443": "", "127.0.0.1": "", "sub.github.com": "",
+	} {
+		got, err := a.gitShows("self/x", host, token)
+		require.NoError(t, err, host)
+		assert.Equal(t, want, got, host)
+	}
+	told, err := os.ReadFile(a.Err.Name())
+	require.NoError(t, err)
+	assert.Contains(t, string(told), "self/x is for github.com and 127.0.0.1:8443, and Git asks for sub.github.com")
+
+	key := credential(t, `{"token": "k", "provider": "gitlab", "expire_time": "", `+git+`}`)
+	got, err := a.gitShows("self/x", "github.com", key)
+	require.NoError(t, err)
+	assert.Equal(t, "username=x-access-token\npassword=k\n", got)
+	for says, fields := range map[string]string{
+		"does not say where Git": `{"access_token": "planted"}`,
+		"none that Git can show": `{"access_token": "planted\nhost=evil.com", ` + git + `}`,
+		"more than one line":     `{"access_token": "planted\rx", ` + git + `}`,
+		"it is empty":            `{"access_token": "planted", "git": {"hosts": ["github.com"], "username": ""}}`,
+		"several fields":         `{"user": "u", "password": "planted", ` + git + `}`,
+	} {
+		got, err := a.gitShows("self/x", "github.com", credential(t, fields))
+		assert.ErrorContains(t, err, says)
+		assert.Empty(t, got)
+		assert.NotContains(t, err.Error(), "planted")
+	}
+}
+
+// Where the credential cannot be had, Git stops, and does not ask for a password; the person learns why.
+func TestGitGetStopsGit(t *testing.T) {
+	status := http.StatusConflict
+	mount := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, `{"errors": ["connection self/gh must be connected again"]}`)
+	}))
+	defer mount.Close()
+	t.Setenv("VAULT_ADDR", mount.URL)
+	t.Setenv("VAULT_MAX_RETRIES", "0")
+	for code, answered := range map[int]int{
+		codePerson: http.StatusConflict, codeAway: http.StatusBadGateway, codeNotAllowed: http.StatusForbidden,
+	} {
+		status = answered
+		t.Setenv("VAULT_TOKEN", "a token")
+		a := newApp(t)
+		a.mount = "connectors"
+		a.brings(t, "protocol=https\nhost=github.com\n\n")
+		err := a.gitGet(t.Context(), "self/gh")
+		assert.Equal(t, code, codeOf(t.Context(), err), "%v", err)
+		out, readErr := os.ReadFile(a.Out.Name())
+		require.NoError(t, readErr)
+		assert.Equal(t, "quit=1\n", string(out))
+		assert.ErrorContains(t, err, "must be connected again")
+		assert.Equal(t, code == codePerson, strings.Contains(err.Error(), "connectors reconnect self/gh"))
+	}
+}
+
+func TestGitHelpers(t *testing.T) {
+	one, err := gitHelper("/opt/my tools/it's/connectors", "a b", "self/gh")
+	require.NoError(t, err)
+	assert.Equal(t, `!'/opt/my tools/it'\''s/connectors' git-credential --mount 'a b' 'self/gh'`, one)
+	path, own := gitOwn(one)
+	assert.True(t, own)
+	assert.Equal(t, "self/gh", path)
+	other, err := gitHelper("/bin/connectors", "", "org/acme/it")
+	require.NoError(t, err)
+	for _, helper := range []string{
+		"", "store", "!/usr/bin/gh auth git-credential", "!'/bin/x' git-credential", one + " x",
+	} {
+		_, own := gitOwn(helper)
+		assert.False(t, own, helper)
+	}
+	_, err = gitHelper("/bin/connectors", "a\nb", "self/gh")
+	assert.Error(t, err)
+
+	with := func(before []string, want ...string) { assert.Equal(t, want, gitWith(before, one)) }
+	with(nil, "", one)
+	with([]string{"", one}, "", one)
+	with([]string{"", other}, "", one)
+	with([]string{"store"}, "store", "", one)
+	with([]string{"", "!gh", "", other}, "", "!gh", "", one)
+	with([]string{"", one, "", "!gh"}, "", "!gh", "", one) // somebody else came after us
+	without := func(before []string, want ...string) {
+		assert.Equal(t, want, gitWithout(before, func(of string) bool { return of == "self/gh" }))
+	}
+	without([]string{"", "!gh", "", one}, "", "!gh")
+	without([]string{"store", one}, "store")
+	without([]string{"", other}, "", other)
+}
+
+// What is written is read by Git as it was meant, however the words are spelled, and taken away again without a trace.
+func TestGitConfig(t *testing.T) {
+	t.Setenv("HOME", t.TempDir())
+	t.Setenv("XDG_CONFIG_HOME", "")
+	config := gitConfig{scope: "--global"}
+	file := filepath.Join(os.Getenv("HOME"), ".gitconfig")
+	const before = "[user]\n\tname = x\n[credential \"https://a.example.com:8443\"]\n\thelper = \n\thelper = !gh\n"
+	require.NoError(t, os.WriteFile(file, []byte(before), 0o600))
+
+	folder := filepath.Join(t.TempDir(), `o'n "e" \$HOME;`)
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	program := filepath.Join(folder, "connectors")
+	const script = "#!/bin/sh\nprintf 'username=%s|' \"$@\"; echo; echo password=p\n"
+	require.NoError(t, os.WriteFile(program, []byte(script), 0o700))
+	helper, err := gitHelper(program, `m $(id) 'x' #`, "self/gh")
+	require.NoError(t, err)
+	const key = "credential.https://a.example.com:8443.helper"
+	set := func(key string, values func(before []string) []string) {
+		t.Helper()
+		was, err := config.values(t.Context(), key)
+		require.NoError(t, err)
+		require.NoError(t, config.write(t.Context(), key, was, values(was)))
+	}
+	add := func(helpers []string) []string { return gitWith(helpers, helper) }
+	for range 2 {
+		set(key, add)
+		set("credential.https://b.example.com.helper", add)
+		all, err := config.helpers(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, []gitEntry{
+			{key, []string{"", "!gh", "", helper}},
+			{"credential.https://b.example.com.helper", []string{"", helper}},
+		}, all)
+	}
+	fill := exec.CommandContext(t.Context(), "git", "credential", "fill")
+	fill.Stdin = strings.NewReader("protocol=https\nhost=a.example.com:8443\n\n")
+	out, err := fill.Output()
+	require.NoError(t, err)
+	assert.Contains(t, string(out),
+		"username=git-credential|username=--mount|username=m $(id) 'x' #|username=self/gh|username=get|\n")
+
+	gone := func(helpers []string) []string { return gitWithout(helpers, func(string) bool { return true }) }
+	set(key, gone)
+	set("credential.https://b.example.com.helper", gone)
+	after, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, before, string(after))
+	_, err = gitConfig{scope: "--nowhere"}.values(t.Context(), key)
+	assert.ErrorContains(t, err, "git config --nowhere")
+}

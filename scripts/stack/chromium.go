@@ -171,7 +171,9 @@ func (w *Window) TabTo(named string) error {
 }
 
 // Evaluate runs a script in the page, whatever the page's own policy says of scripts.
-func Evaluate[T any](w *Window, script string) (T, error) { return evaluate[T](w, script, windowPatience) }
+func Evaluate[T any](w *Window, script string) (T, error) {
+	return evaluate[T](w, script, windowPatience)
+}
 
 func evaluate[T any](w *Window, script string, patience time.Duration) (T, error) {
 	ctx, cancel := context.WithTimeout(w.ctx, patience)

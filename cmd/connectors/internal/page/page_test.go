@@ -213,7 +213,17 @@ func (s *Server) opens(t *testing.T) visitor {
 	return v
 }
 
-// paired is a browser that was let in.
+func (s *Server) hasEnded(t *testing.T, why error) {
+	t.Helper()
+	select {
+	case <-s.Ended():
+		assert.ErrorIs(t, s.reason, why)
+	default:
+		t.Fatal("it goes on")
+	}
+}
+
+// lets is a browser that was let in.
 func (s *Server) lets(t *testing.T) visitor {
 	t.Helper()
 	v := s.opens(t)
@@ -304,8 +314,7 @@ func TestMisses(t *testing.T) {
 	for range maxMisses {
 		assert.False(t, s.Pair("0000"))
 	}
-	<-s.Ended()
-	assert.ErrorIs(t, s.reason, ErrMisses)
+	s.hasEnded(t, ErrMisses)
 	assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
 
 	synctest.Test(t, func(t *testing.T) {
@@ -434,12 +443,7 @@ func TestIdle(t *testing.T) {
 		s.answers(asked{path: v.path})
 		time.Sleep(61 * time.Second)
 		synctest.Wait()
-		select {
-		case <-s.Ended():
-		default:
-			t.Fatal("it goes on")
-		}
-		assert.ErrorIs(t, s.reason, ErrIdle)
+		s.hasEnded(t, ErrIdle)
 		assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
 	})
 }
@@ -462,8 +466,7 @@ func TestDeadToken(t *testing.T) {
 	got = s.answers(v.asks("", "account/work", nil))
 	assert.Equal(t, http.StatusGone, got.Code)
 	assert.Contains(t, got.Body.String(), "vault login")
-	<-s.Ended()
-	assert.ErrorIs(t, s.reason, ErrToken)
+	s.hasEnded(t, ErrToken)
 }
 
 // A consent comes back without the cookie. It is known by its flow and code, finished once, and led inside; nobody else

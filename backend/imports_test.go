@@ -31,11 +31,15 @@ var layers = map[string][]string{
 	},
 	"cmd/connectors/internal/commands": {
 		module + "cmd/connectors/client", module + "cmd/connectors/internal/browser",
-		module + "cmd/connectors/internal/files", module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra",
-		"github.com/spf13/pflag", "github.com/hashicorp/go-version",
+		module + "cmd/connectors/internal/files", module + "cmd/connectors/internal/page",
+		module + "cmd/connectors/internal/terminal", "github.com/spf13/cobra", "github.com/spf13/pflag",
+		"github.com/hashicorp/go-version",
 	},
-	"cmd/connectors/internal/browser":  {"github.com/cli/browser"},
-	"cmd/connectors/internal/files":    {"github.com/goccy/go-yaml/"},
+	"cmd/connectors/internal/browser": {"github.com/cli/browser"},
+	"cmd/connectors/internal/files":   {"github.com/goccy/go-yaml/"},
+	"cmd/connectors/internal/page": { // and of the engine the looks of its pages, no more
+		module + "backend/pages/style", module + "cmd/connectors/client", module + "cmd/connectors/internal/terminal",
+	},
 	"cmd/connectors/internal/terminal": {"charm.land/lipgloss/v2/", "golang.org/x/sys/unix", "golang.org/x/term"},
 	"backend": {
 		module + "backend/internal/", module + "backend/pages", module + "providers", vaultSDK, "golang.org/x/oauth2",
@@ -43,7 +47,8 @@ var layers = map[string][]string{
 		// what metrics are counted with and written by
 		"github.com/prometheus/client_golang/prometheus", "github.com/prometheus/common/expfmt",
 	},
-	"backend/pages":          {module + "providers"},
+	"backend/pages":          {module + "backend/pages/style", module + "providers"},
+	"backend/pages/style":    {}, // which the command line imports too
 	"backend/internal/store": {module + "providers", vaultSDK + "logical"},
 	"backend/internal/connections": {
 		module + "backend/internal/store", module + "providers", "github.com/hashicorp/go-hclog",

@@ -24,6 +24,8 @@ const (
 var suite struct {
 	tools stack.Tools
 	vault func() (*stack.Vault, error) // starts it once
+
+	browser func() (*stack.Chromium, error) // starts it once; each test has windows of its own
 }
 
 func TestMain(m *testing.M) {
@@ -49,9 +51,21 @@ func run(m *testing.M) int {
 		started, err = stack.StartVaultDev(ctx, tools, stack.VaultOptions{})
 		return started, err
 	})
+	var opened *stack.Chromium
+	suite.browser = sync.OnceValues(func() (*stack.Chromium, error) {
+		folder, err := os.MkdirTemp("", "chromium-")
+		if err != nil {
+			return nil, err
+		}
+		opened, err = stack.StartChromium(ctx, folder)
+		return opened, err
+	})
 	defer func() {
 		if started != nil {
 			started.Stop()
+		}
+		if opened != nil {
+			opened.Stop()
 		}
 	}()
 	return m.Run()

@@ -5,6 +5,8 @@ import (
 	"embed"
 	"encoding/base64"
 	"html/template"
+
+	sheet "github.com/vault-connectors/vault-plugin-secrets-connectors/backend/pages/style"
 )
 
 //go:embed templates
@@ -38,12 +40,8 @@ var pageStyle = newStyle()
 // newStyle puts the policy into the page, since Vault drops every header that a plugin sets. A policy given this way
 // cannot forbid framing; that takes custom_response_headers of the listener.
 func newStyle() style {
-	css, err := files.ReadFile("templates/page.css")
-	if err != nil {
-		panic(err) // embedded: cannot be missing in a binary that was built
-	}
-	sum := sha256.Sum256(css)
+	sum := sha256.Sum256([]byte(sheet.CSS))
 	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +
 		"'; base-uri 'none'; form-action 'none'"
-	return style{CSS: template.CSS(css), Policy: template.HTMLAttr(`content="` + policy + `"`)}
+	return style{CSS: template.CSS(sheet.CSS), Policy: template.HTMLAttr(`content="` + policy + `"`)}
 }

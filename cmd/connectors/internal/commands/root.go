@@ -104,6 +104,7 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.transfer(),
 		a.types(),
 		a.unshare(),
+		a.ui(),
 	)
 	for _, cmd := range withBelow(root) {
 		judge := cmd.Args

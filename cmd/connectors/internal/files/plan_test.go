@@ -89,7 +89,8 @@ func TestPlan(t *testing.T) {
 				"client_id": "0123", "scopes": []any{"chat:write", "a", "b"}, "confirm": false, "verify": false,
 			}},
 			fields: []Diff{
-				{Field: "client_id", After: "0123"}, {Field: "confirm", After: false},
+				{Field: "client_id", After: "0123"},
+				{Field: "confirm", After: false},
 				{Field: "scopes", After: []any{"chat:write", "a", "b"}},
 			},
 		},

@@ -1,4 +1,4 @@
-package pages
+package style
 
 import (
 	"math"
@@ -14,7 +14,7 @@ import (
 // Every pair of colours that carries text or a focus ring reaches WCAG 2.2 level AA (1.4.3;
 // 1.4.11 asks less) in both schemes.
 func TestContrast(t *testing.T) {
-	light, dark, found := strings.Cut(string(pageStyle.CSS), "@media (prefers-color-scheme: dark)")
+	light, dark, found := strings.Cut(CSS, "@media (prefers-color-scheme: dark)")
 	require.True(t, found)
 
 	pairs := []struct{ front, back string }{

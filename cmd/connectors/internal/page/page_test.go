@@ -1,0 +1,626 @@
+package page
+
+import (
+	"context"
+	"encoding/json"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"regexp"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hashicorp/vault/api"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
+)
+
+// mount stands in for Vault: what the real one answers is the acceptance tests' business.
+type mount struct {
+	mu      sync.Mutex
+	answers map[string]any // data, by method and path
+	status  map[string]int
+	changes []string // what was asked that changes something, with what was brought
+}
+
+// RoundTrip answers without a network, so that a test's clock may be held meanwhile.
+func (m *mount) RoundTrip(r *http.Request) (*http.Response, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	key := r.Method + " " + strings.TrimPrefix(r.URL.Path, "/v1/")
+	var body []byte
+	if r.Body != nil {
+		body, _ = io.ReadAll(r.Body)
+	}
+	if r.Method != http.MethodGet && r.Method != "LIST" {
+		m.changes = append(m.changes, key+" "+strings.TrimSpace(string(body)))
+	}
+	recorded := httptest.NewRecorder()
+	answer, known := m.answers[key]
+	switch {
+	case m.status[key] != 0:
+		recorded.WriteHeader(m.status[key])
+		_ = json.NewEncoder(recorded).Encode(map[string]any{"errors": []any{answer}})
+	case known:
+		_ = json.NewEncoder(recorded).Encode(map[string]any{"data": answer})
+	default:
+		recorded.WriteHeader(http.StatusNotFound)
+		_ = json.NewEncoder(recorded).Encode(map[string]any{"errors": []any{}})
+	}
+	response := recorded.Result()
+	response.Request = r
+	return response, nil
+}
+
+func (m *mount) refuses(key string, status int, why string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.status[key], m.answers[key] = status, why
+}
+
+func (m *mount) says(key string, data any) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.status, key)
+	m.answers[key] = data
+}
+
+func (m *mount) changed() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return append([]string(nil), m.changes...)
+}
+
+const host = "127.0.0.1:8080"
+
+var work = map[string]any{
+	"owner": "user/u1", "name": "work", "provider": "github", "kind": "authorization_code", "label": "My <b>work</b>\u202e",
+	"status": "active", "private": true, "shared_with": "one entity", "created_time": "2026-01-02T03:04:05Z",
+	"account": map[string]any{"label": "Alice"}, "scopes": []string{"repo"}, "missing_scopes": []string{"gist"},
+	"last_used": "2026-02-03", "readers": []any{map[string]any{"display_name": "ci", "last_used": "2026-02-03"}},
+}
+
+func newMount() *mount {
+	return &mount{status: map[string]int{}, answers: map[string]any{
+		"GET connectors/connections/self": map[string]any{
+			"keys": []string{"work"}, "key_info": map[string]any{"work": map[string]any{"provider": "github"}},
+		},
+		"GET connectors/connections/self/work": work,
+		"GET connectors/shares/self/work": map[string]any{"private": true, "shares": []any{
+			map[string]any{"entity": "e-2", "name": "bob"},
+		}, "groups": []any{map[string]any{"id": "g-1", "name": "support"}}},
+		"GET connectors/history/self/work": map[string]any{"records": []any{
+			map[string]any{"time": "2026-01-02T03:04:05Z", "verb": "connect", "by": "alice"},
+		}},
+		"GET connectors/catalog": map[string]any{
+			"keys": []string{"desk", "github"}, "key_info": map[string]any{
+				"desk":   map[string]any{"name": "Desk", "kinds": []string{"api_key"}},
+				"github": map[string]any{"name": "GitHub", "kinds": []string{"authorization_code"}},
+			},
+		},
+		"GET connectors/catalog/github": map[string]any{
+			"name": "GitHub", "kinds": []string{"authorization_code"},
+			"scopes": map[string]any{"about": map[string]any{"repo": "Read and write repositories."}},
+		},
+		"GET connectors/catalog/desk": map[string]any{
+			"name": "Desk", "kinds": []string{"api_key"}, "key_fields": map[string]any{
+				"api_key": map[string]any{"required": true, "secret": true, "set_by": "connection", "help": "made under Settings"},
+				"app_key": map[string]any{"required": true, "secret": true, "set_by": "provider"},
+			},
+		},
+		"PUT connectors/check/self/work":     map[string]any{"status": "active", "token_valid": "true", "service": "well"},
+		"PUT connectors/shares/self/work":    map[string]any{},
+		"PUT connectors/transfer/self/work":  map[string]any{"moved": true},
+		"PUT connectors/connections/self/d1": map[string]any{},
+		"GET connectors/connections/self/d1": nil,
+		"PUT connectors/auth-code-url/self/new": map[string]any{
+			"url": "https://github.example.com/authorize?state=s", "flow_id": "flow-1", "expire_time": "2999-01-01T00:00:00Z",
+		},
+		"PUT connectors/exchange":        map[string]any{"owner": "user/u1", "name": "new", "status": "active"},
+		"GET auth/token/lookup-self":     map[string]any{"id": "t"},
+		"DELETE connectors/x":            nil,
+		"PUT connectors/connections/x":   nil,
+		"PUT connectors/connections/y/z": nil,
+	}}
+}
+
+func newServer(t *testing.T, m *mount) *Server {
+	t.Helper()
+	config := api.DefaultConfig()
+	config.Address, config.MaxRetries = "http://vault.test", 0
+	config.HttpClient = &http.Client{Transport: m}
+	vault, err := api.NewClient(config)
+	require.NoError(t, err)
+	vault.SetToken("a token")
+	c := client.New(vault, "connectors")
+	s := New(host, Options{Client: c, Command: "connectors"})
+	t.Cleanup(func() { s.stop(nil) })
+	return s
+}
+
+// asked is a request that a browser sends.
+type asked struct {
+	method, path string
+	host, origin string
+	site         string // Sec-Fetch-Site
+	cookies      []*http.Cookie
+	form         url.Values
+}
+
+func (s *Server) answers(a asked) *httptest.ResponseRecorder {
+	if a.method == "" {
+		a.method = http.MethodGet
+	}
+	r := httptest.NewRequest(a.method, a.path, strings.NewReader(a.form.Encode()))
+	r.Host = host
+	if a.host != "" {
+		r.Host = a.host
+	}
+	if a.form != nil {
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for name, value := range map[string]string{"Origin": a.origin, "Sec-Fetch-Site": a.site} {
+		if value != "" {
+			r.Header.Set(name, value)
+		}
+	}
+	for _, cookie := range a.cookies {
+		r.AddCookie(&http.Cookie{Name: cookie.Name, Value: cookie.Value})
+	}
+	w := httptest.NewRecorder()
+	s.ServeHTTP(w, r)
+	return w
+}
+
+var (
+	leadsTo = regexp.MustCompile(`<meta http-equiv="refresh" content="0; url=([^"]+)">`)
+	toType  = regexp.MustCompile(`<p class="code"><code>(\w{4})</code>`)
+)
+
+// visitor is a browser that opened the address.
+type visitor struct {
+	path       string
+	cookie     *http.Cookie
+	characters string
+}
+
+func (s *Server) opens(t *testing.T) visitor {
+	t.Helper()
+	first := s.answers(asked{path: "/", site: "none"})
+	require.Equal(t, http.StatusOK, first.Code)
+	require.Len(t, first.Result().Cookies(), 1)
+	v := visitor{cookie: first.Result().Cookies()[0]}
+	to := leadsTo.FindStringSubmatch(first.Body.String())
+	require.NotNil(t, to, first.Body)
+	v.path = to[1]
+	page := s.answers(asked{path: v.path, cookies: []*http.Cookie{v.cookie}, site: "same-origin"})
+	require.Equal(t, http.StatusOK, page.Code)
+	shown := toType.FindStringSubmatch(page.Body.String())
+	require.NotNil(t, shown, page.Body)
+	v.characters = shown[1]
+	return v
+}
+
+// paired is a browser that was let in.
+func (s *Server) lets(t *testing.T) visitor {
+	t.Helper()
+	v := s.opens(t)
+	require.True(t, s.Pair(v.characters))
+	return v
+}
+
+func (v visitor) asks(method, path string, form url.Values) asked {
+	return asked{method: method, path: v.path + path, cookies: []*http.Cookie{v.cookie}, site: "same-origin", form: form}
+}
+
+// One browser is let in: the one whose characters are typed.
+func TestPairing(t *testing.T) {
+	s := newServer(t, newMount())
+	stranger, mine := s.opens(t), s.opens(t)
+	assert.NotEqual(t, stranger.characters, mine.characters)
+	assert.NotEqual(t, stranger.path, mine.path)
+	for _, v := range []visitor{stranger, mine} {
+		assert.Equal(t, v.path, v.cookie.Path, "no other path gets it, on whatever port")
+		assert.True(t, v.cookie.HttpOnly)
+		assert.Equal(t, http.SameSiteStrictMode, v.cookie.SameSite)
+		assert.Empty(t, v.cookie.Domain)
+	}
+	assert.Equal(t, 2, s.Waiting())
+	assert.Equal(t, http.StatusForbidden, s.answers(mine.asks(http.MethodPost, "account/work/check", nil)).Code)
+	assert.NotContains(t, s.answers(mine.asks("", "account/work", nil)).Body.String(), "Alice", "not before")
+
+	require.True(t, s.Pair(strings.ToLower(mine.characters[:2]+"-"+mine.characters[2:])))
+	assert.Equal(t, mine.path, s.answers(mine.asks("", "in", nil)).Header().Get("Location"), "who came a moment later")
+	assert.Contains(t, s.answers(mine.asks("", "", nil)).Body.String(), "Alice")
+	assert.Equal(t, http.StatusNotFound, s.answers(stranger.asks("", "", nil)).Code, "the other is out")
+	stolen := mine.asks("", "", nil)
+	for name, cookies := range map[string][]*http.Cookie{
+		"none": nil, "the other's": {stranger.cookie}, "another's value": {{Name: cookieName, Value: "x"}},
+		"empty": {{Name: cookieName}},
+	} {
+		stolen.cookies = cookies
+		assert.Equal(t, http.StatusNotFound, s.answers(stolen).Code, name)
+	}
+	stolen.cookies = []*http.Cookie{{Name: cookieName, Value: "of another port"}, mine.cookie}
+	assert.Equal(t, http.StatusOK, s.answers(stolen).Code, "a cookie that another port set beside it does not lock out")
+	elsewhere := stranger
+	elsewhere.cookie = mine.cookie
+	assert.Equal(t, http.StatusNotFound, s.answers(elsewhere.asks("", "", nil)).Code, "the right cookie at another path")
+
+	assert.False(t, s.Pair(mine.characters), "typed again")
+	assert.False(t, s.Pair(stranger.characters))
+	late := s.answers(asked{path: "/"})
+	assert.Equal(t, http.StatusForbidden, late.Code, "and nobody else comes in")
+	assert.Empty(t, late.Result().Cookies())
+	assert.NotContains(t, late.Body.String(), mine.path)
+}
+
+// A page elsewhere that leads a browser to somebody else's characters shows none.
+func TestLedToForeignCharacters(t *testing.T) {
+	s := newServer(t, newMount())
+	v := s.opens(t)
+	for site, status := range map[string]int{
+		"same-site": http.StatusNotFound, "cross-site": http.StatusNotFound, "none": http.StatusOK, "same-origin": http.StatusOK,
+	} {
+		led := v.asks("", "", nil)
+		led.site = site
+		assert.Equal(t, status, s.answers(led).Code, site)
+	}
+}
+
+// A waiting browser is answered when its characters were typed, and not before.
+func TestWaitingBrowserIsLetIn(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newMount())
+		v := s.opens(t)
+		answered := make(chan *httptest.ResponseRecorder, 1)
+		go func() { answered <- s.answers(v.asks("", "in", nil)) }()
+		synctest.Wait()
+		assert.Empty(t, answered)
+		require.True(t, s.Pair(v.characters))
+		got := <-answered
+		assert.Equal(t, http.StatusSeeOther, got.Code)
+		assert.Equal(t, v.path, got.Header().Get("Location"))
+	})
+}
+
+// Guessing ends the pages, and who opens them without end takes no place for ever.
+func TestMisses(t *testing.T) {
+	s := newServer(t, newMount())
+	v := s.opens(t)
+	for range maxMisses {
+		assert.False(t, s.Pair("0000"))
+	}
+	<-s.Ended()
+	assert.ErrorIs(t, s.reason, ErrMisses)
+	assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
+
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newMount())
+		for range maxGuests {
+			s.opens(t)
+		}
+		assert.Equal(t, http.StatusTooManyRequests, s.answers(asked{path: "/"}).Code)
+		time.Sleep(guestTime + time.Second)
+		s.opens(t)
+	})
+}
+
+// A name that was made to mean this machine is not its address.
+func TestForgedHost(t *testing.T) {
+	s := newServer(t, newMount())
+	v := s.lets(t)
+	for _, forged := range []string{"evil.example.com", "evil.example.com:8080", "localhost:8080", "127.0.0.1", "127.0.0.1:8081", "[::1]:8080"} {
+		for _, path := range []string{"/", "/connected", v.path} {
+			got := s.answers(asked{path: path, host: forged, cookies: []*http.Cookie{v.cookie}})
+			assert.Equal(t, http.StatusMisdirectedRequest, got.Code, "%s%s", forged, path)
+			assert.NotContains(t, got.Body.String(), "Alice")
+			assert.Empty(t, got.Result().Cookies())
+		}
+	}
+}
+
+// forms are all that change something.
+var forms = map[string]url.Values{
+	"account/work/check":      {},
+	"account/work/label":      {"label": {"x"}},
+	"account/work/rename":     {"to": {"y"}},
+	"account/work/share":      {"with": {"everyone"}},
+	"account/work/unshare":    {"with": {"everyone"}},
+	"account/work/disconnect": {},
+	"account/work/reconnect":  {},
+	"connect/github":          {"name": {"new"}},
+	"connect/desk":            {"name": {"d1"}, "by": {"key"}, "key-api_key": {"secret-key-of-desk"}},
+	"code/flow-1":             {"code": {"ABCD2345"}},
+}
+
+// What a page of another origin posts does nothing, though the browser sends the cookie along to any port.
+func TestForeignPosts(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	for path, form := range forms {
+		for name, foreign := range map[string]asked{
+			"another port":            {site: "same-site", origin: "http://127.0.0.1:9090"},
+			"another port, old":       {origin: "http://127.0.0.1:9090"},
+			"another site":            {site: "cross-site", origin: "https://evil.example.com"},
+			"null":                    {origin: "null"},
+			"null of a sandbox":       {site: "cross-site", origin: "null"},
+			"its name, another place": {origin: "https://127.0.0.1:8080.evil.example.com"},
+		} {
+			foreign.method, foreign.path, foreign.form, foreign.cookies = http.MethodPost, v.path+path, form,
+				[]*http.Cookie{v.cookie}
+			assert.Equal(t, http.StatusForbidden, s.answers(foreign).Code, "%s: %s", name, path)
+		}
+	}
+	assert.Empty(t, m.changed())
+	assert.Equal(t, http.StatusSeeOther, s.answers(v.asks(http.MethodPost, "account/work/check", url.Values{})).Code)
+	assert.Len(t, m.changed(), 1, "as its own page does")
+}
+
+// No GET changes anything, wherever it leads.
+func TestGETChangesNothing(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	for path, form := range forms {
+		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete} {
+			got := s.answers(v.asks(method, path+"?"+form.Encode(), nil))
+			assert.True(t, got.Code < 500, "%s %s: %d", method, path, got.Code)
+		}
+	}
+	for _, path := range []string{"", "connect", "connect?search=x", "account/work", "account/work/disconnect", "account/work/reconnect", "connect/desk"} {
+		assert.Equal(t, http.StatusOK, s.answers(v.asks("", path, nil)).Code, path)
+	}
+	assert.Empty(t, m.changed())
+}
+
+// Nobody frames, keeps or embeds a page, and nothing runs in it.
+func TestHeaders(t *testing.T) {
+	s := newServer(t, newMount())
+	v := s.lets(t)
+	for _, a := range []asked{
+		{path: "/"},
+		{path: "/connected"},
+		{path: "/absent"},
+		{path: "/", host: "evil.example.com"},
+		v.asks("", "", nil),
+		v.asks("", "absent", nil), v.asks("", "account/absent", nil), v.asks("", "account/work", nil),
+	} {
+		h := s.answers(a).Header()
+		assert.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'; style-src 'sha256-")
+		assert.NotContains(t, h.Get("Content-Security-Policy"), "script")
+		assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'none'")
+		assert.Contains(t, h.Get("Content-Security-Policy"), "base-uri 'none'")
+		assert.Equal(t, "DENY", h.Get("X-Frame-Options"))
+		assert.Equal(t, "no-store", h.Get("Cache-Control"))
+		assert.Equal(t, "no-referrer", h.Get("Referrer-Policy"))
+		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))
+		assert.Equal(t, "same-origin", h.Get("Cross-Origin-Resource-Policy"))
+		assert.NotContains(t, s.answers(a).Body.String(), "<script")
+	}
+}
+
+// Fifteen minutes without the paired browser end it; others do not keep it alive.
+func TestIdle(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newMount())
+		v := s.lets(t)
+		for range 3 {
+			time.Sleep(14 * time.Minute)
+			assert.Equal(t, http.StatusOK, s.answers(v.asks("", "", nil)).Code)
+		}
+		time.Sleep(14 * time.Minute)
+		s.answers(asked{path: "/"})
+		s.answers(asked{path: "/connected"})
+		s.answers(asked{path: v.path})
+		time.Sleep(61 * time.Second)
+		synctest.Wait()
+		select {
+		case <-s.Ended():
+		default:
+			t.Fatal("it goes on")
+		}
+		assert.ErrorIs(t, s.reason, ErrIdle)
+		assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
+	})
+}
+
+// A token that Vault does not know any more ends it; one that lacks a policy does not.
+func TestDeadToken(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	m.refuses("GET connectors/connections/self/work", http.StatusForbidden, "permission denied")
+	got := s.answers(v.asks("", "account/work", nil))
+	assert.Equal(t, http.StatusForbidden, got.Code)
+	assert.Contains(t, got.Body.String(), "permission denied")
+	select {
+	case <-s.Ended():
+		t.Fatal("ended")
+	default:
+	}
+	m.refuses("GET auth/token/lookup-self", http.StatusForbidden, "permission denied")
+	got = s.answers(v.asks("", "account/work", nil))
+	assert.Equal(t, http.StatusGone, got.Code)
+	assert.Contains(t, got.Body.String(), "vault login")
+	<-s.Ended()
+	assert.ErrorIs(t, s.reason, ErrToken)
+}
+
+// A consent comes back without the cookie. It is known by its flow and code, finished once, and led inside; nobody else
+// learns where that is.
+func TestConsentComesBack(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	leave := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"new"}, "by": {"consent"}}))
+	require.Equal(t, http.StatusOK, leave.Code, leave.Body)
+	assert.Equal(t, "https://github.example.com/authorize?state=s", leadsTo.FindStringSubmatch(leave.Body.String())[1])
+	assert.Empty(t, leave.Header().Get("Location"), "a page, since browsers hold a policy on forms against redirects")
+	sent := m.changed()
+	require.Len(t, sent, 1)
+	assert.Contains(t, sent[0], `"return_url":"http://127.0.0.1:8080/connected"`)
+	bound := regexp.MustCompile(`"session_binding":"([\w-]{43})"`).FindStringSubmatch(sent[0])
+	require.NotNil(t, bound, sent[0])
+
+	back := func(query string) *httptest.ResponseRecorder {
+		return s.answers(asked{path: "/connected?" + query, site: "cross-site"})
+	}
+	nobody := back("")
+	for _, foreign := range []string{
+		"flow_id=another&confirmation_code=ABCD2345", "confirmation_code=ABCD2345", "flow_id=flow-1&confirmation_code=x",
+		"flow_id=flow-1&confirmation_code=ABCD23456",
+	} {
+		assert.Equal(t, nobody.Body.String(), back(foreign).Body.String(), foreign)
+	}
+	require.Len(t, m.changed(), 1, "nothing was asked for them")
+	m.refuses("PUT connectors/exchange", http.StatusBadRequest, "the confirmation code does not match (1 of 5)")
+	wrong := back("flow_id=flow-1&confirmation_code=AAAA2345")
+	assert.Equal(t, http.StatusConflict, wrong.Code)
+	assert.NotContains(t, wrong.Body.String(), v.path)
+	m.says("PUT connectors/exchange", map[string]any{"owner": "user/u1", "name": "new", "status": "active"})
+	done := back("flow_id=flow-1&confirmation_code=ABCD2345")
+	require.Equal(t, http.StatusOK, done.Code)
+	to := leadsTo.FindStringSubmatch(done.Body.String())
+	require.NotNil(t, to, done.Body)
+	assert.True(t, strings.HasPrefix(to[1], v.path+"account/new?note="), to[1])
+	last := m.changed()[2]
+	assert.Contains(t, last, `"confirmation_code":"ABCD2345","flow_id":"flow-1","session_binding_value":"`)
+
+	again := back("flow_id=flow-1&confirmation_code=ABCD2345")
+	assert.Equal(t, nobody.Body.String(), again.Body.String(), "finished once")
+	assert.Len(t, m.changed(), 3)
+	assert.NotContains(t, again.Body.String(), v.path)
+}
+
+// Where the operator leads no browser back, the code is typed on a page inside.
+func TestCodeIsTyped(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	m.refuses("PUT connectors/auth-code-url/self/new", http.StatusBadRequest, "return_url is not on the list")
+	require.True(t, s.keep("flow-1", &flow{name: "new", until: time.Now().Add(time.Hour)}))
+	got := s.answers(v.asks(http.MethodPost, "code/flow-1", url.Values{"code": {"abcd-2345"}}))
+	assert.Equal(t, http.StatusSeeOther, got.Code, got.Body)
+	assert.Contains(t, m.changed()[0], `"confirmation_code":"ABCD2345"`)
+	assert.Equal(t, http.StatusConflict, s.answers(v.asks(http.MethodPost, "code/flow-1", url.Values{"code": {"ABCD2345"}})).Code)
+}
+
+// A key goes to the mount, once, and stands on no page.
+func TestKeyIsShownNowhere(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	m.refuses("GET connectors/connections/self/d1", http.StatusNotFound, "")
+	asks := s.answers(v.asks("", "connect/desk", nil)).Body.String()
+	assert.Contains(t, asks, `name="key-api_key" type="password"`)
+	assert.NotContains(t, asks, "app_key", "which the operator has")
+	form := forms["connect/desk"]
+	got := s.answers(v.asks(http.MethodPost, "connect/desk", form))
+	require.Equal(t, http.StatusSeeOther, got.Code, got.Body)
+	require.Len(t, m.changed(), 1)
+	assert.Contains(t, m.changed()[0], "secret-key-of-desk")
+	assert.NotContains(t, got.Body.String()+got.Header().Get("Location"), "secret-key-of-desk")
+	m.refuses("PUT connectors/connections/self/d1", http.StatusBadRequest, "the key is not taken")
+	got = s.answers(v.asks(http.MethodPost, "connect/desk", form))
+	assert.Equal(t, http.StatusBadRequest, got.Code)
+	assert.NotContains(t, got.Body.String(), "secret-key-of-desk")
+}
+
+// Each action does what its command does, says the command, and keeps text of others text.
+func TestActions(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	s.Definition = func(ctx context.Context, provider string) (*client.Definition, error) {
+		return s.Client.Definition(ctx, provider)
+	}
+	v := s.lets(t)
+	body := s.answers(v.asks("", "account/work", nil)).Body.String()
+	for _, expected := range []string{
+		"My &lt;b&gt;work&lt;/b&gt;\\u202e", "Read and write repositories. <code>repo</code>", "<code>gist</code> <strong>not granted",
+		"connectors check work", "connectors disconnect work", "3 February 2026", "bob", "the group support", "connect</strong> by",
+		"Works, but may do less",
+	} {
+		assert.Contains(t, body, expected)
+	}
+	for _, c := range []struct {
+		path    string
+		form    url.Values
+		sent    string
+		command string
+	}{
+		{"account/work/check", nil, "PUT connectors/check/self/work", "connectors check work"},
+		{
+			"account/work/label",
+			url.Values{"label": {"it's mine"}},
+			`PUT connectors/connections/self/work {"label":"it's mine"}`,
+			`connectors edit work --label 'it'\''s mine'`,
+		},
+		{
+			"account/work/rename",
+			url.Values{"to": {"job"}},
+			`PUT connectors/transfer/self/work {"to":"self/job"}`,
+			"connectors transfer work job",
+		},
+		{
+			"account/work/share",
+			url.Values{"with": {"group:g-1"}, "expires": {"7d"}},
+			`PUT connectors/shares/self/work {"expires":"7d","groups":["g-1"]}`, "connectors share work --group g-1 --expires 7d",
+		},
+		{
+			"account/work/share",
+			url.Values{"with": {"entity"}, "id": {"e-3"}},
+			`PUT connectors/shares/self/work {"entities":["e-3"]}`, "connectors share work --entity e-3",
+		},
+		{"account/work/unshare", url.Values{"with": {"entity:e-2"}}, "DELETE connectors/shares/self/work", "connectors unshare work --entity e-2"},
+		{"account/work/disconnect", nil, "DELETE connectors/connections/self/work", "connectors disconnect work --yes"},
+	} {
+		m.says("DELETE connectors/shares/self/work", nil)
+		m.says("DELETE connectors/connections/self/work", nil)
+		m.says("PUT connectors/connections/self/work", work)
+		got := s.answers(v.asks(http.MethodPost, c.path, c.form))
+		require.Equal(t, http.StatusSeeOther, got.Code, "%s: %s", c.path, got.Body)
+		sent := m.changed()
+		assert.Contains(t, sent[len(sent)-1], c.sent, c.path)
+		said := s.noteOf(strings.Split(got.Header().Get("Location"), "note=")[1])
+		require.NotNil(t, said)
+		assert.Equal(t, c.command, said.Command)
+	}
+	before := len(m.changed())
+	for path, form := range map[string]url.Values{
+		"account/work/share": {"with": {"group"}}, "account/work/unshare": {"with": {"group:"}}, "account/work/rename": {"to": {"org/acme/x"}},
+	} {
+		assert.Equal(t, http.StatusBadRequest, s.answers(v.asks(http.MethodPost, path, form)).Code, path)
+	}
+	assert.Len(t, m.changed(), before)
+}
+
+func TestHealth(t *testing.T) {
+	for _, c := range []struct {
+		is    client.Connection
+		tone  string
+		words string
+	}{
+		{client.Connection{Status: "active"}, "good", "Works"},
+		{client.Connection{Status: "active", MissingScopes: []string{"x"}}, "bad", "Works, but may do less than was asked for"},
+		{
+			client.Connection{Status: "active", LastError: map[string]any{"attempts": 2.0}},
+			"idle",
+			"Works; the last renewal failed and is tried again",
+		},
+		{client.Connection{Status: "needs_reconnect", StatusReason: "hard_limit"}, "bad", "Does not work: the consent has run out"},
+		{client.Connection{Status: "pending", StatusReason: "choice"}, "idle", "Not connected yet: one of several sites is to be chosen"},
+		{client.Connection{Status: "of a newer engine", StatusReason: "too"}, "idle", "of a newer engine"},
+	} {
+		got := healthOf(&c.is)
+		assert.Equal(t, c.tone, got.Tone)
+		assert.Equal(t, c.words, got.Words)
+	}
+}

@@ -29,6 +29,7 @@ func TestEdits(t *testing.T) {
 		"on":           {[]string{"--enable"}, client.ConnectionUpdate{Disabled: &no}, ""},
 		"private":      {[]string{"--private"}, client.ConnectionUpdate{Private: &yes}, ""},
 		"not private":  {[]string{"--not-private"}, client.ConnectionUpdate{Private: &no}, ""},
+		"the former":   {[]string{"--restore-former"}, client.ConnectionUpdate{RestoreFormer: true}, ""},
 		"out of sight": {[]string{"--unarchive"}, client.ConnectionUpdate{Archived: &no}, ""},
 		"away": {
 			[]string{"--archive", "--reason", "left"},

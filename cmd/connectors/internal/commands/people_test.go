@@ -182,9 +182,13 @@ func TestExamplesAreWellFormed(t *testing.T) {
 	require.NoError(t, err)
 	lines := regexp.MustCompile("(?m)^(?:    |\t)(connectors .*)$").FindAllStringSubmatch(string(text), -1)
 	assert.Greater(t, len(lines), 10)
+	var commands []string
 	for _, line := range lines {
-		line, _, _ := strings.Cut(line[1], " |")
-		line, _, _ = strings.Cut(line, "  #")
+		line, _, _ := strings.Cut(line[1], "  #")
+		commands = append(commands, strings.Split(line, "; ")...)
+	}
+	for _, line := range commands {
+		line = regexp.MustCompile(` [|<>] .*`).ReplaceAllString(line, "")
 		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
 		root := newApp(t).root()
 		root.InitDefaultCompletionCmd(words[1])

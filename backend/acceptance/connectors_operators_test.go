@@ -459,9 +459,8 @@ func TestConnectorsDoctor(t *testing.T) {
 	assert.Regexp(t, `(?m)^ +next: vault secrets tune`, got.out)
 
 	headers := []string{"Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"}
-	require.NoError(t, root.vault.Client.Sys().TuneMountWithContext(t.Context(), root.path, api.MountConfigInput{
-		AllowedResponseHeaders: headers,
-	}))
+	require.NoError(t, root.vault.Client.Sys().TuneMountAllowNilWithContext(t.Context(), root.path,
+		api.TuneMountConfigInput{AllowedResponseHeaders: &headers}))
 	checks, _ = doctor(op.engine)
 	assert.Equal(t, "ok", checks["framing"].Result, "what it said helps")
 

@@ -104,6 +104,7 @@ func TestJudgeMountAndVersions(t *testing.T) {
 		{"v1.2.3", "v1.2.3", well, "v1.2.3"},
 		{"v1.3.0", "v1.2.3", well, ""},
 		{"v1.2.3", "v1.2.3-5-gabcdef", well, ""},
+		{"v1.2.3-5-gabcdef", "v1.2.3", well, ""},
 		{"v0.0.0-dev", "v0.0.0-dev", well, ""},
 		{"v1.2.3", "v1.3.0", warning, "upgrade the engine"},
 		{"", "v1.3.0", warning, "unknown"},

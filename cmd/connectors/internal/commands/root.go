@@ -103,8 +103,8 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.tokenOf(),
 		a.transfer(),
 		a.types(),
-		a.unshare(),
 		a.ui(),
+		a.unshare(),
 	)
 	for _, cmd := range withBelow(root) {
 		judge := cmd.Args

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -66,7 +67,11 @@ func TestConnectorsCompletion(t *testing.T) {
 	require.NoError(t, err)
 	t.Cleanup(func() { deaf.Close() })
 	helper := filepath.Join(t.TempDir(), "helper")
-	require.NoError(t, os.WriteFile(helper, []byte("#!/bin/sh\nexec tail -f /dev/null\n"), 0o700))
+	require.NoError(t, syscall.Mkfifo(helper+".pipe", 0o600))
+	silent, err := os.OpenFile(helper+".pipe", os.O_RDWR, 0) // so that its reader waits, and ends with this test
+	require.NoError(t, err)
+	t.Cleanup(func() { silent.Close() })
+	require.NoError(t, os.WriteFile(helper, []byte("#!/bin/sh\nexec cat '"+helper+".pipe'\n"), 0o700))
 	hangs := alice.prepared(t, "__complete", "show", "w")
 	settings := filepath.Join(t.TempDir(), "vault.hcl")
 	require.NoError(t, os.WriteFile(settings, []byte(`token_helper = "`+helper+`"`), 0o600))

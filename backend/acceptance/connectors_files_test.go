@@ -153,6 +153,18 @@ connections:
 	assert.Equal(t, false, root.read(t, "providers/oauth2")["former_secret_set"])
 	one(0, "providers: {oauth2: {drop_former: true}}", "--dry-run")
 
+	// what is masked may have changed all the same, and the mount alone knows
+	one(0, "providers: {oauth2: {authorize_params: {prompt: login}}}")
+	updated := root.read(t, "providers/oauth2")["updated"]
+	got = one(0, "providers: {oauth2: {authorize_params: {prompt: login}}}")
+	assert.NotContains(t, got.complaint, "updated")
+	assert.Equal(t, updated, root.read(t, "providers/oauth2")["updated"])
+	got = one(0, "providers: {oauth2: {authorize_params: {prompt: none}}}", "--dry-run")
+	assert.Contains(t, got.complaint, "authorize_params is masked, and looks the same")
+	assert.Equal(t, updated, root.read(t, "providers/oauth2")["updated"])
+	one(0, "providers: {oauth2: {authorize_params: {prompt: none}}}")
+	assert.Contains(t, root.write(t, "auth-code-url/org/acme/flow", map[string]any{"provider": "oauth2"})["url"], "prompt=none")
+
 	// deletions are of what the file speaks of, and counted
 	for _, path := range []string{"org/acme/extra", "org/acme/user/u-1/extra", "org/other/extra"} {
 		root.write(t, "connections/"+path, map[string]any{"provider": "desk", "api_key": deskKey, "provision": true})
@@ -173,7 +185,22 @@ connections:
 	for _, secret := range []string{deskKey, "planted-"} {
 		assert.NotContains(t, all.String(), secret)
 	}
-	alice := root.logIn(t, "alice", recipe(t, "policies/own.hcl"))
+	alice := root.logIn(t, "alice", recipe(t, "policies/own.hcl")+
+		`path "connectors/connections/user/*" { capabilities = ["read", "update", "list"] }`)
+	for _, name := range []string{"a", "b", "c"} {
+		alice.write(t, "connections/self/"+name, map[string]any{"provider": "desk", "api_key": deskKey})
+	}
+	mine := folder(t, map[string]string{
+		"both.yaml":  "connections: {a: {}, user/" + alice.entity + "/b: {label: B}}",
+		"twice.yaml": "connections: {a: {}, user/" + alice.entity + "/a: {label: B}}",
+	})
+	got = alice.applies(t, env, "-f", mine("both.yaml"), "--prune", "--expect", "1")
+	assert.Zero(t, got.exit, "two spellings of an owner: %s", got.complaint)
+	assert.Contains(t, got.out, "- connections/self/c\n")
+	assert.Equal(t, "B", alice.read(t, "connections/self/b")["label"])
+	got = alice.applies(t, env, "-f", mine("twice.yaml"))
+	assert.Equal(t, 2, got.exit)
+	assert.Contains(t, got.complaint, "under another name")
 	assert.Equal(t, 4, alice.applies(t, env, "-f", at("c.yaml")).exit)
 	assert.Equal(t, 2, alice.applies(t, env).exit)
 	assert.Equal(t, 2, alice.applies(t, env, "-f", at("absent.yaml")).exit)

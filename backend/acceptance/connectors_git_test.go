@@ -181,13 +181,32 @@ func TestConnectorsGit(t *testing.T) {
 	require.Zero(t, got.exit, got.complaint)
 	assert.NoFileExists(t, stored)
 
-	weak, kept := newHome() // without the empty helper Git hands the credential to the one that stores
-	added := weak.git(t, weak.folder, "config", "--global", "credential."+f.URL+".helper", strings.TrimSpace(helpers))
-	require.Zero(t, added.exit, added.complaint)
-	require.Zero(t, weak.git(t, weak.folder, "clone", f.URL+app, "clone").exit)
+	// a helper that stores and is configured behind would be told by Git, as it is told of the answer of any other
+	weak, kept := newHome()
+	helper := "credential." + f.URL + ".helper"
+	set := func(h *home, name, value string) {
+		added := h.git(t, h.folder, "config", "--global", "--add", name, value)
+		require.Zero(t, added.exit, added.complaint)
+	}
+	set(weak, helper, "!printf 'username="+forgeUser+"\\npassword="+forgeKey+"\\n' #")
+	require.Zero(t, weak.git(t, weak.folder, "clone", f.URL+app, "told").exit)
 	content, err := os.ReadFile(kept)
 	require.NoError(t, err)
 	assert.Contains(t, string(content), forgeKey)
+
+	late, kept := newHome()
+	require.Zero(t, late.connectors(t, "", "git", "setup", "forge").exit)
+	set(late, "credential.helper", "store --file="+kept) // after which both sections are there, and this one is first
+	require.Zero(t, late.git(t, late.folder, "clone", f.URL+app, "first").exit)
+	moved := late.git(t, late.folder, "config", "--global", "--unset-all", "credential.helper")
+	require.Zero(t, moved.exit, moved.complaint)
+	set(late, "credential.helper", "store --file="+kept)
+	got = late.git(t, late.folder, "clone", f.URL+app, "second")
+	assert.NotZero(t, got.exit)
+	assert.Contains(t, got.complaint, "git setup self/forge")
+	require.Zero(t, late.connectors(t, "", "git", "setup", "forge").exit)
+	require.Zero(t, late.git(t, late.folder, "clone", f.URL+app, "third").exit)
+	assert.NoFileExists(t, kept)
 
 	asks := func(text string) printed { return h.connectors(t, text, "git-credential", "forge", "get") }
 	got = asks("protocol=https\nhost=" + f.host() + "\nusername=somebody\n\n")

@@ -243,6 +243,8 @@ func TestConnectorsInventory(t *testing.T) {
 		assert.Equal(t, 2, got.exit, "%v: %s", args, got.complaint)
 		assert.Contains(t, got.complaint, says)
 	}
+	admin := root.logIn(t, "admin", recipe(t, "policies/org-admin.hcl"))
+	assert.Contains(t, admin.does(t, "inventory", "org/acme/user/u-3").out, every[1], "by the path of the organization")
 	alice := root.logIn(t, "alice", recipe(t, "policies/own.hcl"))
 	assert.Contains(t, alice.does(t, "inventory", "self").complaint, "there is none")
 	assert.Equal(t, 4, alice.connectors(t, "inventory").exit)
@@ -459,9 +461,8 @@ func TestConnectorsDoctor(t *testing.T) {
 	assert.Regexp(t, `(?m)^ +next: vault secrets tune`, got.out)
 
 	headers := []string{"Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"}
-	require.NoError(t, root.vault.Client.Sys().TuneMountWithContext(t.Context(), root.path, api.MountConfigInput{
-		AllowedResponseHeaders: headers,
-	}))
+	require.NoError(t, root.vault.Client.Sys().TuneMountAllowNilWithContext(t.Context(), root.path,
+		api.TuneMountConfigInput{AllowedResponseHeaders: &headers}))
 	checks, _ = doctor(op.engine)
 	assert.Equal(t, "ok", checks["framing"].Result, "what it said helps")
 

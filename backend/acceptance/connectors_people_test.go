@@ -372,6 +372,18 @@ func TestConnectorsChoose(t *testing.T) {
 	assert.True(t, s.Alive(strings.TrimSpace(run("token", "org/default/x").out)))
 }
 
+// A key that was replaced by mistake comes back by one word, and who wrote it need not have it any more.
+func TestConnectorsRestoreFormer(t *testing.T) {
+	t.Parallel()
+	alice := newKeys(t).logIn(t, "alice", recipe(t, "policies/own.hcl"))
+	alice.write(t, "connections/self/openai", key(apiKey))
+	alice.ends(t, 5, "has no former key", "edit", "openai", "--restore-former")
+	alice.write(t, "connections/self/openai", key(otherAPIKey))
+	assert.Regexp(t, `former_key +api_key=\S+WXYZ`, alice.does(t, "show", "openai").out)
+	alice.does(t, "edit", "openai", "--restore-former")
+	assert.Equal(t, apiKey+"\n", alice.does(t, "token", "openai").out)
+}
+
 // posts presses the button of a link's page, with the fields that the person typed there.
 func (e *engine) posts(t *testing.T, link string, fields url.Values) *stack.Page {
 	t.Helper()

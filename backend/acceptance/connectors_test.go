@@ -181,7 +181,13 @@ func (s *seat) leaves(t *testing.T) printed {
 	case <-time.After(patience):
 		require.FailNow(t, "the command does not end", s.reads())
 	}
-	return printed{out: s.out.String(), complaint: s.reads(), exit: s.cmd.ProcessState.ExitCode()}
+	const over = "\x1e" // behind all that the command wrote, which may be on its way to the screen still
+	_, err := s.tty.WriteString(over)
+	require.NoError(t, err)
+	s.sees(t, over)
+	return printed{
+		out: s.out.String(), complaint: strings.ReplaceAll(s.reads(), over, ""), exit: s.cmd.ProcessState.ExitCode(),
+	}
 }
 
 // echoes reports whether the terminal shows what is typed.

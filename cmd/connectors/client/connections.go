@@ -155,6 +155,7 @@ type ConnectionUpdate struct {
 	Disabled       *bool             `json:"disabled,omitempty"`
 	Archived       *bool             `json:"archived,omitempty"`
 	ArchivedReason *string           `json:"archived_reason,omitempty"`
+	RestoreFormer  bool              `json:"restore_former,omitempty"` // the key that was replaced last
 }
 
 // Update changes a connection that is there, and gives what a read answers then. One that is not there is an [Error]

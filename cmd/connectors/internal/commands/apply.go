@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -84,6 +85,16 @@ type step struct {
 	have   map[string]any
 }
 
+// whole is the path of a connection that is there, with its owner's own spelling.
+func whole(have map[string]any) string {
+	owner, _ := have["owner"].(string)
+	name, _ := have["name"].(string)
+	if owner == "" || name == "" {
+		return ""
+	}
+	return "connections/" + owner + "/" + name
+}
+
 func (do *applying) run(ctx context.Context) error {
 	text, err := do.readFile()
 	if err != nil {
@@ -104,7 +115,7 @@ func (do *applying) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	doomed, err := do.doomed(ctx)
+	doomed, err := do.doomed(ctx, steps)
 	if err != nil {
 		return err
 	}
@@ -119,6 +130,11 @@ func (do *applying) run(ctx context.Context) error {
 	}
 	if do.dryRun {
 		do.tellBroken(steps)
+		for _, s := range steps {
+			for _, name := range slices.Sorted(maps.Keys(s.Unsure)) {
+				do.Say("%s: %s is masked, and looks the same: it is written all the same", terminal.Clean(s.Path), name)
+			}
+		}
 		if do.output == "json" {
 			if err := do.document(steps, doomed); err != nil {
 				return err
@@ -200,6 +216,8 @@ func (do *applying) spellPaths() error {
 		switch {
 		case err != nil:
 			problems = append(problems, files.Problem{Line: entry.Line, Text: err.Error()})
+		case strings.HasPrefix(path, "shared/"):
+			problems = append(problems, files.Problem{Line: entry.Line, Text: path + " is what somebody shares with you"})
 		case seen[path]:
 			problems = append(problems, files.Problem{Line: entry.Line, Text: path + " stands twice"})
 		}
@@ -221,10 +239,17 @@ func (do *applying) plan(ctx context.Context) ([]*step, error) {
 	entries = slices.Concat(entries, do.file.Providers, do.file.Connections)
 	var steps []*step
 	var problems []files.Problem
+	seen := map[string]string{}
 	for _, entry := range entries {
 		s, wrong, err := do.planOne(ctx, entry)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", do.shownName(), entry.Line, err)
+		}
+		if path := whole(s.have); path != "" {
+			if other := seen[path]; other != "" {
+				wrong = append(wrong, files.Problem{Line: entry.Line, Text: entry.Path + " is " + other + " under another name"})
+			}
+			seen[path] = entry.Path
 		}
 		steps, problems = append(steps, s), append(problems, wrong...)
 	}
@@ -274,10 +299,7 @@ func (do *applying) find(ctx context.Context) func(files.Reference) (string, err
 	return func(r files.Reference) (text string, err error) {
 		switch r.Scheme {
 		case "env":
-			text = os.Getenv(r.Name)
-			if r.Name == tokenVariable {
-				text = do.token
-			}
+			text = os.Getenv(r.Name) // in which the token of Vault is not any more
 		case "file":
 			if text, err = do.content(r.Name); err == nil {
 				text = strings.TrimSuffix(strings.TrimSuffix(text, "\n"), "\r")
@@ -294,18 +316,17 @@ func (do *applying) find(ctx context.Context) func(files.Reference) (string, err
 
 // doomed are the deletions: what the file does not have of what it speaks of. Connections go before providers, which
 // cannot go while they have some.
-func (do *applying) doomed(ctx context.Context) ([]*step, error) {
+//
+// An owner may have several spellings, as self and user/<id>, so connections are told apart by what they answer.
+func (do *applying) doomed(ctx context.Context, steps []*step) ([]*step, error) {
 	if !do.prune {
 		return nil, nil
 	}
 	kept := map[string]bool{}
-	for _, entry := range slices.Concat(do.file.Providers, do.file.Connections) {
-		kept[entry.Path] = true
+	for _, s := range steps {
+		kept[s.Path], kept[whole(s.have)] = true, true
 	}
-	var levels []string
-	for _, owner := range do.file.Owners() {
-		levels = append(levels, owner)
-	}
+	levels := do.file.Owners()
 	if do.file.NamesProviders {
 		levels = append(levels, "providers")
 	}
@@ -316,7 +337,16 @@ func (do *applying) doomed(ctx context.Context) ([]*step, error) {
 			return nil, err
 		}
 		for _, name := range names {
-			if path := level + "/" + name; !strings.HasSuffix(name, "/") && !kept[path] {
+			path := level + "/" + name
+			if strings.HasSuffix(name, "/") || kept[path] {
+				continue
+			}
+			have, err := do.ledger.have(ctx, path)
+			if err != nil {
+				return nil, err
+			}
+			if at := whole(have); at == "" || !kept[at] {
+				kept[at] = at != ""
 				all = append(all, &step{Change: files.Change{Path: path, Action: files.Delete}})
 			}
 		}
@@ -381,6 +411,15 @@ func (do *applying) execute(ctx context.Context, steps, doomed []*step) error {
 		needy := slices.Contains([]string{"pending", "needs_reconnect", "failed_validation", "expired"}, s.status)
 		if s.Action == files.Connect || needy && do.walk {
 			waiting = append(waiting, s)
+		}
+		if s.Unsure != nil {
+			if err := do.writeUnsure(ctx, s); err != nil {
+				return stopped(s.Path, err)
+			}
+			if s.Action != "" {
+				finish(s)
+			}
+			continue
 		}
 		if s.Action == files.Create || s.Action == files.Update {
 			if err := do.write(ctx, s); err != nil {
@@ -451,6 +490,23 @@ func (do *applying) write(ctx context.Context, s *step) error {
 	for _, field := range left.Fields {
 		do.Say("warning: %s keeps %s in another form (%s): write that into the file, or each run finds a change",
 			terminal.Clean(s.Path), terminal.Clean(field.Field), terminal.Clean(textOf(field.Before)))
+	}
+	return nil
+}
+
+// writeUnsure writes what the mount masks, so that only it knows whether anything changes.
+func (do *applying) writeUnsure(ctx context.Context, s *step) error {
+	document, err := do.ledger.c.WriteDocument(ctx, s.Path, s.Unsure)
+	if err != nil {
+		return err
+	}
+	if document.Data["updated"] == s.have["updated"] {
+		return nil
+	}
+	do.warn(document.Warnings)
+	s.Action = files.Update
+	for _, name := range slices.Sorted(maps.Keys(s.Unsure)) {
+		s.Fields = append(s.Fields, files.Diff{Field: name, Before: s.have[name], After: document.Data[name]})
 	}
 	return nil
 }

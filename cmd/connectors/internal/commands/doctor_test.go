@@ -104,6 +104,7 @@ func TestJudgeMountAndVersions(t *testing.T) {
 		{"v1.2.3", "v1.2.3", well, "v1.2.3"},
 		{"v1.3.0", "v1.2.3", well, ""},
 		{"v1.2.3", "v1.2.3-5-gabcdef", well, ""},
+		{"v1.2.3-5-gabcdef", "v1.2.3", well, ""},
 		{"v0.0.0-dev", "v0.0.0-dev", well, ""},
 		{"v1.2.3", "v1.3.0", warning, "upgrade the engine"},
 		{"", "v1.3.0", warning, "unknown"},
@@ -113,7 +114,7 @@ func TestJudgeMountAndVersions(t *testing.T) {
 	}
 }
 
-func page(title string, headers ...string) loaded {
+func loadedPage(title string, headers ...string) loaded {
 	p := loaded{Page: &client.Page{Status: 200, Header: http.Header{}, Body: "<title>" + title + "</title>"}, path: "/connect"}
 	for i := 0; i < len(headers); i += 2 {
 		p.Header.Set(headers[i], headers[i+1])
@@ -122,7 +123,7 @@ func page(title string, headers ...string) loaded {
 }
 
 func TestJudgePages(t *testing.T) {
-	own, away := page("Nothing here"), loaded{Page: &client.Page{}, err: errors.New("refused")}
+	own, away := loadedPage("Nothing here"), loaded{Page: &client.Page{}, err: errors.New("refused")}
 	moved := loaded{Page: &client.Page{Status: 302, Header: http.Header{"Location": {"https://login.example.com"}}}}
 	absent := loaded{Page: &client.Page{Status: 404}}
 	const here = "https://vault.example.com/v1/c"
@@ -130,7 +131,7 @@ func TestJudgePages(t *testing.T) {
 	says(t, judgePublicURL("c", "http://127.0.0.1/v1/c", own, own), well, "")
 	says(t, judgePublicURL("c", "http://vault.example.com/v1/c", own, own), warning, "plain http")
 	for words, other := range map[string]loaded{
-		"another page, Welcome": page("Welcome"), "refused": away, "login.example.com": moved, "404": absent,
+		"another page, Welcome": loadedPage("Welcome"), "refused": away, "login.example.com": moved, "404": absent,
 	} {
 		f := judgePublicURL("c", here, other, own)
 		says(t, f, failure, words)
@@ -138,9 +139,9 @@ func TestJudgePages(t *testing.T) {
 	}
 	says(t, judgePublicURL("c", here, own, away), warning, "refused")
 
-	csp := page("x", "Content-Security-Policy", "frame-ancestors 'none'")
-	says(t, judgeFraming("c", csp, page("x", "X-Frame-Options", "DENY")), well, "")
-	says(t, judgeFraming("c", csp, page("x", "Content-Security-Policy", "default-src 'none'")), warning,
+	csp := loadedPage("x", "Content-Security-Policy", "frame-ancestors 'none'")
+	says(t, judgeFraming("c", csp, loadedPage("x", "X-Frame-Options", "DENY")), well, "")
+	says(t, judgeFraming("c", csp, loadedPage("x", "Content-Security-Policy", "default-src 'none'")), warning,
 		"-allowed-response-headers=Content-Security-Policy,X-Frame-Options,Referrer-Policy c/")
 	says(t, judgeFraming("c", away), warning, "refused")
 }

@@ -16,7 +16,7 @@ type edits struct {
 	label, choose, rotateAfter, debugUntil, reason string
 	tags, untag, requiredScopes                    []string
 	enable, disable, private, notPrivate           bool
-	archive, unarchive                             bool
+	archive, unarchive, restoreFormer              bool
 }
 
 func (a *app) edit() *cobra.Command {
@@ -68,6 +68,7 @@ func (e *edits) flags(cmd *cobra.Command) {
 	flags.BoolVar(&e.notPrivate, "not-private", false, "serve whoever has a policy for it")
 	flags.BoolVar(&e.archive, "archive", false, "put it away: as --disable, and shown as archived")
 	flags.BoolVar(&e.unarchive, "unarchive", false, "take your own --archive back")
+	flags.BoolVar(&e.restoreFormer, "restore-former", false, "put the key back that was replaced last")
 	flags.StringVar(&e.reason, "reason", "", "why, beside --archive")
 }
 
@@ -81,6 +82,7 @@ func (e *edits) read(given func(flag string) bool) (update client.ConnectionUpda
 	}
 	update.Label, update.ArchivedReason = text("label", &e.label), text("reason", &e.reason)
 	update.RotateAfter, update.DebugUntil = text("rotate-after", &e.rotateAfter), text("debug-until", &e.debugUntil)
+	update.RestoreFormer = e.restoreFormer
 	if given("required-scopes") {
 		update.RequiredScopes = append([]string{}, e.requiredScopes...)
 	}
@@ -115,7 +117,7 @@ func (e *edits) read(given func(flag string) bool) (update client.ConnectionUpda
 	}
 	for _, flag := range []string{
 		"label", "tag", "untag", "choose", "required-scopes", "rotate-after", "debug-until", "disable", "enable", "private",
-		"not-private", "archive", "unarchive",
+		"not-private", "archive", "unarchive", "restore-former",
 	} {
 		if given(flag) {
 			return update, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os/exec"
 	"slices"
 	"strings"
 	"time"
@@ -42,7 +43,10 @@ func (a *app) gitCredential() *cobra.Command {
 // gitGet answers Git, or has it stop where it would ask the person for a password that they do not have.
 func (a *app) gitGet(ctx context.Context, path string) error {
 	answer, err := a.gitAnswer(ctx, path)
-	if err != nil && ctx.Err() == nil {
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return err
+	case err != nil:
 		answer = "quit=1\n"
 	}
 	if _, written := io.WriteString(a.Out, answer); written != nil {
@@ -72,7 +76,29 @@ func (a *app) gitAnswer(ctx context.Context, path string) (string, error) {
 		return "", absent(ctx, c, path, err)
 	}
 	a.warn(credential.Warnings)
-	return a.gitShows(path, asked.host, credential)
+	answer, err := a.gitShows(path, asked.host, credential)
+	if err != nil || answer == "" {
+		return "", err
+	}
+	return answer, noOthers(ctx, asked.host, path)
+}
+
+// noOthers refuses what Git would hand on to a helper that may store it: one that was configured behind ours, or in
+// another file.
+func noOthers(ctx context.Context, host, path string) error {
+	all, err := (gitConfig{}).helpers(ctx)
+	if errors.Is(err, exec.ErrNotFound) { // who asks is not Git
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	if others := gitOthers(all, host); len(others) > 0 {
+		return fmt.Errorf("no credential for %s: Git would hand it on to %q, which may store it and is configured behind "+
+			"this command. Run 'connectors git setup %s', with --local where this repository configures that, or take it away",
+			host, others[0], path)
+	}
+	return nil
 }
 
 // gitShows is the answer for a host; empty for one that the credential is not for.

@@ -91,11 +91,10 @@ func (a *app) gitAdd(ctx context.Context, config gitConfig, path string) error {
 	}
 	for _, host := range credential.Git.Hosts {
 		key := "credential.https://" + host + ".helper"
-		before, err := config.values(ctx, key)
-		if err != nil {
+		if err := config.add(ctx, key, host, helper); err != nil {
 			return err
 		}
-		if err := config.write(ctx, key, before, gitWith(before, helper)); err != nil {
+		if err := noOthers(ctx, host, path); err != nil {
 			return err
 		}
 		a.Say("Git takes the credential for https://%s from %s now (git config %s)", host, path, config.scope)
@@ -111,14 +110,19 @@ func (a *app) gitRemove(ctx context.Context, config gitConfig, path string) erro
 	}
 	removed := []string{}
 	for _, entry := range all {
-		after := gitWithout(entry.values, func(of string) bool { return of == path })
-		if slices.Equal(entry.values, after) {
+		of, own := gitOwn(entry.value)
+		host, https := strings.CutPrefix(strings.TrimSuffix(entry.key, ".helper"), "credential.https://")
+		if !own || of != path || !https || slices.Contains(removed, host) {
 			continue
 		}
-		if err := config.write(ctx, entry.key, entry.values, after); err != nil {
+		before, err := config.values(ctx, entry.key)
+		if err != nil {
 			return err
 		}
-		host := strings.TrimSuffix(strings.TrimPrefix(entry.key, "credential.https://"), ".helper")
+		err = config.write(ctx, entry.key, before, gitWithout(before, func(of string) bool { return of == path }))
+		if err != nil {
+			return err
+		}
 		removed = append(removed, host)
 		a.Say("Git takes none for https://%s from %s any more (git config %s)", terminal.Clean(host), path, config.scope)
 	}
@@ -181,13 +185,56 @@ func gitWithout(helpers []string, of func(path string) bool) []string {
 	return kept
 }
 
-// gitConfig is one of the files of Git's configuration.
+// gitOthers are the helpers that are told of a credential for a host beside ours; none where ours is not asked for it.
+func gitOthers(all []gitEntry, host string) (others []string) {
+	asked := false
+	for _, entry := range all {
+		of := strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(entry.key, "credential."), "helper"), ".")
+		of = strings.TrimPrefix(of, "https://")
+		of = of[strings.Index(of, "@")+1:]
+		if of, _, _ = strings.Cut(of, "/"); of != "" && of != host && !strings.Contains(of, "*") {
+			continue // of another host; patterns are taken to match
+		}
+		switch {
+		case entry.value == "":
+			asked, others = false, nil
+		case strings.Contains(entry.value, "connectors") && strings.Contains(entry.value, " git-credential "):
+			asked = true // also as somebody wrote it by hand
+		default:
+			others = append(others, entry.value)
+		}
+	}
+	if !asked {
+		return nil
+	}
+	return others
+}
+
+// gitConfig is one of the files of Git's configuration, or all of them as Git reads them here.
 type gitConfig struct{ scope string }
 
-// gitEntry are the helpers of one URL.
-type gitEntry struct {
-	key    string
-	values []string
+// gitEntry is a helper and the key that it stands under.
+type gitEntry struct{ key, value string }
+
+// add puts our helper where none is told of the credential but ours.
+func (g gitConfig) add(ctx context.Context, key, host, helper string) error {
+	before, err := g.values(ctx, key)
+	if err != nil {
+		return err
+	}
+	after := gitWith(before, helper)
+	if err := g.write(ctx, key, before, after); err != nil {
+		return err
+	}
+	all, err := g.helpers(ctx)
+	if err != nil || len(gitOthers(all, host)) == 0 {
+		return err
+	}
+	// another stands behind in this file, and Git writes what is new at its end
+	if err := g.write(ctx, key, after, nil); err != nil {
+		return err
+	}
+	return g.write(ctx, key, nil, after)
 }
 
 // values are those of a key in this file, in order.
@@ -199,21 +246,16 @@ func (g gitConfig) values(ctx context.Context, key string) ([]string, error) {
 	return ended(out), nil
 }
 
-// helpers are those of all URLs.
+// helpers are all that there are, in the order in which Git reads them.
 func (g gitConfig) helpers(ctx context.Context) ([]gitEntry, error) {
-	out, err := g.run(ctx, "--null", "--get-regexp", `^credential\.https://.*\.helper$`)
+	out, err := g.run(ctx, "--null", "--get-regexp", `^credential\.(.*\.)?helper$`)
 	if err != nil {
 		return nil, err
 	}
 	var all []gitEntry
 	for _, one := range ended(out) {
 		key, value, _ := strings.Cut(one, "\n")
-		i := slices.IndexFunc(all, func(e gitEntry) bool { return e.key == key })
-		if i < 0 {
-			all = append(all, gitEntry{key: key})
-			i = len(all) - 1
-		}
-		all[i].values = append(all[i].values, value)
+		all = append(all, gitEntry{key, value})
 	}
 	return all, nil
 }
@@ -248,7 +290,11 @@ func (g gitConfig) write(ctx context.Context, key string, before, after []string
 
 // run runs git config; that it finds nothing is no error.
 func (g gitConfig) run(ctx context.Context, args ...string) ([]byte, error) {
-	cmd := exec.CommandContext(ctx, "git", append([]string{"config", g.scope}, args...)...)
+	words := []string{"config"}
+	if g.scope != "" {
+		words = append(words, g.scope)
+	}
+	cmd := exec.CommandContext(ctx, "git", append(words, args...)...)
 	var out, complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaint
 	err := cmd.Run()
@@ -257,7 +303,7 @@ func (g gitConfig) run(ctx context.Context, args ...string) ([]byte, error) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("git config %s: %w: %s", g.scope, err, strings.TrimSpace(complaint.String()))
+		return nil, fmt.Errorf("git %s: %w: %s", strings.Join(words, " "), err, strings.TrimSpace(complaint.String()))
 	}
 	return out.Bytes(), nil
 }

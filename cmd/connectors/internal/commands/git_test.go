@@ -161,6 +161,31 @@ func TestGitHelpers(t *testing.T) {
 	without([]string{"", other}, "", other)
 }
 
+// Who is told of a credential beside us, as Git reads its configuration from the first line to the last.
+func TestGitOthers(t *testing.T) {
+	const ours = "!'/bin/connectors' git-credential 'self/gh'"
+	const all, url = "credential.helper", "credential.https://h.example.com:8443.helper"
+	for _, c := range []struct {
+		entries []gitEntry
+		want    []string
+	}{
+		{nil, nil},
+		{[]gitEntry{{all, "store"}}, nil}, // Git does not ask us
+		{[]gitEntry{{all, "store"}, {url, ""}, {url, ours}}, nil},
+		{[]gitEntry{{all, "store"}, {url, ours}}, []string{"store"}},
+		{[]gitEntry{{url, ""}, {url, ours}, {all, "store"}}, []string{"store"}},
+		{[]gitEntry{{url, ""}, {url, ours}, {all, "store"}, {all, ""}}, nil},
+		{[]gitEntry{{url, ""}, {url, ours}, {"credential.https://h.example.com:8443/app.helper", "x"}}, []string{"x"}},
+		{[]gitEntry{{url, ""}, {url, ours}, {"credential.https://me@h.example.com:8443.helper", "x"}}, []string{"x"}},
+		{[]gitEntry{{url, ""}, {url, ours}, {"credential.https://*.example.com:8443.helper", "x"}}, []string{"x"}},
+		{[]gitEntry{{url, ""}, {url, ours}, {"credential.h.example.com:8443.helper", "x"}}, []string{"x"}},
+		{[]gitEntry{{url, ""}, {url, ours}, {"credential.https://other.example.com.helper", "x"}}, nil},
+		{[]gitEntry{{all, "x"}, {all, "!connectors git-credential gh"}}, []string{"x"}},
+	} {
+		assert.Equal(t, c.want, gitOthers(c.entries, "h.example.com:8443"), "%v", c.entries)
+	}
+}
+
 // What is written is read by Git as it was meant, however the words are spelled, and taken away again without a trace.
 func TestGitConfig(t *testing.T) {
 	t.Setenv("HOME", t.TempDir())
@@ -177,7 +202,7 @@ func TestGitConfig(t *testing.T) {
 	require.NoError(t, os.WriteFile(program, []byte(script), 0o700))
 	helper, err := gitHelper(program, `m $(id) 'x' #`, "self/gh")
 	require.NoError(t, err)
-	const key = "credential.https://a.example.com:8443.helper"
+	const key, other = "credential.https://a.example.com:8443.helper", "credential.https://b.example.com.helper"
 	set := func(key string, values func(before []string) []string) {
 		t.Helper()
 		was, err := config.values(t.Context(), key)
@@ -187,12 +212,11 @@ func TestGitConfig(t *testing.T) {
 	add := func(helpers []string) []string { return gitWith(helpers, helper) }
 	for range 2 {
 		set(key, add)
-		set("credential.https://b.example.com.helper", add)
+		set(other, add)
 		all, err := config.helpers(t.Context())
 		require.NoError(t, err)
 		assert.Equal(t, []gitEntry{
-			{key, []string{"", "!gh", "", helper}},
-			{"credential.https://b.example.com.helper", []string{"", helper}},
+			{key, ""}, {key, "!gh"}, {key, ""}, {key, helper}, {other, ""}, {other, helper},
 		}, all)
 	}
 	fill := exec.CommandContext(t.Context(), "git", "credential", "fill")
@@ -204,7 +228,7 @@ func TestGitConfig(t *testing.T) {
 
 	gone := func(helpers []string) []string { return gitWithout(helpers, func(string) bool { return true }) }
 	set(key, gone)
-	set("credential.https://b.example.com.helper", gone)
+	set(other, gone)
 	after, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.Equal(t, before, string(after))

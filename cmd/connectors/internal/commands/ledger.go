@@ -33,7 +33,9 @@ func (l *ledger) have(ctx context.Context, path string) (map[string]any, error) 
 	case err != nil:
 		return nil, err
 	}
-	if strings.HasPrefix(path, "connections/") && document.Data["created_time"] == nil && document.Data["kind"] == nil {
+	made, _ := document.Data["created_time"].(string)
+	kind, _ := document.Data["kind"].(string)
+	if strings.HasPrefix(path, "connections/") && made == "" && kind == "" {
 		return nil, nil
 	}
 	return document.Data, nil

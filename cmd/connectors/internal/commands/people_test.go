@@ -29,6 +29,7 @@ func TestEdits(t *testing.T) {
 		"on":           {[]string{"--enable"}, client.ConnectionUpdate{Disabled: &no}, ""},
 		"private":      {[]string{"--private"}, client.ConnectionUpdate{Private: &yes}, ""},
 		"not private":  {[]string{"--not-private"}, client.ConnectionUpdate{Private: &no}, ""},
+		"the former":   {[]string{"--restore-former"}, client.ConnectionUpdate{RestoreFormer: true}, ""},
 		"out of sight": {[]string{"--unarchive"}, client.ConnectionUpdate{Archived: &no}, ""},
 		"away": {
 			[]string{"--archive", "--reason", "left"},
@@ -181,9 +182,13 @@ func TestExamplesAreWellFormed(t *testing.T) {
 	require.NoError(t, err)
 	lines := regexp.MustCompile("(?m)^(?:    |\t)(connectors .*)$").FindAllStringSubmatch(string(text), -1)
 	assert.Greater(t, len(lines), 10)
+	var commands []string
 	for _, line := range lines {
-		line, _, _ := strings.Cut(line[1], " |")
-		line, _, _ = strings.Cut(line, "  #")
+		line, _, _ := strings.Cut(line[1], "  #")
+		commands = append(commands, strings.Split(line, "; ")...)
+	}
+	for _, line := range commands {
+		line = regexp.MustCompile(` [|<>] .*`).ReplaceAllString(line, "")
 		words := regexp.MustCompile(`"[^"]*"|\S+`).FindAllString(line, -1)
 		root := newApp(t).root()
 		root.InitDefaultCompletionCmd(words[1])

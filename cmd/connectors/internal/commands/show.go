@@ -57,6 +57,7 @@ func (a *app) showConnection(c *client.Connection) error {
 		{"choices", choicesOf(c.Choices)},
 		{"connection_config", named(c.ConnectionConfig)},
 		{"key", named(c.Key)},
+		{"former_key", beside(named(c.FormerKey), until(c.FormerKeyUntil))},
 		{"expire_time", c.ExpireTime},
 		{"reconnect_by", c.ReconnectBy},
 		{"last_refresh", c.LastRefresh},

@@ -2,6 +2,7 @@ package commands
 
 import (
 	"context"
+	"net/http"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -52,11 +53,15 @@ func serviceOf(ctx context.Context, c *client.Client, name string) (files.Servic
 	if err != nil {
 		return s, err
 	}
+	s.Definition, s.Kinds = provider.Definition, provider.Kinds
 	definition, err := c.Definition(ctx, provider.Definition)
+	if client.StatusOf(err) == http.StatusNotFound { // one that this release of the engine does not take
+		s.Kinds = nil
+		return s, nil
+	}
 	if err != nil {
 		return s, err
 	}
-	s.Definition, s.Kinds = provider.Definition, provider.Kinds
 	if !slices.ContainsFunc(s.Kinds, files.HandsOutKey) {
 		for value, about := range definition.ConnectionConfig {
 			s.Config[value] = about.Required

@@ -44,7 +44,9 @@ type Change struct {
 	Done       bool     `json:"done"`
 
 	Writes []map[string]any `json:"-"` // one after the other, with a Reference for a secret
-	Line   int              `json:"-"`
+	// Unsure is what looks the same under its mask and need not be; set where there is nothing else to write.
+	Unsure map[string]any `json:"-"`
+	Line   int            `json:"-"`
 }
 
 // Diff is a field, before and after. Of a secret it says whether there is one.
@@ -71,7 +73,8 @@ type Problem struct {
 // Plan compares an entry with what the mount answers for its path; nil: nothing is there. The action is empty where
 // nothing is to be done.
 func (s Spec) Plan(entry Entry, have map[string]any, o Options) (Change, []Problem) {
-	p := &planner{Spec: s, Options: o, entry: entry, have: have, writes: map[string]any{}, beside: map[string]any{}}
+	p := &planner{Spec: s, Options: o, entry: entry, have: have, writes: map[string]any{}}
+	p.beside, p.unsure = map[string]any{}, map[string]any{}
 	p.change = Change{Path: entry.Path, Line: entry.Line}
 	names := slices.Sorted(maps.Keys(entry.Fields))
 	for _, name := range names { // what secrets are bound to goes first
@@ -127,6 +130,7 @@ type planner struct {
 	writes map[string]any // what is to be written
 	later  []map[string]any
 	beside map[string]any // what goes along with a write, and is none by itself
+	unsure map[string]any
 }
 
 func (p *planner) refuse(name, why string) {
@@ -427,8 +431,8 @@ func maskPassword(address string) string {
 	return u.Scheme + "://" + shown + "@" + strings.TrimPrefix(u.String(), u.Scheme+"://")
 }
 
-// maskedMap plans a map whose values the mount masks though they may be anything. One that looks the same is taken for
-// the same, unless secrets are to be written.
+// maskedMap plans a map whose values the mount masks though they may be anything. Whether one that looks the same is the
+// same, only the mount knows.
 func (p *planner) maskedMap(name string) {
 	named, is := p.entry.Fields[name].(map[string]any)
 	if !is {
@@ -437,7 +441,8 @@ func (p *planner) maskedMap(name string) {
 	}
 	stored := mapOf(p.have, name)
 	wanted, shown := map[string]any{}, map[string]any{}
-	changed := p.have == nil || len(stored) != len(named) || p.Secrets || p.moved
+	anew := p.Secrets || p.moved || p.have == nil
+	changed, unsure := anew || len(stored) != len(named), false
 	for key, value := range named {
 		text, is := textOf(value)
 		if !is {
@@ -445,23 +450,30 @@ func (p *planner) maskedMap(name string) {
 			return
 		}
 		mask, known := stored[key]
-		if reference, err := ReadReference(text); err == nil {
-			wanted[key], shown[key] = reference, WillSet
-			changed = changed || !known
-			continue
+		reference, err := ReadReference(text)
+		switch {
+		case err == nil && known && !anew: // a mask that is written back keeps what is stored
+			wanted[key], shown[key] = mask, mask
+		case err == nil:
+			wanted[key], shown[key], changed = reference, WillSet, true
+		case isMask(text):
+			wanted[key], shown[key] = text, text
+			changed = changed || mask != text
+		default:
+			wanted[key], shown[key], unsure = text, Mask(text), true
+			changed = changed || mask != shown[key]
 		}
-		wanted[key], shown[key] = text, Mask(text)
-		if isMask(text) {
-			shown[key] = text
-		}
-		changed = changed || !known || mask != shown[key]
 	}
-	if changed && (len(named) > 0 || len(stored) > 0) {
+	switch {
+	case len(named) == 0 && len(stored) == 0:
+	case changed:
 		var before any
 		if p.have != nil {
 			before = stored
 		}
 		p.write(name, wanted, before, shown)
+	case unsure:
+		p.unsure[name] = wanted
 	}
 }
 
@@ -483,8 +495,12 @@ func (p *planner) finish() {
 		return
 	}
 	if len(p.writes) == 0 && len(p.later) == 0 && p.have != nil {
+		if len(p.unsure) > 0 {
+			p.change.Unsure = p.unsure
+		}
 		return
 	}
+	maps.Copy(p.writes, p.unsure)
 	p.change.Action = Update
 	if p.have == nil {
 		p.change.Action = Create

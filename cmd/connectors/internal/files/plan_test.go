@@ -82,6 +82,7 @@ func TestPlan(t *testing.T) {
 		writes           []map[string]any
 		fields           []Diff
 		reconnects       []string
+		unsure           map[string]any
 	}{
 		"a new one": {
 			path: provider, want: `{client_id: 0123, scopes: [chat:write, a b], confirm: "false", verify: false}`,
@@ -150,9 +151,24 @@ func TestPlan(t *testing.T) {
 			action: Update, writes: []map[string]any{{"drop_former": true}},
 			fields: []Diff{{Field: "drop_former", Before: Set, After: WillDrop}},
 		},
-		"no fallback":            {path: provider, want: `{drop_former: true}`, have: `{"former_secret_set": false}`},
-		"a fallback that stays":  {path: provider, want: `{drop_former: false}`, have: `{"former_secret_set": true}`},
-		"a masked map, the same": {path: provider, want: `{authorize_params: {a: b, c: env:K}}`, have: `{"authorize_params": {"a": "****", "c": "****"}}`},
+		"no fallback":           {path: provider, want: `{drop_former: true}`, have: `{"former_secret_set": false}`},
+		"a fallback that stays": {path: provider, want: `{drop_former: false}`, have: `{"former_secret_set": true}`},
+		"a masked map that looks the same": {
+			path: provider, want: `{authorize_params: {a: b, c: env:K}}`,
+			have:   `{"authorize_params": {"a": "****", "c": "****"}}`,
+			unsure: map[string]any{"authorize_params": map[string]any{"a": "b", "c": "****"}},
+		},
+		"a masked map of references": {
+			path: provider, want: `{authorize_params: {c: env:K}}`, have: `{"authorize_params": {"c": "****"}}`,
+		},
+		"a masked map of references, to be written": {
+			path: provider, want: `{authorize_params: {c: env:K}}`, have: `{"authorize_params": {"c": "****"}}`,
+			options: Options{Secrets: true}, action: Update,
+			writes: []map[string]any{{"authorize_params": map[string]any{"c": key}}},
+			fields: []Diff{{
+				Field: "authorize_params", Before: map[string]any{"c": "****"}, After: map[string]any{"c": WillSet},
+			}},
+		},
 		"a masked map": {
 			path: provider, want: `{authorize_params: {a: 0123456789-0123456789}}`,
 			have:   `{"authorize_params": {"a": "****"}}`,
@@ -266,6 +282,7 @@ func TestPlan(t *testing.T) {
 			assert.Equal(t, c.writes, change.Writes)
 			assert.Equal(t, c.fields, change.Fields)
 			assert.Equal(t, c.reconnects, change.Reconnects)
+			assert.Equal(t, c.unsure, change.Unsure)
 			assert.NotContains(t, shown(t, change), "planted")
 		})
 	}

@@ -77,7 +77,8 @@ func Listen(port int) (net.Listener, error) {
 // Serve answers until the context or the pages end, and says why.
 func (s *Server) Serve(ctx context.Context, socket net.Listener) error {
 	server := &http.Server{
-		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+		// no ReadTimeout: that would end the request by which a browser waits to be let in
+		Handler: s, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	failed := make(chan error, 1)

@@ -179,6 +179,7 @@ func TestPageInChromium(t *testing.T) {
 			l.consents(who)
 			l.sees(`account/work\?note=(?s:.*)Connected\.`)
 			assert.Equal(t, "active", alice.read(t, "connections/self/work")["status"])
+			l.sees("Keep the access when the person is away")
 			judges("account")
 
 			l.presses(`^Test$`)

@@ -225,7 +225,7 @@ func (s *Server) askReconnect(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	f := formOf(s.definition(r, c.Provider), c.Kind)
+	f := formOf(s.definition(r.Context(), c.Provider), c.Kind)
 	f.Known, f.Provider, f.Name, f.Health = c, c.Provider, name, healthOf(c)
 	for i, input := range f.Inputs {
 		if value := c.Inputs[strings.TrimPrefix(input.Name, "input-")]; value != "" {
@@ -279,7 +279,7 @@ func (s *Server) reconnect(w http.ResponseWriter, r *http.Request) {
 	}
 	s.start(w, r, &flow{
 		name: name, provider: c.Provider, kind: c.Kind, command: s.line("reconnect", name),
-	}, s.definition(r, c.Provider))
+	}, s.definition(r.Context(), c.Provider))
 }
 
 // start begins a consent, or stores a key that was typed.

@@ -1,7 +1,6 @@
 package page
 
 import (
-	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -559,9 +558,7 @@ func TestKeyIsShownNowhere(t *testing.T) {
 func TestActions(t *testing.T) {
 	m := newMount()
 	s := newServer(t, m)
-	s.Definition = func(ctx context.Context, provider string) (*client.Definition, error) {
-		return s.Client.Definition(ctx, provider)
-	}
+	m.says("GET connectors/inventory/self", map[string]any{"connections": []any{map[string]any{"definition": "github"}}})
 	v := s.lets(t)
 	body := s.answers(v.asks("", "account/work", nil)).Body.String()
 	for _, expected := range []string{

@@ -148,10 +148,14 @@ connections:
 	assert.Contains(t, got.complaint, "--allow-reconnect")
 	assert.Empty(t, root.read(t, "providers/help")["client_id"])
 	assert.Contains(t, one(7, help, "--dry-run").out, "(connections must be reconnected)")
-	one(0, help, "--allow-reconnect")
+	one(0, "providers: {help: {client_id: other}}", "--allow-reconnect")
 	assert.Equal(t, "provider_changed", root.read(t, "connections/org/acme/help")["status_reason"])
-	one(0, help)
-	assert.Equal(t, "active", root.read(t, "connections/org/acme/help")["status"], "its key was written again")
+	got = one(0, help, "--allow-reconnect")
+	assert.Equal(t, "active", root.read(t, "connections/org/acme/help")["status"], "its key was written again: %s",
+		got.complaint)
+	assert.NotContains(t, got.complaint, "connectors reconnect", "and it works by now")
+	one(0, strings.ReplaceAll(help, "moved", "again"), "--allow-reconnect")
+	assert.Equal(t, "active", root.read(t, "connections/org/acme/help")["status"], "as after a change of the same run")
 
 	// the former secret goes when it is told to
 	require.NoError(t, os.WriteFile(at("new.key"), []byte("planted-new-secret"), 0o600))

@@ -136,7 +136,8 @@ func formOf(definition *client.Definition, kind string) form {
 			continue
 		}
 		f.Inputs = append(f.Inputs, field{
-			Name: "input-" + name, Label: strings.ReplaceAll(name, "_", " "), Help: helpOf(input.Help, input.Example), Value: input.Default,
+			Name: "input-" + name, Label: strings.ReplaceAll(name, "_", " "), Help: helpOf(input.Help, input.Example),
+			Value:    input.Default,
 			Required: input.Required && input.Default == "", Options: slices.Sorted(maps.Keys(input.Variants)),
 		})
 	}
@@ -149,7 +150,9 @@ func formOf(definition *client.Definition, kind string) form {
 			continue
 		}
 		f.Fields = append(f.Fields, field{
-			ID: "key-" + name, Name: "key-" + name, Label: strings.ReplaceAll(name, "_", " "), Help: helpOf(key.Help, key.Example), Secret: key.Secret,
+			ID: "key-" + name, Name: "key-" + name, Label: strings.ReplaceAll(name, "_", " "),
+			Help:     helpOf(key.Help, key.Example),
+			Secret:   key.Secret,
 			Lines:    strings.Contains(key.Example, "BEGIN") || strings.Contains(name, "private_key"),
 			Required: key.Required && key.Default == "" && key.DefaultFrom == "" && len(definition.KeyOneOf) == 0,
 		})
@@ -253,8 +256,8 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	case known.Exists():
-		s.fail(w, r, http.StatusConflict, "There is an account named "+shown(name)+" already: choose another name, or connect "+
-			"that one again.")
+		s.fail(w, r, http.StatusConflict, "There is an account named "+shown(name)+" already: choose another name, or "+
+			"connect that one again.")
 		return
 	}
 	definition, err := s.Client.Definition(r.Context(), service)

@@ -148,7 +148,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := s.known(first, r)
 	switch {
 	case g == nil:
-		s.refuse(w, http.StatusNotFound, "There is nothing for this browser here. The address that the terminal shows leads in.")
+		s.refuse(w, http.StatusNotFound, "There is nothing for this browser here. The address that the terminal "+
+			"shows leads in.")
 	case !s.isPaired(g):
 		s.wait(w, r, g, rest)
 	default:
@@ -163,8 +164,8 @@ const maxForm = 1 << 20 // more than any key has
 var headers = map[string]string{
 	"Content-Type":  "text/html; charset=utf-8",
 	"Cache-Control": "no-store",
-	"Content-Security-Policy": "default-src 'none'; style-src '" + hashOf(css) + "'; form-action 'self'; base-uri 'none'; " +
-		"frame-ancestors 'none'",
+	"Content-Security-Policy": "default-src 'none'; style-src '" + hashOf(css) + "'; form-action 'self'; " +
+		"base-uri 'none'; frame-ancestors 'none'",
 	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Resource-Policy": "same-origin",
 	"Referrer-Policy":              "no-referrer",

@@ -40,7 +40,7 @@ type Change struct {
 	Path       string   `json:"path"`
 	Action     string   `json:"action"`
 	Fields     []Diff   `json:"fields,omitempty"`
-	Reconnects []string `json:"reconnects,omitempty"` // fields that break the connections of a provider until they are reconnected
+	Reconnects []string `json:"reconnects,omitempty"` // fields whose change breaks a provider's connections
 	Done       bool     `json:"done"`
 
 	Writes []map[string]any `json:"-"` // one after the other, with a Reference for a secret
@@ -431,8 +431,8 @@ func maskPassword(address string) string {
 	return u.Scheme + "://" + shown + "@" + strings.TrimPrefix(u.String(), u.Scheme+"://")
 }
 
-// maskedMap plans a map whose values the mount masks though they may be anything. Whether one that looks the same is the
-// same, only the mount knows.
+// maskedMap plans a map whose values the mount masks though they may be anything. Whether one that looks the same is
+// the same, only the mount knows.
 func (p *planner) maskedMap(name string) {
 	named, is := p.entry.Fields[name].(map[string]any)
 	if !is {

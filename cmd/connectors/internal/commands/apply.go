@@ -574,7 +574,7 @@ func (do *applying) tellWaiting(steps []*step) error {
 	return nil
 }
 
-// word is a text of a file as one word of a command that somebody may copy.
+// word is a text of others as one word of a command that somebody may copy.
 func word(text string) string { return page.Quote(terminal.Clean(text)) }
 
 // document writes the plan for programs.

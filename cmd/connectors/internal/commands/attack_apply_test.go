@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/files"
 )
 
@@ -32,4 +33,15 @@ func TestAttackCommandsOfNamesInAFile(t *testing.T) {
 	assert.Contains(t, string(told), `connectors connect 'p $(id) '\''q'\''' --as 'org/acme/x;id'`+"\n")
 	assert.Contains(t, string(told), "connectors connect slack --as org/acme/slack\n")
 	assert.Contains(t, string(told), "connectors reconnect 'org/a`id`/x'\n")
+}
+
+// An id of a person's may have a | in it, which is no pipe in the command that is told to somebody else.
+func TestAttackCommandOfAPersonsId(t *testing.T) {
+	a := newApp(t)
+	a.output = "table"
+	known := &client.Connection{Owner: "user/auth0|reboot", Name: "x"}
+	require.NoError(t, a.showTransfer(known, &client.Transfer{To: "org/acme/user/u|id/x"}))
+	told, err := os.ReadFile(a.Err.Name())
+	require.NoError(t, err)
+	assert.Contains(t, string(told), "connectors accept org/acme/self/x --from 'user/auth0|reboot/x'\n")
 }

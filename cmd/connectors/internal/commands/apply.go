@@ -96,7 +96,7 @@ func whole(have map[string]any) string {
 }
 
 func (do *applying) run(ctx context.Context) error {
-	text, err := do.readFile()
+	text, err := do.readFile(ctx)
 	if err != nil {
 		return err
 	}
@@ -161,7 +161,7 @@ func (do *applying) run(ctx context.Context) error {
 }
 
 // readFile takes the text of the file, which may come from stdin.
-func (do *applying) readFile() ([]byte, error) {
+func (do *applying) readFile(ctx context.Context) ([]byte, error) {
 	from := do.In
 	if do.name != "-" {
 		file, err := os.Open(do.name)
@@ -171,7 +171,7 @@ func (do *applying) readFile() ([]byte, error) {
 		defer file.Close()
 		from = file
 	}
-	return io.ReadAll(io.LimitReader(from, files.MaxFile+1))
+	return terminal.ReadAll(ctx, io.LimitReader(from, files.MaxFile+1))
 }
 
 func (do *applying) shownName() string {

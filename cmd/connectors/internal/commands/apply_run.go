@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/files"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/page"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
 )
 
@@ -214,7 +215,7 @@ func (do *applying) tellBroken(steps []*step) {
 	for _, s := range steps {
 		if slices.Contains([]string{"needs_reconnect", "failed_validation", "expired"}, s.status) {
 			path := strings.TrimPrefix(s.Path, "connections/")
-			do.Say("%s is %s: connectors reconnect %[1]s", terminal.Clean(path), terminal.Clean(s.status))
+			do.Say("%s is %s: connectors reconnect %s", terminal.Clean(path), terminal.Clean(s.status), word(path))
 		}
 	}
 }
@@ -225,7 +226,7 @@ func (do *applying) tellWaiting(steps []*step) error {
 	for _, s := range steps {
 		if s.Action == files.Connect && !s.Done {
 			path := strings.TrimPrefix(s.Path, "connections/")
-			do.Say("connectors connect %s --as %s", terminal.Clean(do.ledger.providerOf(s.entry, s.have)), terminal.Clean(path))
+			do.Say("connectors connect %s --as %s", word(do.ledger.providerOf(s.entry, s.have)), word(path))
 			left = append(left, path)
 		}
 	}
@@ -235,3 +236,6 @@ func (do *applying) tellWaiting(steps []*step) error {
 	}
 	return nil
 }
+
+// word is a text of others as one word of a command that somebody may copy.
+func word(text string) string { return page.Quote(terminal.Clean(text)) }

@@ -29,8 +29,14 @@ type app struct {
 
 // Main runs a command line and gives its exit code.
 func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// each leaves the terminal as it was; the second one ends what does not listen
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
+	if !signal.Ignored(syscall.SIGHUP) { // as by nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	a := &app{Terminal: &terminal.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}}
 	if err := terminal.HoldSecrets(); err != nil {
 		a.Say("connectors: others of this user may read this process's memory: %v", err)

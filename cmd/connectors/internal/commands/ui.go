@@ -40,7 +40,7 @@ disconnect. The page shows four characters: type them here, and that one browser
 func (a *app) showPages(ctx context.Context, c *client.Client, w way) error {
 	command := "connectors"
 	if a.mount != "" {
-		command += " --mount " + c.Mount()
+		command += " --mount " + pages.Quote(c.Mount())
 	}
 	socket, err := pages.Listen(w.port)
 	if err != nil {

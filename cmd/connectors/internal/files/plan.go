@@ -164,7 +164,7 @@ func (p *planner) setting(name string, field Field) {
 	if slices.Contains(masked, name) {
 		return // what secrets are bound to is known first
 	}
-	value, wanted := p.entry.Fields[name], any(nil)
+	value, wanted, shown := p.entry.Fields[name], any(nil), any(nil)
 	text, isText := value.(string)
 	if name == "proxy_url" && isText {
 		p.proxy(text)
@@ -177,6 +177,7 @@ func (p *planner) setting(name string, field Field) {
 			return
 		}
 		value = content
+		shown = text // who wrote the file need not be who may read that one
 	}
 	wanted, err := canonical(name, field, value)
 	if err != nil {
@@ -204,7 +205,10 @@ func (p *planner) setting(name string, field Field) {
 		p.moved = true
 		p.change.Reconnects = append(p.change.Reconnects, name)
 	}
-	p.write(name, wanted, before, wanted)
+	if shown == nil {
+		shown = wanted
+	}
+	p.write(name, wanted, before, shown)
 }
 
 func same(one, other any) bool {

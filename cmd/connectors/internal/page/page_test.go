@@ -153,7 +153,8 @@ func newServer(t *testing.T, m *mount) *Server {
 type asked struct {
 	method, path string
 	host, origin string
-	site         string // Sec-Fetch-Site
+	site, dest   string // Sec-Fetch-Site and -Dest
+	purpose      string // Sec-Purpose
 	cookies      []*http.Cookie
 	form         url.Values
 }
@@ -170,7 +171,9 @@ func (s *Server) answers(a asked) *httptest.ResponseRecorder {
 	if a.form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	for name, value := range map[string]string{"Origin": a.origin, "Sec-Fetch-Site": a.site} {
+	for name, value := range map[string]string{
+		"Origin": a.origin, "Sec-Fetch-Site": a.site, "Sec-Fetch-Dest": a.dest, "Sec-Purpose": a.purpose,
+	} {
 		if value != "" {
 			r.Header.Set(name, value)
 		}

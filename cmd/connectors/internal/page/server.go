@@ -139,6 +139,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.URL.Path == "/" && r.Method == http.MethodGet:
+		if !looksAt(r) {
+			s.refuse(w, http.StatusForbidden, "Open this address in a window of its own.")
+			return
+		}
 		s.admit(w)
 		return
 	case r.URL.Path == "/connected" && r.Method == http.MethodGet:

@@ -308,6 +308,7 @@ func TestGitSetup(t *testing.T) {
 	}
 	got := v.runs(t, "", "git", "setup", "a", "--remove")
 	require.Equal(t, 0, got.code, got.err)
+	assert.NotContains(t, got.err, "b.example.com")
 	text, err := os.ReadFile(file)
 	require.NoError(t, err)
 	assert.NotContains(t, string(text), "a.example.com")

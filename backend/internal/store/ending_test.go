@@ -15,7 +15,11 @@ import (
 
 // What is ended leaves nothing that could be used, and whose account it was.
 func TestEnd(t *testing.T) {
-	for name, was := range map[string]Connection{"a grant": storedConnection, "a key": storedKey} {
+	buys := *storedConnection.Clone()
+	buys.Grant.Key = map[string]providers.Secret{"api_key": providers.NewSecret("the key")}
+	for name, was := range map[string]Connection{
+		"a grant": storedConnection, "a key": storedKey, "a key that buys tokens": buys,
+	} {
 		for _, then := range []Then{ThenKeep, ThenArchive, ThenDelete} {
 			t.Run(fmt.Sprint(name, ", then ", then), func(t *testing.T) {
 				c := was.Clone()
@@ -34,6 +38,7 @@ func TestEnd(t *testing.T) {
 				} {
 					assert.NotContains(t, string(entry), `"`+secret+`"`)
 				}
+				assert.Empty(t, c.KeyFields())
 				assert.Equal(t, was.Account, c.Account)
 				assert.Greater(t, c.Generation, was.Generation)
 				assert.True(t, c.Revoked())
@@ -184,4 +189,35 @@ func TestJobs(t *testing.T) {
 	ids, torn, err = s.Jobs(t.Context())
 	require.NoError(t, err)
 	assert.Empty(t, append(ids, torn...))
+}
+
+// What a request says of the stops goes along with a credential that is not saved yet, as it was said, and takes the
+// place of no later word.
+func TestStopsGoAlong(t *testing.T) {
+	yes, no := true, false
+	c := &Connection{}
+	at := func(hours int) Setter { return Setter{Actor: Actor{Time: noon.Add(time.Duration(hours) * time.Hour)}} }
+	c.Set(Settings{Decision: Decision{Disabled: &yes}}, at(1))
+	said := c.Stops
+	require.NotNil(t, c.Switched)
+	unsaved := c.Clone().Credential
+	c.Stops.Owner.Disabled = bob
+	assert.Equal(t, said, *c.Switched, "what was said is not what is changed since")
+
+	assert.Equal(t, said, (&Connection{}).Over(unsaved).Stops)
+	later := &Connection{}
+	later.Set(Settings{Decision: Decision{Disabled: &yes}}, at(2))
+	assert.Equal(t, later.Stops, later.Over(unsaved).Stops)
+	later.Set(Settings{Decision: Decision{Disabled: &no}}, at(3))
+	assert.Equal(t, later.Stops, later.Over(unsaved).Stops)
+	assert.False(t, later.Over(unsaved).Stops.Others.on())
+}
+
+// A copy shares nothing that may change.
+func TestCloneOfAnEnd(t *testing.T) {
+	c := &Connection{Ended: &Ended{Digests: []string{"a"}}}
+	copied := c.Clone()
+	copied.Ended.Digests[0], copied.Ended.Why = "b", "x"
+	assert.Equal(t, Ended{Digests: []string{"a"}}, c.LastEnd())
+	assert.Zero(t, (&Connection{}).Clone().LastEnd())
 }

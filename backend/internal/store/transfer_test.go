@@ -30,6 +30,7 @@ func TestArrived(t *testing.T) {
 		c := full()
 		c.Key = map[string]providers.Secret{"api_key": providers.NewSecret("k")}
 		c.FormerKey = map[string]providers.Secret{"api_key": providers.NewSecret("former")}
+		c.MakeOffer(to, Setter{Actor: ann}, false, noon)
 		c.Move(Moving{To: to.String(), Since: noon, By: bob, Private: c.Private})
 		change(c)
 		return c.Arrived(from, to, all)
@@ -60,6 +61,7 @@ func TestArrived(t *testing.T) {
 		assert.Equal(t, before.Grant, c.Grant)
 		assert.Equal(t, before.Generation, c.Generation)
 		assert.Empty(t, c.Shares)
+		assert.Nil(t, c.Switched)
 		assert.Equal(t, []any{"user/e-1/slack", Moving{}, ""}, []any{c.MovedFrom, c.Moving, c.offeredTo()})
 	}
 
@@ -100,6 +102,11 @@ func TestOffered(t *testing.T) {
 		"a key that says so": {func(c *Connection) {
 			c.Kind, c.Grant, c.FlowID = providers.KindAPIKey, nil, ""
 		}, 0, false},
+		"another key, by which its host names the same account": {func(c *Connection) {
+			c.Grant.Key = map[string]providers.Secret{"api_key": providers.NewSecret("another")}
+		}, 0, false},
+		"taken back":     {(*Connection).Stay, 0, false},
+		"to nobody":      {func(c *Connection) { c.Offer.To = "" }, 0, false},
 		"a refresh":      {func(c *Connection) { c.Refreshed(c.Grant, noon) }, 0, true},
 		"its owner left": {func(c *Connection) { c.Entity = Entity{Left: ReasonOwnerDisabled, Since: noon} }, 0, false},
 		"it had left":    {func(c *Connection) { c.Entity = Entity{Left: ReasonOwnerDisabled, Since: noon.Add(-1)} }, 0, true},
@@ -127,6 +134,20 @@ func TestOffered(t *testing.T) {
 	assert.False(t, open, "or it is another's")
 	_, open = full().Offered(noon)
 	assert.False(t, open, "nothing was offered")
+}
+
+func TestOffersThatAreOthers(t *testing.T) {
+	one := Offer{To: "a", By: ann, Until: noon, Owner: true}
+	assert.True(t, one.Is(Offer{To: "a", By: ann, Until: noon, Owner: true, Account: "1"}))
+	for _, other := range []Offer{
+		{},
+		{To: "b", By: ann, Until: noon, Owner: true},
+		{To: "a", By: bob, Until: noon, Owner: true},
+		{To: "a", By: ann, Until: noon.Add(1), Owner: true},
+		{To: "a", By: ann, Until: noon},
+	} {
+		assert.False(t, one.Is(other), "%+v", other)
+	}
 }
 
 // A release that does not know the mark sees that the connection is stopped, and takes nothing from the stops.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"sync"
 	"testing"
@@ -368,4 +369,75 @@ func TestTransportChecksAfterA401(t *testing.T) {
 		body(t, response)
 	}
 	assert.Equal(t, []int{5, 1, 4}, []int{sent, m.count(check), m.count(creds)})
+}
+
+// sends is a transport that answers by itself.
+type sends func(*http.Request) (*http.Response, error)
+
+func (s sends) RoundTrip(r *http.Request) (*http.Response, error) { return s(r) }
+
+// Two spellings of a host are one, an address with a name and password in it is none of a service, and what goes wrong
+// on the way is told without the address.
+func TestTransportJudgesAddresses(t *testing.T) {
+	m := newMount(t)
+	answer := map[string]any{
+		"api_key": "planted", "api_base": "https://One.example.com./v1", "instance_url": "https://me:x@two.example.com/",
+		"send": map[string]any{"query": map[string]any{"key": "planted"}}, "ttl": 0,
+	}
+	const creds = "GET connectors/creds/self/x"
+	m.says(creds, answer)
+	transport := m.Transport("self/x")
+	transport.Base = sends(func(r *http.Request) (*http.Response, error) {
+		return nil, &url.Error{Op: "Get", URL: r.URL.String(), Err: io.ErrUnexpectedEOF}
+	})
+	for _, address := range []string{"https://one.example.com/", "https://ONE.example.com.:443/x"} {
+		_, err := get(t.Context(), transport, address)
+		assert.ErrorIs(t, err, io.ErrUnexpectedEOF, address)
+		assert.NotContains(t, err.Error(), "planted")
+	}
+	assert.Equal(t, 2, m.count(creds), "its ttl had passed")
+
+	body := &closed{Reader: strings.NewReader("x")}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, "https://two.example.com/", body)
+	require.NoError(t, err)
+	_, err = transport.RoundTrip(request)
+	assert.ErrorIs(t, err, ErrNotSent)
+	assert.True(t, body.is, "as a transport has to")
+}
+
+type closed struct {
+	io.Reader
+	is bool
+}
+
+func (c *closed) Close() error {
+	c.is = true
+	return nil
+}
+
+func TestMinTTLIsRoundedUp(t *testing.T) {
+	m := newMount(t)
+	m.says("GET connectors/creds/self/x", map[string]any{"access_token": "t", "ttl": 300})
+	for span, want := range map[time.Duration]string{
+		0: "", time.Nanosecond: "min_ttl=1", time.Second: "min_ttl=1", 1500 * time.Millisecond: "min_ttl=2",
+	} {
+		_, err := m.Credential(t.Context(), "self/x", CredentialOptions{MinTTL: span})
+		require.NoError(t, err)
+		assert.Equal(t, want, m.brought[len(m.brought)-1])
+	}
+}
+
+// A page is what an address answers itself, to somebody without a token.
+func TestPage(t *testing.T) {
+	var token []string
+	site := served(t, func(w http.ResponseWriter, r *http.Request) {
+		token = append(token, r.Header.Get("X-Vault-Token"))
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	server := &Server{vault: newMount(t).vault}
+	page, err := server.Page(t.Context(), site.URL+"/v1/x")
+	require.NoError(t, err)
+	assert.Equal(t, http.StatusFound, page.Status)
+	assert.Equal(t, "/elsewhere", page.Header.Get("Location"))
+	assert.Equal(t, []string{""}, token)
 }

@@ -55,7 +55,8 @@ func (c *Client) Documents(ctx context.Context, path string) ([]string, error) {
 		return nil, err
 	}
 	list := &List{}
-	return list.Keys, c.list(ctx, path+"/", list)
+	err := c.list(ctx, path+"/", list)
+	return list.Keys, err
 }
 
 // Field is what the mount says of a field of a path.

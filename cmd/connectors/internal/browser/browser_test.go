@@ -46,6 +46,15 @@ func TestListener(t *testing.T) {
 		assert.Equal(t, http.StatusOK, status, name)
 		assert.Equal(t, page, body, "%s: one page for all", name)
 	}
+	shown, err := http.Get(l.URL())
+	require.NoError(t, err)
+	shown.Body.Close()
+	for name, value := range map[string]string{
+		"Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'", "Cache-Control": "no-store",
+		"Referrer-Policy": "no-referrer", "X-Content-Type-Options": "nosniff",
+	} {
+		assert.Equal(t, value, shown.Header.Get(name))
+	}
 	right := "?flow_id=" + flow + "&confirmation_code=ABCD2345"
 	for name, c := range map[string][2]string{
 		"another path": {strings.TrimSuffix(l.URL(), path) + "/" + right, ""},

@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -63,13 +65,15 @@ func TestCodeOf(t *testing.T) {
 	for code, errs := range map[int][]error{
 		0: {nil},
 		1: {errors.New("any"), &client.Error{Status: 500}, &client.Error{Status: 405}, &url.Error{Err: client.ErrNotSent}},
-		2: {&client.Error{Status: 400}, terminal.ErrNobody, &client.NoMount{Found: []string{"a", "b"}}, wrongUse("x")},
+		2: {
+			&client.Error{Status: 400}, terminal.ErrNobody, io.EOF, &client.NoMount{Found: []string{"a", "b"}}, wrongUse("x"),
+		},
 		3: {&client.Error{Status: 404}},
-		4: {&client.Error{Status: 403}, client.ErrNoToken, &client.NoMount{}},
+		4: {&client.Error{Status: 403}, &client.Error{Status: 401}, client.ErrNoToken, &client.NoMount{}},
 		5: {&client.Error{Status: 409}},
 		6: {
 			&client.Error{Status: 502}, &client.Error{Status: 503}, &client.Error{Status: 429}, &client.Error{Status: 473},
-			&url.Error{Err: errors.New("connection refused")},
+			&url.Error{Err: errors.New("connection refused")}, &net.OpError{Op: "dial", Err: errors.New("connection refused")},
 		},
 	} {
 		for _, err := range errs {

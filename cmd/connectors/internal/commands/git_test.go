@@ -181,6 +181,7 @@ func TestGitOthers(t *testing.T) {
 		{[]gitEntry{{url, ""}, {url, ours}, {"credential.h.example.com:8443.helper", "x"}}, []string{"x"}},
 		{[]gitEntry{{url, ""}, {url, ours}, {"credential.https://other.example.com.helper", "x"}}, nil},
 		{[]gitEntry{{all, "x"}, {all, "!connectors git-credential gh"}}, []string{"x"}},
+		{[]gitEntry{{all, ours}, {url, ""}, {url, "x"}}, nil}, // nor here
 	} {
 		assert.Equal(t, c.want, gitOthers(c.entries, "h.example.com:8443"), "%v", c.entries)
 	}
@@ -234,4 +235,82 @@ func TestGitConfig(t *testing.T) {
 	assert.Equal(t, before, string(after))
 	_, err = gitConfig{scope: "--nowhere"}.values(t.Context(), key)
 	assert.ErrorContains(t, err, "git config --nowhere")
+}
+
+// Git gets an answer by https alone, and none that it would hand on; what it rejects is checked, once.
+func TestGitCredential(t *testing.T) {
+	v := newVault(t, map[string]map[string]any{
+		"creds/self/gh": {
+			"access_token": "planted-token", "provider": "github",
+			"git": map[string]any{"hosts": []string{"h.example.com"}, "username": "x-access-token"},
+		},
+		"check/self/gh": {"status": "active", "token_valid": "true", "service": "well"},
+	})
+	home := t.TempDir()
+	v.env = append(v.env, "HOME="+home, "XDG_CONFIG_HOME=", "GIT_CONFIG_NOSYSTEM=1")
+	configured := func(text string) {
+		require.NoError(t, os.WriteFile(filepath.Join(home, ".gitconfig"), []byte(text), 0o600))
+	}
+	const asks, ours = "protocol=https\nhost=h.example.com\n\n", "[credential]\n\thelper = !connectors git-credential gh\n"
+	const shown = "username=x-access-token\npassword=planted-token\n"
+	for _, c := range []struct {
+		config, asks, out string
+		code              int
+		says              string
+	}{
+		{"", asks, shown, 0, ""},
+		{ours, asks, shown, 0, ""},
+		{ours + "\thelper = store\n", asks, "quit=1\n", codeFailed, `"store"`},
+		{"[credential]\n\thelper = store\n\thelper =\n" + ours, asks, shown, 0, ""},
+		{ours, "protocol=http\nhost=h.example.com\n\n", "", 0, "is for https alone"},
+		{ours, "protocol=https\nhost=other.example.com\n\n", "", 0, "is for h.example.com"},
+		{ours, "protocol=https\n\n", "quit=1\n", codeWrongUse, "lacks protocol or host"},
+	} {
+		configured(c.config)
+		got := v.runs(t, c.asks, "git-credential", "gh", "get")
+		assert.Equal(t, c.out, got.out, "%+v", c)
+		assert.Equal(t, c.code, got.code, got.err)
+		assert.Contains(t, got.err, c.says)
+		assert.NotContains(t, got.err, "planted")
+	}
+	assert.Empty(t, v.changed())
+	got := v.runs(t, "protocol=http\nhost=h.example.com\n\n", "git-credential", "gh", "erase")
+	assert.Equal(t, 0, got.code, got.err)
+	assert.Empty(t, v.changed())
+	got = v.runs(t, asks, "git-credential", "gh", "erase")
+	assert.Equal(t, 0, got.code, got.err)
+	assert.Equal(t, []string{"check/self/gh null"}, v.changed())
+	got = v.runs(t, asks+"password=planted\n", "git-credential", "gh", "store")
+	assert.Equal(t, endedRun{}, got)
+}
+
+// A host that could mean more than itself in Git's configuration is not written there; what is taken away is what was
+// written for that connection, and nothing else.
+func TestGitSetup(t *testing.T) {
+	git := func(host string) map[string]any {
+		return map[string]any{
+			"access_token": "planted-token", "git": map[string]any{"hosts": []string{host}, "username": "x"},
+		}
+	}
+	v := newVault(t, map[string]map[string]any{"creds/self/a": git("a.example.com"), "creds/self/b": git("b.example.com")})
+	home := t.TempDir()
+	v.env = append(v.env, "HOME="+home, "XDG_CONFIG_HOME=", "GIT_CONFIG_NOSYSTEM=1")
+	file := filepath.Join(home, ".gitconfig")
+	for _, host := range []string{"*.example.com", "a.example.com/x", "me@a.example.com", "a b", "a\nb", "", "A.example"} {
+		v.docs["creds/self/odd"] = git(host)
+		got := v.runs(t, "", "git", "setup", "odd")
+		assert.Equal(t, codeFailed, got.code, host)
+		assert.NoFileExists(t, file, host)
+	}
+	for _, name := range []string{"a", "b"} {
+		got := v.runs(t, "", "git", "setup", name)
+		require.Equal(t, 0, got.code, got.err)
+	}
+	got := v.runs(t, "", "git", "setup", "a", "--remove")
+	require.Equal(t, 0, got.code, got.err)
+	assert.NotContains(t, got.err, "b.example.com")
+	text, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.NotContains(t, string(text), "a.example.com")
+	assert.Contains(t, string(text), "b.example.com")
 }

@@ -190,6 +190,9 @@ func TestPlan(t *testing.T) {
 			path: "config", want: `{proxy_url: "http://me:planted-password@h:1/p"}`,
 			have: `{"proxy_url": "http://me:****@h:1/p"}`,
 		},
+		"a proxy as it was read": {
+			path: "config", want: `{proxy_url: "http://me:****word@h:1/p"}`, have: `{"proxy_url": "http://me:****word@h:1/p"}`,
+		},
 		"a proxy": {
 			path: "config", want: `{proxy_url: "http://me:planted-password-of-mine@h:2"}`, have: `{"proxy_url": ""}`,
 			action: Update, writes: []map[string]any{{"proxy_url": "http://me:planted-password-of-mine@h:2"}},
@@ -306,6 +309,10 @@ func TestPlanRefuses(t *testing.T) {
 		{provider, `{client_secret: [planted]}`, "", "a secret does not stand in the file"},
 		{provider, `{client_secret: "env:planted-"}`, "", "a secret does not stand in the file"},
 		{provider, `{client_secret: "vault:planted"}`, "", "a secret does not stand in the file"},
+		{provider, `{client_secret: "vault:planted#"}`, "", "a secret does not stand in the file"},
+		{provider, `{client_secret: "vault:#planted"}`, "", "a secret does not stand in the file"},
+		{provider, `{client_secret: "file:planted\nx"}`, "", "a secret does not stand in the file"},
+		{provider, `{client_secret: "file:"}`, "", "a secret does not stand in the file"},
 		{provider, `{client_secret: "****"}`, `{"client_secret_set": true}`, "a secret does not stand in the file"},
 		{provider, `{companions: {a: planted}}`, "", "a secret does not stand in the file"},
 		{connection, `{api_key: planted}`, "", "a secret does not stand in the file"},
@@ -329,6 +336,18 @@ func TestPlanRefuses(t *testing.T) {
 		assert.Contains(t, problems[0].Text, c.path+": ", c.want)
 		assert.NotContains(t, problems[0].Text, "planted", c.want)
 		assert.Equal(t, 1, problems[0].Line)
+	}
+}
+
+func TestMasks(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "short": "****", "0123456789-012345678": "****5678", "0123456789-01234567": "****",
+		"0123456789-0123456789é": "****",
+	} {
+		assert.Equal(t, want, Mask(text), text)
+	}
+	for text, is := range map[string]bool{"****": true, "****abcd": true, "****abcde": false, "***": false, "": false} {
+		assert.Equal(t, is, isMask(text), text)
 	}
 }
 

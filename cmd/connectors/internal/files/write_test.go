@@ -39,3 +39,33 @@ func FuzzWrittenIsRead(f *testing.F) {
 		assert.Equal(t, one.Fields, file.Providers[0].Fields, string(written))
 	})
 }
+
+// What is exported can be written back: nothing that is computed or of the moment, and no secret, nor its mask.
+func TestExport(t *testing.T) {
+	s := spec()
+	s.Picked = []string{"site"}
+	got := s.Export(provider, answered(t, `{
+		"client_id": "1", "client_secret_set": true, "refresh_token_set": false, "status": "active",
+		"callback_url": "https://v",
+		"debug_until": "2026-01-01T00:00:00Z", "confirm": true, "frozen": false, "label": "", "max_flows": 0, "kind": "k",
+		"definition": "x", "authorize_params": {"a": "****", "b c": "****word"}, "companions": {"d": "****"},
+		"proxy_url": "http://me:****word@h:1", "key": {"api_key": "****", "username": "me"},
+		"inputs": {"shop": "one"}, "connection_config": {"site": "two", "other": "x"}
+	}`))
+	assert.Equal(t, Exported{
+		Path: provider,
+		Fields: map[string]any{
+			"client_id": "1", "kind": "k", "username": "me", "inputs": map[string]any{"shop": "one", "site": "two"},
+		},
+		Secrets: []string{
+			"api_key: env:X_API_KEY", `authorize_params: {a: env:X_A, b c: env:X_B_C}`, "client_secret: env:X_CLIENT_SECRET",
+			"companions: {d: env:X_D}", "proxy_url: env:X_PROXY_URL",
+		},
+	}, got)
+	got = s.Export(provider, answered(t, `{"confirm": false, "frozen": true, "proxy_url": "http://h:1",
+		"definition": "other", "key": {"username": "****"}, "key_fields_set": ["api_key"]}`))
+	assert.Equal(t, map[string]any{
+		"confirm": false, "frozen": true, "proxy_url": "http://h:1", "definition": "other",
+	}, got.Fields)
+	assert.Equal(t, []string{"api_key: env:X_API_KEY", "username: env:X_USERNAME"}, got.Secrets)
+}

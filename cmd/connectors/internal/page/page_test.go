@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"encoding/json"
 	"io"
 	"net/http"
@@ -38,6 +39,9 @@ func (m *mount) RoundTrip(r *http.Request) (*http.Response, error) {
 	var body []byte
 	if r.Body != nil {
 		body, _ = io.ReadAll(r.Body)
+	}
+	if led := key + " return_url"; m.status[led] != 0 && strings.Contains(string(body), "return_url") {
+		key = led
 	}
 	if r.Method != http.MethodGet && r.Method != "LIST" {
 		m.changes = append(m.changes, key+" "+strings.TrimSpace(string(body)))
@@ -248,9 +252,13 @@ func TestPairing(t *testing.T) {
 		assert.True(t, v.cookie.HttpOnly)
 		assert.Equal(t, http.SameSiteStrictMode, v.cookie.SameSite)
 		assert.Empty(t, v.cookie.Domain)
+		assert.Regexp(t, `^/[\w-]{22}/$`, v.path)
+		assert.Regexp(t, `^[\w-]{43}$`, v.cookie.Value)
 	}
 	assert.Equal(t, 2, s.Waiting())
-	assert.Equal(t, http.StatusForbidden, s.answers(mine.asks(http.MethodPost, "account/work/check", nil)).Code)
+	for _, path := range []string{"account/work/check", "in", ""} {
+		assert.Equal(t, http.StatusForbidden, s.answers(mine.asks(http.MethodPost, path, nil)).Code, path)
+	}
 	assert.NotContains(t, s.answers(mine.asks("", "account/work", nil)).Body.String(), "Alice", "not before")
 
 	require.True(t, s.Pair(strings.ToLower(mine.characters[:2]+"-"+mine.characters[2:])))
@@ -306,6 +314,36 @@ func TestWaitingBrowserIsLetIn(t *testing.T) {
 		got := <-answered
 		assert.Equal(t, http.StatusSeeOther, got.Code)
 		assert.Equal(t, v.path, got.Header().Get("Location"))
+	})
+}
+
+// A browser that waits is led on to wait again before it gives up, and so long it is not forgotten; one that is gone
+// is. When the pages end, who waits hears of it.
+func TestWaitingBrowserIsKept(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newMount())
+		gone, v := s.opens(t), s.opens(t)
+		assert.Equal(t, 2, s.Waiting())
+		begun := time.Now()
+		for time.Since(begun) < 2*guestTime {
+			got := s.answers(v.asks("", "in", nil))
+			assert.Equal(t, http.StatusSeeOther, got.Code)
+			assert.Equal(t, v.path, got.Header().Get("Location"))
+			require.Less(t, time.Since(begun), 2*guestTime+time.Minute, "browsers do not wait for ever")
+			assert.Contains(t, s.answers(v.asks("", "", nil)).Body.String(), v.characters)
+		}
+		assert.Equal(t, 1, s.Waiting())
+		s.opens(t)
+		assert.Equal(t, http.StatusNotFound, s.answers(gone.asks("", "", nil)).Code)
+		assert.Equal(t, http.StatusOK, s.answers(v.asks("", "", nil)).Code)
+
+		answered := make(chan *httptest.ResponseRecorder, 1)
+		go func() { answered <- s.answers(v.asks("", "in", nil)) }()
+		synctest.Wait()
+		before := time.Now()
+		s.stop(ErrMisses)
+		assert.Equal(t, http.StatusSeeOther, (<-answered).Code)
+		assert.Zero(t, time.Since(before), "at once")
 	})
 }
 
@@ -393,6 +431,7 @@ func TestGETChangesNothing(t *testing.T) {
 		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"} {
 			got := s.answers(v.asks(method, path+"?"+form.Encode(), nil))
 			assert.True(t, got.Code < 500, "%s %s: %d", method, path, got.Code)
+			assert.Equal(t, method != http.MethodGet, got.Code == http.StatusMethodNotAllowed, "%s %s: %d", method, path, got.Code)
 		}
 	}
 	for _, path := range []string{
@@ -421,11 +460,13 @@ func TestHeaders(t *testing.T) {
 		assert.NotContains(t, h.Get("Content-Security-Policy"), "script")
 		assert.Contains(t, h.Get("Content-Security-Policy"), "frame-ancestors 'none'")
 		assert.Contains(t, h.Get("Content-Security-Policy"), "base-uri 'none'")
+		assert.Contains(t, h.Get("Content-Security-Policy"), "form-action 'self'")
 		assert.Equal(t, "DENY", h.Get("X-Frame-Options"))
 		assert.Equal(t, "no-store", h.Get("Cache-Control"))
 		assert.Equal(t, "no-referrer", h.Get("Referrer-Policy"))
 		assert.Equal(t, "nosniff", h.Get("X-Content-Type-Options"))
 		assert.Equal(t, "same-origin", h.Get("Cross-Origin-Resource-Policy"))
+		assert.Equal(t, "same-origin", h.Get("Cross-Origin-Opener-Policy"))
 		assert.NotContains(t, s.answers(a).Body.String(), "<script")
 	}
 }
@@ -448,6 +489,49 @@ func TestIdle(t *testing.T) {
 		s.hasEnded(t, ErrIdle)
 		assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
 	})
+}
+
+// The time counts anew from when the browser is paired.
+func TestIdleCountsFromPairing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t, newMount())
+		time.Sleep(14 * time.Minute)
+		v := s.opens(t)
+		require.True(t, s.Pair(v.characters))
+		time.Sleep(14 * time.Minute)
+		assert.Equal(t, http.StatusOK, s.answers(v.asks("", "", nil)).Code)
+	})
+}
+
+// The pages are on this machine alone, until they end, and whoever serves them learns why.
+func TestServe(t *testing.T) {
+	for want, ends := range map[error]func(*Server, context.CancelFunc){
+		ErrMisses: func(s *Server, _ context.CancelFunc) {
+			for range maxMisses {
+				s.Pair("0000")
+			}
+		},
+		context.Canceled: func(_ *Server, stop context.CancelFunc) { stop() },
+	} {
+		socket, err := Listen(0)
+		require.NoError(t, err)
+		address := socket.Addr().String()
+		assert.Regexp(t, `^127\.0\.0\.1:\d+$`, address)
+		s := newServer(t, newMount())
+		s.host = address
+		ctx, stop := context.WithCancel(t.Context())
+		defer stop()
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(ctx, socket) }()
+		got, err := http.Get("http://" + address + "/")
+		require.NoError(t, err)
+		got.Body.Close()
+		assert.Equal(t, http.StatusOK, got.StatusCode)
+		ends(s, stop)
+		assert.ErrorIs(t, <-ended, want)
+		_, err = http.Get("http://" + address + "/")
+		assert.Error(t, err)
+	}
 }
 
 // A token that Vault does not know any more ends it; one that lacks a policy does not.
@@ -515,6 +599,58 @@ func TestConsentComesBack(t *testing.T) {
 	assert.Equal(t, nobody.Body.String(), again.Body.String(), "finished once")
 	assert.Len(t, m.changed(), 3)
 	assert.NotContains(t, again.Body.String(), v.path)
+}
+
+// A flow that is over is asked for no more; one whose code was wrong, or came too early, is.
+func TestWhichFlowsAreKept(t *testing.T) {
+	for said, c := range map[string]struct {
+		status int
+		kept   bool
+	}{
+		"the confirmation code does not match": {http.StatusBadRequest, true},
+		"authorization_pending":                {http.StatusConflict, true},
+		"the flow is over":                     {http.StatusBadRequest, false},
+		"another account":                      {http.StatusConflict, false},
+		"turned \u202e round":                  {http.StatusForbidden, false},
+	} {
+		m := newMount()
+		s := newServer(t, m)
+		s.lets(t)
+		require.True(t, s.keep("flow-1", &flow{name: "new", until: time.Now().Add(time.Hour)}))
+		m.refuses("PUT connectors/exchange", c.status, said)
+		for range 2 {
+			got := s.answers(asked{path: "/connected?flow_id=flow-1&confirmation_code=ABCD2345"})
+			assert.NotContains(t, got.Body.String(), "\u202e")
+		}
+		assert.Equal(t, c.kept, len(m.changed()) == 2, said)
+	}
+}
+
+// Few consents are open at a time, and those that are too old make room.
+func TestOpenFlows(t *testing.T) {
+	s := newServer(t, newMount())
+	v := s.lets(t)
+	for n := range maxFlows {
+		require.True(t, s.keep(string(rune('a'+n)), &flow{until: time.Now().Add(time.Hour)}))
+	}
+	consent := v.asks(http.MethodPost, "connect/github", url.Values{"name": {"new"}, "by": {"consent"}})
+	assert.Equal(t, http.StatusTooManyRequests, s.answers(consent).Code)
+	s.flows["a"].until = time.Now().Add(-time.Second)
+	assert.Equal(t, http.StatusOK, s.answers(consent).Code)
+}
+
+// Nobody is led to an address that is none of the web.
+func TestConsentAtNoAddress(t *testing.T) {
+	for _, address := range []string{"", "javascript:alert(1)", "javascript://x/%0aalert(1)", "data://x/y", "/authorize", "://"} {
+		m := newMount()
+		s := newServer(t, m)
+		v := s.lets(t)
+		m.says("PUT connectors/auth-code-url/self/new", map[string]any{"url": address, "flow_id": "flow-1"})
+		got := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"new"}, "by": {"consent"}}))
+		assert.Equal(t, http.StatusBadGateway, got.Code, address)
+		assert.Nil(t, leadsTo.FindStringSubmatch(got.Body.String()), address)
+		assert.Empty(t, s.flows)
+	}
 }
 
 // Where the operator leads no browser back, the code is typed on a page inside.
@@ -627,11 +763,108 @@ func TestActions(t *testing.T) {
 	before := len(m.changed())
 	for path, form := range map[string]url.Values{
 		"account/work/share": {"with": {"group"}}, "account/work/unshare": {"with": {"group:"}},
-		"account/work/rename": {"to": {"org/acme/x"}},
+		"account/work/unshare?": {"with": {"entity:"}}, "account/work/unshare?x": {}, "account/work/rename": {"to": {"org/acme/x"}},
+		"connect/github": {"name": {"org/acme/x"}}, "account/work/label": {"label": {strings.Repeat("x", maxForm)}},
 	} {
 		assert.Equal(t, http.StatusBadRequest, s.answers(v.asks(http.MethodPost, path, form)).Code, path)
 	}
+	assert.Equal(t, http.StatusConflict, s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"work"}})).Code,
+		"one that is there is connected again by its own page")
 	assert.Len(t, m.changed(), before)
+}
+
+// What a check finds is told as it is, and never as good where nobody knows.
+func TestWhatAChecksFindingSays(t *testing.T) {
+	for _, c := range []struct {
+		status, valid, service string
+		bad                    bool
+		words                  string
+	}{
+		{"active", "true", "well", false, "The service was asked, and it works."},
+		{"active", "false", "well", true, "It does not work."},
+		{"needs_reconnect", "unknown", "", true, "It does not work."},
+		{"active", "unknown", "down", true, "nobody knows."},
+		{"active", "unknown", "limited", true, "nobody knows."},
+		{"active", "unknown", "", false, "nobody knows whether it works."},
+	} {
+		m := newMount()
+		s := newServer(t, m)
+		v := s.lets(t)
+		m.says("PUT connectors/check/self/work", map[string]any{
+			"status": c.status, "token_valid": c.valid, "service": c.service,
+		})
+		got := s.answers(v.asks(http.MethodPost, "account/work/check", nil))
+		require.Equal(t, http.StatusSeeOther, got.Code)
+		said := s.noteOf(strings.Split(got.Header().Get("Location"), "note=")[1])
+		require.NotNil(t, said)
+		assert.Equal(t, c.bad, said.Bad, "%+v", c)
+		assert.True(t, strings.HasSuffix(said.Text, c.words), "%+v: %s", c, said.Text)
+	}
+}
+
+// A consent that brought less than was asked for is told as that.
+func TestConnectedWithLess(t *testing.T) {
+	for want, brought := range map[string]map[string]any{
+		"Connected.":                       {"status": "active"},
+		"Connected, and not all is well.":  {"status": "active", "missing_scopes": []string{"repo"}},
+		"Connected, and not all is well. ": {"status": "pending"},
+	} {
+		m := newMount()
+		s := newServer(t, m)
+		s.lets(t)
+		require.True(t, s.keep("flow-1", &flow{name: "new", until: time.Now().Add(time.Hour)}))
+		m.says("PUT connectors/exchange", brought)
+		require.Equal(t, http.StatusOK, s.answers(asked{path: "/connected?flow_id=flow-1"}).Code)
+		assert.Equal(t, strings.TrimSpace(want), s.notes[0].Text)
+		assert.Equal(t, want != "Connected.", s.notes[0].Bad)
+	}
+}
+
+// Old notes make room, and texts of others are cut.
+func TestBounds(t *testing.T) {
+	s := newServer(t, newMount())
+	s.lets(t)
+	first := strings.Split(s.noted("", note{Text: "first"}), "note=")[1]
+	for range maxNotes {
+		s.noted("", note{})
+	}
+	assert.Nil(t, s.noteOf(first))
+	assert.Len(t, s.notes, maxNotes)
+	assert.Equal(t, strings.Repeat("é", maxShown)+"…", shown(strings.Repeat("é", maxShown+1)))
+	assert.Equal(t, strings.Repeat("é", maxShown), shown(strings.Repeat("é", maxShown)))
+}
+
+// Of fields that stand for one another those of the chosen sort are sent, a PEM with the line ends of a file, and a key
+// that is brought again stays of its kind.
+func TestKeyOfOneSort(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	s.Definition = func(ctx context.Context, provider string) (*client.Definition, error) {
+		return s.Client.Definition(ctx, provider)
+	}
+	v := s.lets(t)
+	m.says("GET connectors/connections/self/d1", map[string]any{"owner": "user/u1", "name": "d1", "provider": "desk", "kind": "jwt"})
+	m.says("GET connectors/catalog/desk", map[string]any{
+		"name": "Desk", "kinds": []string{"jwt"}, "key_one_of": []string{"private_key", "user,password"},
+		"key_fields": map[string]any{
+			"private_key": map[string]any{"secret": true, "set_by": "connection"}, "note": map[string]any{"set_by": "connection"},
+			"user":     map[string]any{"secret": true, "set_by": "connection"},
+			"password": map[string]any{"secret": true, "set_by": "connection"},
+		},
+	})
+	form := url.Values{
+		"by": {"key"}, "key-private_key": {"BEGIN\r\nx\r\nEND\r\n"}, "key-user": {"u"}, "key-password": {"p"}, "key-note": {"n"},
+	}
+	for group, want := range map[string]string{
+		"private_key":   `{"kind":"jwt","note":"n","private_key":"BEGIN\nx\nEND","provider":"desk"}`,
+		"user,password": `{"kind":"jwt","note":"n","password":"p","provider":"desk","user":"u"}`,
+	} {
+		form.Set("group", group)
+		got := s.answers(v.asks(http.MethodPost, "account/d1/reconnect", form))
+		require.Equal(t, http.StatusSeeOther, got.Code, got.Body)
+		sent := m.changed()
+		assert.Equal(t, "PUT connectors/connections/self/d1 "+want, sent[len(sent)-1])
+	}
 }
 
 func TestHealth(t *testing.T) {

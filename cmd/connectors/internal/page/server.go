@@ -159,7 +159,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.wait(w, r, g, rest)
 	default:
 		s.idle.Reset(idleTime)
-		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		if r.Body = http.MaxBytesReader(w, r.Body, maxForm); r.ParseForm() != nil {
+			s.fail(w, r, http.StatusBadRequest, "What was sent cannot be read, or is more than a key has: nothing was done.")
+			return
+		}
 		http.StripPrefix("/"+g.path, s.app).ServeHTTP(w, r)
 	}
 }

@@ -26,7 +26,7 @@ func TestClean(t *testing.T) {
 }
 
 func TestLinesKeepsLines(t *testing.T) {
-	const text = "{\n\t\"name\": \"Zoë\x1b[31m 世\"\n}\n"
+	const text = "{\n\t\"name\": \"Zoë\x1b[31m 世\r\"\n}\n"
 	for size := 1; size < 8; size++ {
 		var out strings.Builder
 		w := Lines(&out)
@@ -36,7 +36,7 @@ func TestLinesKeepsLines(t *testing.T) {
 			require.NoError(t, err)
 			rest = rest[n:]
 		}
-		assert.Equal(t, "{\n\t\"name\": \"Zoë\\x1b[31m 世\"\n}\n", out.String(), "in pieces of %d", size)
+		assert.Equal(t, "{\n\t\"name\": \"Zoë\\x1b[31m 世\\x0d\"\n}\n", out.String(), "in pieces of %d", size)
 	}
 }
 

@@ -345,6 +345,9 @@ func (do *applying) doomed(ctx context.Context, steps []*step) ([]*step, error) 
 			if err != nil {
 				return nil, err
 			}
+			if have == nil { // but perhaps a flow that somebody has begun
+				continue
+			}
 			if at := whole(have); at == "" || !kept[at] {
 				kept[at] = at != ""
 				all = append(all, &step{Change: files.Change{Path: path, Action: files.Delete}})

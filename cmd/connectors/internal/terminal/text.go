@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -37,9 +38,20 @@ func clean(text string, keep func(rune) bool) string {
 	return out.String()
 }
 
-// harmful are the characters that a terminal obeys and does not show, or that show others in another order.
+// harmful are the characters that a terminal obeys or does not show, or that show others in another order.
 func harmful(r rune) bool {
-	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029'
+	return unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029' || unseen(r)
+}
+
+// unseen are the characters that show nothing, but for those by which scripts and signs are joined.
+func unseen(r rune) bool {
+	switch r {
+	case '\u200c', '\u200d':
+		return false
+	case '\u115f', '\u1160', '\u3164', '\uffa0':
+		return true
+	}
+	return r >= 0xe0000 && r <= 0xe0fff || unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 }
 
 // Lines makes a writer of text of others that has lines, as the body of an answer has: these it keeps.
@@ -81,7 +93,9 @@ func JSON(w io.Writer, document any) error {
 	var out strings.Builder
 	for _, r := range text.String() { // below a blank the encoder did it, and what is left there are its own line ends
 		if r > ' ' && harmful(r) {
-			fmt.Fprintf(&out, `\u%04x`, r)
+			for _, unit := range utf16.Encode([]rune{r}) {
+				fmt.Fprintf(&out, `\u%04x`, unit)
+			}
 		} else {
 			out.WriteRune(r)
 		}

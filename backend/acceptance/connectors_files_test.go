@@ -104,12 +104,12 @@ connections:
 		return got
 	}
 	for says, text := range map[string]string{
-		"stdin:1: \"nothing\" is none of":                       "nothing: {}",
-		"stdin:2: providers/oauth2: clientid: there is no such": "providers:\n  oauth2: {clientid: x, client_id: changed}",
-		"a secret does not stand in the file":                   "providers: {oauth2: {client_id: changed, client_secret: planted-literal}}",
-		"api_key: a secret does not stand":                      "connections: {org/acme/desk: {api_key: planted-literal, label: changed}}",
-		"is what the mount answers":                             "connections: {org/acme/desk: {status: active, label: changed}}",
-		"is not set, or empty":                                  "config: {flow_ttl: 1m}\nproviders: {new: {definition: oauth2, client_secret: env:ABSENT}}",
+		"stdin:1: \"nothing\" is none of":     "nothing: {}",
+		"oauth2: clientid: there is no such":  "providers:\n  oauth2: {clientid: x, client_id: changed}",
+		"a secret does not stand in the file": "providers: {oauth2: {client_id: x, client_secret: planted-literal}}",
+		"api_key: a secret does not stand":    "connections: {org/acme/desk: {api_key: planted-literal, label: x}}",
+		"is what the mount answers":           "connections: {org/acme/desk: {status: active, label: x}}",
+		"is not set, or empty":                "config: {flow_ttl: 1m}\nproviders: {oauth2: {companions: {a: env:NO}}}",
 	} {
 		got := one(2, text)
 		assert.Contains(t, got.complaint, says)
@@ -118,6 +118,14 @@ connections:
 	assert.Equal(t, json.Number("900"), root.read(t, "config")["flow_ttl"])
 	one(0, "connections: {org/acme/desk: {label: Other}}")
 	assert.Equal(t, "Other", root.read(t, "connections/org/acme/desk")["label"])
+
+	// fields of a definition that the file brings are known once it is there
+	got = one(2, "providers: {later: {definition_yaml: 'file:"+at("help.yaml")+"'}}\n"+
+		"connections: {org/acme/later: {api_key: planted-literal}}")
+	assert.Contains(t, got.complaint, "a secret does not stand in the file")
+	assert.Contains(t, got.complaint, "stopped at connections/org/acme/later; done: providers/later")
+	root.absent(t, "connections/org/acme/later")
+	root.remove(t, "providers/later")
 
 	// what stops it is told with what was done, and running it again goes on
 	got = one(2, "config: {flow_ttl: 16m}\nproviders: {oauth2: {client_auth: nonsense}, help: {rotate_after: 30d}}")
@@ -140,10 +148,14 @@ connections:
 	assert.Contains(t, got.complaint, "--allow-reconnect")
 	assert.Empty(t, root.read(t, "providers/help")["client_id"])
 	assert.Contains(t, one(7, help, "--dry-run").out, "(connections must be reconnected)")
-	one(0, help, "--allow-reconnect")
+	one(0, "providers: {help: {client_id: other}}", "--allow-reconnect")
 	assert.Equal(t, "provider_changed", root.read(t, "connections/org/acme/help")["status_reason"])
-	one(0, help)
-	assert.Equal(t, "active", root.read(t, "connections/org/acme/help")["status"], "its key was written again")
+	got = one(0, help, "--allow-reconnect")
+	assert.Equal(t, "active", root.read(t, "connections/org/acme/help")["status"], "its key was written again: %s",
+		got.complaint)
+	assert.NotContains(t, got.complaint, "connectors reconnect", "and it works by now")
+	one(0, strings.ReplaceAll(help, "moved", "again"), "--allow-reconnect")
+	assert.Equal(t, "active", root.read(t, "connections/org/acme/help")["status"], "as after a change of the same run")
 
 	// the former secret goes when it is told to
 	require.NoError(t, os.WriteFile(at("new.key"), []byte("planted-new-secret"), 0o600))
@@ -163,7 +175,8 @@ connections:
 	assert.Contains(t, got.complaint, "authorize_params is masked, and looks the same")
 	assert.Equal(t, updated, root.read(t, "providers/oauth2")["updated"])
 	one(0, "providers: {oauth2: {authorize_params: {prompt: none}}}")
-	assert.Contains(t, root.write(t, "auth-code-url/org/acme/flow", map[string]any{"provider": "oauth2"})["url"], "prompt=none")
+	flow := root.write(t, "auth-code-url/org/acme/flow", map[string]any{"provider": "oauth2"})
+	assert.Contains(t, flow["url"], "prompt=none")
 
 	// deletions are of what the file speaks of, and counted
 	for _, path := range []string{"org/acme/extra", "org/acme/user/u-1/extra", "org/other/extra"} {
@@ -249,7 +262,7 @@ func TestConnectorsApplyConnects(t *testing.T) {
 	assert.Zero(t, alice.connectors(t, "apply", "-f", at("mine.yaml"), "--dry-run").exit)
 
 	// one that does not work any more is no change of the file, and --connect mends it
-	s.write(t, "providers/idp", map[string]any{"authorize_params": map[string]string{"prompt": "consent"}, "client_id": "moved"})
+	s.write(t, "providers/idp", map[string]any{"client_id": "moved"})
 	got = alice.connectors(t, "apply", "-f", at("mine.yaml"))
 	assert.Zero(t, got.exit, got.complaint)
 	assert.Contains(t, got.complaint, "self/idp is needs_reconnect: connectors reconnect self/idp")
@@ -301,7 +314,10 @@ func TestConnectorsExport(t *testing.T) {
 			"api_key": deskKey, "label": "yes: # \"no\"", "tags": map[string]any{"tier": 1, "on": true, "null": "- c"},
 			"rotate_after": "30d", "required_scopes": "a:b c", "verify": false,
 		},
-		"org/acme/off": {"provider": "desk", "api_key": deskKey, "disabled": true, "archived": true, "archived_reason": "old", "verify": false},
+		"org/acme/off": {
+			"provider": "desk", "api_key": deskKey, "disabled": true, "archived": true, "archived_reason": "old",
+			"verify": false,
+		},
 		"org/acme/openai": {
 			"api_key": "planted-0123456789", "organization": "org-1", "verify": false,
 		},
@@ -342,7 +358,8 @@ func TestConnectorsExport(t *testing.T) {
 	second := &engine{vault: root.vault, path: root.path + "-second"}
 	require.NoError(t, second.vault.Mount(t.Context(), second.path))
 	t.Cleanup(func() { _ = second.vault.Client.Sys().Unmount(second.path) })
-	text = strings.ReplaceAll(uncommented.ReplaceAllString(text, "$1$2"), "api_key: env", "verify: false\n    api_key: env")
+	text = uncommented.ReplaceAllString(text, "$1$2")
+	text = strings.ReplaceAll(text, "api_key: env", "verify: false\n    api_key: env")
 	got = apply(second, text)
 	require.Zero(t, got.exit, got.complaint)
 	assert.Equal(t, export(root), export(second))

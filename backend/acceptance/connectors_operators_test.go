@@ -243,6 +243,8 @@ func TestConnectorsInventory(t *testing.T) {
 		assert.Equal(t, 2, got.exit, "%v: %s", args, got.complaint)
 		assert.Contains(t, got.complaint, says)
 	}
+	admin := root.logIn(t, "admin", recipe(t, "policies/org-admin.hcl"))
+	assert.Contains(t, admin.does(t, "inventory", "org/acme/user/u-3").out, every[1], "by the path of the organization")
 	alice := root.logIn(t, "alice", recipe(t, "policies/own.hcl"))
 	assert.Contains(t, alice.does(t, "inventory", "self").complaint, "there is none")
 	assert.Equal(t, 4, alice.connectors(t, "inventory").exit)

@@ -52,12 +52,13 @@ func run(m *testing.M) int {
 		return started, err
 	})
 	var opened *stack.Chromium
+	var profiles string
 	suite.browser = sync.OnceValues(func() (*stack.Chromium, error) {
-		folder, err := os.MkdirTemp("", "chromium-")
-		if err != nil {
+		var err error
+		if profiles, err = os.MkdirTemp("", "chromium-"); err != nil {
 			return nil, err
 		}
-		opened, err = stack.StartChromium(ctx, folder)
+		opened, err = stack.StartChromium(ctx, profiles)
 		return opened, err
 	})
 	defer func() {
@@ -66,6 +67,9 @@ func run(m *testing.M) int {
 		}
 		if opened != nil {
 			opened.Stop()
+		}
+		if profiles != "" {
+			_ = os.RemoveAll(profiles)
 		}
 	}()
 	return m.Run()

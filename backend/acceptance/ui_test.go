@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -178,6 +179,7 @@ func TestPageInChromium(t *testing.T) {
 			l.consents(who)
 			l.sees(`account/work\?note=(?s:.*)Connected\.`)
 			assert.Equal(t, "active", alice.read(t, "connections/self/work")["status"])
+			l.sees("Keep the access when the person is away")
 			judges("account")
 
 			l.presses(`^Test$`)
@@ -250,6 +252,7 @@ func TestPageInChromium(t *testing.T) {
 func TestPageOfAnotherUser(t *testing.T) {
 	t.Parallel()
 	root := newEngine(t)
+	root.newKeyService(t, deskKey)
 	alice := root.logIn(t, "alice", recipe(t, "policies/own.hcl"))
 	stranger, mine := newLooker(t, false), newLooker(t, false)
 	at := sit(t, alice.prepared(t, "ui", "--no-browser"))
@@ -272,14 +275,36 @@ func TestPageOfAnotherUser(t *testing.T) {
 	// the whole of what a neighbour can see of it is the address, and that leads nowhere now
 	got := get(t, address, nil)
 	assert.Equal(t, http.StatusForbidden, got.Status)
-	require.NoError(t, mine.Open(mine.sees(`^(http://\S+)`)))
-	mine.sees("Nothing is connected yet")
+	// a page on another port, which even knows where the accounts are, gets no cookie, shows nothing and changes nothing
+	inside := mine.sees(`^(http://\S+)`)
+	alice.write(t, "connections/self/desk", map[string]any{"provider": "desk", "api_key": deskKey})
+	collected := make(chan string, 16)
+	evil := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		collected <- r.Header.Get("Cookie")
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = fmt.Fprintf(w, `<iframe src=%q></iframe><form method="post" action="%saccount/desk/disconnect"></form>
+<a href=%q>leads there</a>`, inside, inside, inside)
+	}))
+	t.Cleanup(evil.Close)
+	mine.opens(evil.URL)
+	_, err := stack.Evaluate[bool](mine.Window, `(document.forms[0].submit(), true)`)
+	require.NoError(t, err)
+	mine.sees("sent by a page of another origin")
+	assert.Equal(t, "desk", alice.read(t, "connections/self/desk")["name"])
+	mine.opens(evil.URL)
+	mine.presses("^leads there$")
+	mine.sees("nothing for this browser here")
+	mine.opens(inside)
+	mine.sees("desk")
+	for range len(collected) {
+		assert.NotContains(t, <-collected, "connectors")
+	}
 
-	_, err := root.vault.Client.Logical().WriteWithContext(t.Context(), "auth/token/revoke", map[string]any{
+	_, err = root.vault.Client.Logical().WriteWithContext(t.Context(), "auth/token/revoke", map[string]any{
 		"token": alice.vault.Token,
 	})
 	require.NoError(t, err)
-	require.NoError(t, mine.Open(mine.sees(`^(http://\S+)`)))
+	mine.opens(inside)
 	mine.sees("vault login")
 	left := at.leaves(t)
 	assert.Equal(t, 4, left.exit, left.complaint)

@@ -2,7 +2,9 @@ package client
 
 import (
 	"context"
+	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -92,7 +94,7 @@ type Health struct {
 func (s *Server) Health(ctx context.Context) (*Health, error) {
 	health, asked := &Health{}, time.Now()
 	const path = "/v1/sys/health?standbyok=true&perfstandbyok=true"
-	status, body, err := s.open(ctx, s.Address()+path, func(r *http.Response) {
+	status, body, err := open(ctx, s.transport(), s.Address()+path, func(r *http.Response) {
 		health.RoundTrip = time.Since(asked)
 		health.Asked = asked.Add(health.RoundTrip / 2)
 		health.Date, _ = http.ParseTime(r.Header.Get("Date"))
@@ -119,25 +121,40 @@ type Page struct {
 	Body   string
 }
 
-// Page loads one as a browser would, without a token and without following on elsewhere.
+// Page loads one as a browser would, without a token and without following on elsewhere. What is not at Vault's own
+// address may have a certificate of the CAs that this machine trusts, or of Vault's.
 func (s *Server) Page(ctx context.Context, address string) (*Page, error) {
 	page := &Page{}
-	status, body, err := s.open(ctx, address, func(r *http.Response) { page.Header = r.Header })
+	look := func(r *http.Response) { page.Header = r.Header }
+	transport := s.transport()
+	elsewhere := !strings.HasPrefix(address, strings.TrimSuffix(s.Address(), "/")+"/")
+	if elsewhere {
+		transport = http.DefaultTransport
+	}
+	status, body, err := open(ctx, transport, address, look)
+	var unknown x509.UnknownAuthorityError
+	if elsewhere && errors.As(err, &unknown) {
+		status, body, err = open(ctx, s.transport(), address, look)
+	}
 	page.Status, page.Body = status, string(body)
 	return page, err
 }
 
+// transport makes connections as Vault's client does, so with its CA certificates.
+func (s *Server) transport() http.RoundTripper { return s.vault.CloneConfig().HttpClient.Transport }
+
 // maxPage is more than any page of the engine has.
 const maxPage = 1 << 20
 
-// open sends a GET that has no token, by the connections that Vault's client makes, so with its CA certificates.
-func (s *Server) open(ctx context.Context, address string, look func(*http.Response)) (int, []byte, error) {
+// open sends a GET that has no token.
+func open(ctx context.Context, by http.RoundTripper, address string, look func(*http.Response),
+) (int, []byte, error) {
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return 0, nil, err
 	}
 	plain := &http.Client{
-		Transport:     s.vault.CloneConfig().HttpClient.Transport,
+		Transport:     by,
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	response, err := plain.Do(request)

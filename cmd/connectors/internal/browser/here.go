@@ -1,8 +1,10 @@
 package browser
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"strings"
@@ -46,6 +48,10 @@ func (s Surroundings) Away() string {
 // Open starts the browser of BROWSER, or the system's, and does not wait for it. failed hears that it did not start.
 // What is started has the environment of this process, so no secret may be left in that.
 func Open(address string, failed func(error)) {
+	if to, err := url.Parse(address); err != nil || to.Scheme != "https" && to.Scheme != "http" || to.Host == "" {
+		failed(errNoPage) // which the system might start another program for
+		return
+	}
 	if named := strings.Fields(os.Getenv("BROWSER")); len(named) > 0 {
 		go func() {
 			if err := run(named, address); err != nil {
@@ -61,6 +67,8 @@ func Open(address string, failed func(error)) {
 		}
 	}()
 }
+
+var errNoPage = errors.New("this is no address of a page")
 
 // run starts a program in a group of its own, so that Ctrl-C at the terminal does not end the browser.
 func run(command []string, address string) error {

@@ -47,7 +47,7 @@ the query.`,
 			if err := asked.judge(); err != nil {
 				return err
 			}
-			body, err := asked.body(a.In)
+			body, err := asked.body(cmd.Context(), a.In)
 			if err != nil {
 				return err
 			}
@@ -104,10 +104,10 @@ func (c *call) values() url.Values {
 // inQuery reports whether the fields are no body.
 func (c *call) inQuery() bool { return c.method == http.MethodGet || c.method == http.MethodHead }
 
-func (c *call) body(stdin io.Reader) ([]byte, error) {
+func (c *call) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	switch {
 	case c.input == "-":
-		return io.ReadAll(stdin)
+		return terminal.ReadAll(ctx, stdin)
 	case c.input != "":
 		return os.ReadFile(c.input)
 	case len(c.fields) == 0 || c.inQuery():

@@ -198,19 +198,19 @@ func TestReadKey(t *testing.T) {
 	} {
 		fields := map[string]string{}
 		a.brings(t, c.stdin)
-		require.NoError(t, a.readKey(c.definition, fields), c.stdin)
+		require.NoError(t, a.readKey(t.Context(), c.definition, fields), c.stdin)
 		assert.Equal(t, c.want, fields)
 	}
 	for stdin, says := range map[string]string{
 		"": "stdin is empty", "\n": "stdin is empty", "both": "one JSON object with password, user",
 	} {
 		a.brings(t, stdin)
-		err := a.readKey(two, map[string]string{})
+		err := a.readKey(t.Context(), two, map[string]string{})
 		assert.ErrorContains(t, err, says)
 		assert.Equal(t, codeWrongUse, codeOf(t.Context(), err))
 	}
 	a.brings(t, strings.Repeat("k", maxKey+1))
-	assert.ErrorContains(t, a.readKey(one, map[string]string{}), "more than a key")
+	assert.ErrorContains(t, a.readKey(t.Context(), one, map[string]string{}), "more than a key")
 
 	_, err := (&way{fields: map[string]string{"api_key": "k"}}).public(one)
 	assert.ErrorContains(t, err, "is a secret")

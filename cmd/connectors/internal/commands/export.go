@@ -15,9 +15,9 @@ func (a *app) export() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "export [OWNER…] [--providers] [--config]",
 		Short: "Write what is there as a file that apply takes",
-		Long: `Write connections of yours, or of owners such as org/acme, as a file that "connectors apply" takes; with --providers
-and --config those, too, and no connections unless an owner is named. Secrets are not in it: comments show where
-references to them go.`,
+		Long: `Write connections of yours, or of owners such as org/acme, as a file that "connectors apply" takes; with
+--providers and --config those, too, and no connections unless an owner is named. Secrets are not in it: comments show
+where references to them go.`,
 		Args: cobra.ArbitraryArgs,
 		RunE: func(cmd *cobra.Command, owners []string) error {
 			if len(owners) == 0 && !providers && !config {

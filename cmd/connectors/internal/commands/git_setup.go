@@ -190,12 +190,9 @@ func gitOthers(all []gitEntry, host string) (others []string) {
 	asked := false
 	for _, entry := range all {
 		of := strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(entry.key, "credential."), "helper"), ".")
-		of = strings.TrimPrefix(of, "https://")
-		of = of[strings.Index(of, "@")+1:]
-		if of, _, _ = strings.Cut(of, "/"); of != "" && of != host && !strings.Contains(of, "*") {
-			continue // of another host; patterns are taken to match
-		}
+		may, surely := gitMeans(of, host)
 		switch {
+		case !may, entry.value == "" && !surely:
 		case entry.value == "":
 			asked, others = false, nil
 		case strings.Contains(entry.value, "connectors") && strings.Contains(entry.value, " git-credential "):
@@ -208,6 +205,31 @@ func gitOthers(all []gitEntry, host string) (others []string) {
 		return nil
 	}
 	return others
+}
+
+// gitMeans tells whether Git may take a section for one of a host, and whether it does for all of it. Git folds
+// capitals and leaves out the usual port; patterns, paths and users are taken to match, and not to match always.
+func gitMeans(of, host string) (may, surely bool) {
+	scheme, rest, whole := strings.Cut(strings.ToLower(of), "://")
+	if !whole {
+		scheme, rest = "https", scheme
+	}
+	authority := rest
+	if end := strings.IndexAny(rest, "/?#"); end >= 0 {
+		authority = rest[:end]
+	}
+	named := authority[strings.LastIndexByte(authority, '@')+1:]
+	may = scheme == "https" && (named == "" || strings.ContainsAny(named, "*%") || withPort(named) == withPort(host))
+	return may, may && (of == "" || whole && named == strings.TrimSuffix(rest, "/") && withPort(named) == withPort(host))
+}
+
+// withPort is a host in one spelling, with its port.
+func withPort(host string) string {
+	name, port, _ := strings.Cut(strings.ToLower(host), ":")
+	if port = strings.TrimLeft(port, "0"); port == "" {
+		port = "443"
+	}
+	return name + ":" + port
 }
 
 // gitConfig is one of the files of Git's configuration, or all of them as Git reads them here.

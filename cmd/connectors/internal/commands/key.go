@@ -31,7 +31,7 @@ func (a *app) key(ctx context.Context, c *client.Client, path, provider string, 
 			err = a.askKey(ctx, definition, fields)
 		}
 	} else {
-		err = a.readKey(definition, fields)
+		err = a.readKey(ctx, definition, fields)
 	}
 	if err != nil {
 		return nil, err
@@ -168,8 +168,8 @@ func (a *app) askInputs(ctx context.Context, definition *client.Definition, of s
 }
 
 // readKey takes a key from stdin: a JSON object of its fields, or the one secret field as it is.
-func (a *app) readKey(definition *client.Definition, fields map[string]string) error {
-	text, err := a.readStdin()
+func (a *app) readKey(ctx context.Context, definition *client.Definition, fields map[string]string) error {
+	text, err := a.readStdin(ctx)
 	if err != nil {
 		return err
 	}

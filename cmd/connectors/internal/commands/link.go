@@ -156,7 +156,9 @@ func (a *app) finishLink(ctx context.Context, c *client.Client, path string, lin
 	if a.Asks() {
 		return a.takeCode(ctx, c, link.FlowID, otherAccount)
 	}
-	line, err := bufio.NewReader(io.LimitReader(a.In, maxLine)).ReadString('\n')
+	line, err := terminal.Await(ctx, func() (string, error) {
+		return bufio.NewReader(io.LimitReader(a.In, maxLine)).ReadString('\n')
+	})
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err
 	}

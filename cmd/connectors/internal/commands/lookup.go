@@ -81,7 +81,7 @@ func (a *app) foundSecret(ctx context.Context) (string, error) {
 	if a.Asks() {
 		found, err = a.AskSecret(ctx, "The token or key that was found, not shown: ")
 	} else {
-		found, err = a.readStdin()
+		found, err = a.readStdin(ctx)
 	}
 	if found = strings.TrimSpace(found); err == nil && found == "" {
 		err = wrongUse("there is nothing to look up: bring what was found by stdin")

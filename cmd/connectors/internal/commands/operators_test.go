@@ -206,12 +206,12 @@ func TestReadObject(t *testing.T) {
 	} {
 		into := map[string]any{"definition": "slack"}
 		a.brings(t, text)
-		require.NoError(t, a.readObject(into), text)
+		require.NoError(t, a.readObject(t.Context(), into), text)
 		assert.Equal(t, want, into)
 	}
 	for _, text := range []string{"planted", `["planted"]`, "null", `{"a": "planted"} {}`, `{"definition": "planted"}`} {
 		a.brings(t, text)
-		err := a.readObject(map[string]any{"definition": "slack"})
+		err := a.readObject(t.Context(), map[string]any{"definition": "slack"})
 		assert.Equal(t, codeWrongUse, codeOf(t.Context(), err), text)
 		assert.NotContains(t, err.Error(), "planted", text)
 	}

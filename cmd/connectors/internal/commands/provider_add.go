@@ -89,7 +89,7 @@ func (a *app) addProvider(ctx context.Context, c *client.Client, n newProvider) 
 	if a.Asks() {
 		err = a.askProvider(ctx, definition, request)
 	} else {
-		err = a.readObject(request)
+		err = a.readObject(ctx, request)
 	}
 	if err != nil {
 		return err
@@ -313,8 +313,8 @@ func heldFields(definition *client.Definition) []string {
 }
 
 // readObject takes fields from stdin, as one JSON object; nothing there is none.
-func (a *app) readObject(into map[string]any) error {
-	text, err := a.readStdin()
+func (a *app) readObject(ctx context.Context, into map[string]any) error {
+	text, err := a.readStdin(ctx)
 	if err != nil || strings.TrimSpace(text) == "" {
 		return err
 	}
@@ -334,8 +334,8 @@ func (a *app) readObject(into map[string]any) error {
 }
 
 // readStdin takes all that comes there, which is no more than a key has.
-func (a *app) readStdin() (string, error) {
-	text, err := io.ReadAll(io.LimitReader(a.In, maxKey+1))
+func (a *app) readStdin(ctx context.Context) (string, error) {
+	text, err := terminal.ReadAll(ctx, io.LimitReader(a.In, maxKey+1))
 	if err != nil {
 		return "", err
 	}

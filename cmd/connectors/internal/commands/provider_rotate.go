@@ -96,7 +96,7 @@ func (a *app) newClientSecret(ctx context.Context, name string) (client.ClientSe
 			text, err = orFile(text)
 		}
 	} else {
-		text, err = a.readStdin()
+		text, err = a.readStdin(ctx)
 	}
 	if err != nil {
 		return client.ClientSecret{}, err

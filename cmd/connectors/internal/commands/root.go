@@ -29,8 +29,14 @@ type app struct {
 
 // Main runs a command line and gives its exit code.
 func Main(args []string) int {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// each leaves the terminal as it was; the second one ends what does not listen
+	signals := []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGQUIT}
+	if !signal.Ignored(syscall.SIGHUP) { // as by nohup
+		signals = append(signals, syscall.SIGHUP)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), signals...)
 	defer stop()
+	context.AfterFunc(ctx, stop)
 	a := &app{Terminal: &terminal.Terminal{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}}
 	if err := terminal.HoldSecrets(); err != nil {
 		a.Say("connectors: others of this user may read this process's memory: %v", err)
@@ -103,8 +109,8 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.tokenOf(),
 		a.transfer(),
 		a.types(),
-		a.unshare(),
 		a.ui(),
+		a.unshare(),
 	)
 	for _, cmd := range withBelow(root) {
 		judge := cmd.Args

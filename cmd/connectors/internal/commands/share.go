@@ -46,7 +46,8 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 			case !shares.Private:
 				a.Say("%s is not private: whoever has a policy for it uses it", whole)
 			case len(shares.Shares) > 0:
-				a.Say("those with whom it is shared use it as shared/%s: connectors token shared/%[1]s", whole)
+				a.Say("those with whom it is shared use it as shared/%s: connectors token %s", whole,
+					word("shared/"+known.Path()))
 			}
 			if shares.EntityID != "" {
 				a.Say("your own entity id, for those who share with you: %s", terminal.Clean(shares.EntityID))

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
 )
 
 func (a *app) tokenOf() *cobra.Command {
@@ -53,15 +54,7 @@ them to everybody who lists processes:
 				a.Say("%s of %s%s", path, credential.Provider, endOf(credential))
 			}
 			return a.answer(credential.Data, func() error {
-				if header {
-					return writeHeaders(a.Out, path, credential)
-				}
-				value, err := valueOf(path, credential, field)
-				if err != nil {
-					return err
-				}
-				_, err = fmt.Fprintln(a.Out, value)
-				return err
+				return a.writeCredential(path, credential, header, field)
 			})
 		},
 	}
@@ -69,6 +62,23 @@ them to everybody who lists processes:
 	cmd.Flags().StringVar(&field, "field", "", "this field of it, where a key has several")
 	cmd.Flags().DurationVar(&minTTL, "min-ttl", 0, "one that lives at least so long, as 10m, refreshed if need be")
 	return cmd
+}
+
+// writeCredential writes one as it is, but to a terminal, which might obey what a service put into it.
+func (a *app) writeCredential(path string, credential *client.Credential, header bool, field string) error {
+	out := io.Writer(a.Out)
+	if a.Shows() {
+		out = terminal.Lines(out)
+	}
+	if header {
+		return writeHeaders(out, path, credential)
+	}
+	value, err := valueOf(path, credential, field)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, value)
+	return err
 }
 
 // endOf tells when a credential ends, as the end of a sentence.

@@ -97,7 +97,8 @@ func (a *app) showTransfer(known *client.Connection, transfer *client.Transfer) 
 	if transfer.Moved {
 		a.Say("%s is %s now", from, to)
 	} else {
-		a.Say("whoever owns %s takes it by: connectors accept %s --from %s", to, asTheirs(to), from)
+		a.Say("whoever owns %s takes it by: connectors accept %s --from %s", to, word(asTheirs(transfer.To)),
+			word(known.Path()))
 	}
 	return a.answer(transfer.Data, func() error {
 		return terminal.Pairs(a.Out, [][2]string{

@@ -16,8 +16,8 @@ func (a *app) types() *cobra.Command {
 	return &cobra.Command{
 		Use:   "types",
 		Short: "Write TypeScript types of what is configured on the mount",
-		Long: `Write one TypeScript file: the union of the providers of the mount, and for each of them what its credential is, as
-creds answers it. It reads providers, which is for operators.`,
+		Long: `Write one TypeScript file: the union of the providers of the mount, and for each of them what its credential
+is, as creds answers it. It reads providers, which is for operators.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.dial(cmd.Context())

@@ -9,7 +9,7 @@ import (
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/browser"
-	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/page"
+	pages "github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/page"
 )
 
 func (a *app) ui() *cobra.Command {
@@ -28,7 +28,7 @@ disconnect. The page shows four characters: type them here, and that one browser
 			if err != nil {
 				return err
 			}
-			return a.pages(cmd.Context(), c, w)
+			return a.showPages(cmd.Context(), c, w)
 		},
 	}
 	cmd.Flags().BoolVar(&w.noBrowser, "no-browser", false, "start no browser: the address is opened by hand")
@@ -36,18 +36,18 @@ disconnect. The page shows four characters: type them here, and that one browser
 	return cmd
 }
 
-// pages shows the pages until they end.
-func (a *app) pages(ctx context.Context, c *client.Client, w way) error {
+// showPages shows the pages until they end.
+func (a *app) showPages(ctx context.Context, c *client.Client, w way) error {
 	command := "connectors"
 	if a.mount != "" {
-		command += " --mount " + c.Mount()
+		command += " --mount " + pages.Quote(c.Mount())
 	}
-	socket, err := page.Listen(w.port)
+	socket, err := pages.Listen(w.port)
 	if err != nil {
 		return err
 	}
 	host := socket.Addr().String()
-	s := page.New(host, page.Options{
+	s := pages.New(host, pages.Options{
 		Client: c, Command: command,
 		Definition: func(ctx context.Context, provider string) (*client.Definition, error) {
 			return definitionOf(ctx, c, provider)
@@ -74,19 +74,19 @@ func (a *app) pages(ctx context.Context, c *client.Client, w way) error {
 		}
 	}
 	switch {
-	case errors.Is(err, page.ErrIdle):
+	case errors.Is(err, pages.ErrIdle):
 		a.Say("connectors: %s", err)
 		return nil
-	case errors.Is(err, page.ErrToken):
+	case errors.Is(err, pages.ErrToken):
 		return withCode(codeNotAllowed, "%w", err)
-	case errors.Is(err, page.ErrMisses):
+	case errors.Is(err, pages.ErrMisses):
 		return withCode(codeFailed, "%w", err)
 	}
 	return err
 }
 
 // pair asks for the characters until one browser is let in, or the pages end.
-func (a *app) pair(ctx context.Context, s *page.Server) error {
+func (a *app) pair(ctx context.Context, s *pages.Server) error {
 	asking, stop := context.WithCancel(ctx)
 	defer stop()
 	go func() {

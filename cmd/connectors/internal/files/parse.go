@@ -94,19 +94,14 @@ func (r *reader) entries(node ast.Node, what string) []pair {
 		r.refuse(lineOf(node), "%s is a map of names", what)
 		return nil
 	}
-	var all []pair
-	seen := map[string]bool{}
+	var all []pair // of which none stands twice: the parser refuses that
 	for each := entries.MapRange(); each.Next(); {
 		one := pair{key: each.Key().GetToken().Value, line: lineOf(each.Key()), value: each.Value()}
-		switch _, complicated := each.Key().(*ast.MappingKeyNode); {
-		case complicated:
+		if _, complicated := each.Key().(*ast.MappingKeyNode); complicated {
 			r.refuse(one.line, "a name is a text")
-		case seen[one.key]:
-			r.refuse(one.line, "%q stands twice", one.key)
-		default:
-			all = append(all, one)
+			continue
 		}
-		seen[one.key] = true
+		all = append(all, one)
 	}
 	return all
 }

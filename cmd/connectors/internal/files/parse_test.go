@@ -87,7 +87,8 @@ func TestParseRefuses(t *testing.T) {
 // Whatever text comes, reading it ends in a file or an error, and what is read is planned without a panic.
 func FuzzParse(f *testing.F) {
 	for _, text := range []string{
-		"config: {a: b}", "providers:\n  x: {scopes: [chat:write]}", "connections: {a: {b: [{c: d}]}}", "a: [c:d:e]", "{a: [b:",
+		"config: {a: b}", "providers:\n  x: {scopes: [chat:write]}", "connections: {a: {b: [{c: d}]}}", "a: [c:d:e]",
+		"{a: [b:",
 		"? a", "- a", "a: |\n b", "config: {a: {b: [c:\"d\"]}}", "config:\n  client_secret: env:X\n  inputs: {a: 1}\n",
 	} {
 		f.Add([]byte(text))

@@ -40,7 +40,7 @@ type Change struct {
 	Path       string   `json:"path"`
 	Action     string   `json:"action"`
 	Fields     []Diff   `json:"fields,omitempty"`
-	Reconnects []string `json:"reconnects,omitempty"` // fields that break the connections of a provider until they are reconnected
+	Reconnects []string `json:"reconnects,omitempty"` // fields whose change breaks a provider's connections
 	Done       bool     `json:"done"`
 
 	Writes []map[string]any `json:"-"` // one after the other, with a Reference for a secret
@@ -164,7 +164,7 @@ func (p *planner) setting(name string, field Field) {
 	if slices.Contains(masked, name) {
 		return // what secrets are bound to is known first
 	}
-	value, wanted := p.entry.Fields[name], any(nil)
+	value, wanted, shown := p.entry.Fields[name], any(nil), any(nil)
 	text, isText := value.(string)
 	if name == "proxy_url" && isText {
 		p.proxy(text)
@@ -177,6 +177,7 @@ func (p *planner) setting(name string, field Field) {
 			return
 		}
 		value = content
+		shown = text // who wrote the file need not be who may read that one
 	}
 	wanted, err := canonical(name, field, value)
 	if err != nil {
@@ -204,7 +205,10 @@ func (p *planner) setting(name string, field Field) {
 		p.moved = true
 		p.change.Reconnects = append(p.change.Reconnects, name)
 	}
-	p.write(name, wanted, before, wanted)
+	if shown == nil {
+		shown = wanted
+	}
+	p.write(name, wanted, before, shown)
 }
 
 func same(one, other any) bool {
@@ -431,8 +435,8 @@ func maskPassword(address string) string {
 	return u.Scheme + "://" + shown + "@" + strings.TrimPrefix(u.String(), u.Scheme+"://")
 }
 
-// maskedMap plans a map whose values the mount masks though they may be anything. Whether one that looks the same is the
-// same, only the mount knows.
+// maskedMap plans a map whose values the mount masks though they may be anything. Whether one that looks the same is
+// the same, only the mount knows.
 func (p *planner) maskedMap(name string) {
 	named, is := p.entry.Fields[name].(map[string]any)
 	if !is {

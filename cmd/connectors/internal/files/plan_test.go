@@ -100,7 +100,8 @@ func TestPlan(t *testing.T) {
 			path: provider,
 			want: `{client_id: " 12 ", scopes: "a b, c", assumed_ttl: 2h, rotate_after: 30d, max_flows: "7", confirm: true,
 				bound_inputs: {o: {i: [1, true]}}, redirect_uris: [], ca_pem: "file:there", verify: true}`,
-			have: `{"client_id": "12", "scopes": ["a", "b", "c"], "assumed_ttl": 7200, "rotate_after": "720h0m0s", "max_flows": 7,
+			have: `{"client_id": "12", "scopes": ["a", "b", "c"], "assumed_ttl": 7200, "rotate_after": "720h0m0s",
+				"max_flows": 7,
 				"confirm": true, "bound_inputs": {"o": {"i": ["1", "true"]}}, "redirect_uris": [], "ca_pem": "content"}`,
 		},
 		"an order": {
@@ -123,7 +124,8 @@ func TestPlan(t *testing.T) {
 			fields: []Diff{{Field: "client_secret", Before: Set, After: WillSet}},
 		},
 		"a secret that is not set": {
-			path: provider, want: `{client_secret: env:K, api_key: env:K}`, have: `{"client_secret_set": false, "key_fields_set": []}`,
+			path: provider, want: `{client_secret: env:K, api_key: env:K}`,
+			have:   `{"client_secret_set": false, "key_fields_set": []}`,
 			action: Update, writes: []map[string]any{{"client_secret": key, "api_key": key}},
 			fields: []Diff{
 				{Field: "api_key", Before: NotSet, After: WillSet}, {Field: "client_secret", Before: NotSet, After: WillSet},
@@ -185,7 +187,8 @@ func TestPlan(t *testing.T) {
 			},
 		},
 		"a proxy, the same": {
-			path: "config", want: `{proxy_url: "http://me:planted-password@h:1/p"}`, have: `{"proxy_url": "http://me:****@h:1/p"}`,
+			path: "config", want: `{proxy_url: "http://me:planted-password@h:1/p"}`,
+			have: `{"proxy_url": "http://me:****@h:1/p"}`,
 		},
 		"a proxy as it was read": {
 			path: "config", want: `{proxy_url: "http://me:****word@h:1/p"}`, have: `{"proxy_url": "http://me:****word@h:1/p"}`,
@@ -404,13 +407,16 @@ func TestNamesAreThoseOfTheDocument(t *testing.T) {
 	}
 	for kind, names := range map[string][]string{
 		"object": append(slices.Clone(masked), companions), "array": scopes,
-		"string": slices.Concat(long, spans, fixed, []string{"proxy_url", "archived_reason", "frozen_reason", "refresh_paused_reason"}),
+		"string": slices.Concat(long, spans, fixed, []string{
+			"proxy_url", "archived_reason", "frozen_reason", "refresh_paused_reason",
+		}),
 	} {
 		for _, name := range names {
 			assert.Equal(t, kind, types[name], name)
 		}
 	}
-	for _, name := range slices.Concat(pins, moments, []string{"drop_former", "loopback_return", "track_use", "added_scopes"}) {
+	others := []string{"drop_former", "loopback_return", "track_use", "added_scopes"}
+	for _, name := range slices.Concat(pins, moments, others) {
 		assert.Contains(t, types, name)
 	}
 }

@@ -13,7 +13,10 @@ func TestTypeScript(t *testing.T) {
 	escaped := `"\"; } */ // ` + "`${x}`" + ` \\ \n\r\u2028\u202e\ud83d\ude00"`
 	assert.Equal(t, escaped, literal(odd))
 	services := []Service{
-		{Name: "b", Definition: "b", Kinds: []string{"authorization_code", "api_key"}, Config: map[string]bool{"team": false}},
+		{
+			Name: "b", Definition: "b", Kinds: []string{"authorization_code", "api_key"},
+			Config: map[string]bool{"team": false},
+		},
 		{
 			Name: odd, Definition: odd, Kinds: []string{"api_key", odd}, Key: map[string]bool{odd: true, "a": false},
 			KeyConfig: map[string]bool{"shop": true},

@@ -219,7 +219,8 @@ func isBlock(text string) bool {
 	}
 	for line := range strings.Lines(text) {
 		line = strings.TrimSuffix(line, "\n")
-		if strings.TrimRight(line, " \t") != line || strings.ContainsFunc(line, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		hidden := func(r rune) bool { return !unicode.IsPrint(r) }
+		if strings.TrimRight(line, " \t") != line || strings.ContainsFunc(line, hidden) {
 			return false
 		}
 	}

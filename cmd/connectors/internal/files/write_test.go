@@ -11,9 +11,11 @@ import (
 // What is written is read as the same, whatever texts stand in it.
 func FuzzWrittenIsRead(f *testing.F) {
 	for _, text := range []string{
-		"", "a", "a: b", "- a", "#", "a #b", "'", `"`, `\`, "\n", "a\n", "a\nb\n", " a\n", "a \n", "a\n\nb\n", "\t", "\x00", "true",
+		"", "a", "a: b", "- a", "#", "a #b", "'", `"`, `\`, "\n", "a\n", "a\nb\n", " a\n", "a \n", "a\n\nb\n", "\t", "\x00",
+		"true",
 		"null", "~", "1", "1e5", "0x1", "[a]", "{a}", "&a", "*a", "!a", "|", ">", "%a", "@a", "`a", "a:", ":a", "chat:write",
-		"https://x:80/", "----", "---\n", "...\n", "a: |\n  b\n", "\u2028", "\u202e", "\U0001f600", "\ufeff", "-----BEGIN\nx==\n-----END\n",
+		"https://x:80/", "----", "---\n", "...\n", "a: |\n  b\n", "\u2028", "\u202e", "\U0001f600", "\ufeff",
+		"-----BEGIN\nx==\n-----END\n",
 		"<<", "=", "a\r\nb\r\n", "inf", ".inf", "-", "?", "? a", "a,b", "\u0085", "{a}\n[b]\n", "key: 'x'\n# c\n",
 	} {
 		f.Add(text, text)
@@ -61,7 +63,7 @@ func TestExport(t *testing.T) {
 		},
 	}, got)
 	got = s.Export(provider, answered(t, `{"confirm": false, "frozen": true, "proxy_url": "http://h:1",
-		"definition": "other", "key": {"username": "****"}, "key_fields_set": ["api_key"]}`))
+		"definition": "other", "key": {"username": "****", "api_key": "planted"}, "key_fields_set": ["api_key"]}`))
 	assert.Equal(t, map[string]any{
 		"confirm": false, "frozen": true, "proxy_url": "http://h:1", "definition": "other",
 	}, got.Fields)

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"net/http"
 	"strings"
 
@@ -29,7 +30,7 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) {
 		entry:   entry{Connection: c, Health: healthOf(c), Account: accountOf(c.Account)},
 		Service: c.Provider,
 	}
-	definition := s.definition(r, c.Provider)
+	definition := s.definition(ctx, c.Provider)
 	if definition != nil {
 		d.Service = definition.Name
 	}
@@ -60,12 +61,20 @@ func titleOf(c *client.Connection) string {
 	return c.Name
 }
 
-// definition is what a provider is, where somebody knows.
-func (s *Server) definition(r *http.Request, provider string) *client.Definition {
+// definition is what a provider is, where somebody knows: the inventory of the caller's own, else the provider's name.
+func (s *Server) definition(ctx context.Context, provider string) *client.Definition {
+	filters := client.Filters{Provider: []string{provider}}
+	inventory, err := s.Client.Inventory(ctx, "self", client.InventoryRequest{Filters: filters, Limit: 1})
+	if err == nil && len(inventory.Connections) > 0 && inventory.Connections[0].Definition != "" {
+		definition, err := s.Client.Definition(ctx, inventory.Connections[0].Definition)
+		if err == nil {
+			return definition
+		}
+	}
 	if s.Definition == nil {
 		return nil
 	}
-	definition, err := s.Definition(r.Context(), provider)
+	definition, err := s.Definition(ctx, provider)
 	if err != nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"maps"
 	"net/http"
 	"slices"
@@ -34,6 +35,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
+	definitions := s.definitions(r.Context())
 	var all []found
 	for _, id := range catalog.Keys {
 		about := catalog.KeyInfo[id]
@@ -42,7 +44,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		}
 		f := found{ID: id, Name: about.Name, Category: about.Category}
 		for _, e := range entries {
-			if e.Provider == providerOf(id) {
+			if e.is(id, definitions) {
 				f.Accounts = append(f.Accounts, e)
 			}
 		}
@@ -61,6 +63,28 @@ func offered(kind string) bool { return kind != kindDevice && kind != "client_cr
 
 // providerOf is the provider that a service of the catalogue has by default; one of a provider's own names it.
 func providerOf(service string) string { return strings.TrimPrefix(service, "provider:") }
+
+// definitions are the services of the caller's connections, by the ids of these. Where they are not told, a provider is
+// taken for the service of its name.
+func (s *Server) definitions(ctx context.Context) map[string]string {
+	all := map[string]string{}
+	inventory, err := s.Client.Inventory(ctx, "self", client.InventoryRequest{Limit: 1000})
+	if err != nil {
+		return all
+	}
+	for _, row := range inventory.Connections {
+		all[row.ConnectionID] = row.Definition
+	}
+	return all
+}
+
+// is reports whether a connection is of a service of the catalogue.
+func (e entry) is(service string, definitions map[string]string) bool {
+	if known := definitions[e.ConnectionID]; known != "" && known == service {
+		return true
+	}
+	return e.Provider == providerOf(service)
+}
 
 // form is what is asked of a person who connects.
 type form struct {
@@ -112,7 +136,8 @@ func formOf(definition *client.Definition, kind string) form {
 			continue
 		}
 		f.Inputs = append(f.Inputs, field{
-			Name: "input-" + name, Label: strings.ReplaceAll(name, "_", " "), Help: helpOf(input.Help, input.Example), Value: input.Default,
+			Name: "input-" + name, Label: strings.ReplaceAll(name, "_", " "), Help: helpOf(input.Help, input.Example),
+			Value:    input.Default,
 			Required: input.Required && input.Default == "", Options: slices.Sorted(maps.Keys(input.Variants)),
 		})
 	}
@@ -125,7 +150,9 @@ func formOf(definition *client.Definition, kind string) form {
 			continue
 		}
 		f.Fields = append(f.Fields, field{
-			ID: "key-" + name, Name: "key-" + name, Label: strings.ReplaceAll(name, "_", " "), Help: helpOf(key.Help, key.Example), Secret: key.Secret,
+			ID: "key-" + name, Name: "key-" + name, Label: strings.ReplaceAll(name, "_", " "),
+			Help:     helpOf(key.Help, key.Example),
+			Secret:   key.Secret,
 			Lines:    strings.Contains(key.Example, "BEGIN") || strings.Contains(name, "private_key"),
 			Required: key.Required && key.Default == "" && key.DefaultFrom == "" && len(definition.KeyOneOf) == 0,
 		})
@@ -175,10 +202,10 @@ func (s *Server) askConnect(w http.ResponseWriter, r *http.Request) {
 	}
 	f := formOf(definition, "")
 	f.Service, f.Provider, f.Action = service, providerOf(service), s.Home()+"connect/"+service
-	taken := map[string]bool{}
+	taken, definitions := map[string]bool{}, s.definitions(r.Context())
 	for _, e := range entries {
 		taken[e.Name] = true
-		if e.Provider == f.Provider {
+		if e.is(service, definitions) {
 			f.Accounts = append(f.Accounts, e)
 		}
 	}
@@ -198,7 +225,7 @@ func (s *Server) askReconnect(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	f := formOf(s.definition(r, c.Provider), c.Kind)
+	f := formOf(s.definition(r.Context(), c.Provider), c.Kind)
 	f.Known, f.Provider, f.Name, f.Health = c, c.Provider, name, healthOf(c)
 	for i, input := range f.Inputs {
 		if value := c.Inputs[strings.TrimPrefix(input.Name, "input-")]; value != "" {
@@ -229,8 +256,8 @@ func (s *Server) connect(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	case known.Exists():
-		s.fail(w, r, http.StatusConflict, "There is an account named "+shown(name)+" already: choose another name, or connect "+
-			"that one again.")
+		s.fail(w, r, http.StatusConflict, "There is an account named "+shown(name)+" already: choose another name, or "+
+			"connect that one again.")
 		return
 	}
 	definition, err := s.Client.Definition(r.Context(), service)
@@ -252,7 +279,7 @@ func (s *Server) reconnect(w http.ResponseWriter, r *http.Request) {
 	}
 	s.start(w, r, &flow{
 		name: name, provider: c.Provider, kind: c.Kind, command: s.line("reconnect", name),
-	}, s.definition(r, c.Provider))
+	}, s.definition(r.Context(), c.Provider))
 }
 
 // start begins a consent, or stores a key that was typed.

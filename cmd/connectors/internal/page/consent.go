@@ -52,7 +52,9 @@ func (s *Server) consent(w http.ResponseWriter, r *http.Request, f *flow, inputs
 		s.fail(w, r, http.StatusTooManyRequests, "Too many consents are open: finish one of them, or wait some minutes.")
 		return
 	}
-	v := view{Title: "To " + to.Host, To: begun.URL, ToHost: to.Host, At: map[string]any{"FlowID": begun.FlowID}, Home: s.Home()}
+	v := view{
+		Title: "To " + to.Host, To: begun.URL, ToHost: to.Host, At: map[string]any{"FlowID": begun.FlowID}, Home: s.Home(),
+	}
 	if comes {
 		s.show(w, http.StatusOK, "leave", v)
 	} else {

@@ -27,6 +27,8 @@ type mount struct {
 	answers map[string]any // data, by method and path
 	status  map[string]int
 	changes []string // what was asked that changes something, with what was brought
+
+	leadsNowhere bool // no browser is led back to loopback
 }
 
 // RoundTrip answers without a network, so that a test's clock may be held meanwhile.
@@ -38,15 +40,15 @@ func (m *mount) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		body, _ = io.ReadAll(r.Body)
 	}
-	if led := key + " return_url"; m.status[led] != 0 && strings.Contains(string(body), "return_url") {
-		key = led
-	}
 	if r.Method != http.MethodGet && r.Method != "LIST" {
 		m.changes = append(m.changes, key+" "+strings.TrimSpace(string(body)))
 	}
 	recorded := httptest.NewRecorder()
 	answer, known := m.answers[key]
 	switch {
+	case m.leadsNowhere && strings.Contains(string(body), "return_url"):
+		recorded.WriteHeader(http.StatusBadRequest)
+		_ = json.NewEncoder(recorded).Encode(map[string]any{"errors": []any{"return_url is not on the list"}})
 	case m.status[key] != 0:
 		recorded.WriteHeader(m.status[key])
 		_ = json.NewEncoder(recorded).Encode(map[string]any{"errors": []any{answer}})
@@ -83,7 +85,8 @@ func (m *mount) changed() []string {
 const host = "127.0.0.1:8080"
 
 var work = map[string]any{
-	"owner": "user/u1", "name": "work", "provider": "github", "kind": "authorization_code", "label": "My <b>work</b>\u202e",
+	"owner": "user/u1", "name": "work", "provider": "github", "kind": "authorization_code",
+	"label":  "My <b>work</b>\u202e",
 	"status": "active", "private": true, "shared_with": "one entity", "created_time": "2026-01-02T03:04:05Z",
 	"account": map[string]any{"label": "Alice"}, "scopes": []string{"repo"}, "missing_scopes": []string{"gist"},
 	"last_used": "2026-02-03", "readers": []any{map[string]any{"display_name": "ci", "last_used": "2026-02-03"}},
@@ -151,7 +154,8 @@ func newServer(t *testing.T, m *mount) *Server {
 type asked struct {
 	method, path string
 	host, origin string
-	site         string // Sec-Fetch-Site
+	site, dest   string // Sec-Fetch-Site and -Dest
+	purpose      string // Sec-Purpose
 	cookies      []*http.Cookie
 	form         url.Values
 }
@@ -168,7 +172,9 @@ func (s *Server) answers(a asked) *httptest.ResponseRecorder {
 	if a.form != nil {
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	}
-	for name, value := range map[string]string{"Origin": a.origin, "Sec-Fetch-Site": a.site} {
+	for name, value := range map[string]string{
+		"Origin": a.origin, "Sec-Fetch-Site": a.site, "Sec-Fetch-Dest": a.dest, "Sec-Purpose": a.purpose,
+	} {
 		if value != "" {
 			r.Header.Set(name, value)
 		}
@@ -210,7 +216,17 @@ func (s *Server) opens(t *testing.T) visitor {
 	return v
 }
 
-// paired is a browser that was let in.
+func (s *Server) hasEnded(t *testing.T, why error) {
+	t.Helper()
+	select {
+	case <-s.Ended():
+		assert.ErrorIs(t, s.reason, why)
+	default:
+		t.Fatal("it goes on")
+	}
+}
+
+// lets is a browser that was let in.
 func (s *Server) lets(t *testing.T) visitor {
 	t.Helper()
 	v := s.opens(t)
@@ -273,7 +289,8 @@ func TestLedToForeignCharacters(t *testing.T) {
 	s := newServer(t, newMount())
 	v := s.opens(t)
 	for site, status := range map[string]int{
-		"same-site": http.StatusNotFound, "cross-site": http.StatusNotFound, "none": http.StatusOK, "same-origin": http.StatusOK,
+		"same-site": http.StatusNotFound, "cross-site": http.StatusNotFound, "none": http.StatusOK,
+		"same-origin": http.StatusOK,
 	} {
 		led := v.asks("", "", nil)
 		led.site = site
@@ -334,8 +351,7 @@ func TestMisses(t *testing.T) {
 	for range maxMisses {
 		assert.False(t, s.Pair("0000"))
 	}
-	<-s.Ended()
-	assert.ErrorIs(t, s.reason, ErrMisses)
+	s.hasEnded(t, ErrMisses)
 	assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
 
 	synctest.Test(t, func(t *testing.T) {
@@ -353,7 +369,9 @@ func TestMisses(t *testing.T) {
 func TestForgedHost(t *testing.T) {
 	s := newServer(t, newMount())
 	v := s.lets(t)
-	for _, forged := range []string{"evil.example.com", "evil.example.com:8080", "localhost:8080", "127.0.0.1", "127.0.0.1:8081", "[::1]:8080"} {
+	for _, forged := range []string{
+		"evil.example.com", "evil.example.com:8080", "localhost:8080", "127.0.0.1", "127.0.0.1:8081", "[::1]:8080",
+	} {
 		for _, path := range []string{"/", "/connected", v.path} {
 			got := s.answers(asked{path: path, host: forged, cookies: []*http.Cookie{v.cookie}})
 			assert.Equal(t, http.StatusMisdirectedRequest, got.Code, "%s%s", forged, path)
@@ -407,13 +425,17 @@ func TestGETChangesNothing(t *testing.T) {
 	s := newServer(t, m)
 	v := s.lets(t)
 	for path, form := range forms {
-		for _, method := range []string{http.MethodGet, http.MethodHead, http.MethodOptions, http.MethodPut, http.MethodDelete} {
+		for _, method := range []string{"GET", "HEAD", "OPTIONS", "PUT", "DELETE"} {
 			got := s.answers(v.asks(method, path+"?"+form.Encode(), nil))
 			assert.True(t, got.Code < 500, "%s %s: %d", method, path, got.Code)
-			assert.Equal(t, method != http.MethodGet, got.Code == http.StatusMethodNotAllowed, "%s %s: %d", method, path, got.Code)
+			refused := got.Code == http.StatusMethodNotAllowed
+			assert.Equal(t, method != http.MethodGet, refused, "%s %s: %d", method, path, got.Code)
 		}
 	}
-	for _, path := range []string{"", "connect", "connect?search=x", "account/work", "account/work/disconnect", "account/work/reconnect", "connect/desk"} {
+	for _, path := range []string{
+		"", "connect", "connect?search=x", "account/work", "account/work/disconnect", "account/work/reconnect",
+		"connect/desk",
+	} {
 		assert.Equal(t, http.StatusOK, s.answers(v.asks("", path, nil)).Code, path)
 	}
 	assert.Empty(t, m.changed())
@@ -462,12 +484,7 @@ func TestIdle(t *testing.T) {
 		s.answers(asked{path: v.path})
 		time.Sleep(61 * time.Second)
 		synctest.Wait()
-		select {
-		case <-s.Ended():
-		default:
-			t.Fatal("it goes on")
-		}
-		assert.ErrorIs(t, s.reason, ErrIdle)
+		s.hasEnded(t, ErrIdle)
 		assert.Equal(t, http.StatusGone, s.answers(v.asks("", "", nil)).Code)
 	})
 }
@@ -533,8 +550,7 @@ func TestDeadToken(t *testing.T) {
 	got = s.answers(v.asks("", "account/work", nil))
 	assert.Equal(t, http.StatusGone, got.Code)
 	assert.Contains(t, got.Body.String(), "vault login")
-	<-s.Ended()
-	assert.ErrorIs(t, s.reason, ErrToken)
+	s.hasEnded(t, ErrToken)
 }
 
 // A consent comes back without the cookie. It is known by its flow and code, finished once, and led inside; nobody else
@@ -623,7 +639,9 @@ func TestOpenFlows(t *testing.T) {
 
 // Nobody is led to an address that is none of the web.
 func TestConsentAtNoAddress(t *testing.T) {
-	for _, address := range []string{"", "javascript:alert(1)", "javascript://x/%0aalert(1)", "data://x/y", "/authorize", "://"} {
+	for _, address := range []string{
+		"", "javascript:alert(1)", "javascript://x/%0aalert(1)", "data://x/y", "/authorize", "://",
+	} {
 		m := newMount()
 		s := newServer(t, m)
 		v := s.lets(t)
@@ -640,16 +658,18 @@ func TestCodeIsTyped(t *testing.T) {
 	m := newMount()
 	s := newServer(t, m)
 	v := s.lets(t)
-	m.refuses("PUT connectors/auth-code-url/self/new return_url", http.StatusBadRequest, "return_url is not on the list")
-	asks := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"new"}, "by": {"consent"}}))
+	m.leadsNowhere = true
+	asks := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"new"}}))
 	require.Equal(t, http.StatusOK, asks.Code, asks.Body)
 	assert.Contains(t, asks.Body.String(), `action="`+v.path+`code/flow-1"`)
-	assert.Nil(t, leadsTo.FindStringSubmatch(asks.Body.String()), "it stays, since the code is typed here")
-	require.Len(t, m.changed(), 2)
-	got := s.answers(v.asks(http.MethodPost, "code/flow-1", url.Values{"code": {"abcd-2345"}}))
+	assert.NotContains(t, asks.Body.String(), "http-equiv=\"refresh")
+	typed := v.asks(http.MethodPost, "code/flow-1", url.Values{"code": {"abcd-2345"}})
+	got := s.answers(typed)
 	assert.Equal(t, http.StatusSeeOther, got.Code, got.Body)
-	assert.Contains(t, m.changed()[2], `"confirmation_code":"ABCD2345"`)
-	assert.Equal(t, http.StatusConflict, s.answers(v.asks(http.MethodPost, "code/flow-1", url.Values{"code": {"ABCD2345"}})).Code)
+	assert.True(t, strings.HasPrefix(got.Header().Get("Location"), v.path+"account/new?note="))
+	sent := m.changed()
+	assert.Contains(t, sent[len(sent)-1], `"confirmation_code":"ABCD2345"`)
+	assert.Equal(t, http.StatusConflict, s.answers(typed).Code, "finished once")
 }
 
 // A key goes to the mount, once, and stands on no page.
@@ -677,18 +697,20 @@ func TestKeyIsShownNowhere(t *testing.T) {
 func TestActions(t *testing.T) {
 	m := newMount()
 	s := newServer(t, m)
-	s.Definition = func(ctx context.Context, provider string) (*client.Definition, error) {
-		return s.Client.Definition(ctx, provider)
-	}
+	m.says("GET connectors/inventory/self", map[string]any{"connections": []any{map[string]any{"definition": "github"}}})
 	v := s.lets(t)
 	body := s.answers(v.asks("", "account/work", nil)).Body.String()
 	for _, expected := range []string{
-		"My &lt;b&gt;work&lt;/b&gt;\\u202e", "Read and write repositories. <code>repo</code>", "<code>gist</code> <strong>not granted",
-		"connectors check work", "connectors disconnect work", "3 February 2026", "bob", "the group support", "connect</strong> by",
+		"My &lt;b&gt;work&lt;/b&gt;\\u202e", "Read and write repositories. <code>repo</code>",
+		"<code>gist</code> <strong>not granted", "connectors check work", "connectors disconnect work", "3 February 2026",
+		"bob", "the group support", "connect</strong> by",
 		"Works, but may do less",
 	} {
 		assert.Contains(t, body, expected)
 	}
+	body = s.answers(v.asks("", "connect", nil)).Body.String()
+	assert.Contains(t, body, "Already there")
+	assert.Less(t, strings.Index(body, ">GitHub<"), strings.Index(body, ">Desk<"), "what is connected goes first")
 	for _, c := range []struct {
 		path    string
 		form    url.Values
@@ -711,14 +733,20 @@ func TestActions(t *testing.T) {
 		{
 			"account/work/share",
 			url.Values{"with": {"group:g-1"}, "expires": {"7d"}},
-			`PUT connectors/shares/self/work {"expires":"7d","groups":["g-1"]}`, "connectors share work --group g-1 --expires 7d",
+			`PUT connectors/shares/self/work {"expires":"7d","groups":["g-1"]}`,
+			"connectors share work --group g-1 --expires 7d",
 		},
 		{
 			"account/work/share",
 			url.Values{"with": {"entity"}, "id": {"e-3"}},
 			`PUT connectors/shares/self/work {"entities":["e-3"]}`, "connectors share work --entity e-3",
 		},
-		{"account/work/unshare", url.Values{"with": {"entity:e-2"}}, "DELETE connectors/shares/self/work", "connectors unshare work --entity e-2"},
+		{
+			"account/work/unshare",
+			url.Values{"with": {"entity:e-2"}},
+			"DELETE connectors/shares/self/work",
+			"connectors unshare work --entity e-2",
+		},
 		{"account/work/disconnect", nil, "DELETE connectors/connections/self/work", "connectors disconnect work --yes"},
 	} {
 		m.says("DELETE connectors/shares/self/work", nil)
@@ -735,12 +763,14 @@ func TestActions(t *testing.T) {
 	before := len(m.changed())
 	for path, form := range map[string]url.Values{
 		"account/work/share": {"with": {"group"}}, "account/work/unshare": {"with": {"group:"}},
-		"account/work/unshare?": {"with": {"entity:"}}, "account/work/unshare?x": {}, "account/work/rename": {"to": {"org/acme/x"}},
-		"connect/github": {"name": {"org/acme/x"}}, "account/work/label": {"label": {strings.Repeat("x", maxForm)}},
+		"account/work/unshare?": {"with": {"entity:"}}, "account/work/unshare?x": {},
+		"account/work/rename": {"to": {"org/acme/x"}},
+		"connect/github":      {"name": {"org/acme/x"}}, "account/work/label": {"label": {strings.Repeat("x", maxForm)}},
 	} {
 		assert.Equal(t, http.StatusBadRequest, s.answers(v.asks(http.MethodPost, path, form)).Code, path)
 	}
-	assert.Equal(t, http.StatusConflict, s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"work"}})).Code,
+	again := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"work"}}))
+	assert.Equal(t, http.StatusConflict, again.Code,
 		"one that is there is connected again by its own page")
 	assert.Len(t, m.changed(), before)
 }
@@ -815,17 +845,21 @@ func TestKeyOfOneSort(t *testing.T) {
 		return s.Client.Definition(ctx, provider)
 	}
 	v := s.lets(t)
-	m.says("GET connectors/connections/self/d1", map[string]any{"owner": "user/u1", "name": "d1", "provider": "desk", "kind": "jwt"})
+	m.says("GET connectors/connections/self/d1", map[string]any{
+		"owner": "user/u1", "name": "d1", "provider": "desk", "kind": "jwt",
+	})
 	m.says("GET connectors/catalog/desk", map[string]any{
 		"name": "Desk", "kinds": []string{"jwt"}, "key_one_of": []string{"private_key", "user,password"},
 		"key_fields": map[string]any{
-			"private_key": map[string]any{"secret": true, "set_by": "connection"}, "note": map[string]any{"set_by": "connection"},
-			"user":     map[string]any{"secret": true, "set_by": "connection"},
-			"password": map[string]any{"secret": true, "set_by": "connection"},
+			"private_key": map[string]any{"secret": true, "set_by": "connection"},
+			"note":        map[string]any{"set_by": "connection"},
+			"user":        map[string]any{"secret": true, "set_by": "connection"},
+			"password":    map[string]any{"secret": true, "set_by": "connection"},
 		},
 	})
 	form := url.Values{
-		"by": {"key"}, "key-private_key": {"BEGIN\r\nx\r\nEND\r\n"}, "key-user": {"u"}, "key-password": {"p"}, "key-note": {"n"},
+		"by": {"key"}, "key-private_key": {"BEGIN\r\nx\r\nEND\r\n"}, "key-user": {"u"}, "key-password": {"p"},
+		"key-note": {"n"},
 	}
 	for group, want := range map[string]string{
 		"private_key":   `{"kind":"jwt","note":"n","private_key":"BEGIN\nx\nEND","provider":"desk"}`,
@@ -846,14 +880,26 @@ func TestHealth(t *testing.T) {
 		words string
 	}{
 		{client.Connection{Status: "active"}, "good", "Works"},
-		{client.Connection{Status: "active", MissingScopes: []string{"x"}}, "bad", "Works, but may do less than was asked for"},
+		{
+			client.Connection{Status: "active", MissingScopes: []string{"x"}},
+			"bad",
+			"Works, but may do less than was asked for",
+		},
 		{
 			client.Connection{Status: "active", LastError: map[string]any{"attempts": 2.0}},
 			"idle",
 			"Works; the last renewal failed and is tried again",
 		},
-		{client.Connection{Status: "needs_reconnect", StatusReason: "hard_limit"}, "bad", "Does not work: the consent has run out"},
-		{client.Connection{Status: "pending", StatusReason: "choice"}, "idle", "Not connected yet: one of several sites is to be chosen"},
+		{
+			client.Connection{Status: "needs_reconnect", StatusReason: "hard_limit"},
+			"bad",
+			"Does not work: the consent has run out",
+		},
+		{
+			client.Connection{Status: "pending", StatusReason: "choice"},
+			"idle",
+			"Not connected yet: one of several sites is to be chosen",
+		},
 		{client.Connection{Status: "of a newer engine", StatusReason: "too"}, "idle", "of a newer engine"},
 	} {
 		got := healthOf(&c.is)

@@ -27,6 +27,13 @@ const (
 	holdTime  = 45 * time.Second // how long a waiting browser's request is held; some give up after a minute
 )
 
+// looksAt reports whether somebody sees what is answered. A page elsewhere could ask for this one as a picture, in a
+// frame or ahead of time as often as it likes, and take all the places.
+func looksAt(r *http.Request) bool {
+	dest := r.Header.Get("Sec-Fetch-Dest")
+	return (dest == "" || dest == "document") && r.Header.Get("Sec-Purpose") == ""
+}
+
 // admit gives each browser that comes characters, a path and a cookie of its own. Nothing of them is in the address,
 // which every user of the machine may read among the arguments of the browser.
 func (s *Server) admit(w http.ResponseWriter) {

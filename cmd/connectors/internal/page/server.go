@@ -77,7 +77,8 @@ func Listen(port int) (net.Listener, error) {
 // Serve answers until the context or the pages end, and says why.
 func (s *Server) Serve(ctx context.Context, socket net.Listener) error {
 	server := &http.Server{
-		Handler: s, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, MaxHeaderBytes: 16 << 10,
+		// no ReadTimeout: that would end the request by which a browser waits to be let in
+		Handler: s, ReadHeaderTimeout: 5 * time.Second, MaxHeaderBytes: 16 << 10,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	failed := make(chan error, 1)
@@ -138,6 +139,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case r.URL.Path == "/" && r.Method == http.MethodGet:
+		if !looksAt(r) {
+			s.refuse(w, http.StatusForbidden, "Open this address in a window of its own.")
+			return
+		}
 		s.admit(w)
 		return
 	case r.URL.Path == "/connected" && r.Method == http.MethodGet:
@@ -148,7 +153,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	g := s.known(first, r)
 	switch {
 	case g == nil:
-		s.refuse(w, http.StatusNotFound, "There is nothing for this browser here. The address that the terminal shows leads in.")
+		s.refuse(w, http.StatusNotFound, "There is nothing for this browser here. The address that the terminal "+
+			"shows leads in.")
 	case !s.isPaired(g):
 		s.wait(w, r, g, rest)
 	default:
@@ -166,8 +172,8 @@ const maxForm = 1 << 20 // more than any key has
 var headers = map[string]string{
 	"Content-Type":  "text/html; charset=utf-8",
 	"Cache-Control": "no-store",
-	"Content-Security-Policy": "default-src 'none'; style-src '" + hashOf(css) + "'; form-action 'self'; base-uri 'none'; " +
-		"frame-ancestors 'none'",
+	"Content-Security-Policy": "default-src 'none'; style-src '" + hashOf(css) + "'; form-action 'self'; " +
+		"base-uri 'none'; frame-ancestors 'none'",
 	"Cross-Origin-Opener-Policy":   "same-origin",
 	"Cross-Origin-Resource-Policy": "same-origin",
 	"Referrer-Policy":              "no-referrer",

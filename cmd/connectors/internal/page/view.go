@@ -136,8 +136,8 @@ func sentence(text string) string {
 
 var plainWord = regexp.MustCompile(`^[A-Za-z0-9_./@%+=:,-]+$`)
 
-// quoted is a word as a shell takes it.
-func quoted(word string) string {
+// Quote gives a word as a shell takes it.
+func Quote(word string) string {
 	if plainWord.MatchString(word) {
 		return word
 	}
@@ -148,7 +148,7 @@ func quoted(word string) string {
 func (s *Server) line(words ...string) string {
 	all := []string{s.Command}
 	for _, word := range words {
-		all = append(all, quoted(word))
+		all = append(all, Quote(word))
 	}
 	return strings.Join(all, " ")
 }

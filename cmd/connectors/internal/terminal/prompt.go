@@ -97,6 +97,31 @@ func (t *Terminal) line(ctx context.Context) (string, error) {
 	}
 }
 
+// ReadAll reads what a program brings, to its end, and gives up when ctx ends: no end may come.
+func ReadAll(ctx context.Context, from io.Reader) ([]byte, error) {
+	return Await(ctx, func() ([]byte, error) { return io.ReadAll(from) })
+}
+
+// Await gives what a read brings that may last for ever, and gives up when ctx ends.
+func Await[T any](ctx context.Context, read func() (T, error)) (T, error) {
+	type brought struct {
+		value T
+		err   error
+	}
+	done := make(chan brought, 1)
+	go func() {
+		value, err := read()
+		done <- brought{value, err}
+	}()
+	select {
+	case <-ctx.Done():
+		var none T
+		return none, ctx.Err()
+	case b := <-done:
+		return b.value, b.err
+	}
+}
+
 // AskSecret reads what a person types without showing it. Nothing shows from before the question on, and all is as it
 // was when this returns, however it ends.
 func (t *Terminal) AskSecret(ctx context.Context, question string) (string, error) {
@@ -114,7 +139,8 @@ func (t *Terminal) AskSecret(ctx context.Context, question string) (string, erro
 	return strings.TrimRight(line, "\r\n"), err
 }
 
-// hide has a terminal show nothing of what is typed, and hand out whole lines; show puts back what was before.
+// hide has a terminal show nothing of what is typed, and hand out whole lines; show puts back what was before. What was
+// typed and not read is forgotten then: it is more of a secret that was pasted, and the shell would take it for commands.
 func hide(fd int) (show func(), err error) {
 	before, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {
@@ -127,5 +153,5 @@ func hide(fd int) (show func(), err error) {
 	if err := unix.IoctlSetTermios(fd, setTermios, &quiet); err != nil {
 		return nil, err
 	}
-	return func() { _ = unix.IoctlSetTermios(fd, setTermios, before) }, nil
+	return func() { _ = unix.IoctlSetTermios(fd, forgetTermios, before) }, nil
 }

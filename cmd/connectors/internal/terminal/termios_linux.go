@@ -6,4 +6,6 @@ import "golang.org/x/sys/unix"
 const (
 	getTermios = unix.TCGETS
 	setTermios = unix.TCSETS
+	// the same, and what was typed and not read is forgotten
+	forgetTermios = unix.TCSETSF
 )

@@ -8,4 +8,6 @@ import "golang.org/x/sys/unix"
 const (
 	getTermios = unix.TIOCGETA
 	setTermios = unix.TIOCSETA
+	// the same, and what was typed and not read is forgotten
+	forgetTermios = unix.TIOCSETAF
 )

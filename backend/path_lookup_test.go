@@ -547,6 +547,32 @@ func TestLookupJob(t *testing.T) {
 	})
 }
 
+// Who has no entity is told apart by the name of the token, and all together have no more than there is room for.
+func TestLookupsThatAreKept(t *testing.T) {
+	for want, by := range map[string]store.Actor{
+		"e-1": {EntityID: "e-1", DisplayName: "alice"}, "token-ci": {DisplayName: "token-ci"},
+	} {
+		assert.Equal(t, want, keptOf(store.Lookup{By: by}).of)
+	}
+	f := newFixture(t, Options{}, testenv.InProcess)
+	require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "lookup/odd", Value: []byte("{damaged")}))
+	after := newLookups(f.engine())
+	require.NoError(t, after.load(t.Context()))
+	assert.True(t, after.keeps("odd"), "another release may read it")
+	assert.WithinDuration(t, f.engine().now().Add(keepLookups), after.kept["odd"].until, time.Hour)
+
+	x := newLookups(nil)
+	for n := range maxLookups {
+		x.kept[fmt.Sprint("job-", n)] = keptLookup{of: fmt.Sprint("caller-", n)}
+	}
+	one := &aLookup{entry: store.Lookup{ID: "one", By: store.Actor{EntityID: "another"}}}
+	x.open["one"] = one
+	_, err := x.keep(t.Context(), one)
+	assert.ErrorContains(t, err, "500 look-ups are kept already")
+	assert.Empty(t, x.open, "nobody waits for it")
+	assert.NotContains(t, x.kept, "one")
+}
+
 // Whichever access storage refuses, or hangs at, the answer is right, is open, or says that it may be wrong.
 func TestLookupFaults(t *testing.T) {
 	secrets := map[string]string{

@@ -125,7 +125,7 @@ func loadedPage(title string, headers ...string) loaded {
 func TestJudgePages(t *testing.T) {
 	own, away := loadedPage("Nothing here"), loaded{Page: &client.Page{}, err: errors.New("refused")}
 	moved := loaded{Page: &client.Page{Status: 302, Header: http.Header{"Location": {"https://login.example.com"}}}}
-	absent := loaded{Page: &client.Page{Status: 404}}
+	absent := loaded{Page: &client.Page{Status: 404, Body: own.Body}} // whatever it shows
 	const here = "https://vault.example.com/v1/c"
 	says(t, judgePublicURL("c", here, own, own), well, here)
 	says(t, judgePublicURL("c", "http://127.0.0.1/v1/c", own, own), well, "")
@@ -204,6 +204,7 @@ func TestJudgeStatus(t *testing.T) {
 		`{"webhooks": {"w": {"disabled": true, "failures": 3}}}`:          {warning, "w is disabled"},
 		`{"webhooks": {"w": {"failures": 3}}}`:                            {warning, "failed 3 times"},
 		`{"restored_gap": -7, "restored_gap_since": "2026-01-01T00:00Z"}`: {warning, "since 2026-01-01"},
+		`{"restored_gap": 7, "restored_gap_since": "2026-01-01T00:00Z"}`:  {warning, "for 7 seconds"},
 	} {
 		found := one(change)
 		if assert.Len(t, found, 1, change) {
@@ -255,4 +256,57 @@ func TestShowFindings(t *testing.T) {
 		}
 	})
 	assert.Equal(t, "check found next_step result", strings.Join(names, " "), "as the page says")
+}
+
+// Who reads the result by its exit code hears of one failure, too; what is no fault is none.
+func TestDoctor(t *testing.T) {
+	all := map[string]any{}
+	for _, one := range abilities {
+		for path, wanted := range one.wants {
+			all["connectors/"+path] = wanted
+		}
+	}
+	consent := map[string]any{
+		"definition": "oauth2", "client_id": "i", "client_secret_set": true, "kinds": []any{kindConsent},
+	}
+	for name, c := range map[string]struct {
+		change func(docs map[string]map[string]any)
+		code   int
+		says   string
+	}{
+		"nobody connects by a consent": {func(map[string]map[string]any) {}, 0, "warning  public_url"},
+		"somebody would": {
+			func(docs map[string]map[string]any) { docs["providers/oauth2"] = consent },
+			codeFailed, "failure  public_url",
+		},
+		"a token for nothing": {
+			func(docs map[string]map[string]any) { docs["sys/capabilities-self"] = map[string]any{} },
+			codeFailed, "failure  policies",
+		},
+		"two failures": {func(docs map[string]map[string]any) {
+			docs["providers/oauth2"], docs["status"]["unreadable"] = consent, 1
+		}, codeFailed, "2 of "},
+	} {
+		docs := desk()
+		docs["auth/token/lookup-self"] = map[string]any{"display_name": "op", "entity_id": "e-1"}
+		docs["sys/internal/ui/mounts/connectors"] = map[string]any{"type": client.PluginName}
+		docs["status"] = map[string]any{"version": Version, "writable": true}
+		docs["sys/capabilities-self"] = all
+		c.change(docs)
+		v := newVault(t, docs)
+		server := v.Config.Handler
+		v.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			switch {
+			case r.URL.Path == "/v1/sys/health":
+				_ = json.NewEncoder(w).Encode(answered)
+			case strings.Contains(r.URL.Path, "/callback/"):
+				_, _ = w.Write([]byte("<title>Vault connectors</title>"))
+			default:
+				server.ServeHTTP(w, r)
+			}
+		})
+		got := v.runs(t, "", "doctor")
+		assert.Equal(t, c.code, got.code, "%s: %s%s", name, got.out, got.err)
+		assert.Contains(t, got.out+got.err, c.says, name)
+	}
 }

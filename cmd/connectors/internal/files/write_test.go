@@ -63,7 +63,7 @@ func TestExport(t *testing.T) {
 		},
 	}, got)
 	got = s.Export(provider, answered(t, `{"confirm": false, "frozen": true, "proxy_url": "http://h:1",
-		"definition": "other", "key": {"username": "****"}, "key_fields_set": ["api_key"]}`))
+		"definition": "other", "key": {"username": "****", "api_key": "planted"}, "key_fields_set": ["api_key"]}`))
 	assert.Equal(t, map[string]any{
 		"confirm": false, "frozen": true, "proxy_url": "http://h:1", "definition": "other",
 	}, got.Fields)

@@ -9,7 +9,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A label with what nobody sees in it looks like another, and tells a program that reads along what its owner does not
+// A label with what nobody sees in it looks like another, and tells a program that reads along what its owner
+// does not
 // see. What scripts and signs are joined with stays.
 func TestAttackHiddenText(t *testing.T) {
 	var hidden strings.Builder

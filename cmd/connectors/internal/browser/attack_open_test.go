@@ -18,7 +18,8 @@ func TestAttackAddressesThatAreNoPages(t *testing.T) {
 	require.NoError(t, os.WriteFile(script, []byte("#!/bin/sh\necho x >'"+opened+"'\n"), 0o700))
 	t.Setenv("BROWSER", script)
 	for _, address := range []string{
-		"file:///etc/passwd", "/etc/passwd", "vscode://x", "--new-window", "-e id", "javascript:alert(1)", "", "https:", "https:///x",
+		"file:///etc/passwd", "/etc/passwd", "vscode://x", "--new-window", "-e id", "javascript:alert(1)", "",
+		"https:", "https:///x",
 		"https:x", "HTTPS\n://x", "data:text/html,x", "smb://x/y", "https://u:p\x00@x",
 	} {
 		failed := make(chan error, 1)

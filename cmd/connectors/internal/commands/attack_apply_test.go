@@ -14,7 +14,7 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/files"
 )
 
-// The commands that are shown for what a file names are to be copied: a shell runs nothing that the file has put there.
+// The commands that are shown for what a file names are to be copied: a shell runs nothing that is put there.
 func TestAttackCommandsOfNamesInAFile(t *testing.T) {
 	a := newApp(t)
 	do := &applying{app: a, ledger: newLedger(nil)}
@@ -44,7 +44,7 @@ func TestAttackPruneCountsOpenFlows(t *testing.T) {
 		answers := map[string]string{
 			"/v1/connectors/connections/org/acme":      `{"keys": ["flow", "old"]}`,
 			"/v1/connectors/connections/org/acme/":     `{"keys": ["flow", "old"]}`,
-			"/v1/connectors/connections/org/acme/old":  `{"owner": "org/acme", "name": "old", "kind": "api_key", "created_time": "x"}`,
+			"/v1/connectors/connections/org/acme/old":  `{"owner": "org/acme", "name": "old", "created_time": "x"}`,
 			"/v1/connectors/connections/org/acme/flow": `{"owner": "org/acme", "name": "flow", "status": "pending"}`,
 		}
 		_, _ = io.WriteString(w, `{"data": `+answers[r.URL.Path]+`}`)

@@ -12,8 +12,8 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// Whatever spelling of a host a helper is configured under that stores what it is told: where Git would tell it of ours,
-// this command knows so before, and answers nothing. Git itself is the judge.
+// Whatever spelling of a host a helper is configured under that stores what it is told: where Git would tell it, this
+// command knows so before, and answers nothing. Git itself is the judge.
 func TestAttackSpellingsOfAStoringHelper(t *testing.T) {
 	home := t.TempDir()
 	t.Setenv("HOME", home)
@@ -54,7 +54,8 @@ func TestAttackSpellingsOfAStoringHelper(t *testing.T) {
 			"https://me:x@" + host, "https://*.example.com:" + port, "https://H.*.com:" + port, "https://*", "https://*.*.*",
 			mine + "/acme", mine + "/a%63me", mine + "/x@y/../../acme", mine + "?x", mine + "/acme@" + host,
 			"https://" + name + ":443", "https://" + name + ":0443", "https://" + name + ":", "https://" + name + ":08443",
-			"https://h%2eexample.com" + strings.TrimPrefix(host, name), host, strings.ToUpper(host), "//" + host, "https://", "http://" + host,
+			"https://h%2eexample.com" + strings.TrimPrefix(host, name), host, strings.ToUpper(host),
+			"//" + host, "https://", "http://" + host,
 			"https://other.example.com", mine + ".evil.com", "https://*.other.com",
 		} {
 			if port != "" && strings.ContainsAny(strings.TrimPrefix(of, mine), "/*@?") {

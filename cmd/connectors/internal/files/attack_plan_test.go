@@ -8,7 +8,7 @@ import (
 	"github.com/stretchr/testify/require"
 )
 
-// A file of somebody else's is looked at before it is applied, as where a program shows the plan of each proposal. That
+// A file of somebody else's is looked at before it is applied, as where the plan of each proposal is shown. That
 // shows which files are read, and nothing that is in them.
 func TestAttackPlanThatShowsFiles(t *testing.T) {
 	o := Options{ReadFile: func(string) (string, error) { return "content of a private file", nil }}

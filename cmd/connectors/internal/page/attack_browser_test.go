@@ -7,7 +7,8 @@ import (
 	"github.com/stretchr/testify/assert"
 )
 
-// A page of somebody else's, in whatever browser of this machine, takes no places from who waits to be let in: it may
+// A page of somebody else's, in whatever browser of this machine, takes no places from who waits to be let in:
+// it may
 // ask for the address as a picture, a frame or a script as often as it likes.
 func TestAttackForeignPageTakesThePlaces(t *testing.T) {
 	s := newServer(t, newMount())

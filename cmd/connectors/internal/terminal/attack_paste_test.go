@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A key of several lines that is pasted at a question for one: what is behind its first line is not left for who reads
+// A key of several lines that is pasted at a question for one: what is behind its first line is not left for
+// who reads
 // the terminal next, which is the shell, that would show it, run it and keep it in its history.
 func TestAttackPastedLinesAreNotLeftToTheShell(t *testing.T) {
 	person, tty, err := pty.Open()

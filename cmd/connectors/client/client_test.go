@@ -432,7 +432,9 @@ func TestPage(t *testing.T) {
 	var token []string
 	site := served(t, func(w http.ResponseWriter, r *http.Request) {
 		token = append(token, r.Header.Get("X-Vault-Token"))
-		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		if r.URL.Path != "/elsewhere" {
+			http.Redirect(w, r, "/elsewhere", http.StatusFound)
+		}
 	})
 	server := &Server{vault: newMount(t).vault}
 	page, err := server.Page(t.Context(), site.URL+"/v1/x")

@@ -183,7 +183,7 @@ func TestReadKey(t *testing.T) {
 		"user": {"required": true, "secret": true, "set_by": "connection"},
 		"password": {"required": true, "secret": true, "set_by": "connection"}}}`)
 	file := definition(t, `{"name": "File", "key_fields": {
-		"service_account": {"required": true, "secret": true, "set_by": "connection"}}}`)
+		"service_account": {"required": true, "secret": true, "set_by": "connection", "json": {"type": {}}}}}`)
 	a := newApp(t)
 	for _, c := range []struct {
 		definition *client.Definition

@@ -55,7 +55,7 @@ the query.`,
 			if err != nil {
 				return err
 			}
-			return a.send(cmd.Context(), c, path, args[1], asked, body)
+			return a.send(cmd.Context(), c, args[0], path, args[1], asked, body)
 		},
 	}
 	flags := cmd.Flags()
@@ -123,11 +123,12 @@ func (c *call) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	return json.Marshal(object)
 }
 
-func (a *app) send(ctx context.Context, c *client.Client, path, address string, asked call, body []byte) error {
+func (a *app) send(ctx context.Context, c *client.Client, name, path, address string, asked call, body []byte,
+) error {
 	transport := c.Transport(path)
 	base, err := transport.BaseURL(ctx)
 	if err != nil {
-		return absent(ctx, c, path, err)
+		return a.advised(ctx, c, name, path, err)
 	}
 	to, err := below(base, address)
 	if err != nil {

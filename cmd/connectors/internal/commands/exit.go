@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
@@ -46,6 +47,7 @@ func codeOf(ctx context.Context, err error) int {
 	var lacking *client.NoMount
 	var refused *url.Error
 	var network net.Error
+	var system syscall.Errno
 	switch {
 	case err == nil:
 		return 0
@@ -78,7 +80,9 @@ func codeOf(ctx context.Context, err error) int {
 		return codeAway
 	case status != 0:
 		return codeFailed
-	case errors.As(err, &refused), errors.As(err, &network):
+	case errors.As(err, &refused):
+		return codeAway
+	case errors.As(err, &network) && !(errors.As(err, &system) && network == net.Error(system)): // which is of no file
 		return codeAway
 	}
 	return codeFailed

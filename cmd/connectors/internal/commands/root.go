@@ -112,7 +112,11 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.ui(),
 		a.unshare(),
 	)
+	root.InitDefaultCompletionCmd() // now, for its arguments to be judged as all others
 	for _, cmd := range withBelow(root) {
+		if cmd.Name() == "completion" { // which has none of its own, so that another shell was no error
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
 		judge := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }
 	}
@@ -210,4 +214,5 @@ func (a *app) warn(warnings []string) {
 
 func (a *app) complain(err error) {
 	a.Say("connectors: %s", terminal.Clean(fmt.Sprint(err)))
+	a.tellNext(err)
 }

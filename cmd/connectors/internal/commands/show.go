@@ -31,10 +31,16 @@ func (a *app) show() *cobra.Command {
 			}
 			connection, err := c.Connection(cmd.Context(), path)
 			if err != nil {
-				return err
+				return a.advised(cmd.Context(), c, args[0], path, err)
 			}
 			a.warn(connection.Warnings)
-			return a.answer(connection.Data, func() error { return a.showConnection(connection) })
+			if err := a.answer(connection.Data, func() error { return a.showConnection(connection) }); err != nil {
+				return err
+			}
+			if next := nextStep(args[0], connection); next != "" {
+				a.Say("next: %s", terminal.Clean(next))
+			}
+			return nil
 		},
 	}
 }

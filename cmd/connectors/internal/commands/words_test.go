@@ -1,9 +1,11 @@
 package commands
 
 import (
+	"os"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 )
 
 // What Vault warned of when it took a key is told.
@@ -24,4 +26,88 @@ func TestConnectRefusesOtherFields(t *testing.T) {
 		assert.Contains(t, got.err, "has these fields and no others: api_key")
 		assert.Empty(t, v.changed(), text)
 	}
+}
+
+// Where a connection does not serve, the next step is a command, with the name that was typed.
+func TestNextStep(t *testing.T) {
+	stop := func(what, side string) map[string]any {
+		return map[string]any{"status": what, "disabled_by": []any{map[string]any{"what": what, "side": side}}}
+	}
+	for name, c := range map[string]struct {
+		known  map[string]any
+		status int // of creds and check
+		code   int
+		next   string
+	}{
+		"absent":         {nil, 400, codeAbsent, "connectors connect SERVICE --as one"},
+		"an open flow":   {map[string]any{"provider": "desk", "created_time": ""}, 409, codePerson, "connectors connect desk --as one"},
+		"a choice":       {map[string]any{"status": "pending", "choices": []any{map[string]any{"id": "a", "name": "A"}}}, 409, codePerson, "connectors edit one --choose ID, of: a (A)"},
+		"a dead grant":   {map[string]any{"status": "needs_reconnect"}, 409, codePerson, "connectors reconnect one"},
+		"expired":        {map[string]any{"status": "expired"}, 409, codePerson, "connectors reconnect one"},
+		"a refused key":  {map[string]any{"status": "failed_validation"}, 409, codePerson, "connectors reconnect one"},
+		"switched off":   {stop("disabled", "owner"), 403, codePerson, "connectors edit one --enable"},
+		"put away":       {stop("archived", "owner"), 403, codePerson, "connectors edit one --unarchive"},
+		"stopped by all": {stop("disabled", "others"), 403, codeNotAllowed, ""},
+		"a bad request":  {map[string]any{"status": "active"}, 400, codeWrongUse, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := newVault(t, desk())
+			delete(v.docs, "connections/user/u1/one")
+			if c.known != nil {
+				doc := map[string]any{"created_time": "2026-01-01T00:00:00Z"}
+				for field, value := range c.known {
+					doc[field] = value
+				}
+				v.docs["connections/user/u1/one"] = doc
+			}
+			v.status["GET creds/self/one"], v.status["PUT check/self/one"] = c.status, c.status
+			for _, args := range [][]string{
+				{"token", "one"},
+				{"check", "one"},
+				{"api", "one", "/me"},
+				{"exec", "--env", "A=one#x", "--", "env"},
+				{"git-credential", "one", "get"},
+			} {
+				got := v.runs(t, "protocol=https\nhost=h.example.com\n\n", args...)
+				assert.Equal(t, c.code, got.code, "%s: %s", args, got.err)
+				assert.Contains(t, got.err, "refused", args)
+				if c.next == "" {
+					assert.NotContains(t, got.err, "edit", args)
+				} else {
+					assert.Contains(t, got.err, "\nnext: "+c.next+"\n", args)
+				}
+			}
+			if c.known != nil && c.next != "" {
+				assert.Contains(t, v.runs(t, "", "show", "one").err, "next: "+c.next+"\n")
+			}
+		})
+	}
+}
+
+// What a check advises is told once, and then the command.
+func TestCheckAdvisesOnce(t *testing.T) {
+	v := newVault(t, desk())
+	v.docs["connections/user/u1/one"]["status"] = "failed_validation"
+	v.docs["check/self/one"] = map[string]any{"status": "failed_validation", "token_valid": "false", "advice": "write a new key"}
+	got := v.runs(t, "", "check", "one")
+	assert.Equal(t, codePerson, got.code)
+	assert.Contains(t, got.out, "write a new key")
+	assert.Equal(t, "connectors: self/one does not work (failed_validation)\nnext: connectors reconnect one\n", got.err)
+}
+
+// A disk that is full is no service that does not answer, and a shell without completion a wrong use.
+func TestCodesOfCommands(t *testing.T) {
+	v := newVault(t, desk())
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err == nil {
+		defer full.Close()
+		cmd := v.command(t, "show", "one")
+		cmd.Stdout = full
+		require.Error(t, cmd.Run())
+		assert.Equal(t, codeFailed, cmd.ProcessState.ExitCode())
+	}
+	got := v.runs(t, "", "completion", "csh")
+	assert.Equal(t, codeWrongUse, got.code, got.err)
+	assert.Equal(t, 0, v.runs(t, "", "completion", "bash").code)
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -146,13 +147,20 @@ func (a *app) connectBy(ctx context.Context, c *client.Client, path, provider st
 		return err
 	}
 	var connection *client.Connection
-	if byConsent(definition, w.kind) {
+	switch {
+	case w.kind == kindDevice:
+		return wrongUse("a device code is not had by connectors: vault write %s/device-code/%s provider=%s, and "+
+			"read that path until it is connected", c.Mount(), path, word(provider))
+	case byConsent(definition, w.kind):
+		if !w.waits(os.Getenv) && !a.Asks() && definition == nil {
+			return whyUnknown(ctx, c, provider)
+		}
 		connection, err = a.consent(ctx, c, path, provider, w)
-	} else {
+	default:
 		connection, err = a.key(ctx, c, path, provider, definition, w)
 	}
 	if err != nil {
-		return err
+		return noProvider(provider, err)
 	}
 	return a.connected(connection)
 }
@@ -206,7 +214,25 @@ func definitionOf(ctx context.Context, c *client.Client, provider string) (*clie
 	return nil, nil
 }
 
-const kindConsent = "authorization_code"
+// whyUnknown says why nothing is known of how a provider is connected.
+func whyUnknown(ctx context.Context, c *client.Client, provider string) error {
+	_, err := c.Definition(ctx, provider)
+	if client.StatusOf(err) == http.StatusForbidden {
+		return withCode(codeNotAllowed, "this token may not read %s/catalog/%s, which tells whether %s takes a key or a "+
+			"consent: connectors doctor tells more", c.Mount(), provider, provider)
+	}
+	if _, err := c.Provider(ctx, provider); err == nil {
+		return withCode(codeAbsent, "the catalogue does not tell this token how %s is connected, so no key is taken for "+
+			"it here; at a terminal a consent is tried", provider)
+	}
+	return withCode(codeAbsent, "the catalogue knows no %s: connectors catalog shows what there is. A provider of "+
+		"another name than its service is connected at a terminal", provider)
+}
+
+const (
+	kindConsent = "authorization_code"
+	kindDevice  = "device_code"
+)
 
 func byConsent(definition *client.Definition, kind string) bool {
 	if kind != "" {
@@ -221,4 +247,9 @@ func (w *way) here(getenv func(string) string) string {
 		return "--no-browser"
 	}
 	return browser.Surroundings{System: runtime.GOOS, Env: getenv, Exists: browser.Exists}.Away()
+}
+
+// waits reports whether a browser is waited for: one of this machine, or one that a port is forwarded for.
+func (w *way) waits(getenv func(string) string) bool {
+	return w.here(getenv) == "" || w.port != 0 && !w.noBrowser
 }

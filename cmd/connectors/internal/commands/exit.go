@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
 	"syscall"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
@@ -86,6 +87,22 @@ func codeOf(ctx context.Context, err error) int {
 		return codeAway
 	}
 	return codeFailed
+}
+
+// noProvider tells of an error whether it came because nobody configured a provider of that name.
+func noProvider(service string, err error) error {
+	if client.StatusOf(err) == http.StatusBadRequest && strings.Contains(err.Error(), "no provider ") {
+		return &stepped{&coded{code: codeAbsent, err: err}, "connectors catalog " + word(service)}
+	}
+	return err
+}
+
+// noOffer tells the same of an offer, which the mount refuses alike whatever there is.
+func noOffer(err error) error {
+	if client.StatusOf(err) == http.StatusForbidden && strings.Contains(err.Error(), " is offered to ") {
+		return &coded{code: codeAbsent, err: err}
+	}
+	return err
 }
 
 // absent tells of an error of a verb whether it came because the connection is not there.

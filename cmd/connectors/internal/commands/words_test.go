@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"net/http"
 	"os"
 	"testing"
 
@@ -110,4 +111,44 @@ func TestCodesOfCommands(t *testing.T) {
 	got := v.runs(t, "", "completion", "csh")
 	assert.Equal(t, codeWrongUse, got.code, got.err)
 	assert.Equal(t, 0, v.runs(t, "", "completion", "bash").code)
+
+	v.status["PUT connect-link/self/nosuch"] = http.StatusBadRequest
+	v.refuses["PUT connect-link/self/nosuch"] = `no provider "nosuch" is configured`
+	got = v.runs(t, "", "link", "nosuch")
+	assert.Equal(t, codeAbsent, got.code, got.err)
+	assert.Contains(t, got.err, "next: connectors catalog nosuch\n")
+	v.status["PUT accept/self/new"] = http.StatusForbidden
+	assert.Equal(t, codeNotAllowed, v.runs(t, "", "accept", "new", "--from", "user/u2/x").code)
+	v.refuses["PUT accept/self/new"] = "no connection user/u2/x is offered to user/u1/new: an offer names its target"
+	assert.Equal(t, codeAbsent, v.runs(t, "", "accept", "new", "--from", "user/u2/x").code)
+}
+
+// Why nothing is connected is told truly, and first.
+func TestWhyNotConnected(t *testing.T) {
+	for name, c := range map[string]struct {
+		service string
+		status  int // of the catalogue
+		flags   []string
+		code    int
+		says    string
+	}{
+		"no such provider":      {"nosuch", 0, nil, codeAbsent, "the catalogue knows no nosuch"},
+		"an unreadable service": {"desk", 403, nil, codeNotAllowed, "may not read connectors/catalog/desk"},
+		"a device code": {
+			"desk", 0, []string{"--kind", "device_code"}, codeWrongUse, "vault write connectors/device-code/self/x provider=desk",
+		},
+		"a consent": {"oauth2", 0, nil, codeWrongUse, "no browser can come back here (CONNECTORS_BROWSER=none)"},
+	} {
+		v := newVault(t, desk())
+		v.env = append(v.env, "CONNECTORS_BROWSER=none")
+		if c.status != 0 {
+			for _, path := range []string{"catalog/desk", "catalog/provider:desk", "providers/desk"} {
+				v.status["GET "+path] = c.status
+			}
+		}
+		got := v.runs(t, "planted-key", append([]string{"connect", c.service, "--as", "x"}, c.flags...)...)
+		assert.Equal(t, c.code, got.code, "%s: %s", name, got.err)
+		assert.Contains(t, got.err, c.says, name)
+		assert.Empty(t, v.changed())
+	}
 }

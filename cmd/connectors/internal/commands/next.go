@@ -86,7 +86,14 @@ func needsPerson(status string) bool {
 // tellNext says what an error has people do next.
 func (a *app) tellNext(err error) {
 	var step *stepped
-	if errors.As(err, &step) {
+	var away *client.Unanswered
+	var lacking *client.NoMount
+	switch {
+	case errors.As(err, &step):
 		a.Say("next: %s", terminal.Clean(step.next))
+	case errors.As(err, &lacking) && len(lacking.Found) > 1:
+	case errors.As(err, &away), errors.As(err, &lacking), client.Denied(err),
+		client.StatusOf(err) == http.StatusServiceUnavailable:
+		a.Say("next: connectors doctor tells more")
 	}
 }

@@ -3,6 +3,7 @@ package commands
 import (
 	"net/http"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
@@ -151,4 +152,31 @@ func TestWhyNotConnected(t *testing.T) {
 		assert.Contains(t, got.err, c.says, name)
 		assert.Empty(t, v.changed())
 	}
+}
+
+// What Vault itself refuses, or nobody answers, is doctor's to look at.
+func TestDoctorTellsMore(t *testing.T) {
+	const next = "\nnext: connectors doctor tells more\n"
+	v := newVault(t, desk())
+	v.status["GET connections/self/one"] = http.StatusForbidden
+	got := v.runs(t, "", "show", "one")
+	assert.NotContains(t, got.err, next, "the mount refused it, and said why")
+	v.refuses["GET connections/self/one"] = "1 error occurred:\n\t* permission denied\n\n"
+	got = v.runs(t, "", "show", "one")
+	assert.Equal(t, codeNotAllowed, got.code)
+	assert.Equal(t, "connectors: connectors/connections/self/one: permission denied: a policy has to allow read on that "+
+		"path"+next, got.err)
+	address := v.URL
+	v.env = append(v.env, "VAULT_ADDR="+strings.Replace(address, "http:", "https:", 1))
+	got = v.runs(t, "", "show", "one")
+	assert.Equal(t, codeAway, got.code)
+	assert.Contains(t, got.err, next, "no TLS")
+	v.env = append(v.env, "VAULT_ADDR="+address, "CONNECTORS_MOUNT=")
+	got = v.runs(t, "", "show", "one")
+	assert.Equal(t, codeNotAllowed, got.code)
+	assert.Contains(t, got.err, next, "no mount")
+	v.Close()
+	got = v.runs(t, "", "show", "one")
+	assert.Equal(t, codeAway, got.code)
+	assert.Contains(t, got.err, next, "nobody there")
 }

@@ -148,7 +148,7 @@ func (a *app) connectBy(ctx context.Context, c *client.Client, path, provider st
 	}
 	var connection *client.Connection
 	switch {
-	case w.kind == kindDevice:
+	case w.kind == kindDevice, w.kind == "" && definition != nil && slices.Equal(definition.Kinds, []string{kindDevice}):
 		return wrongUse("a device code is not had by connectors: vault write %s/device-code/%s provider=%s, and "+
 			"read that path until it is connected", c.Mount(), path, word(provider))
 	case byConsent(definition, w.kind):

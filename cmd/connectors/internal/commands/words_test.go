@@ -138,9 +138,11 @@ func TestWhyNotConnected(t *testing.T) {
 		"a device code": {
 			"desk", 0, []string{"--kind", "device_code"}, codeWrongUse, "vault write connectors/device-code/self/x provider=desk",
 		},
-		"a consent": {"oauth2", 0, nil, codeWrongUse, "no browser can come back here (CONNECTORS_BROWSER=none)"},
+		"device codes alone": {"remote", 0, nil, codeWrongUse, "vault write connectors/device-code/self/x provider=remote"},
+		"a consent":          {"oauth2", 0, nil, codeWrongUse, "no browser can come back here (CONNECTORS_BROWSER=none)"},
 	} {
 		v := newVault(t, desk())
+		v.docs["catalog/remote"] = map[string]any{"name": "Remote", "kinds": []any{kindDevice}}
 		v.env = append(v.env, "CONNECTORS_BROWSER=none")
 		if c.status != 0 {
 			for _, path := range []string{"catalog/desk", "catalog/provider:desk", "providers/desk"} {

@@ -166,10 +166,29 @@ func (a *app) send(ctx context.Context, c *client.Client, name, path, address st
 	if a.Shows() {
 		out = terminal.Lines(out)
 	}
-	if _, err := io.Copy(out, response.Body); err != nil {
+	last := &lastByte{w: out}
+	if _, err := io.Copy(last, response.Body); err != nil {
 		return err
 	}
+	if a.Shows() && last.is != 0 && last.is != '\n' { // what follows is no part of it
+		if _, err := io.WriteString(out, "\n"); err != nil {
+			return err
+		}
+	}
 	return statusOf(path, response)
+}
+
+// lastByte writes on, and keeps which byte was the last one.
+type lastByte struct {
+	w  io.Writer
+	is byte
+}
+
+func (l *lastByte) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		l.is = p[len(p)-1]
+	}
+	return l.w.Write(p)
 }
 
 // toHost leaves of the address in an error its host: a redirect has what was in the request's, the credential too.

@@ -61,6 +61,9 @@ func (a *app) checkAll(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if len(list.Keys) == 0 {
+		a.Say("nothing is connected under self: there is nothing to check")
+	}
 	document, worst := map[string]any{}, error(nil)
 	var paths []string
 	var checks []*client.Check
@@ -100,7 +103,7 @@ func (a *app) showChecks(paths []string, checks []*client.Check) error {
 	var rows [][]string
 	for i, check := range checks {
 		rows = append(rows, []string{
-			paths[i], beside(check.Status, check.StatusReason), check.TokenValid, check.Service, accountOf(check.Account),
+			paths[i], statusWords(check.Status, check.StatusReason), check.TokenValid, check.Service, accountOf(check.Account),
 			check.Advice,
 		})
 	}
@@ -111,7 +114,7 @@ func (a *app) showChecks(paths []string, checks []*client.Check) error {
 func judged(path string, check *client.Check) error {
 	switch {
 	case !serves(check.Status), check.TokenValid == "false":
-		return withCode(codePerson, "%s does not work (%s)", path, beside(check.Status, check.StatusReason))
+		return withCode(codePerson, "%s does not work (%s)", path, statusWords(check.Status, check.StatusReason))
 	case len(check.ScopesMissing) > 0:
 		return withCode(codePerson, "%s lacks scopes (%s)", path, strings.Join(check.ScopesMissing, " "))
 	case check.Service == "down", check.Service == "limited":

@@ -113,10 +113,11 @@ func (a *app) reconnect() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, name := range list.Keys {
-				if !slices.Contains([]string{"needs_reconnect", "failed_validation", "expired"}, list.KeyInfo[name].Status) {
-					continue
-				}
+			broken := slices.DeleteFunc(list.Keys, func(name string) bool { return !needsPerson(list.KeyInfo[name].Status) })
+			if len(broken) == 0 {
+				a.Say("none of your connections has to be connected again")
+			}
+			for _, name := range broken {
 				if err := a.reconnectOne(ctx, c, "self/"+name, w); err != nil {
 					return err
 				}
@@ -135,7 +136,7 @@ func (a *app) reconnectOne(ctx context.Context, c *client.Client, path string, w
 	if err != nil {
 		return err
 	}
-	a.Say("%s: %s", terminal.Clean(known.Path()), terminal.Clean(beside(known.Status, known.StatusReason)))
+	a.Say("%s: %s", terminal.Clean(known.Path()), terminal.Clean(statusWords(known.Status, known.StatusReason)))
 	w.kind = known.Kind
 	return a.connectBy(ctx, c, path, known.Provider, w)
 }
@@ -171,6 +172,13 @@ func (a *app) connected(connection *client.Connection) error {
 	if err := a.answer(connection.Data, func() error { return a.showConnection(connection) }); err != nil {
 		return err
 	}
+	if serves(connection.Status) {
+		about := terminal.Clean(connection.Path())
+		if account := accountOf(connection.Account); account != "" {
+			about += ", as " + terminal.Clean(account)
+		}
+		a.Say("Connected: %s", about)
+	}
 	switch {
 	case len(connection.Choices) > 0 && !serves(connection.Status):
 		return withCode(codePerson, "%s reaches several (%s): choose one of these by its id: connectors edit "+
@@ -180,7 +188,7 @@ func (a *app) connected(connection *client.Connection) error {
 			connection.Path(), connection.StatusReason, connection.Path())
 	case !serves(connection.Status):
 		return withCode(codePerson, "%s is connected and does not serve: %s", connection.Path(),
-			beside(connection.Status, connection.StatusReason))
+			statusWords(connection.Status, connection.StatusReason))
 	case len(connection.MissingScopes) > 0:
 		return withCode(codePerson, "%s lacks scopes that were asked for: %s", connection.Path(),
 			strings.Join(connection.MissingScopes, " "))

@@ -141,7 +141,8 @@ func (v *vault) answer(w http.ResponseWriter, r *http.Request) {
 		if after == nil {
 			after = map[string]any{"created_time": "2026-01-01T00:00:00Z"}
 		}
-		if !strings.HasPrefix(path, "revoke") && !strings.HasPrefix(path, "check/") { // whose answers are as they are
+		asIs := strings.HasPrefix(path, "revoke") || strings.HasPrefix(path, "check/") || strings.HasPrefix(path, "shares/")
+		if !asIs {
 			_ = json.Unmarshal(body, &after)
 			v.docs[own] = after
 		}
@@ -515,6 +516,9 @@ func TestAPI(t *testing.T) {
 	}
 	got := v.atTerminal(t, "", "api", "one", "/me")
 	assert.Contains(t, got.out, `GET /me \x1b[2J\x0d\u202e`)
+	status = 500
+	assert.Contains(t, v.atTerminal(t, "", "api", "one", "/me").out, "\r\nconnectors: the service answers 500")
+	status = 200
 	v.changed()
 	for says, args := range map[string][]string{
 		"--input is the whole body": {"/me", "--input", "-", "-f", "a=b"}, "-f takes": {"/me", "-f", "=b"},

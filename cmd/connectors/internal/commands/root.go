@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -132,12 +133,16 @@ func withBelow(cmd *cobra.Command) []*cobra.Command {
 	return all
 }
 
+// ofNumbers are the words of Go's library about what is no number, which say again what was written.
+var ofNumbers = regexp.MustCompile(`strconv\.\w+: parsing .*: |time: `)
+
 // usageOf makes of an error about flags and arguments a wrong use.
 func usageOf(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return wrongUse("%s; '%s --help' tells more", err, cmd.CommandPath())
+	text := ofNumbers.ReplaceAllString(err.Error(), "")
+	return wrongUse("%s; '%s --help' tells more", text, cmd.CommandPath())
 }
 
 // dial gives the client. What is started from here on does not find the token in its environment.

@@ -182,3 +182,71 @@ func TestDoctorTellsMore(t *testing.T) {
 	assert.Equal(t, codeAway, got.code)
 	assert.Contains(t, got.err, next, "nobody there")
 }
+
+// A rename asks before it ends shares, and an offer to others does not.
+func TestRenameAsks(t *testing.T) {
+	for name, c := range map[string]struct {
+		args  []string
+		typed string // at a terminal; empty: there is none
+		code  int
+		moves bool
+	}{
+		"nobody to ask":  {[]string{"one", "other"}, "", codeWrongUse, false},
+		"a no":           {[]string{"one", "other"}, "\n", codeFailed, false},
+		"a yes":          {[]string{"one", "other"}, "y\n", 0, true},
+		"said before":    {[]string{"one", "other", "--yes"}, "", 0, true},
+		"by other words": {[]string{"one", "user/u1/other"}, "", codeWrongUse, false},
+		"and by others":  {[]string{"user/u1/one", "other"}, "", codeWrongUse, false},
+		"to others":      {[]string{"one", "user/u2/one"}, "", 0, true},
+		"without shares": {[]string{"two", "other"}, "", 0, true},
+	} {
+		v := newVault(t, desk())
+		v.docs["connections/user/u1/one"]["shared_with"] = "1 entity"
+		args := append([]string{"transfer"}, c.args...)
+		got := v.runs(t, "", args...)
+		if c.typed != "" {
+			got = v.atTerminal(t, c.typed, args...)
+		}
+		assert.Equal(t, c.code, got.code, "%s: %s%s", name, got.out, got.err)
+		assert.Equal(t, c.moves, len(v.changed()) == 1, name)
+	}
+}
+
+// What there is to be told is told, in words that people have.
+func TestSmallWords(t *testing.T) {
+	v := newVault(t, desk())
+	one := v.docs["connections/user/u1/one"]
+	one["status"], one["status_reason"] = "disabled", "disabled_by_person"
+	one["required_scopes"], one["rotate_after"], one["debug_until"] = []string{"a", "b"}, "90d", "2027-01-01T00:00:00Z"
+	one["former_key"], one["former_key_until"] = map[string]any{"api_key": "****"}, "2126-01-01T00:00:00Z"
+	shown := v.runs(t, "", "show", "one").out
+	for _, row := range []string{
+		`status +disabled\n`, `required_scopes +a b\n`, `rotate_after +90d\n`, `debug_until +2027-01-01T00:00:00Z\n`,
+		`former_key +api_key=\*\*\*\*, until 2126-01-01T00:00:00Z \(in [^()]*\)\n`,
+	} {
+		assert.Regexp(t, row, shown)
+	}
+
+	one["status"], one["account"] = "active", map[string]any{"label": "Ann"}
+	got := v.runs(t, "planted-key", "reconnect", "one")
+	assert.Contains(t, got.err, "Connected: user/u1/one, as Ann\n")
+	assert.Contains(t, v.runs(t, "", "reconnect", "--broken").err, "none of your connections has to be connected again")
+	got = v.atTerminal(t, "\x04", "connect", "desk", "--as", "new")
+	assert.Equal(t, codeWrongUse, got.code)
+	assert.Contains(t, got.out, "connectors: the input ended before there was an answer")
+	got = v.runs(t, "", "connect", "desk", "--port", "x")
+	assert.Contains(t, got.err, `invalid argument "x" for "--port" flag: invalid syntax`)
+	got = v.runs(t, "", "token", "one", "--min-ttl", "x")
+	assert.NotContains(t, got.err, "time:")
+
+	v.docs["shares/self/one"] = map[string]any{"private": true, "shares": []any{
+		map[string]any{"group": "g1", "unchecked": true}, map[string]any{"group": "g2", "unchecked": true},
+	}}
+	got = v.runs(t, "", "share", "one", "--group", "g1", "--expires", "2027-01-31")
+	assert.Contains(t, got.err, "to take that back: connectors unshare one --group g1\n")
+	assert.NotContains(t, got.err, "--group g2")
+	assert.Contains(t, v.changed()[1], `"expires":"2027-02-01T00:00:00`)
+
+	assert.Contains(t, newVault(t, nil).runs(t, "", "check", "--all").err, "there is nothing to check")
+	assert.Equal(t, "7d", endOfDay("7d"))
+}

@@ -191,7 +191,7 @@ func TestConnectorsWholeLife(t *testing.T) {
 	alice.ends(t, 3, "is offered to nobody", "transfer", "work", "--withdraw")
 	alice.ends(t, 2, "leave out the target", "transfer", "work", "x", "--withdraw")
 	alice.ends(t, 3, "nothing is there", "transfer", "absent", "x")
-	bob.ends(t, 4, "is offered to", "accept", "gift", "--from", hers+"/work")
+	bob.ends(t, 3, "is offered to", "accept", "gift", "--from", hers+"/work")
 	bob.ends(t, 2, "--from", "accept", "gift")
 	alice.does(t, "transfer", "work", his+"/gift")
 	at = sit(t, bob.prepared(t, "accept", "gift"))

@@ -54,7 +54,7 @@ func unreadable(r rune) bool { return unicode.IsControl(r) || r == '\\' }
 
 func (c *Client) read(ctx context.Context, path string, query url.Values, into answering) error {
 	secret, err := c.vault.Logical().ReadWithDataWithContext(ctx, c.mount+"/"+path, query)
-	return c.take(path, secret, err, into)
+	return needing("read", c.take(path, secret, err, into))
 }
 
 func (c *Client) list(ctx context.Context, path string, into answering) error {
@@ -62,7 +62,7 @@ func (c *Client) list(ctx context.Context, path string, into answering) error {
 	if err == nil && (secret == nil || secret.Data == nil) { // Vault says 404 of an empty list
 		secret = &api.Secret{Data: map[string]any{"keys": []any{}, "key_info": map[string]any{}}}
 	}
-	return c.take(path, secret, err, into)
+	return needing("list", c.take(path, secret, err, into))
 }
 
 func (c *Client) write(ctx context.Context, path string, fields any, into answering) error {
@@ -74,14 +74,14 @@ func (c *Client) write(ctx context.Context, path string, fields any, into answer
 	if err == nil && secret == nil {
 		return nil
 	}
-	return c.take(path, secret, err, into)
+	return needing("update", c.take(path, secret, err, into))
 }
 
 // delete gives the warnings that came with it.
 func (c *Client) delete(ctx context.Context, path string, query url.Values) (warnings []string, err error) {
 	secret, err := c.vault.Logical().DeleteWithDataWithContext(ctx, c.mount+"/"+path, query)
 	if err != nil {
-		return nil, asError(c.mount+"/"+path, err)
+		return nil, needing("delete", asError(c.mount+"/"+path, err))
 	}
 	if secret == nil {
 		return nil, nil

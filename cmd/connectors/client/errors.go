@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/hashicorp/vault/api"
@@ -14,13 +15,28 @@ type Error struct {
 	Status   int    // of HTTP
 	Path     string // which was asked, with the mount
 	Messages []string
+	Needs    string // the capability on Path that it takes; empty where that is not known
 }
+
+// Unanswered says that no Vault answered a request.
+type Unanswered struct {
+	Path string // which was asked, with the mount
+	Err  error
+}
+
+func (u *Unanswered) Error() string { return u.Path + ": " + u.Err.Error() }
+
+// Unwrap gives what kept it from being answered.
+func (u *Unanswered) Unwrap() error { return u.Err }
 
 // ErrNoToken says that there is no Vault token to ask with.
 var ErrNoToken = errors.New("no Vault token: log in with 'vault login', or set VAULT_TOKEN")
 
 func (e *Error) Error() string {
 	text := strings.Join(e.Messages, "; ")
+	if text == denied && e.Needs != "" {
+		text += ": a policy has to allow " + e.Needs + " on that path"
+	}
 	if text == "" {
 		text = strings.ToLower(http.StatusText(e.Status))
 		if e.Status == http.StatusNotFound {
@@ -28,6 +44,24 @@ func (e *Error) Error() string {
 		}
 	}
 	return fmt.Sprintf("%s: %s", e.Path, text)
+}
+
+// denied is what Vault says of a path that no policy of the token allows, and nothing more.
+const denied = "permission denied"
+
+// Denied reports whether Vault itself refused the token, before the mount was asked.
+func Denied(err error) bool {
+	var refusal *Error
+	return errors.As(err, &refusal) && refusal.Status == http.StatusForbidden && slices.Contains(refusal.Messages, denied)
+}
+
+// needing notes which capability a request takes.
+func needing(capability string, err error) error {
+	var refusal *Error
+	if errors.As(err, &refusal) {
+		refusal.Needs = capability
+	}
+	return err
 }
 
 // StatusOf is the status of a refusal, and 0 of any other error.
@@ -43,7 +77,7 @@ func StatusOf(err error) int {
 func asError(path string, err error) error {
 	var refused *api.ResponseError
 	if !errors.As(err, &refused) {
-		return fmt.Errorf("%s: %w", path, err)
+		return &Unanswered{Path: path, Err: err}
 	}
 	e := &Error{Status: refused.StatusCode, Path: path}
 	for _, message := range refused.Errors {

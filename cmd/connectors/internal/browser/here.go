@@ -29,11 +29,13 @@ func Exists(path string) bool {
 	return err == nil
 }
 
-// Away says why no browser of this machine can come back to it, and nothing where one can.
+// Away says why no browser of this machine can come back to it, and nothing where one can. BROWSER says that one can.
 func (s Surroundings) Away() string {
 	switch {
 	case s.Env(Variable) == "none":
 		return Variable + "=none"
+	case s.Env("BROWSER") != "": // whoever set it knows better
+		return ""
 	case s.Env("SSH_CONNECTION") != "" || s.Env("SSH_CLIENT") != "" || s.Env("SSH_TTY") != "":
 		return "this is an SSH session"
 	case s.Exists("/.dockerenv") || s.Exists("/run/.containerenv") || s.Env("container") != "" ||

@@ -36,7 +36,7 @@ CONNECTION the one that is offered, as user/u-17/slack. Without --from a person 
 			}
 			connection, err := c.Accept(cmd.Context(), path, request)
 			if err != nil {
-				return err
+				return noOffer(err)
 			}
 			return a.connected(connection)
 		},

@@ -55,7 +55,7 @@ the query.`,
 			if err != nil {
 				return err
 			}
-			return a.send(cmd.Context(), c, path, args[1], asked, body)
+			return a.send(cmd.Context(), c, args[0], path, args[1], asked, body)
 		},
 	}
 	flags := cmd.Flags()
@@ -123,11 +123,12 @@ func (c *call) body(ctx context.Context, stdin io.Reader) ([]byte, error) {
 	return json.Marshal(object)
 }
 
-func (a *app) send(ctx context.Context, c *client.Client, path, address string, asked call, body []byte) error {
+func (a *app) send(ctx context.Context, c *client.Client, name, path, address string, asked call, body []byte,
+) error {
 	transport := c.Transport(path)
 	base, err := transport.BaseURL(ctx)
 	if err != nil {
-		return absent(ctx, c, path, err)
+		return a.advised(ctx, c, name, path, err)
 	}
 	to, err := below(base, address)
 	if err != nil {
@@ -165,10 +166,29 @@ func (a *app) send(ctx context.Context, c *client.Client, path, address string, 
 	if a.Shows() {
 		out = terminal.Lines(out)
 	}
-	if _, err := io.Copy(out, response.Body); err != nil {
+	last := &lastByte{w: out}
+	if _, err := io.Copy(last, response.Body); err != nil {
 		return err
 	}
+	if a.Shows() && last.is != 0 && last.is != '\n' { // what follows is no part of it
+		if _, err := io.WriteString(out, "\n"); err != nil {
+			return err
+		}
+	}
 	return statusOf(path, response)
+}
+
+// lastByte writes on, and keeps which byte was the last one.
+type lastByte struct {
+	w  io.Writer
+	is byte
+}
+
+func (l *lastByte) Write(p []byte) (int, error) {
+	if len(p) > 0 {
+		l.is = p[len(p)-1]
+	}
+	return l.w.Write(p)
 }
 
 // toHost leaves of the address in an error its host: a redirect has what was in the request's, the credential too.

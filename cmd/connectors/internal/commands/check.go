@@ -2,7 +2,6 @@ package commands
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -43,14 +42,14 @@ func (a *app) checkOne(ctx context.Context, name string) error {
 	}
 	check, err := c.Check(ctx, path)
 	if err != nil {
-		return absent(ctx, c, path, err)
+		return a.advised(ctx, c, name, path, err)
 	}
 	a.warn(check.Warnings)
 	err = a.answer(check.Data, func() error { return a.showChecks([]string{path}, []*client.Check{check}) })
 	if err != nil {
 		return err
 	}
-	return judged(path, check)
+	return a.advised(ctx, c, name, path, judged(path, check))
 }
 
 func (a *app) checkAll(ctx context.Context) error {
@@ -61,6 +60,9 @@ func (a *app) checkAll(ctx context.Context) error {
 	list, err := c.Connections(ctx, "self")
 	if err != nil {
 		return err
+	}
+	if len(list.Keys) == 0 {
+		a.Say("nothing is connected under self: there is nothing to check")
 	}
 	document, worst := map[string]any{}, error(nil)
 	var paths []string
@@ -73,9 +75,11 @@ func (a *app) checkAll(ctx context.Context) error {
 			return err
 		case err != nil: // the others are checked all the same
 			document[path] = map[string]any{"errors": []string{err.Error()}}
+			err = a.advised(ctx, c, name, path, err)
 			a.complain(err)
 		default:
-			err = judged(path, check)
+			err = a.advised(ctx, c, name, path, judged(path, check))
+			a.tellNext(err)
 			document[path] = check.Data
 			paths, checks = append(paths, path), append(checks, check)
 		}
@@ -99,22 +103,20 @@ func (a *app) showChecks(paths []string, checks []*client.Check) error {
 	var rows [][]string
 	for i, check := range checks {
 		rows = append(rows, []string{
-			paths[i], beside(check.Status, check.StatusReason), check.TokenValid, check.Service, accountOf(check.Account),
+			paths[i], statusWords(check.Status, check.StatusReason), check.TokenValid, check.Service, accountOf(check.Account),
 			check.Advice,
 		})
 	}
 	return terminal.Table(a.Out, []string{"CONNECTION", "STATUS", "VALID", "SERVICE", "ACCOUNT", "ADVICE"}, rows)
 }
 
-// judged makes an error of a check that did not find all well.
+// judged makes an error of a check that did not find all well. Its advice is shown elsewhere.
 func judged(path string, check *client.Check) error {
 	switch {
 	case !serves(check.Status), check.TokenValid == "false":
-		return withCode(codePerson, "%s does not work (%s): %s", path, beside(check.Status, check.StatusReason),
-			orNext(check.Advice, path))
+		return withCode(codePerson, "%s does not work (%s)", path, statusWords(check.Status, check.StatusReason))
 	case len(check.ScopesMissing) > 0:
-		return withCode(codePerson, "%s lacks scopes (%s): connectors reconnect %s", path,
-			strings.Join(check.ScopesMissing, " "), path)
+		return withCode(codePerson, "%s lacks scopes (%s)", path, strings.Join(check.ScopesMissing, " "))
 	case check.Service == "down", check.Service == "limited":
 		return withCode(codeAway, "the service of %s does not answer now (%s)", path, check.Service)
 	}
@@ -122,10 +124,3 @@ func judged(path string, check *client.Check) error {
 }
 
 func serves(status string) bool { return status == "active" }
-
-func orNext(advice, path string) string {
-	if advice != "" {
-		return advice
-	}
-	return fmt.Sprintf("connectors show %s tells more", path)
-}

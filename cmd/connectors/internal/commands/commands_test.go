@@ -121,7 +121,7 @@ func TestRedirectIsToldWithoutTheCredential(t *testing.T) {
 	t.Setenv("VAULT_TOKEN", "a token")
 	c, err := client.FromEnvironment(t.Context(), "connectors")
 	require.NoError(t, err)
-	err = newApp(t).send(t.Context(), c, "self/x", "/me", call{method: http.MethodGet}, nil)
+	err = newApp(t).send(t.Context(), c, "self/x", "self/x", "/me", call{method: http.MethodGet}, nil)
 	require.ErrorIs(t, err, client.ErrNotSent)
 	assert.Contains(t, err.Error(), "www.example.com")
 	assert.NotContains(t, err.Error(), "planted")
@@ -183,7 +183,7 @@ func TestReadKey(t *testing.T) {
 		"user": {"required": true, "secret": true, "set_by": "connection"},
 		"password": {"required": true, "secret": true, "set_by": "connection"}}}`)
 	file := definition(t, `{"name": "File", "key_fields": {
-		"service_account": {"required": true, "secret": true, "set_by": "connection"}}}`)
+		"service_account": {"required": true, "secret": true, "set_by": "connection", "json": {"type": {}}}}}`)
 	a := newApp(t)
 	for _, c := range []struct {
 		definition *client.Definition
@@ -253,7 +253,6 @@ func TestEverythingIsDocumented(t *testing.T) {
 	}
 	var commands, flags, documented []string
 	root := newApp(t).root()
-	root.InitDefaultCompletionCmd("x")
 	long := func(f *pflag.Flag) {
 		name := "--" + f.Name
 		if f.Shorthand != "" && slices.Contains([]string{"method", "field", "header"}, f.Name) { // known by their short form

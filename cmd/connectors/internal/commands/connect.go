@@ -3,6 +3,7 @@ package commands
 import (
 	"context"
 	"net/http"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -112,10 +113,11 @@ func (a *app) reconnect() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			for _, name := range list.Keys {
-				if !slices.Contains([]string{"needs_reconnect", "failed_validation", "expired"}, list.KeyInfo[name].Status) {
-					continue
-				}
+			broken := slices.DeleteFunc(list.Keys, func(name string) bool { return !needsPerson(list.KeyInfo[name].Status) })
+			if len(broken) == 0 {
+				a.Say("none of your connections has to be connected again")
+			}
+			for _, name := range broken {
 				if err := a.reconnectOne(ctx, c, "self/"+name, w); err != nil {
 					return err
 				}
@@ -134,7 +136,7 @@ func (a *app) reconnectOne(ctx context.Context, c *client.Client, path string, w
 	if err != nil {
 		return err
 	}
-	a.Say("%s: %s", terminal.Clean(known.Path()), terminal.Clean(beside(known.Status, known.StatusReason)))
+	a.Say("%s: %s", terminal.Clean(known.Path()), terminal.Clean(statusWords(known.Status, known.StatusReason)))
 	w.kind = known.Kind
 	return a.connectBy(ctx, c, path, known.Provider, w)
 }
@@ -146,13 +148,20 @@ func (a *app) connectBy(ctx context.Context, c *client.Client, path, provider st
 		return err
 	}
 	var connection *client.Connection
-	if byConsent(definition, w.kind) {
+	switch {
+	case w.kind == kindDevice, w.kind == "" && definition != nil && slices.Equal(definition.Kinds, []string{kindDevice}):
+		return wrongUse("a device code is not had by connectors: vault write %s/device-code/%s provider=%s, and "+
+			"read that path until it is connected", c.Mount(), path, word(provider))
+	case byConsent(definition, w.kind):
+		if !w.waits(os.Getenv) && !a.Asks() && definition == nil {
+			return whyUnknown(ctx, c, provider)
+		}
 		connection, err = a.consent(ctx, c, path, provider, w)
-	} else {
+	default:
 		connection, err = a.key(ctx, c, path, provider, definition, w)
 	}
 	if err != nil {
-		return err
+		return noProvider(provider, err)
 	}
 	return a.connected(connection)
 }
@@ -163,6 +172,13 @@ func (a *app) connected(connection *client.Connection) error {
 	if err := a.answer(connection.Data, func() error { return a.showConnection(connection) }); err != nil {
 		return err
 	}
+	if serves(connection.Status) {
+		about := terminal.Clean(connection.Path())
+		if account := accountOf(connection.Account); account != "" {
+			about += ", as " + terminal.Clean(account)
+		}
+		a.Say("Connected: %s", about)
+	}
 	switch {
 	case len(connection.Choices) > 0 && !serves(connection.Status):
 		return withCode(codePerson, "%s reaches several (%s): choose one of these by its id: connectors edit "+
@@ -172,7 +188,7 @@ func (a *app) connected(connection *client.Connection) error {
 			connection.Path(), connection.StatusReason, connection.Path())
 	case !serves(connection.Status):
 		return withCode(codePerson, "%s is connected and does not serve: %s", connection.Path(),
-			beside(connection.Status, connection.StatusReason))
+			statusWords(connection.Status, connection.StatusReason))
 	case len(connection.MissingScopes) > 0:
 		return withCode(codePerson, "%s lacks scopes that were asked for: %s", connection.Path(),
 			strings.Join(connection.MissingScopes, " "))
@@ -206,7 +222,25 @@ func definitionOf(ctx context.Context, c *client.Client, provider string) (*clie
 	return nil, nil
 }
 
-const kindConsent = "authorization_code"
+// whyUnknown says why nothing is known of how a provider is connected.
+func whyUnknown(ctx context.Context, c *client.Client, provider string) error {
+	_, err := c.Definition(ctx, provider)
+	if client.StatusOf(err) == http.StatusForbidden {
+		return withCode(codeNotAllowed, "this token may not read %s/catalog/%s, which tells whether %s takes a key or a "+
+			"consent: connectors doctor tells more", c.Mount(), provider, provider)
+	}
+	if _, err := c.Provider(ctx, provider); err == nil {
+		return withCode(codeAbsent, "the catalogue does not tell this token how %s is connected, so no key is taken for "+
+			"it here; at a terminal a consent is tried", provider)
+	}
+	return withCode(codeAbsent, "the catalogue knows no %s: connectors catalog shows what there is. A provider of "+
+		"another name than its service is connected at a terminal", provider)
+}
+
+const (
+	kindConsent = "authorization_code"
+	kindDevice  = "device_code"
+)
 
 func byConsent(definition *client.Definition, kind string) bool {
 	if kind != "" {
@@ -221,4 +255,9 @@ func (w *way) here(getenv func(string) string) string {
 		return "--no-browser"
 	}
 	return browser.Surroundings{System: runtime.GOOS, Env: getenv, Exists: browser.Exists}.Away()
+}
+
+// waits reports whether a browser is waited for: one of this machine, or one that a port is forwarded for.
+func (w *way) waits(getenv func(string) string) bool {
+	return w.here(getenv) == "" || w.port != 0 && !w.noBrowser
 }

@@ -21,7 +21,7 @@ import (
 func (a *app) consent(ctx context.Context, c *client.Client, path, provider string, w way,
 ) (*client.Connection, error) {
 	why := w.here(os.Getenv)
-	waits := why == "" || w.port != 0 && !w.noBrowser
+	waits := w.waits(os.Getenv)
 	if !waits && !a.Asks() {
 		return nil, wrongUse("no browser can come back here (%s), and there is no terminal to type the code at", why)
 	}

@@ -46,7 +46,7 @@ Vault Agent. Its environment can be read by the same user and by root.`,
 			for _, v := range wanted {
 				credential, err := c.Credential(cmd.Context(), v.path, client.CredentialOptions{MinTTL: minTTL})
 				if err != nil {
-					return absent(cmd.Context(), c, v.path, err)
+					return a.advised(cmd.Context(), c, v.typed, v.path, err)
 				}
 				a.warn(credential.Warnings)
 				value, err := valueOf(v.path, credential, v.field)
@@ -71,7 +71,7 @@ Vault Agent. Its environment can be read by the same user and by root.`,
 }
 
 // variable is one that a program gets.
-type variable struct{ name, path, field string }
+type variable struct{ name, typed, path, field string }
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
@@ -90,7 +90,7 @@ func readVariables(written []string) ([]variable, error) {
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, variable{name: name, path: path, field: field})
+		all = append(all, variable{name: name, typed: connection, path: path, field: field})
 	}
 	return all, nil
 }

@@ -8,6 +8,8 @@ import (
 	"net"
 	"net/http"
 	"net/url"
+	"strings"
+	"syscall"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
@@ -46,6 +48,7 @@ func codeOf(ctx context.Context, err error) int {
 	var lacking *client.NoMount
 	var refused *url.Error
 	var network net.Error
+	var system syscall.Errno
 	switch {
 	case err == nil:
 		return 0
@@ -78,10 +81,28 @@ func codeOf(ctx context.Context, err error) int {
 		return codeAway
 	case status != 0:
 		return codeFailed
-	case errors.As(err, &refused), errors.As(err, &network):
+	case errors.As(err, &refused):
+		return codeAway
+	case errors.As(err, &network) && !(errors.As(err, &system) && network == net.Error(system)): // which is of no file
 		return codeAway
 	}
 	return codeFailed
+}
+
+// noProvider tells of an error whether it came because nobody configured a provider of that name.
+func noProvider(service string, err error) error {
+	if client.StatusOf(err) == http.StatusBadRequest && strings.Contains(err.Error(), "no provider ") {
+		return &stepped{&coded{code: codeAbsent, err: err}, "connectors catalog " + word(service)}
+	}
+	return err
+}
+
+// noOffer tells the same of an offer, which the mount refuses alike whatever there is.
+func noOffer(err error) error {
+	if client.StatusOf(err) == http.StatusForbidden && strings.Contains(err.Error(), " is offered to ") {
+		return &coded{code: codeAbsent, err: err}
+	}
+	return err
 }
 
 // absent tells of an error of a verb whether it came because the connection is not there.

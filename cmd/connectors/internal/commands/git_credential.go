@@ -31,9 +31,9 @@ func (a *app) gitCredential() *cobra.Command {
 			}
 			switch args[1] {
 			case "get":
-				return a.gitGet(cmd.Context(), path)
+				return a.gitGet(cmd.Context(), args[0], path)
 			case "erase":
-				return a.gitErase(cmd.Context(), path)
+				return a.gitErase(cmd.Context(), args[0], path)
 			}
 			return nil // nothing is stored, and what later releases of Git say is none of ours
 		},
@@ -41,8 +41,8 @@ func (a *app) gitCredential() *cobra.Command {
 }
 
 // gitGet answers Git, or has it stop where it would ask the person for a password that they do not have.
-func (a *app) gitGet(ctx context.Context, path string) error {
-	answer, err := a.gitAnswer(ctx, path)
+func (a *app) gitGet(ctx context.Context, name, path string) error {
+	answer, err := a.gitAnswer(ctx, name, path)
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return err
@@ -52,13 +52,14 @@ func (a *app) gitGet(ctx context.Context, path string) error {
 	if _, written := io.WriteString(a.Out, answer); written != nil {
 		return written
 	}
-	if err != nil && codeOf(ctx, err) == codePerson {
-		return withCode(codePerson, "%w; to connect it again: connectors reconnect %s", err, path)
+	var step *stepped
+	if err != nil && codeOf(ctx, err) == codePerson && !errors.As(err, &step) { // Git's token may not read it
+		return &stepped{err, "connectors reconnect " + word(name)}
 	}
 	return err
 }
 
-func (a *app) gitAnswer(ctx context.Context, path string) (string, error) {
+func (a *app) gitAnswer(ctx context.Context, name, path string) (string, error) {
 	asked, err := a.gitAsks(ctx)
 	if err != nil {
 		return "", err
@@ -73,7 +74,7 @@ func (a *app) gitAnswer(ctx context.Context, path string) (string, error) {
 	}
 	credential, err := c.Credential(ctx, path, client.CredentialOptions{Include: []string{"git"}})
 	if err != nil {
-		return "", absent(ctx, c, path, err)
+		return "", a.advised(ctx, c, name, path, err)
 	}
 	a.warn(credential.Warnings)
 	answer, err := a.gitShows(path, asked.host, credential)
@@ -131,7 +132,7 @@ func errNoGit(path string) error {
 }
 
 // gitErase is told that a host did not take the credential: the service is asked once what is the matter.
-func (a *app) gitErase(ctx context.Context, path string) error {
+func (a *app) gitErase(ctx context.Context, name, path string) error {
 	asked, err := a.gitAsks(ctx)
 	if err != nil || asked.protocol != "https" {
 		return err
@@ -142,11 +143,14 @@ func (a *app) gitErase(ctx context.Context, path string) error {
 	}
 	check, err := c.Check(ctx, path)
 	if err != nil {
-		return absent(ctx, c, path, err)
+		return a.advised(ctx, c, name, path, err)
 	}
 	a.warn(check.Warnings)
 	if err := judged(path, check); err != nil {
-		return err
+		if check.Advice != "" {
+			a.Say("connectors: %s", terminal.Clean(check.Advice))
+		}
+		return a.advised(ctx, c, name, path, err)
 	}
 	a.Say("connectors: %s did not take the credential of %s, which works (%s). Try again, since it may be another one "+
 		"now; else it lacks a scope for repositories: connectors show %s", terminal.Clean(asked.host), path,

@@ -1,6 +1,7 @@
 package commands
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -118,13 +119,13 @@ func TestGitGetStopsGit(t *testing.T) {
 		a := newApp(t)
 		a.mount = "connectors"
 		a.brings(t, "protocol=https\nhost=github.com\n\n")
-		err := a.gitGet(t.Context(), "self/gh")
+		err := a.gitGet(t.Context(), "self/gh", "self/gh")
 		assert.Equal(t, code, codeOf(t.Context(), err), "%v", err)
 		out, readErr := os.ReadFile(a.Out.Name())
 		require.NoError(t, readErr)
 		assert.Equal(t, "quit=1\n", string(out))
 		assert.ErrorContains(t, err, "must be connected again")
-		assert.Equal(t, code == codePerson, strings.Contains(err.Error(), "connectors reconnect self/gh"))
+		assert.Equal(t, code == codePerson, errors.As(err, new(*stepped)))
 	}
 }
 

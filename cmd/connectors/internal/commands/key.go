@@ -46,9 +46,11 @@ func (a *app) key(ctx context.Context, c *client.Client, path, provider string, 
 	for name, value := range fields {
 		request[name] = value
 	}
-	if _, err := c.WriteKey(ctx, path, request); err != nil {
+	written, err := c.WriteKey(ctx, path, request)
+	if err != nil {
 		return nil, err
 	}
+	a.warn(written.Warnings)
 	return c.Connection(ctx, path)
 }
 
@@ -175,9 +177,9 @@ func (a *app) readKey(ctx context.Context, definition *client.Definition, fields
 	}
 	known := ownFields(definition)
 	var object map[string]any
-	if json.Unmarshal([]byte(text), &object) == nil && len(object) > 0 &&
-		!slices.ContainsFunc(slices.Collect(maps.Keys(object)),
-			func(name string) bool { return !slices.Contains(known, name) }) {
+	isObject := json.Unmarshal([]byte(text), &object) == nil && object != nil
+	if isObject && len(object) > 0 && !slices.ContainsFunc(slices.Collect(maps.Keys(object)),
+		func(name string) bool { return !slices.Contains(known, name) }) {
 		for name, value := range object {
 			fields[name] = textOf(value)
 		}
@@ -193,6 +195,9 @@ func (a *app) readKey(ctx context.Context, definition *client.Definition, fields
 	switch {
 	case value == "":
 		return wrongUse("there is no terminal to ask at, and stdin is empty: bring the key there")
+	case isObject && (len(secrets) != 1 || len(definition.KeyFields[secrets[0]].JSON) == 0): // no key is such a text
+		return wrongUse("a key of %s as a JSON object has these fields and no others: %s", definition.Name,
+			strings.Join(known, ", "))
 	case len(secrets) != 1:
 		return wrongUse("a key of %s has several fields: bring them as one JSON object with %s", definition.Name,
 			strings.Join(known, ", "))

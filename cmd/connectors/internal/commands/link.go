@@ -117,7 +117,7 @@ var linkFlags = []string{
 func (a *app) makeLink(ctx context.Context, c *client.Client, path string, request client.LinkRequest) error {
 	link, err := c.MakeLink(ctx, path, request)
 	if err != nil {
-		return err
+		return noProvider(path[strings.LastIndexByte(path, '/')+1:], err)
 	}
 	a.warn(link.Warnings)
 	a.Say("for one person, until %s: whoever has this link can use it up", terminal.Clean(link.ExpireTime))

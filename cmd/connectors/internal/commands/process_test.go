@@ -29,6 +29,8 @@ type vault struct {
 	mu      sync.Mutex
 	docs    map[string]map[string]any // by path; of others than the mount by the whole path
 	status  map[string]int            // of refusals, by method and path
+	refuses map[string]string         // in these words, by the same; else "refused"
+	warns   map[string]string         // beside an answer, by the same
 	changes []string                  // what was asked that changes something, with what was brought
 	env     []string
 }
@@ -73,7 +75,7 @@ func toldFields(path string) map[string]any {
 
 func newVault(t *testing.T, docs map[string]map[string]any) *vault {
 	t.Helper()
-	v := &vault{docs: docs, status: map[string]int{}}
+	v := &vault{docs: docs, status: map[string]int{}, refuses: map[string]string{}, warns: map[string]string{}}
 	v.Server = httptest.NewServer(http.HandlerFunc(v.answer))
 	t.Cleanup(v.Close)
 	v.env = []string{
@@ -92,10 +94,20 @@ func (v *vault) answer(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	if status := v.status[r.Method+" "+path]; status != 0 {
 		w.WriteHeader(status)
-		_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{"refused"}})
+		words := v.refuses[r.Method+" "+path]
+		if words == "" {
+			words = "refused"
+		}
+		_ = json.NewEncoder(w).Encode(map[string]any{"errors": []string{words}})
 		return
 	}
-	says := func(data any) { _ = json.NewEncoder(w).Encode(map[string]any{"data": data}) }
+	says := func(data any) {
+		answer := map[string]any{"data": data}
+		if warning := v.warns[r.Method+" "+path]; warning != "" {
+			answer["warnings"] = []string{warning}
+		}
+		_ = json.NewEncoder(w).Encode(answer)
+	}
 	doc := v.docs[own]
 	switch {
 	case r.URL.Query().Get("help") != "":
@@ -492,6 +504,9 @@ func TestAPI(t *testing.T) {
 	}
 	got := v.atTerminal(t, "", "api", "one", "/me")
 	assert.Contains(t, got.out, `GET /me \x1b[2J\x0d\u202e`)
+	status = 500
+	assert.Contains(t, v.atTerminal(t, "", "api", "one", "/me").out, "\r\nconnectors: the service answers 500")
+	status = 200
 	v.changed()
 	for says, args := range map[string][]string{
 		"--input is the whole body": {"/me", "--input", "-", "-f", "a=b"}, "-f takes": {"/me", "-f", "=b"},

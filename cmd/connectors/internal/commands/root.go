@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"os/signal"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -112,7 +113,11 @@ engine: org/acme/slack, user/u-17/slack. VAULT_ADDR and the token are those of t
 		a.ui(),
 		a.unshare(),
 	)
+	root.InitDefaultCompletionCmd() // now, for its arguments to be judged as all others
 	for _, cmd := range withBelow(root) {
+		if cmd.Name() == "completion" { // which has none of its own, so that another shell was no error
+			cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		}
 		judge := cmd.Args
 		cmd.Args = func(cmd *cobra.Command, args []string) error { return usageOf(cmd, judge(cmd, args)) }
 	}
@@ -128,12 +133,16 @@ func withBelow(cmd *cobra.Command) []*cobra.Command {
 	return all
 }
 
+// ofNumbers are the words of Go's library about what is no number, which say again what was written.
+var ofNumbers = regexp.MustCompile(`strconv\.\w+: parsing .*: |time: `)
+
 // usageOf makes of an error about flags and arguments a wrong use.
 func usageOf(cmd *cobra.Command, err error) error {
 	if err == nil {
 		return nil
 	}
-	return wrongUse("%s; '%s --help' tells more", err, cmd.CommandPath())
+	text := ofNumbers.ReplaceAllString(err.Error(), "")
+	return wrongUse("%s; '%s --help' tells more", text, cmd.CommandPath())
 }
 
 // dial gives the client. What is started from here on does not find the token in its environment.
@@ -210,4 +219,5 @@ func (a *app) warn(warnings []string) {
 
 func (a *app) complain(err error) {
 	a.Say("connectors: %s", terminal.Clean(fmt.Sprint(err)))
+	a.tellNext(err)
 }

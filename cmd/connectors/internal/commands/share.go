@@ -2,6 +2,7 @@ package commands
 
 import (
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,6 +24,7 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 			if !some && cmd.Flags().Changed("expires") {
 				return wrongUse("--expires is of a share: say with whom, by --entity, --group or --everyone")
 			}
+			with.Expires = endOfDay(with.Expires)
 			c, path, err := a.at(cmd.Context(), args[0])
 			if err != nil {
 				return err
@@ -41,6 +43,11 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 				return absent(cmd.Context(), c, path, err)
 			}
 			a.warn(shares.Warnings)
+			for _, share := range shares.Shares {
+				if share.Unchecked && slices.Contains(with.Groups, share.Group) {
+					a.Say("to take that back: connectors unshare %s --group %s", word(args[0]), word(share.Group))
+				}
+			}
 			whole := terminal.Clean(known.Path())
 			switch {
 			case !shares.Private:
@@ -57,9 +64,18 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 	}
 	flags := cmd.Flags()
 	whom(cmd, &with.Entities, &with.Groups, &with.Everyone)
-	flags.StringVar(&with.Expires, "expires", "", "when these shares end: how long they last (7d), or a time; by "+
-		"default never")
+	flags.StringVar(&with.Expires, "expires", "", "when these shares end: how long they last (7d), a time or a date, with its "+
+		"end (2027-01-31); by default never")
 	return cmd
+}
+
+// endOfDay makes the time when a day ends here of a date, and leaves all else.
+func endOfDay(text string) string {
+	day, err := time.ParseInLocation(time.DateOnly, text, time.Local)
+	if err != nil {
+		return text
+	}
+	return day.AddDate(0, 0, 1).Format(time.RFC3339)
 }
 
 // whom has the flags that name with whom something is shared.

@@ -31,10 +31,16 @@ func (a *app) show() *cobra.Command {
 			}
 			connection, err := c.Connection(cmd.Context(), path)
 			if err != nil {
-				return err
+				return a.advised(cmd.Context(), c, args[0], path, err)
 			}
 			a.warn(connection.Warnings)
-			return a.answer(connection.Data, func() error { return a.showConnection(connection) })
+			if err := a.answer(connection.Data, func() error { return a.showConnection(connection) }); err != nil {
+				return err
+			}
+			if next := nextStep(args[0], connection); next != "" {
+				a.Say("next: %s", terminal.Clean(next))
+			}
+			return nil
 		},
 	}
 }
@@ -45,23 +51,27 @@ func (a *app) showConnection(c *client.Connection) error {
 		{"connection", c.Path()},
 		{"provider", c.Provider},
 		{"kind", c.Kind},
-		{"status", beside(c.Status, c.StatusReason)},
+		{"status", statusWords(c.Status, c.StatusReason)},
 		{"status_since", c.StatusSince},
 		{"account", accountOf(c.Account)},
 		{"label", c.Label},
 		{"tags", named(c.Tags)},
 		{"inputs", named(c.Inputs)},
 		{"scopes", strings.Join(c.Scopes, " ")},
+		{"required_scopes", strings.Join(c.RequiredScopes, " ")},
 		{"missing_scopes", strings.Join(c.MissingScopes, " ")},
 		{"surplus_scopes", strings.Join(c.SurplusScopes, " ")},
 		{"choices", choicesOf(c.Choices)},
 		{"connection_config", named(c.ConnectionConfig)},
 		{"key", named(c.Key)},
-		{"former_key", beside(named(c.FormerKey), until(c.FormerKeyUntil))},
+		{"former_key", formerKey(c)},
 		{"expire_time", c.ExpireTime},
 		{"reconnect_by", c.ReconnectBy},
+		{"rotate_after", c.RotateAfter},
+		{"rotate_by", c.RotateBy},
 		{"last_refresh", c.LastRefresh},
 		{"last_error", anyNamed(c.LastError)},
+		{"debug_until", c.DebugUntil},
 		{"private", onlyTrue(c.Private)},
 		{"shared_with", c.SharedWith},
 		{"transfer_to", beside(c.TransferTo, c.TransferUntil)},
@@ -74,6 +84,21 @@ func (a *app) showConnection(c *client.Connection) error {
 		{"open_flow_until", c.OpenFlowUntil},
 	}
 	return terminal.Pairs(a.Out, pairs)
+}
+
+// statusWords are a status and why it is so, if that is more than the status says.
+func statusWords(status, reason string) string {
+	if status == "disabled" && reason == "disabled_by_person" {
+		return status
+	}
+	return beside(status, reason)
+}
+
+func formerKey(c *client.Connection) string {
+	if len(c.FormerKey) == 0 || c.FormerKeyUntil == "" {
+		return named(c.FormerKey)
+	}
+	return named(c.FormerKey) + ", until " + until(c.FormerKeyUntil)
 }
 
 func beside(word, reason string) string {

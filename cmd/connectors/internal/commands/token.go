@@ -47,7 +47,7 @@ them to everybody who lists processes:
 			}
 			credential, err := c.Credential(cmd.Context(), path, options)
 			if err != nil {
-				return absent(cmd.Context(), c, path, err)
+				return a.advised(cmd.Context(), c, args[0], path, err)
 			}
 			a.warn(credential.Warnings)
 			if a.Shows() {

@@ -12,7 +12,7 @@ import (
 )
 
 func (a *app) transfer() *cobra.Command {
-	var withdraw bool
+	var withdraw, yes bool
 	cmd := &cobra.Command{
 		Use:   "transfer NAME [TARGET | --withdraw]",
 		Short: "Offer a connection to another owner, or rename it; without TARGET: the offer that is open",
@@ -52,6 +52,9 @@ Without TARGET, the offer that is open; --withdraw takes it back.`,
 			case withdraw:
 				return a.withdraw(cmd.Context(), c, known, path)
 			case to != "":
+				if err := a.sureToRename(cmd.Context(), known, path, to, yes); err != nil {
+					return err
+				}
 				transfer, err := c.Offer(cmd.Context(), path, to)
 				if err != nil {
 					return absent(cmd.Context(), c, path, err)
@@ -65,8 +68,39 @@ Without TARGET, the offer that is open; --withdraw takes it back.`,
 			return a.showTransfer(known, transfer)
 		},
 	}
+	cmd.Flags().BoolVar(&yes, "yes", false, "do not ask, though a rename ends shares")
 	cmd.Flags().BoolVar(&withdraw, "withdraw", false, "take the offer back")
 	return cmd
+}
+
+// sureToRename asks before a rename ends shares.
+func (a *app) sureToRename(ctx context.Context, known *client.Connection, path, to string, yes bool) error {
+	if yes || known.SharedWith == "" || !sameOwner(known, path, to) {
+		return nil
+	}
+	what := known.Path() + " is shared with " + known.SharedWith + ", which ends with its name"
+	if !a.Asks() {
+		return wrongUse("%s: say --yes, since there is no terminal to ask at", what)
+	}
+	switch sure, err := a.Sure(ctx, terminal.Clean(what)+". Rename it?"); {
+	case err != nil:
+		return err
+	case !sure:
+		return withCode(codeFailed, "%s was left as it is", known.Path())
+	}
+	return nil
+}
+
+// sameOwner reports whether a target is another name of the same owner, as far as its spelling tells.
+func sameOwner(known *client.Connection, path, to string) bool {
+	owner, _ := cutLast(to)
+	before, _ := cutLast(path)
+	return owner == known.Owner || owner == before || owner == "self" && strings.HasPrefix(known.Owner, "user/")
+}
+
+func cutLast(path string) (owner, name string) {
+	at := strings.LastIndexByte(path, '/')
+	return path[:max(at, 0)], path[at+1:]
 }
 
 // openOffer is the offer of a connection that is there.

@@ -21,6 +21,15 @@ type Terminal struct {
 // ErrNobody says that a question cannot be asked, since nobody would see or answer it.
 var ErrNobody = errors.New("there is no terminal to ask at")
 
+// ErrEnded says that the input ended where an answer was expected. It is an [io.EOF].
+var ErrEnded error = ended{}
+
+type ended struct{}
+
+func (ended) Error() string { return "the input ended before there was an answer" }
+
+func (ended) Is(target error) bool { return target == io.EOF }
+
 // Asks reports whether somebody can be asked.
 func (t *Terminal) Asks() bool {
 	return term.IsTerminal(int(t.In.Fd())) && term.IsTerminal(int(t.Err.Fd()))
@@ -88,7 +97,7 @@ func (t *Terminal) line(ctx context.Context) (string, error) {
 		case err != nil:
 			return "", fmt.Errorf("read from the terminal: %w", err)
 		case n == 0 && len(typed) == 0:
-			return "", io.EOF
+			return "", ErrEnded
 		}
 		typed = append(typed, part[:n]...)
 		if n == 0 || typed[len(typed)-1] == '\n' {

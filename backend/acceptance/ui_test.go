@@ -229,10 +229,10 @@ func TestPageInChromium(t *testing.T) {
 			l.presses(`^My work$`)
 			l.sees("About it")
 			l.presses(`^Disconnect$`)
-			l.sees("has its grant revoked")
+			l.sees("asks the service to revoke its grant")
 			judges("disconnect")
 			l.presses(`^Disconnect it$`)
-			l.sees("job is disconnected")
+			l.sees("Disconnected: job.")
 			alice.absent(t, "connections/self/job")
 
 			stranger := newLooker(t, keys)

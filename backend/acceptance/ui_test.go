@@ -173,7 +173,7 @@ func TestPageInChromium(t *testing.T) {
 			l.presses(`^OpenID Connect`)
 			l.sees("Your consent")
 			l.fills(`^Name of the account`, "work")
-			l.fills(`^App`, "idp")
+			l.fills(`^Provider`, "idp")
 			judges("connect")
 			l.presses(`^Continue to`)
 			l.consents(who)

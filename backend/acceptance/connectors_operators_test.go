@@ -21,7 +21,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/hashicorp/vault/api"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -460,9 +459,8 @@ func TestConnectorsDoctor(t *testing.T) {
 	assert.Regexp(t, `(?m)^ok +address +`+op.vault.Addr, got.out)
 	assert.Regexp(t, `(?m)^ +next: vault secrets tune`, got.out)
 
-	headers := []string{"Content-Security-Policy", "X-Frame-Options", "Referrer-Policy"}
-	require.NoError(t, root.vault.Client.Sys().TuneMountAllowNilWithContext(t.Context(), root.path,
-		api.TuneMountConfigInput{AllowedResponseHeaders: &headers}))
+	tuned := root.cli(t, strings.Fields(strings.TrimPrefix(checks["framing"].NextStep, "vault "))...)
+	require.Zero(t, tuned.exit, tuned.complaint)
 	checks, _ = doctor(op.engine)
 	assert.Equal(t, "ok", checks["framing"].Result, "what it said helps")
 

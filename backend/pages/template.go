@@ -37,8 +37,8 @@ type style struct {
 
 var pageStyle = newStyle()
 
-// newStyle puts the policy into the page, since Vault drops every header that a plugin sets. A policy given this way
-// cannot forbid framing; that takes custom_response_headers of the listener.
+// newStyle puts the policy into the page, since Vault drops the headers of a plugin that the mount does not let through.
+// A policy given this way cannot forbid framing; that takes a header, by the mount or by the listener.
 func newStyle() style {
 	sum := sha256.Sum256([]byte(sheet.CSS))
 	policy := "default-src 'none'; style-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) +

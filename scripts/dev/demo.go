@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"regexp"
 	"strings"
+
+	"github.com/hashicorp/vault/api"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
@@ -60,6 +63,48 @@ func (d *demo) configure(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// ownPolicy is what people need to connect accounts of their own, below the folder that make runs in.
+const ownPolicy = "scripts/recipes/policies/own.hcl"
+
+// admit makes a person who logs in with the name as password, and may connect accounts of their own.
+func (d *demo) admit(ctx context.Context) error {
+	policy, err := os.ReadFile(ownPolicy)
+	if err != nil {
+		return err
+	}
+	sys := d.vault.Client.Sys()
+	if err := sys.PutPolicyWithContext(ctx, "own", string(policy)); err != nil {
+		return err
+	}
+	if err := sys.EnableAuthWithOptionsWithContext(ctx, "userpass", &api.EnableAuthOptions{Type: "userpass"}); err != nil {
+		return err
+	}
+	_, err = d.vault.Client.Logical().WriteWithContext(ctx, "auth/userpass/users/"+person, map[string]any{
+		"password": person, "token_policies": "own",
+	})
+	return err
+}
+
+// login is the command by which the person gets a token, which is stored nowhere.
+var login = []string{"login", "-method=userpass", "-token-only", "username=" + person, "password=" + person}
+
+// greet tries what a person does first, by the token that they log in for.
+func (d *demo) greet(ctx context.Context) error {
+	token, err := d.vault.CLI(ctx, login...)
+	if err != nil {
+		return err
+	}
+	c, err := d.vault.Client.Clone()
+	if err != nil {
+		return err
+	}
+	c.SetToken(strings.TrimSpace(token))
+	if _, err := c.Logical().ListWithContext(ctx, mount+"/connections/self"); err != nil {
+		return fmt.Errorf("%s may not list accounts of their own: %w", person, err)
 	}
 	return nil
 }
@@ -145,11 +190,16 @@ then give the code that the last page shows:
   vault write %[1]s/exchange flow_id=%[7]s confirmation_code=...
   vault read %[1]s/creds/github
 
+To try it as a person, %[10]s, by the command line that make has built:
+
+  export VAULT_ADDR=%[2]s VAULT_TOKEN=$(vault %[11]s)
+  bin/connectors list; bin/connectors connect github; bin/connectors ui
+
 Vault's log is %[8]s
 Its audit log is %[9]s
 Ctrl-C stops everything and removes the files.
 `, mount, d.vault.Addr, d.vault.Token, connection, d.vault.Binary(), flow["url"], flow["flow_id"],
-		d.vault.LogFile, d.vault.AuditFile)
+		d.vault.LogFile, d.vault.AuditFile, person, strings.Join(login, " "))
 	return err
 }
 

@@ -53,10 +53,16 @@ func run(ctx context.Context, once bool) error {
 	if err := d.configure(ctx); err != nil {
 		return err
 	}
+	if err := d.admit(ctx); err != nil {
+		return err
+	}
 	if err := d.connect(ctx); err != nil {
 		return err
 	}
 	if once {
+		if err := d.greet(ctx); err != nil {
+			return err
+		}
 		return d.read(ctx)
 	}
 	if err := d.invite(ctx, os.Stdout); err != nil {

@@ -1,5 +1,5 @@
-# The listener that browsers reach. Vault drops the headers of a plugin's pages, so what forbids to frame the callback
-# page is set here.
+# The listener that browsers reach. Vault drops the headers of a plugin's pages unless the mount is tuned to let them
+# through, so what forbids to frame the pages is set here.
 
 listener "tcp" {
   address       = "0.0.0.0:8200"

@@ -44,9 +44,13 @@ func (a *app) apply() *cobra.Command {
 What the file does not name stays as it is. Secrets stand elsewhere (env:NAME, file:PATH, vault:PATH#FIELD), and are
 written where none is set, or with --secrets. Apply files that you trust: they say which of your files and secrets are
 read, and where these go.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args: cobra.ArbitraryArgs, // to say where they belong
+		RunE: func(cmd *cobra.Command, args []string) error {
 			switch {
+			case len(args) > 0 && do.name == "":
+				return wrongUse("the file goes with -f: connectors apply -f %s", word(args[0]))
+			case len(args) > 0:
+				return wrongUse("one file at a time goes with -f, and nothing else: %s is left over", args[0])
 			case do.name == "":
 				return wrongUse("name a file with -f, or - for stdin")
 			case cmd.Flags().Changed("expect") && !do.prune:
@@ -103,6 +107,10 @@ func (do *applying) run(ctx context.Context) error {
 	if do.file, err = files.Parse(do.shownName(), text); err != nil {
 		return do.wrongLines(strings.Split(err.Error(), "\n"))
 	}
+	if do.file.Config == nil && !do.file.NamesProviders && !do.file.NamesConnections {
+		return wrongUse("%s says nothing, so nothing was done: it names none of config, providers and connections",
+			do.shownName())
+	}
 	if err := do.spellPaths(); err != nil {
 		return err
 	}
@@ -139,6 +147,12 @@ func (do *applying) run(ctx context.Context) error {
 			if err := do.document(steps, doomed); err != nil {
 				return err
 			}
+		}
+		if err := do.findable(ctx, steps); err != nil {
+			return err
+		}
+		if changes == 0 {
+			do.Say("nothing to change")
 		}
 		if changes > 0 {
 			return withCode(codeChanges, "%s; nothing was done", count(changes, "change"))

@@ -121,6 +121,25 @@ func (do *applying) resolve(ctx context.Context, s *step) error {
 	return nil
 }
 
+// findable refuses a variable that is not set and a file that is not there, as resolve would. Vault is not asked for
+// secrets where nothing is written.
+func (do *applying) findable(ctx context.Context, steps []*step) error {
+	find := do.find(ctx)
+	for _, s := range steps {
+		for _, fields := range append(slices.Clone(s.Writes), s.Unsure) {
+			if _, err := files.Resolve(fields, func(r files.Reference) (string, error) {
+				if r.Scheme == "vault" {
+					return "", nil
+				}
+				return find(r)
+			}); err != nil {
+				return wrongUse("%s:%d: %s: %s", do.shownName(), s.Line, s.Path, err)
+			}
+		}
+	}
+	return nil
+}
+
 // again plans a step anew, since what it rests on has changed.
 func (do *applying) again(ctx context.Context, s *step) error {
 	next, problems, err := do.planOne(ctx, s.entry)

@@ -1,10 +1,13 @@
 package commands
 
 import (
+	"context"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/client"
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/cmd/connectors/internal/terminal"
 )
 
@@ -23,20 +26,48 @@ func (a *app) catalog() *cobra.Command {
 				return err
 			}
 			a.warn(catalog.Warnings)
-			if len(catalog.Keys) == 0 {
+			switch {
+			case len(catalog.Keys) == 0:
 				a.Say("no service has these words")
+			case a.output == "table":
+				a.Say("which of these can be connected here, an operator of Vault decides, and this does not tell it")
 			}
 			return a.answer(catalog.Data, func() error {
 				if len(catalog.Keys) == 0 {
 					return nil
 				}
-				var rows [][]string
+				has := connected(cmd.Context(), c)
+				var first, added, rest [][]string
 				for _, id := range catalog.Keys {
 					about := catalog.KeyInfo[id]
-					rows = append(rows, []string{id, about.Name, about.Category, strings.Join(about.Kinds, " ")})
+					row := []string{id, about.Name, about.Category, strings.Join(about.Kinds, " "), ""}
+					switch {
+					case has[id]:
+						row[4] = "connected"
+						first = append(first, row)
+					case strings.HasPrefix(id, "provider:"): // a definition that a provider of this mount brought
+						row[4] = "added here"
+						added = append(added, row)
+					default:
+						rest = append(rest, row)
+					}
 				}
-				return terminal.Table(a.Out, []string{"SERVICE", "NAME", "CATEGORY", "KINDS"}, rows)
+				return terminal.Table(a.Out, []string{"SERVICE", "NAME", "CATEGORY", "KINDS", "HERE"},
+					slices.Concat(first, added, rest))
 			})
 		},
 	}
+}
+
+// connected are the services that the caller has connections of; none where the inventory is not theirs to read.
+func connected(ctx context.Context, c *client.Client) map[string]bool {
+	has := map[string]bool{}
+	inventory, err := c.Inventory(ctx, "self", client.InventoryRequest{Limit: mostRows})
+	if err != nil {
+		return has
+	}
+	for _, row := range inventory.Connections {
+		has[row.Definition] = true
+	}
+	return has
 }

@@ -116,8 +116,9 @@ func judgeFraming(mount string, pages ...loaded) finding {
 			page.Header.Get("X-Frame-Options") == "" {
 			return finding{
 				"framing", warning, "another site may show " + page.path + " in a frame, and have its button pressed unseen",
-				"vault secrets tune -allowed-response-headers=Content-Security-Policy,X-Frame-Options,Referrer-Policy " +
-					mount + "/",
+				// the flag once for each: Vault takes a list with commas for the name of one header
+				"vault secrets tune -allowed-response-headers=Content-Security-Policy" +
+					" -allowed-response-headers=X-Frame-Options -allowed-response-headers=Referrer-Policy " + mount + "/",
 			}
 		}
 	}

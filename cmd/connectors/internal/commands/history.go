@@ -12,7 +12,7 @@ import (
 func (a *app) history() *cobra.Command {
 	return &cobra.Command{
 		Use:               "history NAME",
-		Short:             "What changed of a connection, who did it and when; newest first",
+		Short:             "What changed of a connection, who did it and when; the last twenty at most, newest first",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -38,8 +38,14 @@ The plan changes nothing. It says how many it found, and is carried out within a
 			if err != nil {
 				return err
 			}
-			a.warn(plan.Warnings)
-			if plan.Count > 0 {
+			// how to go on is said in words of this command
+			a.warn(slices.DeleteFunc(plan.Warnings, func(warning string) bool {
+				return strings.HasPrefix(warning, "nothing was changed: write run=true")
+			}))
+			if plan.Count == 0 {
+				a.Say("no connection is like that: there is nothing to carry out")
+			} else {
+				a.Say("nothing was changed yet")
 				a.Say("to carry it out: connectors revoke run %s --expect %d", terminal.Clean(plan.Job), plan.Count)
 			}
 			return a.answer(plan.Data, func() error { return a.showRevocation(plan) })

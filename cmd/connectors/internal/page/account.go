@@ -27,7 +27,7 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := detail{
-		entry:   entry{Connection: c, Health: healthOf(c), Account: accountOf(c.Account)},
+		entry:   entry{Connection: c, Health: s.healthOf(c), Account: accountOf(c.Account)},
 		Service: c.Provider,
 	}
 	definition := s.definition(ctx, c.Provider)
@@ -36,12 +36,12 @@ func (s *Server) account(w http.ResponseWriter, r *http.Request) {
 	}
 	d.Scopes = scopesOf(c, definition)
 	if d.Shares, err = s.Client.Shares(ctx, own(name)); err != nil {
-		d.Problems = append(d.Problems, err.Error())
+		d.Problems = append(d.Problems, "Whom it is shared with cannot be read: "+err.Error())
 	}
 	if history, err := s.Client.History(ctx, own(name)); err == nil {
 		d.History = history.Records
 	} else {
-		d.Problems = append(d.Problems, err.Error())
+		d.Problems = append(d.Problems, "Its history cannot be read: "+err.Error())
 	}
 	d.Commands = map[string]string{
 		"show": s.line("show", name), "check": s.line("check", name), "reconnect": s.line("reconnect", name),
@@ -100,7 +100,10 @@ func (s *Server) check(w http.ResponseWriter, r *http.Request) {
 		n.Text = "The service has no way to ask it, so nobody knows whether it works."
 	}
 	if check.Advice != "" {
-		n.Text += " " + sentence(check.Advice)
+		n.Text += " " + sentence(capital(check.Advice))
+	}
+	if check.TokenValid == "true" {
+		s.remember(r.Context(), name)
 	}
 	s.leadOn(w, r, "account/"+name, n)
 }
@@ -133,7 +136,7 @@ func (s *Server) rename(w http.ResponseWriter, r *http.Request) {
 
 func (n *note) warn(warnings []string) {
 	for _, warning := range warnings {
-		n.Text += " " + sentence(warning)
+		n.Text += " " + sentence(capital(warning))
 	}
 }
 
@@ -204,7 +207,7 @@ func (s *Server) askDisconnect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := detail{
-		entry:    entry{Connection: c, Health: healthOf(c), Account: accountOf(c.Account)},
+		entry:    entry{Connection: c, Health: s.healthOf(c), Account: accountOf(c.Account)},
 		Commands: map[string]string{"disconnect": s.line("disconnect", name)},
 	}
 	s.render(w, r, "disconnect", view{Title: "Disconnect " + titleOf(c) + "?", At: d})
@@ -217,7 +220,7 @@ func (s *Server) disconnect(w http.ResponseWriter, r *http.Request) {
 		s.failed(w, r, err)
 		return
 	}
-	n := note{Text: name + " is disconnected.", Command: s.line("disconnect", name, "--yes")}
+	n := note{Text: "Disconnected: " + name + ".", Command: s.line("disconnect", name, "--yes")}
 	n.warn(warnings)
 	s.leadOn(w, r, "", n)
 }

@@ -23,6 +23,21 @@ type found struct {
 	Accounts           []entry // of the person, already there
 }
 
+// Here reports whether a provider of this mount brought the definition, so that it is configured for certain. Of the
+// others the catalogue does not tell.
+func (f found) Here() bool { return strings.HasPrefix(f.ID, "provider:") }
+
+// rank says what goes first: what the person has, then what is configured.
+func (f found) rank() int {
+	switch {
+	case len(f.Accounts) > 0:
+		return 2
+	case f.Here():
+		return 1
+	}
+	return 0
+}
+
 func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 	words := strings.TrimSpace(r.URL.Query().Get("search"))
 	catalog, err := s.Client.Catalog(r.Context(), words)
@@ -50,7 +65,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		}
 		all = append(all, f)
 	}
-	slices.SortStableFunc(all, func(a, b found) int { return min(len(b.Accounts), 1) - min(len(a.Accounts), 1) })
+	slices.SortStableFunc(all, func(a, b found) int { return b.rank() - a.rank() })
 	more := max(0, len(all)-maxFound)
 	s.render(w, r, "search", view{Title: "Connect an account", Wide: true, At: map[string]any{
 		"Words": words, "Found": all[:len(all)-more], "More": more, "Command": s.line("catalog") + " WORDS",
@@ -170,7 +185,10 @@ func (f *form) ask() {
 	if f.Known == nil {
 		asked = append([]field{
 			{Name: "name", Label: "Name of the account here", Value: f.Name, Required: true},
-			{Name: "provider", Label: "App", Value: f.Provider, Help: "As the operator named it; mostly like the service."},
+			{
+				Name: "provider", Label: "Provider", Value: f.Provider,
+				Help: "What the operator of Vault calls this service. Change it if you were told another name.",
+			},
 		}, asked...)
 	}
 	for _, one := range asked {
@@ -226,7 +244,7 @@ func (s *Server) askReconnect(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	f := formOf(s.definition(r.Context(), c.Provider), c.Kind)
-	f.Known, f.Provider, f.Name, f.Health = c, c.Provider, name, healthOf(c)
+	f.Known, f.Provider, f.Name, f.Health = c, c.Provider, name, s.healthOf(c)
 	for i, input := range f.Inputs {
 		if value := c.Inputs[strings.TrimPrefix(input.Name, "input-")]; value != "" {
 			f.Inputs[i].Value, f.Inputs[i].Required = value, false
@@ -313,11 +331,14 @@ func (s *Server) start(w http.ResponseWriter, r *http.Request, f *flow, definiti
 		}
 		fields[name] = value
 	}
-	if _, err := s.Client.WriteKey(r.Context(), own(f.name), fields); err != nil {
+	stored, err := s.Client.WriteKey(r.Context(), own(f.name), fields)
+	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
-	s.leadOn(w, r, "account/"+f.name, note{Text: "The key is stored.", Command: f.command})
+	n := note{Text: "The key is stored.", Command: f.command, Bad: len(stored.Warnings) > 0}
+	n.warn(stored.Warnings)
+	s.leadOn(w, r, "account/"+f.name, n)
 }
 
 func inSomeGroup(groups []group, name string) bool {

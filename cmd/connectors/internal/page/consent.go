@@ -104,7 +104,10 @@ func (s *Server) connected(w http.ResponseWriter, r *http.Request) {
 	}
 	to, err := s.finish(r, id, typed, f)
 	if err != nil {
-		s.refuse(w, http.StatusConflict, sentence(shown(err.Error()))+" Go back to the window with your accounts.")
+		s.show(w, http.StatusConflict, "message", view{
+			Title: "Not connected", Message: s.unfinished(id) + " Go back to the window with your accounts.",
+			Detail: shown(err.Error()),
+		})
 		return
 	}
 	s.idle.Reset(idleTime)
@@ -121,11 +124,27 @@ func (s *Server) typedCode(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	to, err := s.finish(r, id, typed, f)
+	if status := client.StatusOf(err); status == http.StatusBadRequest || status == http.StatusConflict {
+		s.show(w, status, "message", view{
+			Title: "Not connected", Message: s.unfinished(id), Detail: shown(err.Error()), Home: s.Home(),
+		})
+		return
+	}
 	if err != nil {
 		s.failed(w, r, err)
 		return
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)
+}
+
+// unfinished says what to do about a consent that was refused.
+func (s *Server) unfinished(id string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.flows[id] != nil {
+		return "The account is not connected yet: the characters were not right, or came too early. Try that step again."
+	}
+	return "The account was not connected, and this consent is over. Start again with Connect an account."
 }
 
 // finish exchanges what a flow brought, and gives the address of the page that says so. Where the flow is still open

@@ -77,7 +77,30 @@ func (s *Server) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if status == 0 {
 		status = http.StatusBadGateway
 	}
-	s.fail(w, r, status, shown(err.Error()))
+	s.show(w, status, "message", view{
+		Title: "That did not work", Message: why(status, err), Detail: shown(err.Error()), Home: s.Home(),
+	})
+}
+
+// why says in words of these pages why something was not done; what the mount answered goes with it.
+func why(status int, err error) string {
+	switch {
+	case strings.Contains(err.Error(), "no provider") && strings.Contains(err.Error(), "configured"):
+		return "This cannot be connected here yet. An operator of Vault has to set it up, or knows it by another name."
+	case client.StatusOf(err) == 0:
+		return "Vault cannot be reached, or gave no answer. Try again in a while."
+	case status == http.StatusForbidden:
+		return "Vault does not allow you this. Ask its operator, who decides what you may do."
+	case status == http.StatusNotFound:
+		return "What this is about is not there, or not any more."
+	case status == http.StatusConflict:
+		return "This cannot be done as things stand now."
+	case status == http.StatusTooManyRequests:
+		return "That was too often. Wait a little, then try again."
+	case status >= http.StatusInternalServerError:
+		return "Vault, or the service behind it, cannot do this now. Try again in a while."
+	}
+	return "Vault did not take this. Go back, change what it complains of, and try again."
 }
 
 // dead reports whether Vault does not know the token any more. Every token may look itself up.
@@ -148,9 +171,9 @@ func (s *Server) entry(ctx context.Context, name string, known client.Entry) ent
 	c, err := s.Client.Connection(ctx, own(name))
 	if err != nil {
 		c = &client.Connection{Name: name, Provider: known.Provider, Status: known.Status, Label: known.Label}
-		return entry{Connection: c, Health: healthOf(c), Problem: err.Error()}
+		return entry{Connection: c, Health: s.healthOf(c), Problem: "It cannot be read: " + err.Error()}
 	}
-	e := entry{Connection: c, Health: healthOf(c), Account: accountOf(c.Account)}
+	e := entry{Connection: c, Health: s.healthOf(c), Account: accountOf(c.Account)}
 	if c.SharedWith != "" {
 		e.Shared = []string{c.SharedWith}
 		if shares, err := s.Client.Shares(ctx, own(name)); err == nil && len(shares.Shares) > 0 {

@@ -26,6 +26,7 @@ type mount struct {
 	mu      sync.Mutex
 	answers map[string]any // data, by method and path
 	status  map[string]int
+	warns   map[string][]string
 	changes []string // what was asked that changes something, with what was brought
 
 	leadsNowhere bool // no browser is led back to loopback
@@ -53,7 +54,7 @@ func (m *mount) RoundTrip(r *http.Request) (*http.Response, error) {
 		recorded.WriteHeader(m.status[key])
 		_ = json.NewEncoder(recorded).Encode(map[string]any{"errors": []any{answer}})
 	case known:
-		_ = json.NewEncoder(recorded).Encode(map[string]any{"data": answer})
+		_ = json.NewEncoder(recorded).Encode(map[string]any{"data": answer, "warnings": m.warns[key]})
 	default:
 		recorded.WriteHeader(http.StatusNotFound)
 		_ = json.NewEncoder(recorded).Encode(map[string]any{"errors": []any{}})
@@ -105,9 +106,10 @@ func newMount() *mount {
 			map[string]any{"time": "2026-01-02T03:04:05Z", "verb": "connect", "by": "alice"},
 		}},
 		"GET connectors/catalog": map[string]any{
-			"keys": []string{"desk", "github"}, "key_info": map[string]any{
-				"desk":   map[string]any{"name": "Desk", "kinds": []string{"api_key"}},
-				"github": map[string]any{"name": "GitHub", "kinds": []string{"authorization_code"}},
+			"keys": []string{"desk", "github", "provider:own"}, "key_info": map[string]any{
+				"provider:own": map[string]any{"name": "Own", "kinds": []string{"api_key"}},
+				"desk":         map[string]any{"name": "Desk", "kinds": []string{"api_key"}},
+				"github":       map[string]any{"name": "GitHub", "kinds": []string{"authorization_code"}},
 			},
 		},
 		"GET connectors/catalog/github": map[string]any{
@@ -693,6 +695,77 @@ func TestKeyIsShownNowhere(t *testing.T) {
 	assert.NotContains(t, got.Body.String(), "secret-key-of-desk")
 }
 
+// A key that nothing is known to have tried is not said to work, what Vault warns of is shown, and to disconnect it is
+// no revocation.
+func TestKeyThatNobodyTried(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	m.refuses("GET connectors/connections/self/d1", http.StatusNotFound, "")
+	m.warns = map[string][]string{"PUT connectors/connections/self/d1": {"field \"api_key\" does not look like a key"}}
+	got := s.answers(v.asks(http.MethodPost, "connect/desk", forms["connect/desk"]))
+	require.Equal(t, http.StatusSeeOther, got.Code, got.Body)
+	key := map[string]any{"name": "d1", "provider": "desk", "kind": "api_key", "status": "active", "connection_id": "c1"}
+	m.says("GET connectors/connections/self/d1", key)
+	at := func(path string) string { return s.answers(v.asks("", path, nil)).Body.String() }
+	body := at(strings.TrimPrefix(got.Header().Get("Location"), v.path))
+	for _, expected := range []string{
+		"The key is stored. Field &#34;api_key&#34; does not look like a key.", `class="warning" role="alert"`,
+		"Stored, and not known to have been tried", "Press Test",
+	} {
+		assert.Contains(t, body, expected)
+	}
+	assert.NotContains(t, body, ">Works<")
+	body = at("account/d1/disconnect")
+	assert.Contains(t, body, "The key itself is not withdrawn")
+	assert.NotContains(t, body, "revoke")
+	assert.Contains(t, at("account/work/disconnect"), "revoke its grant")
+
+	m.says("PUT connectors/check/self/d1", map[string]any{"status": "active", "token_valid": "unknown"})
+	s.answers(v.asks(http.MethodPost, "account/d1/check", nil))
+	assert.NotContains(t, at("account/d1"), ">Works<")
+	m.says("PUT connectors/check/self/d1", map[string]any{"status": "active", "token_valid": "true"})
+	s.answers(v.asks(http.MethodPost, "account/d1/check", nil))
+	assert.Contains(t, at("account/d1"), ">Works<")
+	key["last_rotation"] = "2026-03-04T05:06:07Z"
+	assert.NotContains(t, at("account/d1"), ">Works<", "another key")
+	key["account"] = map[string]any{"id": "a-1"}
+	assert.Contains(t, at("account/d1"), ">Works<", "the service told whose it is")
+}
+
+// What the mount refuses is said in words of the pages first.
+func TestRefusalsInWords(t *testing.T) {
+	m := newMount()
+	s := newServer(t, m)
+	v := s.lets(t)
+	for status, words := range map[int]string{
+		http.StatusBadRequest: "did not take this", http.StatusForbidden: "does not allow you this",
+		http.StatusNotFound: "is not there", http.StatusConflict: "as things stand", http.StatusTooManyRequests: "too often",
+		http.StatusBadGateway: "cannot do this now",
+	} {
+		m.refuses("GET connectors/connections/self/work", status, "user/u1: raw")
+		got := s.answers(v.asks("", "account/work", nil))
+		assert.Equal(t, status, got.Code)
+		assert.Regexp(t, `(?s)`+words+`.*What was answered: .*self/work: `, got.Body)
+	}
+	m.refuses("PUT connectors/auth-code-url/self/new", http.StatusBadRequest, `no provider "github" is configured`)
+	unknown := s.answers(v.asks(http.MethodPost, "connect/github", forms["connect/github"]))
+	assert.Contains(t, unknown.Body.String(), "An operator of Vault has to set it up")
+	m.refuses("PUT connectors/exchange", http.StatusConflict, "start again with auth-code-url/user/u1/new")
+	require.True(t, s.keep("flow-1", &flow{name: "new", until: time.Now().Add(time.Hour)}))
+	got := s.answers(v.asks(http.MethodPost, "code/flow-1", url.Values{"code": {"ABCD2345"}}))
+	assert.Regexp(t, `(?s)Start again with Connect an account.*What was answered:.*auth-code-url`, got.Body)
+}
+
+func TestCapital(t *testing.T) {
+	for text, want := range map[string]string{
+		"": "", "the key": "The key", "user/u1 is gone": "user/u1 is gone", "a": "A", "client_id is": "client_id is",
+		"the": "The", "\u00e9": "\u00e9", "The": "The",
+	} {
+		assert.Equal(t, want, capital(text))
+	}
+}
+
 // Each action does what its command does, says the command, and keeps text of others text.
 func TestActions(t *testing.T) {
 	m := newMount()
@@ -710,7 +783,10 @@ func TestActions(t *testing.T) {
 	}
 	body = s.answers(v.asks("", "connect", nil)).Body.String()
 	assert.Contains(t, body, "Already there")
-	assert.Less(t, strings.Index(body, ">GitHub<"), strings.Index(body, ">Desk<"), "what is connected goes first")
+	assert.Less(t, strings.Index(body, ">GitHub<"), strings.Index(body, ">Own<"), "what is connected goes first")
+	assert.Less(t, strings.Index(body, ">Own<"), strings.Index(body, ">Desk<"), "then what is configured for certain")
+	assert.Contains(t, body, "added here")
+	assert.Contains(t, body, "An operator of Vault decides")
 	for _, c := range []struct {
 		path    string
 		form    url.Values

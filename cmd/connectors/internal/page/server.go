@@ -48,6 +48,7 @@ type Server struct {
 	misses int
 	flows  map[string]*flow // by id
 	notes  []note
+	tried  map[string]bool // keys that their service took here
 
 	end    sync.Once
 	ended  chan struct{}
@@ -58,7 +59,7 @@ type Server struct {
 func New(host string, o Options) *Server {
 	s := &Server{
 		Options: o, host: host, guard: http.NewCrossOriginProtection(), guests: map[string]*guest{},
-		flows: map[string]*flow{}, ended: make(chan struct{}),
+		flows: map[string]*flow{}, tried: map[string]bool{}, ended: make(chan struct{}),
 	}
 	s.app = s.routes()
 	s.idle = time.AfterFunc(idleTime, func() { s.stop(ErrIdle) })

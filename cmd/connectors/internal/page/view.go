@@ -60,6 +60,7 @@ type view struct {
 	Wide  bool
 
 	Message string
+	Detail  string // what the mount answered
 	Code    string // characters to type
 	To      string // where the page leads on to
 	ToHost  string
@@ -124,6 +125,15 @@ func tile(name string) string {
 		}
 	}
 	return "?"
+}
+
+// capital begins a sentence as sentences begin, unless it begins with a name or a path.
+func capital(text string) string {
+	word, _, _ := strings.Cut(text, " ")
+	if strings.Trim(word, "abcdefghijklmnopqrstuvwxyz,:;'") != "" {
+		return text
+	}
+	return strings.ToUpper(text[:min(1, len(text))]) + text[min(1, len(text)):]
 }
 
 // sentence ends a text with a full stop.

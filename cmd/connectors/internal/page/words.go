@@ -1,6 +1,7 @@
 package page
 
 import (
+	"context"
 	"slices"
 	"strings"
 
@@ -76,6 +77,50 @@ func healthOf(c *client.Connection) health {
 	}
 	return h
 }
+
+// keyKinds are those of keys that nothing is bought with, so that nothing but a check tries them.
+var keyKinds = []string{"api_key", "basic", "key_pair", "login"}
+
+// untried reports whether nothing shows that a key was ever taken by its service. Where it was asked it mostly told
+// whose the key is.
+func untried(c *client.Connection) bool {
+	return c.Status == "active" && slices.Contains(keyKinds, c.Kind) && c.Account == client.Account{} &&
+		len(c.ConnectionConfig) == 0
+}
+
+// healthOf is how a connection is, with what was tried here.
+func (s *Server) healthOf(c *client.Connection) health {
+	h := healthOf(c)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if untried(c) && h == (health{Tone: "good", Words: "Works"}) && !s.tried[keyOf(c)] {
+		return health{
+			Tone: "idle", Words: "Stored, and not known to have been tried",
+			Next: "Press Test: it asks the service whether the key works.",
+		}
+	}
+	return h
+}
+
+// keyOf tells a key from the one that takes its place.
+func keyOf(c *client.Connection) string { return c.ConnectionID + " " + c.LastRotation + " " + c.Name }
+
+// remember keeps that the service took what a connection has now.
+func (s *Server) remember(ctx context.Context, name string) {
+	c, err := s.Client.Connection(ctx, own(name))
+	if err != nil {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tried[keyOf(c)] = true
+}
+
+// ByConsent and ByKey say what of a connection is left at its service when it is deleted here.
+func (e entry) ByConsent() bool { return e.Kind == kindConsent || e.Kind == kindDevice }
+
+// ByKey is of what a person typed.
+func (e entry) ByKey() bool { return !e.ByConsent() && e.Kind != "client_credentials" && e.Kind != "" }
 
 // accountOf is whose account it is at the service.
 func accountOf(account client.Account) string {

@@ -2,6 +2,7 @@ package terminal
 
 import (
 	"io"
+	"os"
 	"strings"
 
 	"charm.land/lipgloss/v2"
@@ -31,10 +32,14 @@ func Table(w io.Writer, headers []string, rows [][]string) error {
 			row[i] = Clean(row[i])
 		}
 	}
+	colours := os.Getenv("NO_COLOR") == ""
 	t := table.New().Border(lipgloss.HiddenBorder()).BorderTop(false).BorderBottom(false).BorderLeft(false).
 		BorderRight(false).BorderColumn(false).BorderHeader(false).BorderRow(false).Wrap(false).
 		Rows(rows...).
 		StyleFunc(func(row, column int) lipgloss.Style {
+			if !colours { // nor bold, which lipgloss would leave with its ends
+				return plain
+			}
 			if row == table.HeaderRow {
 				return header
 			}

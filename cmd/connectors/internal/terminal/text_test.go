@@ -63,3 +63,18 @@ func TestTable(t *testing.T) {
 	require.NoError(t, Pairs(&out, [][2]string{{"provider", "slack"}, {"label", ""}, {"kind", "api_key"}}))
 	assert.Equal(t, "provider  slack\nkind      api_key\n", out.String())
 }
+
+// With NO_COLOR nothing that a terminal obeys is written, not even the end of what is bold.
+func TestNoColour(t *testing.T) {
+	t.Setenv("CLICOLOR_FORCE", "1")
+	t.Setenv("TERM", "xterm-256color")
+	shown := func() string {
+		var out strings.Builder
+		require.NoError(t, Table(&out, []string{"NAME", "STATUS"}, [][]string{{"slack", "active"}, {"crm", "expired"}}))
+		return out.String()
+	}
+	t.Setenv("NO_COLOR", "")
+	assert.Contains(t, shown(), "\x1b[")
+	t.Setenv("NO_COLOR", "1")
+	assert.NotContains(t, shown(), "\x1b")
+}

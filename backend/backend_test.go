@@ -345,6 +345,7 @@ func (f *fixture) stored(t *testing.T, prefix string) []string {
 // over a network: that clock stands still meanwhile.
 func bubbled(t *testing.T, name string, test func(*testing.T, *testenv.Env)) {
 	t.Helper()
+	_, _ = net.DefaultResolver.LookupHost(t.Context(), "localhost") // what the resolver keeps is of no bubble then
 	t.Run(name, func(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			t.Cleanup(func() { time.Sleep(2 * time.Hour) }) // whatever hangs ends some time

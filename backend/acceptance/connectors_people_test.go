@@ -139,7 +139,7 @@ func TestConnectorsWholeLife(t *testing.T) {
 	assert.Equal(t, []any{"", []any{}}, []any{edited["label"], edited["missing_scopes"]})
 	assert.Equal(t, edited, alice.documentOf(t, "show", "work"))
 	alice.does(t, "edit", "work", "--disable")
-	alice.ends(t, 4, "disabled", "token", "work")
+	alice.ends(t, 5, "disabled", "token", "work")
 	alice.does(t, "edit", "work", "--enable", "--not-private")
 	alice.ends(t, 5, "is not private", "share", "work", "--everyone")
 	assert.Contains(t, alice.does(t, "share", "work").complaint, "whoever has a policy for it uses it")

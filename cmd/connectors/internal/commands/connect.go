@@ -153,7 +153,7 @@ func (a *app) connectBy(ctx context.Context, c *client.Client, path, provider st
 		return wrongUse("a device code is not had by connectors: vault write %s/device-code/%s provider=%s, and "+
 			"read that path until it is connected", c.Mount(), path, word(provider))
 	case byConsent(definition, w.kind):
-		if !w.waits(os.Getenv) && !a.Asks() && definition == nil {
+		if !w.waits(os.Getenv) && !a.Asks() && definition == nil && w.kind == "" {
 			return whyUnknown(ctx, c, provider)
 		}
 		connection, err = a.consent(ctx, c, path, provider, w)

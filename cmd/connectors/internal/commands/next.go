@@ -54,7 +54,7 @@ func (a *app) advised(ctx context.Context, c *client.Client, name, path string, 
 func nextStep(name string, known *client.Connection) string {
 	name = word(name)
 	switch {
-	case !known.Exists():
+	case !known.Exists() && known.Provider != "":
 		return "connectors connect " + word(known.Provider) + " --as " + name
 	case len(known.Choices) > 0 && !serves(known.Status):
 		return "connectors edit " + name + " --choose ID, of: " + choicesOf(known.Choices)

@@ -64,8 +64,8 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 	}
 	flags := cmd.Flags()
 	whom(cmd, &with.Entities, &with.Groups, &with.Everyone)
-	flags.StringVar(&with.Expires, "expires", "", "when these shares end: how long they last (7d), a time or a date, with its "+
-		"end (2027-01-31); by default never")
+	flags.StringVar(&with.Expires, "expires", "", "when these shares end: how long they last (7d), a time, or a date, with "+
+		"its end (2027-01-31); by default never")
 	return cmd
 }
 

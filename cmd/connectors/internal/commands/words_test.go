@@ -41,9 +41,14 @@ func TestNextStep(t *testing.T) {
 		code   int
 		next   string
 	}{
-		"absent":         {nil, 400, codeAbsent, "connectors connect SERVICE --as one"},
-		"an open flow":   {map[string]any{"provider": "desk", "created_time": ""}, 409, codePerson, "connectors connect desk --as one"},
-		"a choice":       {map[string]any{"status": "pending", "choices": []any{map[string]any{"id": "a", "name": "A"}}}, 409, codePerson, "connectors edit one --choose ID, of: a (A)"},
+		"absent": {nil, 400, codeAbsent, "connectors connect SERVICE --as one"},
+		"an open flow": {
+			map[string]any{"provider": "desk", "created_time": ""}, 409, codePerson, "connectors connect desk --as one",
+		},
+		"a choice": {
+			map[string]any{"status": "pending", "choices": []any{map[string]any{"id": "a", "name": "A"}}},
+			409, codePerson, "connectors edit one --choose ID, of: a (A)",
+		},
 		"a dead grant":   {map[string]any{"status": "needs_reconnect"}, 409, codePerson, "connectors reconnect one"},
 		"expired":        {map[string]any{"status": "expired"}, 409, codePerson, "connectors reconnect one"},
 		"a refused key":  {map[string]any{"status": "failed_validation"}, 409, codePerson, "connectors reconnect one"},
@@ -91,7 +96,9 @@ func TestNextStep(t *testing.T) {
 func TestCheckAdvisesOnce(t *testing.T) {
 	v := newVault(t, desk())
 	v.docs["connections/user/u1/one"]["status"] = "failed_validation"
-	v.docs["check/self/one"] = map[string]any{"status": "failed_validation", "token_valid": "false", "advice": "write a new key"}
+	v.docs["check/self/one"] = map[string]any{
+		"status": "failed_validation", "token_valid": "false", "advice": "write a new key",
+	}
 	got := v.runs(t, "", "check", "one")
 	assert.Equal(t, codePerson, got.code)
 	assert.Contains(t, got.out, "write a new key")
@@ -139,7 +146,10 @@ func TestWhyNotConnected(t *testing.T) {
 			"desk", 0, []string{"--kind", "device_code"}, codeWrongUse, "vault write connectors/device-code/self/x provider=desk",
 		},
 		"device codes alone": {"remote", 0, nil, codeWrongUse, "vault write connectors/device-code/self/x provider=remote"},
-		"a consent":          {"oauth2", 0, nil, codeWrongUse, "no browser can come back here (CONNECTORS_BROWSER=none)"},
+		"of another name": {
+			"mine", 0, []string{"--kind", kindConsent}, codeWrongUse, "no browser can come back here",
+		},
+		"a consent": {"oauth2", 0, nil, codeWrongUse, "no browser can come back here (CONNECTORS_BROWSER=none)"},
 	} {
 		v := newVault(t, desk())
 		v.docs["catalog/remote"] = map[string]any{"name": "Remote", "kinds": []any{kindDevice}}

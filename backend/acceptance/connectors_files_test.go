@@ -205,12 +205,19 @@ connections:
 	}
 	mine := folder(t, map[string]string{
 		"both.yaml":  "connections: {a: {}, user/" + alice.entity + "/b: {label: B}}",
+		"late.yaml":  "providers: {late: {definition: slack, client_id: i, client_secret: env:NOBODY_SET}}",
 		"twice.yaml": "connections: {a: {}, user/" + alice.entity + "/a: {label: B}}",
 	})
 	got = alice.applies(t, env, "-f", mine("both.yaml"), "--prune", "--expect", "1")
 	assert.Zero(t, got.exit, "two spellings of an owner: %s", got.complaint)
 	assert.Contains(t, got.out, "- connections/self/c\n")
 	assert.Equal(t, "B", alice.read(t, "connections/self/b")["label"])
+	got = alice.applies(t, nil, "-f", mine("both.yaml"), "--dry-run")
+	assert.Zero(t, got.exit)
+	assert.Contains(t, got.complaint, "nothing to change")
+	got = olga.applies(t, nil, "-f", mine("late.yaml"), "--dry-run")
+	assert.Equal(t, 2, got.exit)
+	assert.Contains(t, got.complaint, "client_secret: env:NOBODY_SET: is not set")
 	got = alice.applies(t, env, "-f", mine("twice.yaml"))
 	assert.Equal(t, 2, got.exit)
 	assert.Contains(t, got.complaint, "under another name")

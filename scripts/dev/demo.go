@@ -192,7 +192,8 @@ then give the code that the last page shows:
 
 To try it as a person, %[10]s, by the command line that make has built:
 
-  export VAULT_ADDR=%[2]s VAULT_TOKEN=$(vault %[11]s)
+  export VAULT_ADDR=%[2]s
+  export VAULT_TOKEN=$(vault %[11]s)
   bin/connectors list; bin/connectors connect github; bin/connectors ui
 
 Vault's log is %[8]s

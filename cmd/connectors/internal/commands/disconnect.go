@@ -10,7 +10,7 @@ func (a *app) disconnect() *cobra.Command {
 	var yes bool
 	cmd := &cobra.Command{
 		Use:               "disconnect NAME",
-		Short:             "Delete a connection, and have its grant revoked at the service",
+		Short:             "Delete a connection, and have its grant revoked at the service; a key is withdrawn there by hand",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeNames,
 		RunE: func(cmd *cobra.Command, args []string) error {

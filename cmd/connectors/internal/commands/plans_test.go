@@ -112,8 +112,10 @@ func TestCatalogOrder(t *testing.T) {
 	}}
 	a := newApp(t)
 	a.talksTo(t, map[string]map[string]any{
-		"/v1/connectors/catalog":        list,
-		"/v1/connectors/inventory/self": {"data": map[string]any{"connections": []any{map[string]any{"definition": "slack"}}}},
+		"/v1/connectors/catalog": list,
+		"/v1/connectors/inventory/self": {"data": map[string]any{
+			"connections": []any{map[string]any{"definition": "slack"}},
+		}},
 	})
 	require.NoError(t, does(t, a.catalog()))
 	shown, err := os.ReadFile(a.Out.Name())

@@ -90,14 +90,31 @@ func (b *backend) catalogList(ctx context.Context, _ *logical.Request,
 		}
 		return own[id]
 	}
+	by, err := b.providersOf(ctx)
+	if err != nil {
+		return nil, err
+	}
 	ids := slices.AppendSeq(b.catalog.IDs(), maps.Keys(own))
 	if words := strings.Fields(strings.ToLower(d.Get("search").(string))); len(words) > 0 {
 		ids = slices.DeleteFunc(ids, func(id string) bool { return !found(words, definition(id)) })
 	}
 	return listed(ctx, d, ids, func(id string) map[string]any {
 		definition := definition(id)
-		return map[string]any{"name": definition.Name, "category": definition.Category, "kinds": definition.Kinds}
+		return map[string]any{
+			"name": definition.Name, "category": definition.Category, "kinds": definition.Kinds, "providers": list(by[id]),
+		}
 	})
+}
+
+// providersOf are the names of the mount's providers by their definitions: what can be connected without an operator.
+// What else is set on them is for who may read them.
+func (b *backend) providersOf(ctx context.Context) (map[string][]string, error) {
+	by := map[string][]string{}
+	_, err := b.readProviders(ctx, func(p *configured) {
+		id := p.app.Definition.ID
+		by[id] = append(by[id], p.name)
+	})
+	return by, err
 }
 
 // found reports whether all words, in small letters, occur in what people know a service by.

@@ -25,6 +25,26 @@ func TestCatalogList(t *testing.T) {
 	})
 }
 
+// Whoever may read the catalogue sees by which names a service can be connected here, and nothing else of a provider.
+func TestCatalogTellsWhatIsConfigured(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		of := func(id string) any {
+			return members(t, f.Read("catalog", nil).OK(t)["key_info"])[id].(map[string]any)["providers"]
+		}
+		assert.Equal(t, []any{}, of("slack"))
+		assert.Equal(t, []any{"acme"}, of("oauth2"))
+		for _, name := range []string{"slack-emea", "slack"} {
+			f.Write("providers/"+name, map[string]any{
+				"definition": "slack", "client_id": "the-id", "client_secret": "the-secret", "frozen": name == "slack",
+			}).OK(t)
+		}
+		assert.Equal(t, []any{"slack", "slack-emea"}, of("slack"), "frozen ones too")
+		f.Delete("providers/slack", nil).OK(t)
+		assert.Equal(t, []any{"slack-emea"}, of("slack"))
+		assert.NotContains(t, fmt.Sprint(f.Read("catalog", nil).OK(t)), "the-id")
+	})
+}
+
 func TestCatalogRead(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		openai := members(t, f.Read("catalog/openai", nil).OK(t))

@@ -21,6 +21,19 @@ type Service struct {
 	Name     string   `json:"name"`
 	Category string   `json:"category"`
 	Kinds    []string `json:"kinds"`
+
+	// of this mount, by which the service can be connected; nil from an engine that does not tell
+	Providers []string `json:"providers"`
+}
+
+// DefinitionOf is the service that a provider of this mount is for; empty where that is not told.
+func (c *Catalog) DefinitionOf(provider string) string {
+	for _, id := range c.Keys {
+		if slices.Contains(c.KeyInfo[id].Providers, provider) {
+			return id
+		}
+	}
+	return ""
 }
 
 // Catalog lists the definitions in which all words occur.

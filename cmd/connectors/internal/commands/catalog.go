@@ -30,7 +30,7 @@ func (a *app) catalog() *cobra.Command {
 			case len(catalog.Keys) == 0:
 				a.Say("no service has these words")
 			case a.output == "table":
-				a.Say("which of these can be connected here, an operator of Vault decides, and this does not tell it")
+				a.Say("HERE are the names to connect by; what has none, an operator of Vault adds first")
 			}
 			return a.answer(catalog.Data, func() error {
 				if len(catalog.Keys) == 0 {
@@ -41,12 +41,12 @@ func (a *app) catalog() *cobra.Command {
 				for _, id := range catalog.Keys {
 					about := catalog.KeyInfo[id]
 					row := []string{id, about.Name, about.Category, strings.Join(about.Kinds, " "), ""}
+					row[4] = strings.Join(about.Providers, " ")
 					switch {
 					case has[id]:
-						row[4] = "connected"
+						row[4] = strings.TrimSpace(row[4] + " (connected)")
 						first = append(first, row)
-					case strings.HasPrefix(id, "provider:"): // a definition that a provider of this mount brought
-						row[4] = "added here"
+					case row[4] != "":
 						added = append(added, row)
 					default:
 						rest = append(rest, row)

@@ -90,7 +90,7 @@ func (a *app) completeServices(cmd *cobra.Command, args []string, typed string) 
 		}
 		var found []string
 		for _, id := range catalog.Keys {
-			found = append(found, strings.TrimPrefix(id, "provider:"))
+			found = append(found, catalog.KeyInfo[id].Providers...)
 		}
 		return found, nil
 	}), typed)

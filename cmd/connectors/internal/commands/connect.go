@@ -219,6 +219,11 @@ func definitionOf(ctx context.Context, c *client.Client, provider string) (*clie
 			return nil, err
 		}
 	}
+	if catalog, err := c.Catalog(ctx, ""); err == nil { // it may be named otherwise than its service
+		if id := catalog.DefinitionOf(provider); id != "" {
+			return c.Definition(ctx, id)
+		}
+	}
 	return nil, nil
 }
 

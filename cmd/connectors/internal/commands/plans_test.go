@@ -106,8 +106,9 @@ func TestCatalogOrder(t *testing.T) {
 	list := map[string]any{"data": map[string]any{
 		"keys": []string{"asana", "provider:crm", "slack"},
 		"key_info": map[string]any{
-			"asana": map[string]any{"name": "Asana"}, "provider:crm": map[string]any{"name": "CRM"},
-			"slack": map[string]any{"name": "Slack"},
+			"asana":        map[string]any{"name": "Asana", "providers": []string{}},
+			"provider:crm": map[string]any{"name": "CRM", "providers": []string{"crm"}},
+			"slack":        map[string]any{"name": "Slack", "providers": []string{"slack", "slack-emea"}},
 		},
 	}}
 	a := newApp(t)
@@ -120,8 +121,8 @@ func TestCatalogOrder(t *testing.T) {
 	require.NoError(t, does(t, a.catalog()))
 	shown, err := os.ReadFile(a.Out.Name())
 	require.NoError(t, err)
-	assert.Regexp(t, `(?s)^SERVICE.*HERE\nslack .*connected\nprovider:crm .*added here\nasana [^\n]*\n$`, string(shown))
-	assert.Contains(t, a.said(t), "an operator of Vault decides")
+	assert.Regexp(t, `(?s)^SERVICE.*HERE\nslack .*slack slack-emea \(connected\)\nprovider:crm .* crm\nasana [^\n]*Asana\n$`, string(shown))
+	assert.Contains(t, a.said(t), "an operator of Vault adds first")
 
 	a = newApp(t)
 	a.talksTo(t, map[string]map[string]any{"/v1/connectors/catalog": list})

@@ -64,8 +64,8 @@ Sharing again renews. Without flags, with whom it is shared, and your own entity
 	}
 	flags := cmd.Flags()
 	whom(cmd, &with.Entities, &with.Groups, &with.Everyone)
-	flags.StringVar(&with.Expires, "expires", "", "when these shares end: how long they last (7d), a time, or a date, with "+
-		"its end (2027-01-31); by default never")
+	flags.StringVar(&with.Expires, "expires", "", "when these shares end: how long they last (7d), a time, or a date, "+
+		"with its end (2027-01-31); by default never")
 	return cmd
 }
 
@@ -81,7 +81,7 @@ func endOfDay(text string) string {
 // whom has the flags that name with whom something is shared.
 func whom(cmd *cobra.Command, entities, groups *[]string, everyone *bool) {
 	cmd.Flags().StringArrayVar(entities, "entity", nil, "an entity of Vault, by its id; may be repeated")
-	cmd.Flags().StringArrayVar(groups, "group", nil, "a group, by its id, or by its name if you are in it; may be repeated")
+	cmd.Flags().StringArrayVar(groups, "group", nil, "a group, by its id, or by its name if you are in it; repeatable")
 	cmd.Flags().BoolVar(everyone, "everyone", false, "whoever has an entity in Vault")
 }
 

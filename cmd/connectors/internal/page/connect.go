@@ -21,18 +21,15 @@ const (
 type found struct {
 	ID, Name, Category string
 	Accounts           []entry // of the person, already there
+	Here               bool    // the mount has a provider of it
 }
-
-// Here reports whether a provider of this mount brought the definition, so that it is configured for certain. Of the
-// others the catalogue does not tell.
-func (f found) Here() bool { return strings.HasPrefix(f.ID, "provider:") }
 
 // rank says what goes first: what the person has, then what is configured.
 func (f found) rank() int {
 	switch {
 	case len(f.Accounts) > 0:
 		return 2
-	case f.Here():
+	case f.Here:
 		return 1
 	}
 	return 0
@@ -57,7 +54,7 @@ func (s *Server) search(w http.ResponseWriter, r *http.Request) {
 		if !slices.ContainsFunc(about.Kinds, offered) {
 			continue
 		}
-		f := found{ID: id, Name: about.Name, Category: about.Category}
+		f := found{ID: id, Name: about.Name, Category: about.Category, Here: len(about.Providers) > 0}
 		for _, e := range entries {
 			if e.is(id, definitions) {
 				f.Accounts = append(f.Accounts, e)
@@ -220,6 +217,12 @@ func (s *Server) askConnect(w http.ResponseWriter, r *http.Request) {
 	}
 	f := formOf(definition, "")
 	f.Service, f.Provider, f.Action = service, providerOf(service), s.Home()+"connect/"+service
+	catalog, err := s.Client.Catalog(r.Context(), service)
+	if err == nil { // else it is asked for
+		if has := catalog.KeyInfo[service].Providers; len(has) > 0 && !slices.Contains(has, f.Provider) {
+			f.Provider = has[0]
+		}
+	}
 	taken, definitions := map[string]bool{}, s.definitions(r.Context())
 	for _, e := range entries {
 		taken[e.Name] = true

@@ -107,7 +107,7 @@ func newMount() *mount {
 		}},
 		"GET connectors/catalog": map[string]any{
 			"keys": []string{"desk", "github", "provider:own"}, "key_info": map[string]any{
-				"provider:own": map[string]any{"name": "Own", "kinds": []string{"api_key"}},
+				"provider:own": map[string]any{"name": "Own", "kinds": []string{"api_key"}, "providers": []string{"own"}},
 				"desk":         map[string]any{"name": "Desk", "kinds": []string{"api_key"}},
 				"github":       map[string]any{"name": "GitHub", "kinds": []string{"authorization_code"}},
 			},
@@ -785,8 +785,8 @@ func TestActions(t *testing.T) {
 	assert.Contains(t, body, "Already there")
 	assert.Less(t, strings.Index(body, ">GitHub<"), strings.Index(body, ">Own<"), "what is connected goes first")
 	assert.Less(t, strings.Index(body, ">Own<"), strings.Index(body, ">Desk<"), "then what is configured for certain")
-	assert.Contains(t, body, "added here")
-	assert.Contains(t, body, "An operator of Vault decides")
+	assert.Contains(t, body, "set up here")
+	assert.Contains(t, body, "an operator of Vault adds first")
 	for _, c := range []struct {
 		path    string
 		form    url.Values

@@ -149,7 +149,7 @@ func (t *Terminal) AskSecret(ctx context.Context, question string) (string, erro
 }
 
 // hide has a terminal show nothing of what is typed, and hand out whole lines; show puts back what was before. What was
-// typed and not read is forgotten then: it is more of a secret that was pasted, and the shell would take it for commands.
+// typed and not read is forgotten then: it is more of a secret that was pasted, and a shell would take it for commands.
 func hide(fd int) (show func(), err error) {
 	before, err := unix.IoctlGetTermios(fd, getTermios)
 	if err != nil {

@@ -51,7 +51,8 @@ func unseen(r rune) bool {
 	case '\u115f', '\u1160', '\u3164', '\uffa0':
 		return true
 	}
-	return r >= 0xe0000 && r <= 0xe0fff || unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
+	return r >= 0xe0000 && r <= 0xe0fff ||
+		unicode.Is(unicode.Cf, r) && !unicode.Is(unicode.Prepended_Concatenation_Mark, r)
 }
 
 // Lines makes a writer of text of others that has lines, as the body of an answer has: these it keeps.

@@ -46,12 +46,12 @@ type keptLookup struct {
 	of    string // who asked: an entity, else the name of a token
 }
 
-func keptOf(e store.Lookup) keptLookup {
-	of := e.By.EntityID
+func keptOf(by store.Actor) keptLookup {
+	of := by.EntityID
 	if of == "" {
-		of = e.By.DisplayName
+		of = by.DisplayName
 	}
-	return keptLookup{until: e.By.Time.Add(keepLookups), of: of}
+	return keptLookup{until: by.Time.Add(keepLookups), of: of}
 }
 
 // aLookup is a look-up that has no answer yet.
@@ -144,7 +144,7 @@ func (x *lookups) batch() (all []*aLookup) {
 // keep makes a look-up a job, so that its answer can be read later, from another process too. done tells that the
 // answer is known by now.
 func (x *lookups) keep(ctx context.Context, l *aLookup) (done bool, err error) {
-	job := keptOf(l.entry)
+	job := keptOf(l.entry.By)
 	if older := x.oldestBeyond(job); older != "" {
 		x.forget(ctx, older)
 	}
@@ -297,7 +297,7 @@ func (x *lookups) load(ctx context.Context) error {
 		case e == nil:
 			continue
 		default:
-			job = keptOf(*e)
+			job = keptOf(e.By)
 		}
 		x.mu.Lock()
 		x.kept[id] = job

@@ -552,7 +552,7 @@ func TestLookupsThatAreKept(t *testing.T) {
 	for want, by := range map[string]store.Actor{
 		"e-1": {EntityID: "e-1", DisplayName: "alice"}, "token-ci": {DisplayName: "token-ci"},
 	} {
-		assert.Equal(t, want, keptOf(store.Lookup{By: by}).of)
+		assert.Equal(t, want, keptOf(by).of)
 	}
 	f := newFixture(t, Options{}, testenv.InProcess)
 	require.NoError(t, f.Storage.Put(t.Context(), &logical.StorageEntry{Key: "lookup/odd", Value: []byte("{damaged")}))

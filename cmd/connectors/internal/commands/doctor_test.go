@@ -294,17 +294,17 @@ func TestDoctor(t *testing.T) {
 		docs["sys/capabilities-self"] = all
 		c.change(docs)
 		v := newVault(t, docs)
-		server := v.Config.Handler
-		v.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v.before = func(w http.ResponseWriter, r *http.Request) bool {
 			switch {
 			case r.URL.Path == "/v1/sys/health":
 				_ = json.NewEncoder(w).Encode(answered)
 			case strings.Contains(r.URL.Path, "/callback/"):
 				_, _ = w.Write([]byte("<title>Vault connectors</title>"))
 			default:
-				server.ServeHTTP(w, r)
+				return false
 			}
-		})
+			return true
+		}
 		got := v.runs(t, "", "doctor")
 		assert.Equal(t, c.code, got.code, "%s: %s%s", name, got.out, got.err)
 		assert.Contains(t, got.out+got.err, c.says, name)

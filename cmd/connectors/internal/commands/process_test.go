@@ -31,7 +31,8 @@ type vault struct {
 	status  map[string]int            // of refusals, by method and path
 	refuses map[string]string         // in these words, by the same; else "refused"
 	warns   map[string]string         // beside an answer, by the same
-	changes []string                  // what was asked that changes something, with what was brought
+	before  func(http.ResponseWriter, *http.Request) (answered bool)
+	changes []string // what was asked that changes something, with what was brought
 	env     []string
 }
 
@@ -88,6 +89,9 @@ func newVault(t *testing.T, docs map[string]map[string]any) *vault {
 func (v *vault) answer(w http.ResponseWriter, r *http.Request) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
+	if v.before != nil && v.before(w, r) {
+		return
+	}
 	path := strings.TrimPrefix(strings.TrimPrefix(r.URL.Path, "/v1/"), "connectors/")
 	listed := r.URL.Query().Get("list") != ""
 	own := strings.Replace(strings.TrimSuffix(path, "/"), "connections/self", "connections/user/u1", 1)
@@ -162,8 +166,15 @@ type endedRun struct {
 	out, err string
 }
 
+// settles orders what a test does to the documents, and what was answered by them.
+func (v *vault) settles() {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+}
+
 func (v *vault) command(t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
+	v.settles()
 	cmd := exec.CommandContext(t.Context(), os.Args[0], args...)
 	cmd.Env, cmd.Dir = slices.Clone(v.env), t.TempDir()
 	return cmd
@@ -172,6 +183,7 @@ func (v *vault) command(t *testing.T, args ...string) *exec.Cmd {
 // runs runs a command line as a process of its own.
 func (v *vault) runs(t *testing.T, stdin string, args ...string) endedRun {
 	t.Helper()
+	defer v.settles()
 	return ran(t, v.command(t, args...), stdin)
 }
 
@@ -190,6 +202,7 @@ func ran(t *testing.T, cmd *exec.Cmd, stdin string) endedRun {
 // atTerminal runs it with somebody who types.
 func (v *vault) atTerminal(t *testing.T, typed string, args ...string) endedRun {
 	t.Helper()
+	defer v.settles()
 	cmd := v.command(t, args...)
 	screen, err := pty.Start(cmd)
 	require.NoError(t, err)
@@ -339,13 +352,12 @@ func TestApplyTellsWhatWasMasked(t *testing.T) {
 		v := newVault(t, desk())
 		v.docs["providers/desk"]["token_params"] = map[string]any{"a": "****"}
 		v.docs["providers/desk"]["updated"] = "2026-01-01T00:00:00Z"
-		server := v.Config.Handler
-		v.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		v.before = func(_ http.ResponseWriter, r *http.Request) bool {
 			if r.Method == http.MethodPut && updated {
 				v.docs["providers/desk"]["updated"] = "2026-01-02T00:00:00Z"
 			}
-			server.ServeHTTP(w, r)
-		})
+			return false
+		}
 		got := v.runs(t, "providers: {desk: {token_params: {a: b}}}", "apply", "-f", "-")
 		assert.Equal(t, 0, got.code)
 		assert.Contains(t, got.err, told)

@@ -147,7 +147,7 @@ func TestConnectorsWholeLife(t *testing.T) {
 	alice.ends(t, 2, "say what to change", "edit", "work")
 	alice.ends(t, 2, "opposite", "edit", "work", "--disable", "--enable")
 	alice.ends(t, 2, "name=value", "edit", "work", "--tag", "team")
-	alice.ends(t, 2, "--choose site=one", "edit", "work", "--choose", "one")
+	alice.ends(t, 2, "has nothing to choose from", "edit", "work", "--choose", "one")
 	alice.ends(t, 3, "nothing is there", "edit", "absent", "--label", "x")
 	alice.ends(t, 4, denied, "edit", "org/acme/work", "--label", "x")
 	alice.absent(t, "connections/self/absent")

@@ -73,7 +73,7 @@ func (a *app) completeLevels(cmd *cobra.Command, args []string, typed string) ([
 	return offered(found, typed)
 }
 
-// completeServices offers what can be connected: the providers, where the token may list them, else the catalogue.
+// completeServices offers what can be connected: the providers, as their list tells them, else the catalogue.
 func (a *app) completeServices(cmd *cobra.Command, args []string, typed string) ([]cobra.Completion,
 	cobra.ShellCompDirective,
 ) {

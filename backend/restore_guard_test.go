@@ -401,31 +401,26 @@ func TestHeartbeatOfAStandby(t *testing.T) {
 	each(t, func(t *testing.T, f *fixture) {
 		f.guarded(t)
 		f.connect(t, "x")
-		first, began := f.Env, f.beatNow(t)
+		first := f.Env
 		f.restart(t)
 		f.beatsNow(t)
 		second := f.Env
 		second.System.SetReplication(consts.ReplicationPerformanceStandby)
-		f.lives(t, 1)
+		f.lives(t, 3) // by then it has noticed
 		f.Storage.Forget()
 		f.lives(t, 2)
 		f.Advance(2 * guardTime)
 		assert.EqualError(t, second.Read("creds/x", nil).Err, logical.ErrReadOnly.Error())
 		for _, a := range f.Storage.History() {
-			assert.False(t, a.Write(), "%s %s", a.Op, a.Key)
+			// a beat that was on its way may still be tried, and is refused
+			assert.False(t, a.Write() && a.Key != "heartbeat", "%s %s", a.Op, a.Key)
 		}
 		second.System.SetReplication(0)
 		second.Read("creds/x", nil).Refused(t, http.StatusConflict, "paused")
-		f.lives(t, 1)
-		// whether a beat had begun when it became a standby, and by which of these minutes it judged, is by chance
-		require.Eventually(t, func() bool { return f.guardStatus(t)[1] == "restore_suspected" }, 10*time.Second,
-			time.Millisecond)
-		s := f.guardStatus(t)
-		last, err := time.Parse(time.RFC3339, began)
-		require.NoError(t, err)
-		assert.Equal(t, true, s[0])
-		assert.Contains(t, []any{began, last.Add(time.Minute).Format(time.RFC3339)}, s[3])
-		assert.InDelta(t, (2*guardTime + 4*time.Minute).Seconds(), number(s[2]), 121)
+		// by which minute it noticed that it leads, and how long the gap was by then, is by chance
+		f.passes(t, time.Minute, func() bool { return f.guardStatus(t)[1] == "restore_suspected" })
+		f.lives(t, 10) // and it has written a heartbeat of its own
+		assert.Equal(t, true, f.guardStatus(t)[0])
 		assert.Zero(t, f.spent())
 		f.Write("config", map[string]any{"refresh_paused": false}).OK(t)
 

@@ -59,15 +59,22 @@ type restoreGuard struct {
 
 	setting atomic.Int32                    // a guardSetting
 	standby atomic.Bool                     // this node may not write, by Vault's last answer
-	judged  atomic.Bool                     // since it may
+	term    atomic.Int64                    // from 1; higher whenever this node is found not to lead
+	judged  atomic.Int64                    // the term in which storage was judged
 	unsaved atomic.Bool                     // refreshing is paused, and storage does not take that into config
 	seen    atomic.Pointer[store.Heartbeat] // since it was judged, as it is or is to be
 	written atomic.Int64                    // when this process wrote it last, in Unix seconds
 }
 
 func newRestoreGuard(b *backend) *restoreGuard {
-	return &restoreGuard{b: b, turn: make(chan struct{}, 1)}
+	g := &restoreGuard{b: b, turn: make(chan struct{}, 1)}
+	g.term.Store(1)
+	return g
 }
+
+// isJudged reports whether storage was judged since this node leads. What a beat finds out that began before counts for
+// nothing.
+func (g *restoreGuard) isJudged() bool { return g.judged.Load() == g.term.Load() }
 
 // follow notes what config says.
 func (g *restoreGuard) follow(c *store.Config) {
@@ -85,7 +92,7 @@ func (g *restoreGuard) follow(c *store.Config) {
 func (g *restoreGuard) leads(may bool) {
 	g.standby.Store(!may)
 	if !may {
-		g.judged.Store(false)
+		g.term.Add(1)
 		g.seen.Store(nil)
 		g.written.Store(0)
 	}
@@ -95,7 +102,7 @@ func (g *restoreGuard) leads(may bool) {
 func (g *restoreGuard) unjudged() bool {
 	switch guardSetting(g.setting.Load()) {
 	case guardUnknown, guardOn:
-		return !g.judged.Load() && !g.standby.Load()
+		return !g.isJudged() && !g.standby.Load()
 	}
 	return false
 }
@@ -147,7 +154,7 @@ func (g *restoreGuard) overlay(c *store.Config) {
 // lifted follows an operator's word that refreshing is to go on.
 func (g *restoreGuard) lifted() {
 	if g.unsaved.CompareAndSwap(true, false) {
-		g.judged.Store(true)
+		g.judged.Store(g.term.Load())
 	}
 }
 
@@ -158,7 +165,7 @@ func (g *restoreGuard) beat(ctx context.Context) { g.write(ctx, beatEvery) }
 func (g *restoreGuard) leave(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, leaveTime)
 	defer cancel()
-	if g.judged.Load() && g.b.mayWrite() {
+	if g.isJudged() && g.b.mayWrite() {
 		g.write(ctx, 0)
 	}
 }
@@ -170,17 +177,22 @@ func (g *restoreGuard) write(ctx context.Context, every time.Duration) {
 	case <-ctx.Done():
 		return
 	}
-	if !g.judged.Load() && !g.judge(ctx) {
+	if !g.b.mayWrite() { // any more, after the wait
+		return
+	}
+	term := g.term.Load()
+	if !g.isJudged() && !g.judge(ctx, term) {
 		return
 	}
 	now := g.b.now()
 	if age := now.Sub(time.Unix(g.written.Load(), 0)); age < every && age >= 0 {
 		return
 	}
-	next := store.Heartbeat{}
-	if seen := g.seen.Load(); seen != nil {
-		next = *seen
+	seen := g.seen.Load()
+	if seen == nil || g.term.Load() != term { // another leads by now
+		return
 	}
+	next := *seen
 	next.Time = now
 	if err := g.b.store.PutHeartbeat(ctx, &next); err != nil {
 		g.b.Logger().Debug("the heartbeat could not be written; a minute later it is tried again", "error", err)
@@ -190,8 +202,9 @@ func (g *restoreGuard) write(ctx context.Context, every time.Duration) {
 	g.written.Store(now.Unix())
 }
 
-// judge finds out how old storage is, and pauses refreshing if that is suspicious. It reports whether it could.
-func (g *restoreGuard) judge(ctx context.Context) bool {
+// judge finds out how old storage is, and pauses refreshing if that is suspicious. It reports whether it could. term is
+// the one in which it began.
+func (g *restoreGuard) judge(ctx context.Context, term int64) bool {
 	b := g.b
 	config, err := b.config(ctx)
 	if err != nil {
@@ -205,6 +218,9 @@ func (g *restoreGuard) judge(ctx context.Context) bool {
 		last = nil
 	case err != nil:
 		b.Logger().Debug("the heartbeat could not be read; a minute later it is tried again", "error", err)
+		return false
+	}
+	if !b.mayWrite() { // storage may have taken long, and whoever leads by now judges
 		return false
 	}
 	now := b.now()
@@ -237,7 +253,7 @@ func (g *restoreGuard) judge(ctx context.Context) bool {
 		b.Logger().Warn("nobody was at work on this storage for a while: Vault was down, or it is a restored snapshot, "+
 			"whose refresh tokens may be spent", "since", gap.Since, "gap", gap.Length())
 	}
-	g.judged.Store(true)
+	g.judged.Store(term)
 	return true
 }
 

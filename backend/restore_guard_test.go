@@ -427,8 +427,9 @@ func TestHeartbeatOfAStandby(t *testing.T) {
 		assert.Zero(t, f.spent())
 		require.Eventually(t, func() bool { return f.beatNow(t) != began }, 10*time.Second, time.Millisecond)
 		f.Write("config", map[string]any{"refresh_paused": false}).OK(t)
+		f.passes(t, time.Minute, func() bool { return f.Read("creds/x", nil).Status == http.StatusOK })
 
-		second.System.SetReplication(consts.ReplicationPerformanceStandby)
+		f.endsItsWork(t)
 		f.Env = first
 		f.lives(t, 1)
 		first.Backend.InvalidateKey(t.Context(), "config")

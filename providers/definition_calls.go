@@ -168,8 +168,8 @@ type Send struct {
 	Password Template `yaml:"basic_password,omitempty"` // absent beside a user: empty
 }
 
-// Git is where the service's repositories are, and as whom Git comes. The password is the access token, or the one field
-// of the key. It goes by https alone.
+// Git is where the service's repositories are, and as whom Git comes. The password is the access token, or the one
+// field of the key. It goes by https alone.
 type Git struct {
 	// host, or host:port, each exactly as Git is to know it; of placeholders those inputs that stand in the host of an
 	// endpoint or of api_base

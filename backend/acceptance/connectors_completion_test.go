@@ -112,7 +112,9 @@ set -u
 source <(connectors completion bash) || exit 9
 complete -p connectors
 # as the package bash-completion has it, for a cursor at the end
-_get_comp_words_by_ref() { words=("${line[@]}"); cword=$((${#line[@]} - 1)); cur=${line[cword]}; prev=${line[cword - 1]}; }
+_get_comp_words_by_ref() {
+	words=("${line[@]}"); cword=$((${#line[@]} - 1)); cur=${line[cword]}; prev=${line[cword - 1]}
+}
 compopt() { :; }
 COMP_TYPE=9
 tab() { line=("$@"); COMPREPLY=(); __start_connectors connectors "${line[cword - 1]}" ""; echo "${COMPREPLY[@]}"; }

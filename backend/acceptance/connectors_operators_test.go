@@ -117,12 +117,16 @@ func TestConnectorsProviders(t *testing.T) {
 		exit  int
 		says  string
 	}{
-		"there already":    {credentials, []string{"add", "slack"}, 2, "there already"},
-		"unknown":          {credentials, []string{"add", "no-such"}, 3, "connectors catalog"},
-		"no id":            {"", []string{"add", "slack", "--name", "x"}, 2, "client_id is missing"},
-		"no object":        {appSecret, []string{"add", "slack", "--name", "x"}, 2, "no JSON object"},
-		"unknown field":    {`{"client_id": "i", "clientsecret": 1}`, []string{"add", "slack", "--name", "x"}, 2, "clientsecret"},
-		"a secret flag":    {"", []string{"add", "slack", "--name", "x", "--field", "client_secret=" + appSecret}, 2, "is a secret"},
+		"there already": {credentials, []string{"add", "slack"}, 2, "there already"},
+		"unknown":       {credentials, []string{"add", "no-such"}, 3, "connectors catalog"},
+		"no id":         {"", []string{"add", "slack", "--name", "x"}, 2, "client_id is missing"},
+		"no object":     {appSecret, []string{"add", "slack", "--name", "x"}, 2, "no JSON object"},
+		"unknown field": {
+			`{"client_id": "i", "clientsecret": 1}`, []string{"add", "slack", "--name", "x"}, 2, "clientsecret",
+		},
+		"a secret flag": {
+			"", []string{"add", "slack", "--name", "x", "--field", "client_secret=" + appSecret}, 2, "is a secret",
+		},
 		"no name":          {"", []string{"show", "a/b"}, 2, "is no name"},
 		"show absent":      {"", []string{"show", "absent"}, 3, "nothing is there"},
 		"remove absent":    {"", []string{"remove", "absent", "--yes"}, 3, "nothing is there"},
@@ -273,7 +277,8 @@ func TestConnectorsRevoke(t *testing.T) {
 	boss := root.logIn(t, "boss", revoker)
 
 	for says, args := range map[string][]string{
-		"name at least one filter": {}, "--owner is empty": {"--provider=crm", "--owner="}, "without filters": {"--all", "--kind=x"},
+		"name at least one filter": {}, "--owner is empty": {"--provider=crm", "--owner="},
+		"without filters": {"--all", "--kind=x"},
 	} {
 		got := boss.connectors(t, append([]string{"revoke"}, args...)...)
 		assert.Equal(t, 2, got.exit, "%v: %s", args, got.complaint)
@@ -507,8 +512,10 @@ func TestConnectorsDoctor(t *testing.T) {
 		failed string
 		words  string
 	}{
-		"away":      {[]string{"VAULT_ADDR=http://127.0.0.1:1"}, "address", "refused"},
-		"https":     {[]string{"VAULT_ADDR=" + strings.Replace(op.vault.Addr, "http:", "https:", 1)}, "address", "VAULT_ADDR"},
+		"away": {[]string{"VAULT_ADDR=http://127.0.0.1:1"}, "address", "refused"},
+		"https": {
+			[]string{"VAULT_ADDR=" + strings.Replace(op.vault.Addr, "http:", "https:", 1)}, "address", "VAULT_ADDR",
+		},
 		"no token":  {[]string{"VAULT_TOKEN="}, "token", "vault login"},
 		"bad token": {[]string{"VAULT_TOKEN=hvs.planted"}, "token", "vault login"},
 		"no mount":  {[]string{"CONNECTORS_MOUNT=secret"}, "mount", "secret/"},

@@ -63,7 +63,9 @@ func TestConnectLinkByConsent(t *testing.T) {
 	policy := `path "connectors/connect-link/user/+/+" { capabilities = ["update", "read", "delete"] }
 path "connectors/exchange" { capabilities = ["update"] }`
 	desk, eve := e.logIn(t, "desk", policy), e.logIn(t, "eve", policy)
-	made := desk.write(t, "connect-link/user/u-17/idp", map[string]any{"provider": "idp", "purpose": "the calendar of the team"})
+	made := desk.write(t, "connect-link/user/u-17/idp", map[string]any{
+		"provider": "idp", "purpose": "the calendar of the team",
+	})
 	link := made["url"].(string)
 
 	for range 2 { // a mail scanner, then the person

@@ -37,7 +37,7 @@ type style struct {
 
 var pageStyle = newStyle()
 
-// newStyle puts the policy into the page, since Vault drops the headers of a plugin that the mount does not let through.
+// newStyle puts the policy into the page, since Vault drops those headers of a plugin that the mount does not let pass.
 // A policy given this way cannot forbid framing; that takes a header, by the mount or by the listener.
 func newStyle() style {
 	sum := sha256.Sum256([]byte(sheet.CSS))

@@ -157,7 +157,8 @@ func readUse(text string) (*use, error) {
 		case header:
 			u.headers[http.CanonicalHeaderKey(name)] = encodeBasic(value)
 		default:
-			return nil, fmt.Errorf("%q is no address, header: value, ?name=value, /path, Basic user:password nor git user@host", line)
+			return nil, fmt.Errorf(
+				"%q is no address, header: value, ?name=value, /path, Basic user:password nor git user@host", line)
 		}
 	}
 	return u, nil

@@ -131,9 +131,11 @@ func TestAway(t *testing.T) {
 		"a Mac over SSH": {"darwin", map[string]string{"SSH_TTY": "/dev/pts/1"}, "", "SSH"},
 		"a container":    {"linux", map[string]string{"DISPLAY": ":0"}, "/.dockerenv", "container"},
 		"named, there":   {"linux", map[string]string{"BROWSER": "x"}, "/.dockerenv", ""},
-		"named, not to":  {"linux", map[string]string{"BROWSER": "x", "CONNECTORS_BROWSER": "none"}, "", "CONNECTORS_BROWSER"},
-		"podman":         {"linux", map[string]string{"DISPLAY": ":0"}, "/run/.containerenv", "container"},
-		"a pod":          {"linux", map[string]string{"DISPLAY": ":0", "KUBERNETES_SERVICE_HOST": "10.0"}, "", "container"},
+		"named, not to": {
+			"linux", map[string]string{"BROWSER": "x", "CONNECTORS_BROWSER": "none"}, "", "CONNECTORS_BROWSER",
+		},
+		"podman": {"linux", map[string]string{"DISPLAY": ":0"}, "/run/.containerenv", "container"},
+		"a pod":  {"linux", map[string]string{"DISPLAY": ":0", "KUBERNETES_SERVICE_HOST": "10.0"}, "", "container"},
 	} {
 		got := Surroundings{
 			System: c.system, Env: func(name string) string { return c.env[name] },

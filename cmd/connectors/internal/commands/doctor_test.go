@@ -115,7 +115,9 @@ func TestJudgeMountAndVersions(t *testing.T) {
 }
 
 func loadedPage(title string, headers ...string) loaded {
-	p := loaded{Page: &client.Page{Status: 200, Header: http.Header{}, Body: "<title>" + title + "</title>"}, path: "/connect"}
+	p := loaded{
+		Page: &client.Page{Status: 200, Header: http.Header{}, Body: "<title>" + title + "</title>"}, path: "/connect",
+	}
 	for i := 0; i < len(headers); i += 2 {
 		p.Header.Set(headers[i], headers[i+1])
 	}

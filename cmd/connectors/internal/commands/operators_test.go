@@ -264,7 +264,8 @@ func TestLookupWaits(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, "found", got.State)
 	assert.Equal(t, []string{
-		"PUT /v1/connectors/lookup/org/acme", "GET /v1/connectors/lookup/org/acme/j1", "GET /v1/connectors/lookup/org/acme/j1",
+		"PUT /v1/connectors/lookup/org/acme", "GET /v1/connectors/lookup/org/acme/j1",
+		"GET /v1/connectors/lookup/org/acme/j1",
 	}, asked)
 	assert.Contains(t, a.said(t), "1 of 9 connections")
 

@@ -21,9 +21,11 @@ func TestEdits(t *testing.T) {
 		want  client.ConnectionUpdate
 		wrong string
 	}{
-		"label":        {[]string{"--label", "Team"}, client.ConnectionUpdate{Label: text("Team")}, ""},
-		"empty label":  {[]string{"--label="}, client.ConnectionUpdate{Label: text("")}, ""},
-		"scopes":       {[]string{"--required-scopes", "a,b"}, client.ConnectionUpdate{RequiredScopes: []string{"a", "b"}}, ""},
+		"label":       {[]string{"--label", "Team"}, client.ConnectionUpdate{Label: text("Team")}, ""},
+		"empty label": {[]string{"--label="}, client.ConnectionUpdate{Label: text("")}, ""},
+		"scopes": {
+			[]string{"--required-scopes", "a,b"}, client.ConnectionUpdate{RequiredScopes: []string{"a", "b"}}, "",
+		},
 		"no scopes":    {[]string{"--required-scopes="}, client.ConnectionUpdate{RequiredScopes: []string{}}, ""},
 		"off":          {[]string{"--disable"}, client.ConnectionUpdate{Disabled: &yes}, ""},
 		"on":           {[]string{"--enable"}, client.ConnectionUpdate{Disabled: &no}, ""},

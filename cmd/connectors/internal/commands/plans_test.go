@@ -121,7 +121,8 @@ func TestCatalogOrder(t *testing.T) {
 	require.NoError(t, does(t, a.catalog()))
 	shown, err := os.ReadFile(a.Out.Name())
 	require.NoError(t, err)
-	assert.Regexp(t, `(?s)^SERVICE.*HERE\nslack .*slack slack-emea \(connected\)\nprovider:crm .* crm\nasana [^\n]*Asana\n$`, string(shown))
+	assert.Regexp(t, `(?s)^SERVICE.*HERE\nslack .*slack slack-emea \(connected\)\n`+
+		`provider:crm .* crm\nasana [^\n]*Asana\n$`, string(shown))
 	assert.Contains(t, a.said(t), "an operator of Vault adds first")
 
 	a = newApp(t)

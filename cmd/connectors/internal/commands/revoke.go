@@ -195,22 +195,30 @@ func (a *app) revokeShow() *cobra.Command {
 		Short: "How a plan or its run stands",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			job, err := nameOf("job", args[0])
-			if err != nil {
-				return err
-			}
-			c, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			stands, err := c.Revocation(cmd.Context(), job)
-			if err != nil {
-				return err
-			}
-			a.warn(stands.Warnings)
-			return a.answer(stands.Data, func() error { return a.showRevocation(stands) })
+			return a.tellJob(cmd.Context(), args[0], func(*client.Client, string) error { return nil })
 		},
 	}
+}
+
+// tellJob does something to a job, and says how it stands then.
+func (a *app) tellJob(ctx context.Context, name string, do func(c *client.Client, job string) error) error {
+	job, err := nameOf("job", name)
+	if err != nil {
+		return err
+	}
+	c, err := a.dial(ctx)
+	if err != nil {
+		return err
+	}
+	if err := do(c, job); err != nil {
+		return err
+	}
+	stands, err := c.Revocation(ctx, job)
+	if err != nil {
+		return err
+	}
+	a.warn(stands.Warnings)
+	return a.answer(stands.Data, func() error { return a.showRevocation(stands) })
 }
 
 func (a *app) revokeList() *cobra.Command {
@@ -252,24 +260,11 @@ func (a *app) revokeCancel() *cobra.Command {
 		Short: "Begin nothing more of a run; what has begun is finished",
 		Args:  cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			job, err := nameOf("job", args[0])
-			if err != nil {
+			return a.tellJob(cmd.Context(), args[0], func(c *client.Client, job string) error {
+				warnings, err := c.CancelRevocation(cmd.Context(), job)
+				a.warn(warnings)
 				return err
-			}
-			c, err := a.dial(cmd.Context())
-			if err != nil {
-				return err
-			}
-			warnings, err := c.CancelRevocation(cmd.Context(), job)
-			if err != nil {
-				return err
-			}
-			a.warn(warnings)
-			stands, err := c.Revocation(cmd.Context(), job)
-			if err != nil {
-				return err
-			}
-			return a.answer(stands.Data, func() error { return a.showRevocation(stands) })
+			})
 		},
 	}
 }

@@ -143,7 +143,10 @@ func TestWhyNotConnected(t *testing.T) {
 		"no such provider":      {"nosuch", 0, nil, codeAbsent, "the catalogue knows no nosuch"},
 		"an unreadable service": {"desk", 403, nil, codeNotAllowed, "may not read connectors/catalog/desk"},
 		"a device code": {
-			"desk", 0, []string{"--kind", "device_code"}, codeWrongUse, "vault write connectors/device-code/self/x provider=desk",
+			"desk", 0,
+			[]string{"--kind", "device_code"},
+			codeWrongUse,
+			"vault write connectors/device-code/self/x provider=desk",
 		},
 		"device codes alone": {"remote", 0, nil, codeWrongUse, "vault write connectors/device-code/self/x provider=remote"},
 		"of another name": {

@@ -86,7 +86,7 @@ func (m *mount) changed() []string {
 const host = "127.0.0.1:8080"
 
 var work = map[string]any{
-	"owner": "user/u1", "name": "work", "provider": "github", "kind": "authorization_code",
+	"owner": "user/u1", "name": "code", "provider": "github", "kind": "authorization_code",
 	"label":  "My <b>work</b>\u202e",
 	"status": "active", "private": true, "shared_with": "one entity", "created_time": "2026-01-02T03:04:05Z",
 	"account": map[string]any{"label": "Alice"}, "scopes": []string{"repo"}, "missing_scopes": []string{"gist"},
@@ -96,13 +96,13 @@ var work = map[string]any{
 func newMount() *mount {
 	return &mount{status: map[string]int{}, answers: map[string]any{
 		"GET connectors/connections/self": map[string]any{
-			"keys": []string{"work"}, "key_info": map[string]any{"work": map[string]any{"provider": "github"}},
+			"keys": []string{"code"}, "key_info": map[string]any{"code": map[string]any{"provider": "github"}},
 		},
-		"GET connectors/connections/self/work": work,
-		"GET connectors/shares/self/work": map[string]any{"private": true, "shares": []any{
+		"GET connectors/connections/self/code": work,
+		"GET connectors/shares/self/code": map[string]any{"private": true, "shares": []any{
 			map[string]any{"entity": "e-2", "name": "bob"},
 		}, "groups": []any{map[string]any{"id": "g-1", "name": "support"}}},
-		"GET connectors/history/self/work": map[string]any{"records": []any{
+		"GET connectors/history/self/code": map[string]any{"records": []any{
 			map[string]any{"time": "2026-01-02T03:04:05Z", "verb": "connect", "by": "alice"},
 		}},
 		"GET connectors/catalog": map[string]any{
@@ -122,9 +122,9 @@ func newMount() *mount {
 				"app_key": map[string]any{"required": true, "secret": true, "set_by": "provider"},
 			},
 		},
-		"PUT connectors/check/self/work":     map[string]any{"status": "active", "token_valid": "true", "service": "well"},
-		"PUT connectors/shares/self/work":    map[string]any{},
-		"PUT connectors/transfer/self/work":  map[string]any{"moved": true},
+		"PUT connectors/check/self/code":     map[string]any{"status": "active", "token_valid": "true", "service": "well"},
+		"PUT connectors/shares/self/code":    map[string]any{},
+		"PUT connectors/transfer/self/code":  map[string]any{"moved": true},
 		"PUT connectors/connections/self/d1": map[string]any{},
 		"GET connectors/connections/self/d1": nil,
 		"PUT connectors/auth-code-url/self/new": map[string]any{
@@ -255,10 +255,10 @@ func TestPairing(t *testing.T) {
 		assert.Regexp(t, `^[\w-]{43}$`, v.cookie.Value)
 	}
 	assert.Equal(t, 2, s.Waiting())
-	for _, path := range []string{"account/work/check", "in", ""} {
+	for _, path := range []string{"account/code/check", "in", ""} {
 		assert.Equal(t, http.StatusForbidden, s.answers(mine.asks(http.MethodPost, path, nil)).Code, path)
 	}
-	assert.NotContains(t, s.answers(mine.asks("", "account/work", nil)).Body.String(), "Alice", "not before")
+	assert.NotContains(t, s.answers(mine.asks("", "account/code", nil)).Body.String(), "Alice", "not before")
 
 	require.True(t, s.Pair(strings.ToLower(mine.characters[:2]+"-"+mine.characters[2:])))
 	assert.Equal(t, mine.path, s.answers(mine.asks("", "in", nil)).Header().Get("Location"), "who came a moment later")
@@ -385,13 +385,13 @@ func TestForgedHost(t *testing.T) {
 
 // forms are all that change something.
 var forms = map[string]url.Values{
-	"account/work/check":      {},
-	"account/work/label":      {"label": {"x"}},
-	"account/work/rename":     {"to": {"y"}},
-	"account/work/share":      {"with": {"everyone"}},
-	"account/work/unshare":    {"with": {"everyone"}},
-	"account/work/disconnect": {},
-	"account/work/reconnect":  {},
+	"account/code/check":      {},
+	"account/code/label":      {"label": {"x"}},
+	"account/code/rename":     {"to": {"y"}},
+	"account/code/share":      {"with": {"everyone"}},
+	"account/code/unshare":    {"with": {"everyone"}},
+	"account/code/disconnect": {},
+	"account/code/reconnect":  {},
 	"connect/github":          {"name": {"new"}},
 	"connect/desk":            {"name": {"d1"}, "by": {"key"}, "key-api_key": {"secret-key-of-desk"}},
 	"code/flow-1":             {"code": {"ABCD2345"}},
@@ -417,7 +417,7 @@ func TestForeignPosts(t *testing.T) {
 		}
 	}
 	assert.Empty(t, m.changed())
-	assert.Equal(t, http.StatusSeeOther, s.answers(v.asks(http.MethodPost, "account/work/check", url.Values{})).Code)
+	assert.Equal(t, http.StatusSeeOther, s.answers(v.asks(http.MethodPost, "account/code/check", url.Values{})).Code)
 	assert.Len(t, m.changed(), 1, "as its own page does")
 }
 
@@ -435,7 +435,7 @@ func TestGETChangesNothing(t *testing.T) {
 		}
 	}
 	for _, path := range []string{
-		"", "connect", "connect?search=x", "account/work", "account/work/disconnect", "account/work/reconnect",
+		"", "connect", "connect?search=x", "account/code", "account/code/disconnect", "account/code/reconnect",
 		"connect/desk",
 	} {
 		assert.Equal(t, http.StatusOK, s.answers(v.asks("", path, nil)).Code, path)
@@ -453,7 +453,7 @@ func TestHeaders(t *testing.T) {
 		{path: "/absent"},
 		{path: "/", host: "evil.example.com"},
 		v.asks("", "", nil),
-		v.asks("", "absent", nil), v.asks("", "account/absent", nil), v.asks("", "account/work", nil),
+		v.asks("", "absent", nil), v.asks("", "account/absent", nil), v.asks("", "account/code", nil),
 	} {
 		h := s.answers(a).Header()
 		assert.Contains(t, h.Get("Content-Security-Policy"), "default-src 'none'; style-src 'sha256-")
@@ -539,8 +539,8 @@ func TestDeadToken(t *testing.T) {
 	m := newMount()
 	s := newServer(t, m)
 	v := s.lets(t)
-	m.refuses("GET connectors/connections/self/work", http.StatusForbidden, "permission denied")
-	got := s.answers(v.asks("", "account/work", nil))
+	m.refuses("GET connectors/connections/self/code", http.StatusForbidden, "permission denied")
+	got := s.answers(v.asks("", "account/code", nil))
 	assert.Equal(t, http.StatusForbidden, got.Code)
 	assert.Contains(t, got.Body.String(), "permission denied")
 	select {
@@ -549,7 +549,7 @@ func TestDeadToken(t *testing.T) {
 	default:
 	}
 	m.refuses("GET auth/token/lookup-self", http.StatusForbidden, "permission denied")
-	got = s.answers(v.asks("", "account/work", nil))
+	got = s.answers(v.asks("", "account/code", nil))
 	assert.Equal(t, http.StatusGone, got.Code)
 	assert.Contains(t, got.Body.String(), "vault login")
 	s.hasEnded(t, ErrToken)
@@ -719,7 +719,7 @@ func TestKeyThatNobodyTried(t *testing.T) {
 	body = at("account/d1/disconnect")
 	assert.Contains(t, body, "The key itself is not withdrawn")
 	assert.NotContains(t, body, "revoke")
-	assert.Contains(t, at("account/work/disconnect"), "revoke its grant")
+	assert.Contains(t, at("account/code/disconnect"), "revoke its grant")
 
 	m.says("PUT connectors/check/self/d1", map[string]any{"status": "active", "token_valid": "unknown"})
 	s.answers(v.asks(http.MethodPost, "account/d1/check", nil))
@@ -743,10 +743,10 @@ func TestRefusalsInWords(t *testing.T) {
 		http.StatusNotFound: "is not there", http.StatusConflict: "as things stand", http.StatusTooManyRequests: "too often",
 		http.StatusBadGateway: "cannot do this now",
 	} {
-		m.refuses("GET connectors/connections/self/work", status, "user/u1: raw")
-		got := s.answers(v.asks("", "account/work", nil))
+		m.refuses("GET connectors/connections/self/code", status, "user/u1: raw")
+		got := s.answers(v.asks("", "account/code", nil))
 		assert.Equal(t, status, got.Code)
-		assert.Regexp(t, `(?s)`+words+`.*What was answered: .*self/work: `, got.Body)
+		assert.Regexp(t, `(?s)`+words+`.*What was answered: .*self/code: `, got.Body)
 	}
 	m.refuses("PUT connectors/auth-code-url/self/new", http.StatusBadRequest, `no provider "github" is configured`)
 	unknown := s.answers(v.asks(http.MethodPost, "connect/github", forms["connect/github"]))
@@ -772,10 +772,10 @@ func TestActions(t *testing.T) {
 	s := newServer(t, m)
 	m.says("GET connectors/inventory/self", map[string]any{"connections": []any{map[string]any{"definition": "github"}}})
 	v := s.lets(t)
-	body := s.answers(v.asks("", "account/work", nil)).Body.String()
+	body := s.answers(v.asks("", "account/code", nil)).Body.String()
 	for _, expected := range []string{
 		"My &lt;b&gt;work&lt;/b&gt;\\u202e", "Read and write repositories. <code>repo</code>",
-		"<code>gist</code> <strong>not granted", "connectors check work", "connectors disconnect work", "3 February 2026",
+		"<code>gist</code> <strong>not granted", "connectors check code", "connectors disconnect code", "3 February 2026",
 		"bob", "the group support", "connect</strong> by",
 		"Works, but may do less",
 	} {
@@ -793,41 +793,41 @@ func TestActions(t *testing.T) {
 		sent    string
 		command string
 	}{
-		{"account/work/check", nil, "PUT connectors/check/self/work", "connectors check work"},
+		{"account/code/check", nil, "PUT connectors/check/self/code", "connectors check code"},
 		{
-			"account/work/label",
+			"account/code/label",
 			url.Values{"label": {"it's mine"}},
-			`PUT connectors/connections/self/work {"label":"it's mine"}`,
-			`connectors edit work --label 'it'\''s mine'`,
+			`PUT connectors/connections/self/code {"label":"it's mine"}`,
+			`connectors edit code --label 'it'\''s mine'`,
 		},
 		{
-			"account/work/rename",
+			"account/code/rename",
 			url.Values{"to": {"job"}},
-			`PUT connectors/transfer/self/work {"to":"self/job"}`,
-			"connectors transfer work job",
+			`PUT connectors/transfer/self/code {"to":"self/job"}`,
+			"connectors transfer code job",
 		},
 		{
-			"account/work/share",
+			"account/code/share",
 			url.Values{"with": {"group:g-1"}, "expires": {"7d"}},
-			`PUT connectors/shares/self/work {"expires":"7d","groups":["g-1"]}`,
-			"connectors share work --group g-1 --expires 7d",
+			`PUT connectors/shares/self/code {"expires":"7d","groups":["g-1"]}`,
+			"connectors share code --group g-1 --expires 7d",
 		},
 		{
-			"account/work/share",
+			"account/code/share",
 			url.Values{"with": {"entity"}, "id": {"e-3"}},
-			`PUT connectors/shares/self/work {"entities":["e-3"]}`, "connectors share work --entity e-3",
+			`PUT connectors/shares/self/code {"entities":["e-3"]}`, "connectors share code --entity e-3",
 		},
 		{
-			"account/work/unshare",
+			"account/code/unshare",
 			url.Values{"with": {"entity:e-2"}},
-			"DELETE connectors/shares/self/work",
-			"connectors unshare work --entity e-2",
+			"DELETE connectors/shares/self/code",
+			"connectors unshare code --entity e-2",
 		},
-		{"account/work/disconnect", nil, "DELETE connectors/connections/self/work", "connectors disconnect work --yes"},
+		{"account/code/disconnect", nil, "DELETE connectors/connections/self/code", "connectors disconnect code --yes"},
 	} {
-		m.says("DELETE connectors/shares/self/work", nil)
-		m.says("DELETE connectors/connections/self/work", nil)
-		m.says("PUT connectors/connections/self/work", work)
+		m.says("DELETE connectors/shares/self/code", nil)
+		m.says("DELETE connectors/connections/self/code", nil)
+		m.says("PUT connectors/connections/self/code", work)
 		got := s.answers(v.asks(http.MethodPost, c.path, c.form))
 		require.Equal(t, http.StatusSeeOther, got.Code, "%s: %s", c.path, got.Body)
 		sent := m.changed()
@@ -838,14 +838,14 @@ func TestActions(t *testing.T) {
 	}
 	before := len(m.changed())
 	for path, form := range map[string]url.Values{
-		"account/work/share": {"with": {"group"}}, "account/work/unshare": {"with": {"group:"}},
-		"account/work/unshare?": {"with": {"entity:"}}, "account/work/unshare?x": {},
-		"account/work/rename": {"to": {"org/acme/x"}},
-		"connect/github":      {"name": {"org/acme/x"}}, "account/work/label": {"label": {strings.Repeat("x", maxForm)}},
+		"account/code/share": {"with": {"group"}}, "account/code/unshare": {"with": {"group:"}},
+		"account/code/unshare?": {"with": {"entity:"}}, "account/code/unshare?x": {},
+		"account/code/rename": {"to": {"org/acme/x"}},
+		"connect/github":      {"name": {"org/acme/x"}}, "account/code/label": {"label": {strings.Repeat("x", maxForm)}},
 	} {
 		assert.Equal(t, http.StatusBadRequest, s.answers(v.asks(http.MethodPost, path, form)).Code, path)
 	}
-	again := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"work"}}))
+	again := s.answers(v.asks(http.MethodPost, "connect/github", url.Values{"name": {"code"}}))
 	assert.Equal(t, http.StatusConflict, again.Code,
 		"one that is there is connected again by its own page")
 	assert.Len(t, m.changed(), before)
@@ -868,10 +868,10 @@ func TestWhatAChecksFindingSays(t *testing.T) {
 		m := newMount()
 		s := newServer(t, m)
 		v := s.lets(t)
-		m.says("PUT connectors/check/self/work", map[string]any{
+		m.says("PUT connectors/check/self/code", map[string]any{
 			"status": c.status, "token_valid": c.valid, "service": c.service,
 		})
-		got := s.answers(v.asks(http.MethodPost, "account/work/check", nil))
+		got := s.answers(v.asks(http.MethodPost, "account/code/check", nil))
 		require.Equal(t, http.StatusSeeOther, got.Code)
 		said := s.noteOf(strings.Split(got.Header().Get("Location"), "note=")[1])
 		require.NotNil(t, said)

@@ -306,9 +306,44 @@ func TestFreezeWhileAnIntentIsStored(t *testing.T) {
 				assert.Zero(t, f.spent())
 				f.Storage.Block(nil, nil)
 				f.Write(way.at, way.lift).OK(t)
-				f.Advance(time.Minute)
-				assert.True(t, f.provider.Alive(f.token(t, way.path).(string)))
+				assert.True(t, f.provider.Alive(f.token(t, way.path).(string)), "nothing holds it back")
 				assert.Empty(t, f.stored(t, "wal/"))
+			})
+		})
+	}
+}
+
+// A renewal that a freeze stopped may still be at its end when that is lifted. Who asks then waits for another.
+func TestFreezeLiftedBeforeItsRenewalEnds(t *testing.T) {
+	for name, way := range freezings() {
+		t.Run(name, func(t *testing.T) {
+			each(t, func(t *testing.T, f *fixture) {
+				f.connect(t, way.path)
+				f.Advance(2 * time.Hour)
+				storing, frozen := make(chan struct{}), make(chan struct{})
+				ending, release := make(chan struct{}), make(chan struct{})
+				var put, end sync.Once
+				f.Storage.Block(func(a testenv.Access) bool { return a.Op != "get" && a.Under("wal/") }, func(a testenv.Access) {
+					if a.Op == "put" {
+						put.Do(func() { close(storing); <-frozen })
+						return
+					}
+					end.Do(func() { close(ending); <-release })
+				})
+				first, second := make(chan struct{}), make(chan testenv.Result, 1)
+				go func() { defer close(first); f.Read("creds/"+way.path, nil) }()
+				<-storing
+				f.Write(way.at, way.freeze).OK(t)
+				close(frozen)
+				<-ending
+				f.Write(way.at, way.lift).OK(t)
+				go func() { second <- f.Read("creds/"+way.path, nil) }()
+				assert.Never(t, func() bool { return len(second) > 0 }, 20*time.Millisecond, time.Millisecond)
+				close(release)
+				assert.True(t, f.provider.Alive((<-second).OK(t)["access_token"].(string)))
+				assert.Equal(t, 1, f.spent())
+				<-first // either answer will do: it may have looked while all was frozen
+				f.Storage.Block(nil, nil)
 			})
 		})
 	}

@@ -45,15 +45,27 @@ func Name(k store.Key) string { return renewing + k.String() }
 func (r *Refresher) InFlight() int { return r.Tasks.Count(renewing) }
 
 // await joins the renewal of a connection, or starts want, and waits for it as long as ctx lasts. A renewal that would
-// be refused at once is not started.
+// be refused at once is not started. One that found the connection stopped may have looked before that was lifted, so
+// whoever joined it has it looked at once more.
 func (r *Refresher) await(ctx context.Context, k store.Key, a Answer, want renewal) (renewal, error) {
-	work, err := r.start(k, a, want)
-	if err != nil {
-		return renewal{under: true, seen: want.seen, forced: want.forced}, err
+	for again := false; ; again = true {
+		work, err := r.start(k, a, want)
+		if err != nil {
+			return renewal{under: true, seen: want.seen, forced: want.forced}, err
+		}
+		out, err := work.Wait(ctx)
+		if wasStopped(err) && !again {
+			continue
+		}
+		done, _ := out.(renewal)
+		return done, err
 	}
-	out, err := work.Wait(ctx)
-	done, _ := out.(renewal)
-	return done, err
+}
+
+// wasStopped reports whether a renewal sent nothing because somebody had disabled, frozen or paused what it was for.
+func wasStopped(err error) bool {
+	problem := new(Error)
+	return errors.As(err, &problem) && (problem.Problem == Disabled || problem.Problem == Paused)
 }
 
 // renewMeanwhile starts a renewal for a token that is served while it lives.
@@ -125,7 +137,7 @@ func (r *Refresher) renew(ctx context.Context, k store.Key, n *renewal) error {
 		told := r.leave(pass, k, a, failure, next)
 		return r.record(ctx, k, a, failure, next, doubt, told, n)
 	}
-	r.notSent(ctx, k, a, doubt)
+	r.notSent(ctx, k, a, doubt, err)
 	if ctx.Err() != nil {
 		return tasks.ErrClosed
 	}
@@ -383,12 +395,13 @@ func (r *Refresher) record(ctx context.Context, k store.Key, a Answer, failure *
 const whyNotSent = "not_sent"
 
 // notSent records that a request could not even be sent. Losing that record does no harm, so it is not held. The
-// intent ends, unless it tells of an earlier request: a later refusal must not be put down to this one.
-func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bool) {
+// intent ends, unless it tells of an earlier request: a later refusal must not be put down to this one. What was
+// stopped has not failed: nothing is to hold it back when that is lifted.
+func (r *Refresher) notSent(ctx context.Context, k store.Key, a Answer, doubt bool, why error) {
 	if !doubt {
 		r.settle(ctx, k, a)
 	}
-	if ctx.Err() != nil {
+	if ctx.Err() != nil || wasStopped(why) {
 		return
 	}
 	failure := &providers.Error{Class: providers.Transient, Step: providers.StepRefresh, Reason: whyNotSent}

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/vault/sdk/logical"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/backend/internal/store"
+	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
 
 func (b *backend) pathInventory() []*framework.Path {
@@ -171,15 +172,20 @@ func pageSize(d *framework.FieldData) (int, error) {
 
 // readSelection takes the filters, and which owners the path opens.
 func (b *backend) readSelection(req *logical.Request, d *framework.FieldData) (*selection, error) {
-	s, err := selectionOf(readFilters(d))
+	f, err := readFilters(d)
+	if err != nil {
+		return nil, err
+	}
+	s, err := selectionOf(f)
 	if err != nil {
 		return nil, err
 	}
 	return s, s.confine(req, d)
 }
 
-// readFilters takes what a request names to choose connections.
-func readFilters(d *framework.FieldData) store.Filters {
+// readFilters takes what a request names to choose connections. A word that none can have is refused: that nothing
+// matches would read as good news.
+func readFilters(d *framework.FieldData) (store.Filters, error) {
 	f := store.Filters{
 		Provider: d.Get("provider").([]string), Definition: d.Get("definition").([]string),
 		Category: d.Get("category").([]string), Status: d.Get("status").([]string),
@@ -205,7 +211,21 @@ func readFilters(d *framework.FieldData) store.Filters {
 	if d.Get("owner_missing").(bool) {
 		f.Reason = append(f.Reason, string(store.ReasonOwnerMissing))
 	}
-	return f
+	return f, cmp.Or(
+		oneOf("status", f.Status, store.Statuses()),
+		oneOf("status_reason", f.Reason, store.Reasons()),
+		oneOf("kind", f.Kind, providers.Kinds()),
+	)
+}
+
+// oneOf refuses words of a field that are not among those there are.
+func oneOf[T ~string](field string, said []string, all []T) error {
+	for _, word := range said {
+		if !slices.Contains(all, T(word)) {
+			return badRequest("%s %q is none there is: name any of %s", field, clipText(word), joinWords(all))
+		}
+	}
+	return nil
 }
 
 // selectionOf is what the filters let pass.

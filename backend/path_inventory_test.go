@@ -257,6 +257,9 @@ func TestInventoryRefuses(t *testing.T) {
 			{"inventory", "count_by", map[string]any{"count_by": "label"}},
 			{"inventory", "count_by", map[string]any{"count_by": "owner", "label": "x"}},
 			{"inventory", "count_by", map[string]any{"count_by": "owner", "limit": 3}},
+			{"inventory", `status "broken" is none`, map[string]any{"status": "active,broken"}},
+			{"inventory", `status_reason "nope" is none`, map[string]any{"status_reason": "nope"}},
+			{"inventory/org/acme", `kind "token" is none`, map[string]any{"kind": "token"}},
 			{"inventory/org/ACME", "org name", nil},
 			{"inventory/user/..", "user id", nil},
 		} {

@@ -188,7 +188,10 @@ func planFilters(d *framework.FieldData) (store.Filters, error) {
 			return store.Filters{}, badRequest("%s is empty, and would let every connection pass: nothing was planned", name)
 		}
 	}
-	f := readFilters(d)
+	f, err := readFilters(d)
+	if err != nil {
+		return store.Filters{}, err
+	}
 	switch all := d.Get("all").(bool); {
 	case all && f.Named():
 		return f, badRequest("all=true goes without filters: nothing was planned")

@@ -160,6 +160,7 @@ func TestRevokePlanRefused(t *testing.T) {
 			"an empty text":       {map[string]any{"owner": "", "provider": "acme"}, "owner is empty"},
 			"an empty time":       {map[string]any{"expires_within": 0}, "expires_within is empty"},
 			"no owner":            {map[string]any{"owner": "acme"}, "is no owner"},
+			"no status":           {map[string]any{"status": "active,broken"}, `status "broken" is none`},
 			"a limit":             {map[string]any{"provider": "acme", "limit": 10}, "unknown field"},
 			"a typing error":      {map[string]any{"providr": "acme", "all": true}, "unknown field"},
 		} {

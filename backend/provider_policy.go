@@ -100,7 +100,7 @@ func (p *configured) kindOf(asked string, wanted func(providers.Kind) bool) (pro
 	def := p.app.Definition
 	if asked != "" {
 		if !slices.Contains(def.Kinds, providers.Kind(asked)) {
-			return "", badRequest("%s has no kind %q: it has %s", def.Name, clipText(asked), joinKinds(def.Kinds))
+			return "", badRequest("%s has no kind %q: it has %s", def.Name, clipText(asked), joinWords(def.Kinds))
 		}
 		return providers.Kind(asked), nil
 	}
@@ -111,15 +111,15 @@ func (p *configured) kindOf(asked string, wanted func(providers.Kind) bool) (pro
 			}
 		}
 	}
-	return "", badRequest("%s cannot be connected this way: it has the kinds %s", def.Name, joinKinds(def.Kinds))
+	return "", badRequest("%s cannot be connected this way: it has the kinds %s", def.Name, joinWords(def.Kinds))
 }
 
-func joinKinds(kinds []providers.Kind) string {
-	names := make([]string, len(kinds))
-	for i, k := range kinds {
-		names[i] = string(k)
+func joinWords[T ~string](words []T) string {
+	texts := make([]string, len(words))
+	for i, w := range words {
+		texts[i] = string(w)
 	}
-	return strings.Join(names, ", ")
+	return strings.Join(texts, ", ")
 }
 
 // admitImport refuses tokens that were obtained elsewhere where the operator does not want them: whoever has stolen a
@@ -197,7 +197,7 @@ func checkPolicy(p *store.Provider, definition *providers.Definition) error {
 	for _, kind := range p.Kinds {
 		if !slices.Contains(definition.Kinds, kind) {
 			return badRequest("kinds: %s has no kind %q: it has %s", definition.Name, clipText(string(kind)),
-				joinKinds(definition.Kinds))
+				joinWords(definition.Kinds))
 		}
 	}
 	for _, owner := range p.AllowedOwners {

@@ -16,6 +16,14 @@ const (
 	StatusPending          Status = "pending"
 )
 
+// Statuses are all that a connection can have.
+func Statuses() []Status {
+	return []Status{
+		StatusActive, StatusNeedsReconnect, StatusFailedValidation, StatusExpired, StatusDisabled, StatusArchived,
+		StatusPending,
+	}
+}
+
 // Reason says why a connection has its status.
 type Reason string
 
@@ -45,6 +53,17 @@ const (
 	ReasonTransferred      Reason = "transferred" // its former owner's credential did not come along
 	ReasonMoving           Reason = "moving"
 )
+
+// Reasons are all that a connection's status can have.
+func Reasons() []Reason {
+	return []Reason{
+		ReasonFlowOpen, ReasonDenied, ReasonGrantRefused, ReasonOutcomeUnknown, ReasonIdleLimit,
+		ReasonHardLimit, ReasonProviderChanged, ReasonProviderMissing, ReasonDisabledByPerson,
+		ReasonDeleting, ReasonRevoking, ReasonRevoked, ReasonOwnerNotAllowed, ReasonKindNotAllowed,
+		ReasonInputNotBound, ReasonFrozen, ReasonKeyRefused, ReasonTokenRefused, ReasonChoice,
+		ReasonOwnerDisabled, ReasonOwnerMissing, ReasonTransferred, ReasonMoving,
+	}
+}
 
 // MayBeTried reports whether a refused grant may be tried once more because a person asks: the refusal may have been
 // the provider's incident.

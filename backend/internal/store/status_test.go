@@ -1,13 +1,42 @@
 package store
 
 import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
 
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/providers"
 )
+
+// What can be asked for is what can be told: a constant that its list lacks could not be filtered by.
+func TestStatusesAndReasonsAreAll(t *testing.T) {
+	file, err := parser.ParseFile(token.NewFileSet(), "status.go", nil, 0)
+	require.NoError(t, err)
+	constants := map[string][]string{}
+	ast.Inspect(file, func(n ast.Node) bool {
+		if v, ok := n.(*ast.ValueSpec); ok && len(v.Values) == 1 {
+			value, err := strconv.Unquote(v.Values[0].(*ast.BasicLit).Value)
+			require.NoError(t, err)
+			of := v.Type.(*ast.Ident).Name
+			constants[of] = append(constants[of], value)
+		}
+		return true
+	})
+	var statuses, reasons []string
+	for _, s := range Statuses() {
+		statuses = append(statuses, string(s))
+	}
+	for _, r := range Reasons() {
+		reasons = append(reasons, string(r))
+	}
+	assert.Equal(t, map[string][]string{"Status": statuses, "Reason": reasons}, constants)
+}
 
 func TestStatus(t *testing.T) {
 	const active, disabled, reconnect = StatusActive, StatusDisabled, StatusNeedsReconnect

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/url"
 	"strings"
 	"unicode"
@@ -57,8 +58,10 @@ func (c *Client) read(ctx context.Context, path string, query url.Values, into a
 	return needing("read", c.take(path, secret, err, into))
 }
 
-func (c *Client) list(ctx context.Context, path string, into answering) error {
-	secret, err := c.vault.Logical().ListWithContext(ctx, c.mount+"/"+path)
+func (c *Client) list(ctx context.Context, path string, query url.Values, into answering) error {
+	asked := url.Values{"list": {"true"}}
+	maps.Copy(asked, query)
+	secret, err := c.vault.Logical().ReadWithDataWithContext(ctx, c.mount+"/"+path, asked)
 	if err == nil && (secret == nil || secret.Data == nil) { // Vault says 404 of an empty list
 		secret = &api.Secret{Data: map[string]any{"keys": []any{}, "key_info": map[string]any{}}}
 	}

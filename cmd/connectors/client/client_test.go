@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,7 +24,7 @@ import (
 type mount struct {
 	*Client
 	mu      sync.Mutex
-	answers map[string]any // by method and path
+	answers map[string]any // by method and path; a func(url.Values) any makes one for a query
 	status  map[string]int
 	asked   []string
 	brought []string // what came with each: the query, or the body
@@ -43,6 +44,9 @@ func newMount(t *testing.T) *mount {
 			w.WriteHeader(status)
 		}
 		if answer, ok := m.answers[key]; ok {
+			if by, is := answer.(func(url.Values) any); is {
+				answer = by(r.URL.Query())
+			}
 			_ = json.NewEncoder(w).Encode(answer)
 		} else if m.status[key] == 0 {
 			w.WriteHeader(http.StatusNotFound)
@@ -166,6 +170,34 @@ func TestErrors(t *testing.T) {
 	_, err = m.Credential(t.Context(), "self/odd", CredentialOptions{})
 	assert.ErrorContains(t, err, "cannot read")
 	assert.NotContains(t, err.Error(), "a-secret")
+}
+
+// The mount describes up to a thousand names at once, and each is to be told how it stands.
+func TestConnectionsPageByPage(t *testing.T) {
+	for _, all := range []int{0, 1, listPage - 1, listPage, listPage + 1, 2*listPage + 300} {
+		m := newMount(t)
+		m.answers["GET connectors/connections/org/acme"] = func(query url.Values) any {
+			limit, _ := strconv.Atoi(query.Get("limit"))
+			keys, info := []string{}, map[string]any{}
+			for i := range all {
+				name := fmt.Sprintf("c-%05d", i)
+				if name > query.Get("after") && len(keys) < limit {
+					keys, info[name] = append(keys, name), map[string]any{"status": "active"}
+				}
+			}
+			return map[string]any{"data": map[string]any{"keys": keys, "key_info": info}, "warnings": []string{"w"}}
+		}
+		list, err := m.Connections(t.Context(), "org/acme")
+		require.NoError(t, err)
+		assert.Len(t, list.Keys, all)
+		assert.Len(t, list.Data["keys"], all)
+		assert.Len(t, list.Data["key_info"], all)
+		for _, key := range list.Keys {
+			require.Equal(t, "active", list.KeyInfo[key].Status)
+		}
+		assert.Equal(t, all/listPage+1, len(m.asked))
+		assert.Len(t, list.Warnings, len(m.asked))
+	}
 }
 
 func TestFindMount(t *testing.T) {

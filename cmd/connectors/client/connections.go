@@ -2,7 +2,10 @@ package client
 
 import (
 	"context"
+	"maps"
 	"net/http"
+	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -99,7 +102,27 @@ type List struct {
 	Answer `json:"-"`
 
 	Keys    []string         `json:"keys"`
-	KeyInfo map[string]Entry `json:"key_info"` // of up to a thousand names
+	KeyInfo map[string]Entry `json:"key_info"`
+}
+
+// listPage is the longest list whose entries the mount describes.
+const listPage = 1000
+
+// add appends the page that follows.
+func (l *List) add(page *List) {
+	l.Keys, l.Warnings = append(l.Keys, page.Keys...), append(l.Warnings, page.Warnings...)
+	maps.Copy(l.KeyInfo, page.KeyInfo)
+	if l.Data == nil {
+		l.Data = page.Data
+		return
+	}
+	keys, _ := l.Data["keys"].([]any)
+	more, _ := page.Data["keys"].([]any)
+	l.Data["keys"] = append(keys, more...)
+	if info, ok := l.Data["key_info"].(map[string]any); ok {
+		more, _ := page.Data["key_info"].(map[string]any)
+		maps.Copy(info, more)
+	}
 }
 
 // Entry is what a list tells of a connection.
@@ -119,8 +142,19 @@ func (c *Client) Connections(ctx context.Context, level string) (*List, error) {
 		}
 		path += level + "/"
 	}
-	list := &List{}
-	return list, c.list(ctx, path, list)
+	list := &List{KeyInfo: map[string]Entry{}}
+	query := url.Values{"limit": {strconv.Itoa(listPage)}}
+	for {
+		page := &List{}
+		if err := c.list(ctx, path, query, page); err != nil {
+			return nil, err
+		}
+		list.add(page)
+		if len(page.Keys) != listPage {
+			return list, nil
+		}
+		query.Set("after", page.Keys[listPage-1])
+	}
 }
 
 // Connection reads one. None there is an [Error] of status 404.

@@ -55,7 +55,7 @@ func (c *Client) Documents(ctx context.Context, path string) ([]string, error) {
 		return nil, err
 	}
 	list := &List{}
-	err := c.list(ctx, path+"/", list)
+	err := c.list(ctx, path+"/", nil, list)
 	return list.Keys, err
 }
 

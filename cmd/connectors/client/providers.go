@@ -109,7 +109,7 @@ func CheckName(what, name string) error {
 // Providers lists them. None is no error.
 func (c *Client) Providers(ctx context.Context) (*ProviderList, error) {
 	list := &ProviderList{}
-	return list, c.list(ctx, "providers/", list)
+	return list, c.list(ctx, "providers/", nil, list)
 }
 
 // Provider reads one, which is for operators. None there is an [Error] of status 404.

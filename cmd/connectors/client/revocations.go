@@ -95,7 +95,7 @@ func (c *Client) Revocation(ctx context.Context, job string) (*Revocation, error
 // Revocations lists the jobs. None is no error.
 func (c *Client) Revocations(ctx context.Context) (*Revocations, error) {
 	list := &Revocations{}
-	return list, c.list(ctx, "revoke/", list)
+	return list, c.list(ctx, "revoke/", nil, list)
 }
 
 // CancelRevocation begins nothing more of a job; what has begun is finished.

@@ -219,7 +219,7 @@ func TestAttackIdentificationWaitsWhilePeopleSayNo(t *testing.T) {
 	asked, release := f.asked(), f.full(t)
 	var all sync.WaitGroup
 	all.Go(func() { assert.NoError(t, f.engine().identifyAgain(t.Context(), aKey("slack"))) })
-	require.Eventually(t, func() bool { return f.engine().gate.Report().Waiting == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.engine().gate.Report().Waiting == 1 }, time.Minute, time.Millisecond)
 	f.Write("connections/slack", map[string]any{"disabled": true}).OK(t)
 	release()
 	all.Wait()
@@ -247,7 +247,7 @@ func TestAttackPickWaitsWhilePeopleSayNo(t *testing.T) {
 	waits := make(chan testenv.Result)
 	release := f.fullOf(t, "sites")
 	go func() { waits <- f.Write("connections/x", siteInputs("site", "three")) }()
-	require.Eventually(t, func() bool { return f.engine().gate.Report().Waiting == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.engine().gate.Report().Waiting == 1 }, time.Minute, time.Millisecond)
 	f.Write("connections/x", map[string]any{"disabled": true}).OK(t)
 	release()
 	(<-waits).Refused(t, http.StatusConflict, "shown to nobody")

@@ -285,7 +285,7 @@ func TestWritersOfKeysLeavePlaces(t *testing.T) {
 	require.Eventually(t, func() bool {
 		r := b.gate.Report()
 		return r.Inside+r.Waiting == 16
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	assert.Equal(t, 4, b.gate.Report().Inside)
 	assert.Equal(t, 12, b.gate.Report().Waiting)
 }
@@ -391,7 +391,7 @@ func TestStorageHangsWhileAKeyBuys(t *testing.T) {
 				assert.NotContains(t, first.Text, "PRIVATE")
 				require.Eventually(t, func() bool {
 					return f.Write("connections/robots", map[string]any{"file": file, "subject": "ada"}).Status < 300
-				}, 20*time.Second, 10*time.Millisecond)
+				}, time.Minute, 10*time.Millisecond)
 			}
 			assert.True(t, f.provider.Alive(f.token(t, "robots").(string)))
 			f.Advance(time.Minute) // what was not saved at once is soon, and the process lives till then
@@ -399,7 +399,7 @@ func TestStorageHangsWhileAKeyBuys(t *testing.T) {
 				f.periodic(t)
 				e, err := f.Storage.Get(t.Context(), "connection/org/default/robots")
 				return err == nil && e != nil
-			}, 20*time.Second, 10*time.Millisecond)
+			}, time.Minute, 10*time.Millisecond)
 			f.restart(t)
 			f.System.SetReplication(0)
 			f.Advance(2 * time.Hour)

@@ -89,7 +89,7 @@ func TestAttackCheckWaitsWhilePeopleSayNo(t *testing.T) {
 			release := f.full(t)
 			var all sync.WaitGroup
 			all.Go(func() { f.Write("check/slack", nil) })
-			require.Eventually(t, func() bool { return f.engine().gate.Report().Waiting == 1 }, 10*time.Second,
+			require.Eventually(t, func() bool { return f.engine().gate.Report().Waiting == 1 }, time.Minute,
 				time.Millisecond)
 			var told sync.WaitGroup
 			told.Go(func() { no(t, f) }) // a deletion waits for a place too

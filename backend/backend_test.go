@@ -101,12 +101,12 @@ func newFixture(t testing.TB, o Options, mount mounter, options ...providertest.
 		require.Eventually(t, func() bool {
 			return b.recovered.Load() && (b.trials.Load() == 0 || b.standsStill()) && b.uses.isKept()
 		},
-			10*time.Second, time.Millisecond)
+			time.Minute, time.Millisecond)
 	}
 	require.Eventually(t, func() bool {
 		beat, err := store.New(f.Storage).Heartbeat(t.Context())
 		return err == nil && beat != nil
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	f.provider = providertest.New(t, append([]providertest.Option{providertest.WithClock(c.Now)}, options...)...)
 	f.Write("config", map[string]any{"public_url": "https://vault.example.com", "egress_allow": "127.0.0.1"}).OK(t)
 	f.Write("providers/acme", f.acme()).OK(t)
@@ -131,7 +131,7 @@ func (f *fixture) restart(t *testing.T) {
 func (f *fixture) endsItsWork(t *testing.T) {
 	t.Helper()
 	f.System.SetReplication(consts.ReplicationPerformanceStandby)
-	require.Eventually(t, func() bool { return number(f.Read("status", nil).OK(t)["in_flight"]) == 0 }, 10*time.Second,
+	require.Eventually(t, func() bool { return number(f.Read("status", nil).OK(t)["in_flight"]) == 0 }, time.Minute,
 		time.Millisecond)
 }
 
@@ -228,7 +228,7 @@ func (f *fixture) saved(t *testing.T) {
 		f.Advance(time.Second)
 		f.periodic(t)
 		return number(f.Read("status", nil).OK(t)["unsaved"]) == 0
-	}, 10*time.Second, 5*time.Millisecond, "what storage refused is saved later")
+	}, time.Minute, 5*time.Millisecond, "what storage refused is saved later")
 }
 
 func query(t *testing.T, raw, name string) string {

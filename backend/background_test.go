@@ -77,7 +77,7 @@ func TestImportWhileARenewalIsAboutToSpend(t *testing.T) {
 	go func() { read <- f.Read("creds/x", map[string]any{"min_ttl": "50m"}) }()
 	require.Eventually(t, func() bool {
 		return f.engine().gate.Report().Inside == 1 || f.engine().refresher.InFlight() == 1
-	}, 10*time.Second, time.Millisecond, "the renewal has begun")
+	}, time.Minute, time.Millisecond, "the renewal has begun")
 	close(release)
 	(<-again).OK(t)
 	(<-read).OK(t)
@@ -138,7 +138,7 @@ func TestOnePersonLeavesPlacesForOthers(t *testing.T) {
 	require.Eventually(t, func() bool {
 		report := f.engine().gate.Report()
 		return report.Inside+report.Waiting == 16 && b.inside.Load() > 0
-	}, 10*time.Second, time.Millisecond, "all that one person asks for is there")
+	}, time.Minute, time.Millisecond, "all that one person asks for is there")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	f.WriteCtx(ctx, "exchange", own, bob).OK(t)
@@ -215,11 +215,11 @@ func TestEndOfOneMountSavesWhatOthersHold(t *testing.T) {
 	require.Equal(t, 1, unsaved.engine().connections.Unsaved())
 	stopped := make(chan struct{})
 	go func() { one.Stop(); close(stopped) }()
-	require.Eventually(t, unsaved.engine().tasks.Held, 10*time.Second, time.Millisecond)
+	require.Eventually(t, unsaved.engine().tasks.Held, time.Minute, time.Millisecond)
 	unsaved.Storage.Judge(nil)
 	assert.Eventually(t, func() bool {
 		return unsaved.engine().connections.Unsaved() == 0
-	}, 5*time.Second, time.Millisecond, "the third mount is busy still")
+	}, time.Minute, time.Millisecond, "the third mount is busy still")
 	close(release)
 	(<-answer).OK(t)
 	<-stopped
@@ -259,7 +259,7 @@ func TestImportBesideAnIntentOfUnknownOutcome(t *testing.T) {
 	})
 	require.GreaterOrEqual(t, f.Write("refresh/x", nil).Status, http.StatusBadRequest)
 	f.Storage.Judge(nil)
-	require.Eventually(t, func() bool { return f.engine().refresher.InFlight() == 0 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.engine().refresher.InFlight() == 0 }, time.Minute, time.Millisecond)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 	defer cancel()
 	f.WriteCtx(ctx, "connections/x", imported)

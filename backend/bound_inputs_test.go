@@ -88,7 +88,7 @@ func TestBindingTakenAway(t *testing.T) {
 		require.Eventually(t, func() bool {
 			counts := members(t, f.Read("status", nil).OK(t)["by_status"])
 			return counts["disabled"] != nil && number(counts["disabled"]) == 1
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		f.Advance(2 * time.Hour)
 		f.Read("creds/org/acme/two", nil).Refused(t, http.StatusForbidden, "input_not_bound")
 		assert.Equal(t, calls, f.provider.Count(providers.StepToken), "nothing was sent")

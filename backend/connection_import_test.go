@@ -133,7 +133,7 @@ func TestImportOfSurplusScopes(t *testing.T) {
 		require.Eventually(t, func() bool {
 			f.periodic(t)
 			return len(f.stored(t, "import/")) == 0
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 	})
 }
 
@@ -142,11 +142,11 @@ func TestImportSurvivesCrash(t *testing.T) {
 	serves := func(t *testing.T, f *fixture, spent int) {
 		t.Helper()
 		require.Eventually(t, func() bool { return f.Read("creds/x", nil).Status == http.StatusOK },
-			10*time.Second, time.Millisecond)
+			time.Minute, time.Millisecond)
 		assert.True(t, f.provider.Alive(f.token(t, "x").(string)))
 		assert.Equal(t, spent, f.spent())
 		assert.Equal(t, "mine", f.Read("connections/x", nil).OK(t)["label"])
-		require.Eventually(t, func() bool { return len(f.stored(t, "import/")) == 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(f.stored(t, "import/")) == 0 }, time.Minute, time.Millisecond)
 	}
 	crash := func(t *testing.T, f *fixture) {
 		t.Helper()
@@ -285,7 +285,7 @@ func TestImportByACrowd(t *testing.T) {
 		for range cap(answers) {
 			crowd.Go(func() { answers <- f.Write("connections/x", import_) })
 		}
-		require.Eventually(t, func() bool { return f.spent() == 1 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return f.spent() == 1 }, time.Minute, time.Millisecond)
 		close(release)
 		crowd.Wait()
 		close(answers)
@@ -348,7 +348,7 @@ func TestRecordOfAnImportOutlivesTheHeartbeat(t *testing.T) {
 		f.System.SetReplication(0)
 		f.periodic(t)
 		require.Eventually(t, func() bool { return f.Read("creds/x", nil).Status == http.StatusOK },
-			10*time.Second, time.Millisecond)
+			time.Minute, time.Millisecond)
 		assert.Equal(t, 1, f.spent())
 	})
 	t.Run("when what was given is another account's", func(t *testing.T) {

@@ -84,7 +84,7 @@ func TestTimingOfConsumers(t *testing.T) {
 					third = f.Read("creds/slack", nil).OK(t)
 					assert.GreaterOrEqual(t, whole(t, third, "ttl"), 5)
 					return third["access_token"] != first["access_token"]
-				}, 10*time.Second, time.Millisecond)
+				}, time.Minute, time.Millisecond)
 				assert.NotEqual(t, first["last_vault_rotation"], third["last_vault_rotation"])
 				changed := steady(third)
 				for _, field := range []string{"access_token", "expire_time", "last_vault_rotation"} {

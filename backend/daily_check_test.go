@@ -22,7 +22,7 @@ func (f *fixture) passHours(t *testing.T, hours int) {
 		f.Advance(time.Hour)
 		f.engine().tasks.Wake()
 		require.Eventually(t, func() bool { return number(f.Read("status", nil).OK(t)["due"]) == 0 },
-			10*time.Second, time.Millisecond)
+			time.Minute, time.Millisecond)
 		f.engine().tasks.Quiesce(t.Context())
 	}
 }

@@ -39,7 +39,7 @@ func (f *fixture) logs(t *testing.T, parts ...string) {
 			}
 		}
 		assert.Fail(c, "no line has it", "%s in\n%s", parts, strings.Join(f.exchanges(), ""))
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // Each exchange is told, with nothing in it that either side sent.

@@ -163,7 +163,7 @@ func TestLostEntry(t *testing.T) {
 		assert.Eventually(t, func() bool {
 			return f.Logs.Contains("storage did not give some connections") && f.Logs.Contains("org/default/lost") &&
 				f.Logs.Contains(testenv.ErrStorage.Error())
-		}, 10*time.Second, 5*time.Millisecond, "the log says which one")
+		}, time.Minute, 5*time.Millisecond, "the log says which one")
 
 		f.Storage.Judge(nil)
 		check(3, 0)
@@ -260,7 +260,7 @@ func TestLookThatIsOld(t *testing.T) {
 		require.Eventually(t, func() bool {
 			f.periodic(t)
 			return f.provider.Count(providers.StepRefresh) > 0
-		}, 10*time.Second, 5*time.Millisecond, "it is refreshed, though nobody reads")
+		}, time.Minute, 5*time.Millisecond, "it is refreshed, though nobody reads")
 	}
 	for name, test := range map[string]func(*testing.T, *fixture){
 		"of the first scan": func(t *testing.T, f *fixture) {
@@ -275,7 +275,7 @@ func TestLookThatIsOld(t *testing.T) {
 			f.restart(t)
 			require.Eventually(t, func() bool {
 				return number(f.Read("status", nil).OK(t)["scheduled"]) == 1
-			}, 10*time.Second, time.Millisecond)
+			}, time.Minute, time.Millisecond)
 			behind()
 			looking, answer := slow(t, f)
 			f.Advance(55 * time.Minute)

@@ -43,7 +43,7 @@ func (f *fixture) settles(t *testing.T, drifting int) {
 	t.Helper()
 	require.Eventually(t, func() bool {
 		return number(f.Read("status", nil).OK(t)["scope_drift"]) == float64(drifting)
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 }
 
 // A provider that asks for more than was granted is told, with the command that mends it; and that keeps all else.

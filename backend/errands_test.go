@@ -377,7 +377,7 @@ func (f *fixture) hangsAt(t *testing.T, n int, send func() testenv.Result) teste
 		send()
 	}
 	close(land)
-	require.Eventually(t, func() bool { return f.Storage.Landed() == int(late.Load()) }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.Storage.Landed() == int(late.Load()) }, time.Minute, time.Millisecond)
 	return first
 }
 

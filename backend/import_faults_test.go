@@ -23,7 +23,7 @@ func (f *fixture) quiet(t *testing.T) {
 		s := f.Read("status", nil).OK(t)
 		return number(s["calls"])+number(s["calls_waiting"])+number(s["in_flight"]) == 0 &&
 			f.engine().tasks.Count("") == 0
-	}, 20*time.Second, 5*time.Millisecond, "no call and no work is left")
+	}, time.Minute, 5*time.Millisecond, "no call and no work is left")
 }
 
 // beats lets Vault's heartbeat run to its end, twice: the first of a process leaves imports to others.
@@ -31,9 +31,9 @@ func (f *fixture) beats(t *testing.T) {
 	t.Helper()
 	for range 2 {
 		f.quiet(t)
-		require.Eventually(t, func() bool { return !f.engine().beating.Load() }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !f.engine().beating.Load() }, time.Minute, time.Millisecond)
 		f.periodic(t)
-		require.Eventually(t, func() bool { return !f.engine().beating.Load() }, 20*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !f.engine().beating.Load() }, time.Minute, time.Millisecond)
 		f.quiet(t)
 	}
 }

@@ -93,7 +93,7 @@ func TestImportSentAgainMeetsAReconnect(t *testing.T) {
 	identified := f.provider.Count(providers.StepIdentity)
 	go func() { reconnect <- f.Write("exchange", own) }()
 	require.Eventually(t, func() bool { return f.provider.Count(providers.StepIdentity) > identified },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 	time.Sleep(100 * time.Millisecond) // it waits for the connection's lock
 	go func() { again <- f.Write("connections/x", import_) }()
 	time.Sleep(100 * time.Millisecond) // so does this
@@ -120,7 +120,7 @@ func TestImportBesideADeletionLeavesNothing(t *testing.T) {
 	f.Delete("connections/x", nil).OK(t)
 	for range 2 {
 		f.periodic(t)
-		require.Eventually(t, func() bool { return !f.engine().beating.Load() }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return !f.engine().beating.Load() }, time.Minute, time.Millisecond)
 	}
 	close(release)
 	(<-answer).Refused(t, http.StatusConflict, "deleted meanwhile")
@@ -143,7 +143,7 @@ func TestImportThatLandsLateIsFound(t *testing.T) {
 	f.beats(t)
 	close(land)
 	<-landed
-	require.Eventually(t, func() bool { return len(f.stored(t, "import/")) == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return len(f.stored(t, "import/")) == 1 }, time.Minute, time.Millisecond)
 	for range 3 {
 		f.Advance(2 * time.Hour)
 		f.beats(t)
@@ -161,7 +161,7 @@ func TestHeartbeatBesideAnImportThatHangs(t *testing.T) {
 	defer close(release)
 	f.periodic(t)
 	<-begun
-	assert.Eventually(t, func() bool { return !f.engine().beating.Load() }, 2*time.Second, time.Millisecond)
+	assert.Eventually(t, func() bool { return !f.engine().beating.Load() }, time.Minute, time.Millisecond)
 }
 
 // A record that nobody can decode is told of, and does not stay for ever.

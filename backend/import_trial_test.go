@@ -283,7 +283,7 @@ func TestImportOfATokenBeingSpent(t *testing.T) {
 	go func() {
 		again <- f.Write("connections/x", with(import_, map[string]any{"access_token": "dead", "verify": true}))
 	}()
-	require.Eventually(t, func() bool { return f.engine().tasks.Count("import ") == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return f.engine().tasks.Count("import ") == 1 }, time.Minute, time.Millisecond)
 	time.Sleep(50 * time.Millisecond)
 	close(release)
 	(<-read).OK(t)

@@ -136,7 +136,7 @@ func TestRevokeCrash(t *testing.T) {
 					default:
 						return x.Read(x.job, nil).OK(t)["ended"] != ""
 					}
-				}, 20*time.Second, time.Millisecond)
+				}, time.Minute, time.Millisecond)
 				x.survivor(t)
 				x.whole(t, r.Status == http.StatusOK, then)
 			})
@@ -248,7 +248,7 @@ func TestRevokeWhileARenewalIsOut(t *testing.T) {
 	f.run(t, job, nil)
 	f.engine().tasks.Wake() // the clock of the test moved while the worker slept
 	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 	assert.Zero(t, f.provider.Count(providers.StepRevoke), "it waits for what the renewal brings")
 	close(release)
 	(<-answer).Refused(t, http.StatusForbidden, "revoking")
@@ -322,7 +322,7 @@ func TestRevokeWhileItIsConnected(t *testing.T) {
 	job, _ := f.plan(t, map[string]any{"all": true})
 	f.run(t, job, nil)
 	require.Eventually(t, func() bool { return f.state(t, "slack") == "disabled revoking" },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 	f.Write("exchange", own).Refused(t, http.StatusConflict, "being ended")
 	f.passes(t, time.Minute, func() bool { return f.Read(job, nil).OK(t)["ended"] != "" })
 	assert.Equal(t, "needs_reconnect revoked", f.state(t, "slack"))
@@ -344,7 +344,7 @@ func TestRevokePastADay(t *testing.T) {
 				}
 			}
 			return false
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		f.Advance(25 * time.Hour)
 		f.Stop()
 		f.Storage.Judge(nil)
@@ -378,9 +378,9 @@ func TestRevokeBehindTheFence(t *testing.T) {
 	f.provider.Next(providers.StepRevoke, outage)
 	f.run(t, job, nil)
 	require.Eventually(t, func() bool { return f.state(t, "one") == "disabled revoking" },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 
 	f.Stop()
 	f.Storage.Judge(nil)
@@ -411,7 +411,7 @@ func TestPlansThatWereCutOff(t *testing.T) {
 		s := store.New(f.Storage)
 		require.NoError(t, s.PutChunk(t.Context(), id, 0, store.NewChunk([]store.Target{{Path: "org/default/slack"}})))
 		f.restart(t)
-		require.Eventually(t, func() bool { return len(f.stored(t, "job/")) == 0 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(f.stored(t, "job/")) == 0 }, time.Minute, time.Millisecond)
 
 		id = store.NewJobID()
 		f.undecodable(t, "job/"+id)
@@ -419,7 +419,7 @@ func TestPlansThatWereCutOff(t *testing.T) {
 		f.Read("revoke/"+id, nil).Refused(t, http.StatusInternalServerError)
 		assert.Equal(t, []string{id}, texts(t, f.List("revoke/").OK(t)["keys"]), "it hides no other")
 		require.Eventually(t, func() bool { return f.Logs.Contains("a job cannot be read") },
-			10*time.Second, time.Millisecond)
+			time.Minute, time.Millisecond)
 		f.Read("creds/slack", nil).OK(t)
 	})
 }
@@ -541,7 +541,7 @@ func TestRevokeWhileItIsImported(t *testing.T) {
 	require.Eventually(t, func() bool {
 		_, told := f.engine().endedImports.Load(aKey("slack"))
 		return told
-	}, 10*time.Second, time.Millisecond, "the end waits for the import")
+	}, time.Minute, time.Millisecond, "the end waits for the import")
 	close(release)
 	(<-answer).Refused(t, http.StatusConflict, "being ended")
 	done := f.over(t, job)
@@ -565,7 +565,7 @@ func TestRevokeOfOneAccountAfterARestart(t *testing.T) {
 	})
 	f.run(t, job, nil)
 	require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == 1 },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 	f.Stop()
 	f.Storage.Judge(func(a testenv.Access) error {
 		if a.Under("job/") {

@@ -243,6 +243,8 @@ func flowPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
 func (b *backend) parkedPage(req *logical.Request, f *store.Flow, p *configured) pages.Page {
 	page := flowPage(req, f, p)
 	switch {
+	case f.Parked.Denied != "" && f.ReturnURL != "":
+		page.Outcome, page.Denial = pages.Back, f.Parked.Denied
 	case f.Parked.Denied != "":
 		page.Outcome = pages.Denied
 	case f.ReturnURL != "":
@@ -263,7 +265,8 @@ func (b *backend) parkedPage(req *logical.Request, f *store.Flow, p *configured)
 const callbackHelp = `
 Register <public_url>/callback/<provider> as the redirect URI at the service; reading
 providers/<provider> shows it. The page never exchanges the code: it parks it and shows
-a confirmation code, or leads on to the flow's return_url. exchange finishes the flow.
+a confirmation code, or leads on to the flow's return_url, where the person said no too:
+with error in the place of the code then. exchange finishes the flow.
 
 It shows that once. Loaded again, it looks as for an unknown, used or expired flow, and
 the person starts again. So does one whose authorization code another flow brought too.

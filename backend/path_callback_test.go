@@ -3,6 +3,7 @@ package backend
 import (
 	"encoding/base64"
 	"fmt"
+	"html"
 	"maps"
 	"net/http"
 	"regexp"
@@ -143,6 +144,24 @@ func TestCallbackDenied(t *testing.T) {
 			r := f.Write("exchange", map[string]any{"flow_id": flow["flow_id"], "confirmation_code": "AAAAAAAA"})
 			r.Refused(t, http.StatusConflict, "said no", told)
 			assert.NotContains(t, r.Text, "words of theirs")
+		}
+	})
+}
+
+// Who said no is led back to the application, which hears of it at once, and to a command line that waits.
+func TestCallbackDeniedLeadsBack(t *testing.T) {
+	each(t, func(t *testing.T, f *fixture) {
+		const app = "https://app.example.com/connected?tab=1"
+		f.Write("providers/acme", map[string]any{"return_urls": app}).OK(t)
+		for to, mark := range map[string]string{app: "&", "http://127.0.0.1:4711/connected": "?"} {
+			flow := f.start(t, "slack", map[string]any{"return_url": to})
+			shown := f.callback(t, "acme", map[string]string{
+				"state": query(t, flow["url"].(string), "state"), "error": "access_denied", "error_description": "words of theirs",
+			})
+			assert.Contains(t, shown, html.EscapeString(to+mark+"flow_id="+flow["flow_id"].(string)+"&error=access_denied"))
+			assert.NotContains(t, shown, "confirmation_code")
+			assert.NotContains(t, shown, "words of theirs")
+			f.Write("exchange", map[string]any{"flow_id": flow["flow_id"]}).Refused(t, http.StatusConflict, "said no")
 		}
 	})
 }

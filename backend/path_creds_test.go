@@ -98,7 +98,7 @@ func TestCredsInsideTheMargin(t *testing.T) {
 		close(release)
 		require.Eventually(t, func() bool {
 			return f.Read("creds/slack", nil).OK(t)["access_token"] != old
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		assert.Equal(t, 1, f.provider.Count(providers.StepRefresh))
 	})
 }

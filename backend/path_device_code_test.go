@@ -54,7 +54,7 @@ func (f *fixture) idle(t *testing.T) {
 			rests = rests && report.Running+report.Due == 0 && !b.beating.Load()
 		}
 		return rests
-	}, 20*time.Second, time.Millisecond, "nothing is left to do now")
+	}, time.Minute, time.Millisecond, "nothing is left to do now")
 }
 
 // elapses lets time pass, and whatever falls due be done.
@@ -71,7 +71,7 @@ func (f *fixture) polled(t *testing.T, d time.Duration) {
 	before := f.polls()
 	f.Advance(d)
 	f.periodic(t)
-	require.Eventually(t, func() bool { return f.polls() > before }, 20*time.Second, time.Millisecond, "it is polled")
+	require.Eventually(t, func() bool { return f.polls() > before }, time.Minute, time.Millisecond, "it is polled")
 	f.idle(t)
 }
 
@@ -82,7 +82,7 @@ func (f *fixture) becomes(t *testing.T, path, state string, as ...testenv.Caller
 	require.Eventually(t, func() bool {
 		data = f.Read("device-code/"+path, nil, as...).OK(t)
 		return data["state"] == state
-	}, 20*time.Second, time.Millisecond, "it becomes %s, and is %v", state, &data)
+	}, time.Minute, time.Millisecond, "it becomes %s, and is %v", state, &data)
 	return data["reason"].(string)
 }
 
@@ -93,7 +93,7 @@ func (f *fixture) awaits(t *testing.T, path, says string, as ...testenv.Caller) 
 	require.Eventually(t, func() bool {
 		data = f.Read("device-code/"+path, nil, as...).OK(t)
 		return data["state"] == "pending" && strings.Contains(data["reason"].(string), says)
-	}, 20*time.Second, time.Millisecond, "it waits for %s, and is %v", says, &data)
+	}, time.Minute, time.Millisecond, "it waits for %s, and is %v", says, &data)
 }
 
 // connects lets time pass until a flow has connected.
@@ -102,7 +102,7 @@ func (f *fixture) connects(t *testing.T, path string, as ...testenv.Caller) {
 	require.Eventually(t, func() bool {
 		f.elapses(t, 5*time.Second)
 		return f.Read("device-code/"+path, nil, as...).OK(t)["state"] == "connected"
-	}, 20*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func TestDeviceCode(t *testing.T) {

@@ -106,7 +106,7 @@ func TestDeletedWhileTheOutcomeIsStored(t *testing.T) {
 		go func() { deleted <- f.Delete("connections/slack", nil) }()
 		require.Eventually(t, func() bool {
 			return slices.Contains(f.Storage.History(), flow)
-		}, 10*time.Second, time.Millisecond, "the deletion found it open")
+		}, time.Minute, time.Millisecond, "the deletion found it open")
 		close(found)
 		(<-deleted).OK(t)
 		<-answer // connected, or deleted since: it may be read before or after

@@ -216,7 +216,7 @@ func TestLookupOfAPrivateConnection(t *testing.T) {
 		f.System.AddEntity("e-alice")
 		f.key(t, "self/key", alice)
 		f.Read("creds/self/key", nil, alice).OK(t)
-		require.Eventually(t, func() bool { return len(f.readersOf(t, "self/key", alice)) == 1 }, 10*time.Second,
+		require.Eventually(t, func() bool { return len(f.readersOf(t, "self/key", alice)) == 1 }, time.Minute,
 			time.Millisecond)
 		readers := func(as ...testenv.Caller) any {
 			data := asClient(t, f.Write("lookup", map[string]any{"token": openaiKey}, as...).OK(t))
@@ -236,7 +236,7 @@ func TestLookupRow(t *testing.T) {
 		f.Read("creds/org/acme/slack", nil, alice).OK(t)
 		require.Eventually(t, func() bool {
 			return f.Read("connections/org/acme/slack", nil).OK(t)["last_used"] != ""
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 		today := f.Now().UTC().Format(time.DateOnly)
 		data := asClient(t, f.Write("lookup", map[string]any{"token": access}).OK(t))
 		row := data["matches"].([]any)[0].(map[string]any)

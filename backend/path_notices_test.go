@@ -23,7 +23,7 @@ func (f *fixture) heard(t *testing.T, filter map[string]any) (all []map[string]a
 		f.Advance(noticeSoon)
 		f.Read("config", nil)
 		return number(f.Read("status", nil).OK(t)["notices_pending"]) == 0
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 	return asRows(t, f.Read("notices", filter).OK(t)["notices"])
 }
 
@@ -144,7 +144,7 @@ func TestNoticeOfALimit(t *testing.T) {
 		f.Advance(time.Hour)
 		f.periodic(t)
 		want := []string{"connect authorization_code", "needs_reconnect expired"}
-		require.Eventually(t, func() bool { return len(f.heard(t, nil)) == 2 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(f.heard(t, nil)) == 2 }, time.Minute, time.Millisecond)
 		assert.Equal(t, want, kindsOfNotices(f.heard(t, nil)))
 		assert.Equal(t, "expired", f.Read("connections/brought", nil).OK(t)["status"])
 		f.restart(t)
@@ -194,7 +194,7 @@ func TestNoticesOfWhatIsOld(t *testing.T) {
 		f.Advance(30 * day)
 		f.periodic(t)
 		want := []string{"acme ", "openai org/default/key"}
-		require.Eventually(t, func() bool { return len(told()) == 2 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(told()) == 2 }, time.Minute, time.Millisecond)
 		assert.Equal(t, want, told())
 		f.restart(t)
 		for range 2 {
@@ -206,7 +206,7 @@ func TestNoticesOfWhatIsOld(t *testing.T) {
 		f.Write("connections/key", map[string]any{"api_key": secondKey}).OK(t)
 		f.Advance(30 * day)
 		f.periodic(t)
-		require.Eventually(t, func() bool { return len(told()) == 3 }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return len(told()) == 3 }, time.Minute, time.Millisecond)
 		assert.Equal(t, append(want, want[1]), told())
 	})
 }
@@ -222,7 +222,7 @@ func TestNoticeOfAKeyThatIsOldByAnotherWord(t *testing.T) {
 		require.Eventually(t, func() bool {
 			f.periodic(t)
 			return len(f.heard(t, map[string]any{"kind": "rotation_due", "provider": "openai"})) == 1
-		}, 10*time.Second, time.Millisecond)
+		}, time.Minute, time.Millisecond)
 	})
 }
 
@@ -252,7 +252,7 @@ func TestNoticesOfALateWrite(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				f := newFixture(t, Options{}, testenv.InProcess)
 				f.periodic(t)
-				require.Eventually(t, func() bool { return !f.Backend.(*backend).notices.isCatching() }, 10*time.Second,
+				require.Eventually(t, func() bool { return !f.Backend.(*backend).notices.isCatching() }, time.Minute,
 					time.Millisecond, "this process looks for itself alone by now")
 				ctx, hangUp := context.WithCancel(t.Context())
 				f.Storage.Hang(testenv.Nth(1, func(a testenv.Access) bool { return a.Write() && a.Under(c.entry) }),
@@ -261,14 +261,14 @@ func TestNoticesOfALateWrite(t *testing.T) {
 				f.WriteCtx(ctx, c.path, map[string]any{"frozen": true, "frozen_reason": "why"}, alice).Refused(t,
 					http.StatusServiceUnavailable)
 				f.Storage.Hang(nil, nil)
-				require.Eventually(t, func() bool { return f.Storage.Landed() == 1 }, 10*time.Second, time.Millisecond)
+				require.Eventually(t, func() bool { return f.Storage.Landed() == 1 }, time.Minute, time.Millisecond)
 				if again {
 					f.Write(c.path, map[string]any{"frozen": true, "frozen_reason": "why"}, alice).OK(t)
 				} else {
 					f.periodic(t)
 				}
 				require.Eventually(t, func() bool { return len(f.heard(t, map[string]any{"kind": "frozen"})) > 0 },
-					10*time.Second, 10*time.Millisecond)
+					time.Minute, 10*time.Millisecond)
 				f.periodic(t)
 				f.Write(c.path, map[string]any{"frozen": false}).OK(t)
 				assert.Equal(t, []string{"frozen", "recovered frozen"}, kindsOfNotices(f.heard(t, nil)))

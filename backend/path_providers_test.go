@@ -431,7 +431,7 @@ func TestProvidersDuringTheFirstScan(t *testing.T) {
 		}()
 		select {
 		case <-others:
-		case <-time.After(10 * time.Second):
+		case <-time.After(time.Minute):
 			assert.Fail(t, "others wait for the scan, or for who waits for it")
 		}
 		hangUp()

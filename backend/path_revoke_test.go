@@ -44,7 +44,7 @@ func (f *fixture) over(t *testing.T, job string) map[string]any {
 		}
 		data = asClient(t, r.Data)
 		return data["ended"] != ""
-	}, 20*time.Second, 2*time.Millisecond)
+	}, time.Minute, 2*time.Millisecond)
 	return data
 }
 
@@ -370,7 +370,7 @@ func TestRevokeOutcomes(t *testing.T) {
 			f.provider.Next(providers.StepRevoke, outage, outage)
 			job, _ := f.plan(t, map[string]any{"all": true})
 			f.run(t, job, nil)
-			require.Eventually(t, func() bool { return number(f.Read(job, nil).OK(t)["ending"]) == 1 }, 10*time.Second,
+			require.Eventually(t, func() bool { return number(f.Read(job, nil).OK(t)["ending"]) == 1 }, time.Minute,
 				time.Millisecond)
 			assert.Equal(t, "running", f.Read(job, nil).OK(t)["state"])
 			assert.Equal(t, "disabled revoking", f.state(t, "slack"))
@@ -394,7 +394,7 @@ func TestRevokeOutcomes(t *testing.T) {
 			}
 			job, _ := f.plan(t, map[string]any{"all": true})
 			f.run(t, job, nil)
-			require.Eventually(t, func() bool { return number(f.Read(job, nil).OK(t)["ending"]) == 1 }, 10*time.Second,
+			require.Eventually(t, func() bool { return number(f.Read(job, nil).OK(t)["ending"]) == 1 }, time.Minute,
 				time.Millisecond)
 			begun := f.Now()
 			f.passes(t, 30*time.Minute, func() bool { return f.Read(job, nil).OK(t)["ended"] != "" })
@@ -419,7 +419,7 @@ func (f *fixture) passes(t *testing.T, step time.Duration, is func() bool) {
 		f.Advance(step)
 		f.periodic(t)
 		return false
-	}, 20*time.Second, 10*time.Millisecond)
+	}, time.Minute, 10*time.Millisecond)
 }
 
 func TestRevokeCancel(t *testing.T) {
@@ -433,7 +433,7 @@ func TestRevokeCancel(t *testing.T) {
 		}
 		job, _ := f.plan(t, map[string]any{"all": true})
 		f.run(t, job, nil)
-		require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == endsAtOnce }, 10*time.Second,
+		require.Eventually(t, func() bool { return f.provider.Count(providers.StepRevoke) == endsAtOnce }, time.Minute,
 			time.Millisecond)
 		f.Delete(job, nil).OK(t)
 		f.Delete(job, nil).OK(t)

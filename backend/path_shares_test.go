@@ -477,7 +477,7 @@ func TestShareOfAConnectionThatIsOpenedMeanwhile(t *testing.T) {
 		<-writing
 		asked := f.System.EntityLookups()
 		go func() { shared <- f.Write(ownShares, map[string]any{"entities": "e-bob"}, alice) }()
-		assert.Eventually(t, func() bool { return f.System.EntityLookups() > asked }, 10*time.Second, time.Millisecond)
+		assert.Eventually(t, func() bool { return f.System.EntityLookups() > asked }, time.Minute, time.Millisecond)
 		close(release)
 		(<-opened).OK(t)
 		(<-shared).Refused(t, http.StatusConflict, "not private")

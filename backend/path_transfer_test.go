@@ -543,6 +543,6 @@ func TestTransferWhileAnImportWaits(t *testing.T) {
 	f.accept("org/umbrella/slack", "org/acme/slack").Refused(t, http.StatusConflict, "an import", "not finished")
 	f.Advance(2 * time.Hour)
 	require.Eventually(t, func() bool { f.periodic(t); return len(f.stored(t, "import/")) == 0 },
-		10*time.Second, time.Millisecond)
+		time.Minute, time.Millisecond)
 	f.accept("org/umbrella/slack", "org/acme/slack").OK(t)
 }

@@ -59,7 +59,7 @@ func (f *fixture) becomesStatus(t *testing.T, paused bool, reason string, gap ti
 	want := []any{paused, reason, gap.Seconds(), since}
 	require.EventuallyWithT(t, func(c *assert.CollectT) {
 		assert.Equal(c, want, f.guardStatus(t))
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 // lives lets minutes pass for the background, each with a heartbeat of Vault's.
@@ -69,7 +69,7 @@ func (f *fixture) lives(t *testing.T, minutes int) {
 		f.Advance(time.Minute)
 		f.periodic(t)
 		if b, ok := f.Backend.(*backend); ok {
-			require.Eventually(t, func() bool { return !b.beating.Load() && b.refresher.InFlight() == 0 }, 10*time.Second,
+			require.Eventually(t, func() bool { return !b.beating.Load() && b.refresher.InFlight() == 0 }, time.Minute,
 				time.Millisecond)
 		}
 	}
@@ -81,7 +81,7 @@ func (f *fixture) beatsNow(t *testing.T) {
 	require.Eventually(t, func() bool {
 		beat, err := store.New(f.Storage).Heartbeat(t.Context())
 		return err == nil && beat != nil && beat.Time.Equal(f.Now())
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 }
 
 func (f *fixture) beatNow(t *testing.T) string {
@@ -190,7 +190,7 @@ func TestNothingIsCarriedOnAfterARestore(t *testing.T) {
 			f.Env = f.mount(t, taken)
 			require.Eventually(t, func() bool {
 				return f.Read("status", nil).OK(t)["refresh_paused"] == true && f.engine().recovered.Load()
-			}, 10*time.Second, time.Millisecond)
+			}, time.Minute, time.Millisecond)
 			calls := f.calls()
 			trials := f.stored(t, "import/")
 			f.lives(t, 8)
@@ -337,7 +337,7 @@ func TestPauseThatStorageRefuses(t *testing.T) {
 				f.restores(t, taken)
 				require.Eventually(t, func() bool {
 					return f.Read("status", nil).OK(t)["refresh_paused_reason"] == "restore_suspected"
-				}, 10*time.Second, time.Millisecond)
+				}, time.Minute, time.Millisecond)
 				f.lives(t, 2)
 				assert.Equal(t, true, f.Read("config", nil).OK(t)["refresh_paused"])
 				assert.NotZero(t, number(f.Read("status", nil).OK(t)["restored_gap"]))
@@ -389,7 +389,7 @@ func TestHeartbeatsThatTellNothing(t *testing.T) {
 			f.Stop()
 			c.alter(t, f)
 			f.Env = f.mount(t, f.Storage)
-			require.Eventually(t, func() bool { return f.engine().guard.isJudged() }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return f.engine().guard.isJudged() }, time.Minute, time.Millisecond)
 			assert.Equal(t, c.held, f.Read("status", nil).OK(t)["refresh_paused"])
 			f.beatsNow(t)
 		})
@@ -419,13 +419,13 @@ func TestHeartbeatOfAStandby(t *testing.T) {
 		second.Read("creds/x", nil).Refused(t, http.StatusConflict, "paused")
 		f.lives(t, 1)
 		// by which of these minutes it judged, is by chance
-		require.Eventually(t, func() bool { return f.guardStatus(t)[1] == "restore_suspected" }, 10*time.Second,
+		require.Eventually(t, func() bool { return f.guardStatus(t)[1] == "restore_suspected" }, time.Minute,
 			time.Millisecond)
 		s := f.guardStatus(t)
 		assert.Equal(t, []any{true, began}, []any{s[0], s[3]})
 		assert.InDelta(t, (2*guardTime + 4*time.Minute).Seconds(), number(s[2]), 61)
 		assert.Zero(t, f.spent())
-		require.Eventually(t, func() bool { return f.beatNow(t) != began }, 10*time.Second, time.Millisecond)
+		require.Eventually(t, func() bool { return f.beatNow(t) != began }, time.Minute, time.Millisecond)
 		f.Write("config", map[string]any{"refresh_paused": false}).OK(t)
 		f.passes(t, time.Minute, func() bool { return f.Read("creds/x", nil).Status == http.StatusOK })
 

@@ -121,7 +121,7 @@ func (p *passage) settled(t *testing.T, what string) (moved bool) {
 		p.beats(t)
 		from, to := p.entry(p.from), p.entry(p.to)
 		return (from == nil) != (to == nil) && (from == nil || from.Moving.To == "")
-	}, 20*time.Second, time.Millisecond, what)
+	}, time.Minute, time.Millisecond, what)
 	at, gone := p.from, p.to
 	if moved = p.entry(p.from) == nil; moved {
 		at, gone = gone, at
@@ -327,7 +327,7 @@ func TestMoveThatWasCutOffBeforeAnotherTookItsPlace(t *testing.T) {
 		p.Advance(time.Minute)
 		p.beats(t)
 		return p.Read("creds/"+p.from, nil).Status == http.StatusOK
-	}, 10*time.Second, time.Millisecond)
+	}, time.Minute, time.Millisecond)
 	assert.Equal(t, taken, p.Read("connections/"+p.to, nil).OK(t)["connection_id"])
 	assert.True(t, p.Logs.Contains("a move that was cut off was taken back"))
 	assert.Equal(t, http.StatusNotFound, p.Read("transfer/"+p.from, nil).Status)
@@ -403,7 +403,7 @@ func TestMoveWhileARefreshIsUnderWay(t *testing.T) {
 	go func() { refreshed <- p.Write("refresh/"+p.from, nil) }()
 	<-begun
 	go func() { accepted <- p.send() }()
-	require.Eventually(t, func() bool { return p.engine().tasks.Count("move ") == 1 }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { return p.engine().tasks.Count("move ") == 1 }, time.Minute, time.Millisecond)
 	assert.Empty(t, p.entry(p.from).Moving.To, "it waits")
 	close(release)
 	assert.Less(t, (<-refreshed).Status, 500)
@@ -458,7 +458,7 @@ func TestMoveWhileATokenIsInDoubtOrUnsaved(t *testing.T) {
 			p.Advance(time.Minute)
 			p.beats(t)
 			return p.Read("creds/"+p.from, nil).Status == http.StatusOK
-		}, 10*time.Second, time.Millisecond, "it is taken back, and the refresh tried again")
+		}, time.Minute, time.Millisecond, "it is taken back, and the refresh tried again")
 	})
 }
 

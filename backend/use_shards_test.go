@@ -60,7 +60,7 @@ func keyAt(t *testing.T, path string) store.Key {
 func (f *fixture) restartsUse(t *testing.T) {
 	t.Helper()
 	f.restart(t)
-	require.Eventually(t, f.engine().uses.isKept, 10*time.Second, time.Millisecond)
+	require.Eventually(t, f.engine().uses.isKept, time.Minute, time.Millisecond)
 }
 
 // writesUse has everything written that was noted.
@@ -183,7 +183,7 @@ func TestUseThatStorageRefuses(t *testing.T) {
 			assert.Equal(t, "2026-03-01", f.Read("connections/key", nil).OK(t)["last_used"], "memory knows")
 			f.Read("creds/key", nil, bob).OK(t)
 			f.Storage.Judge(nil)
-			require.Eventually(t, func() bool { return len(f.readersOf(t, "key")) == 2 }, 10*time.Second, time.Millisecond)
+			require.Eventually(t, func() bool { return len(f.readersOf(t, "key")) == 2 }, time.Minute, time.Millisecond)
 			f.Advance(time.Hour)
 			assert.Zero(t, u.Run(t.Context()))
 			assert.Len(t, f.usesStored(t)[f.usedID(t, "key")].Readers, 2)
@@ -300,7 +300,7 @@ func TestUseOfMovedAndDeleted(t *testing.T) {
 	f.Write("transfer/org/acme/given", map[string]any{"to": "org/beta/taken"}).OK(t)
 	f.Write("accept/org/beta/taken", map[string]any{"from": "org/acme/given"}).OK(t)
 	f.Delete("connections/org/acme/gone", nil).OK(t)
-	require.Eventually(t, func() bool { return f.Read("connections/org/acme/gone", nil).Status == 404 }, 10*time.Second,
+	require.Eventually(t, func() bool { return f.Read("connections/org/acme/gone", nil).Status == 404 }, time.Minute,
 		time.Millisecond)
 	f.Advance(24 * time.Hour)
 	check := func() {
@@ -352,7 +352,7 @@ func (f *fixture) periodicUntil(t *testing.T, is func() bool) {
 	require.Eventually(t, func() bool {
 		f.periodic(t)
 		return is()
-	}, 10*time.Second, 5*time.Millisecond)
+	}, time.Minute, 5*time.Millisecond)
 }
 
 // A connection of a former release has an id with its next write, and keeps the day on which it was read.

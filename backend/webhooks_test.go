@@ -137,7 +137,7 @@ func (f *fixture) soon(t *testing.T, is func() bool, why string) {
 		f.Advance(time.Second)
 		f.periodic(t)
 		return is()
-	}, 10*time.Second, 5*time.Millisecond, why)
+	}, time.Minute, 5*time.Millisecond, why)
 }
 
 // arrive waits until a receiver has got these, whatever came twice.

@@ -278,7 +278,7 @@ func TestConnectorsRevoke(t *testing.T) {
 
 	for says, args := range map[string][]string{
 		"name at least one filter": {}, "--owner is empty": {"--provider=crm", "--owner="},
-		"without filters": {"--all", "--kind=x"},
+		"without filters": {"--all", "--kind=api_key"},
 	} {
 		got := boss.connectors(t, append([]string{"revoke"}, args...)...)
 		assert.Equal(t, 2, got.exit, "%v: %s", args, got.complaint)

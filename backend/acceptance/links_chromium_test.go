@@ -15,8 +15,8 @@ import (
 	"github.com/vault-connectors/vault-plugin-secrets-connectors/scripts/stack"
 )
 
-// The page of a link in a browser, by mouse and by keyboard alone: a consent, a key, one that is refused, one that is
-// used up; nothing for axe-core to find, and no scrolling sideways on a phone.
+// The page of a link in a browser, by mouse and by keyboard alone: after a scanner's look and a person's no, a consent;
+// a key, one that is refused, one that is used up; nothing for axe-core to find, and no scrolling sideways on a phone.
 func TestLinkInChromium(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
@@ -35,11 +35,19 @@ func TestLinkInChromium(t *testing.T) {
 				"provider": "idp", "purpose": "the calendar of the team",
 			})
 			link := made["url"].(string)
+			visits(t, link, nil)
+			l.opens(link)
+			l.presses("^Continue to")
+			l.logsIn("u-" + name)
+			l.cancels()
+			l.sees("Nothing was connected")
+			judges("denied")
+			assert.Equal(t, "pending", e.read(t, "connections/user/u-"+name+"/idp")["status"])
 			l.opens(link)
 			l.sees("the calendar of the team")
 			judges("consent")
 			l.presses("^Continue to")
-			l.consents("u-" + name)
+			l.allows()
 			code := l.sees(`(?m)^([A-Z0-9]{4}-[A-Z0-9]{4})$`)
 			judges("tell")
 			connected := e.write(t, "exchange", map[string]any{

@@ -18,7 +18,7 @@ import (
 )
 
 // patience is how long a test waits for what must come by itself.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // appRedirect is where the services of these tests send the browser, each below a path of its own. Nobody listens: the
 // tests carry the answer.

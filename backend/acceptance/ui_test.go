@@ -121,15 +121,34 @@ func (l *looker) characters() string {
 	return found
 }
 
-// consents at the OpenID provider: its login takes any password.
+// consents at the OpenID provider.
 func (l *looker) consents(login string) {
+	l.t.Helper()
+	l.logsIn(login)
+	l.allows()
+}
+
+// logsIn at the OpenID provider, which takes any password.
+func (l *looker) logsIn(login string) {
 	l.t.Helper()
 	l.sees(`(?i)sign-in`)
 	l.fills(`^Enter any login$`, login)
 	l.fills(`password`, "any")
 	require.NoError(l.t, l.Press("\r"))
+}
+
+// allows what is asked for at the provider, where one is logged in.
+func (l *looker) allows() {
+	l.t.Helper()
 	l.sees(`(?i)authorize`)
 	l.presses(`^Continue$`)
+}
+
+// cancels at the provider, where one is logged in.
+func (l *looker) cancels() {
+	l.t.Helper()
+	l.sees(`(?i)authorize`)
+	l.presses(`Cancel`)
 }
 
 // The whole life of an account on its pages, by mouse and by keyboard alone.
@@ -199,12 +218,19 @@ func TestPageInChromium(t *testing.T) {
 			l.presses(`^Stop sharing`)
 			l.sees("not shared with them any more")
 
+			account := l.sees(`(http://127\.0\.0\.1:\d+/\S+/account/job)`)
 			l.presses(`^Connect again$`)
 			l.sees("Another account than before is refused")
 			judges("reconnect")
 			l.presses(`^Continue to`)
-			l.sees(`(?i)authorize`)
-			l.presses(`^Continue$`)
+			l.cancels()
+			l.sees(`Not connected(?s:.*)this consent is over(?s:.*)access_denied`)
+			judges("denied")
+			l.opens(account)
+			l.presses(`^Connect again$`)
+			l.sees("Another account than before is refused")
+			l.presses(`^Continue to`)
+			l.allows()
 			l.sees(`account/job\?note=(?s:.*)Connected\.`)
 
 			l.presses(`^Connect an account$`)

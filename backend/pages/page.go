@@ -26,6 +26,7 @@ const (
 	Return                 // parked; the browser is led on to the application's return URL
 	Done                   // parked; no code is asked for, the starter finishes with the flow id alone
 	Denied                 // the person or the provider said no
+	Back                   // the same; the browser is led on to the application's return URL, without a code
 
 	Gone  // a link that is unknown, used up or expired: one page, whatever else [Page] holds
 	Leave // of a link: the browser is led on to the provider's consent
@@ -42,10 +43,12 @@ type Page struct {
 	StartedAt  time.Time // shown in UTC; zero: not shown
 
 	Mount            string           // where the engine is mounted, for the command to type: Confirm, Done
-	FlowID           string           // letters, digits, - and _: Confirm, Return, Done
+	FlowID           string           // letters, digits, - and _: Confirm, Return, Done, Back
 	ConfirmationCode providers.Secret // eight letters or digits: Confirm; Return unless the provider has confirm=false
-	// Return: allow-listed by the caller; flow_id and confirmation_code are added here
+	// Return, Back: allow-listed by the caller; flow_id and confirmation_code, or error, are added here
 	ReturnURL string
+	// Back: the error code, as RFC 6749 section 4.1.2.1 has it
+	Denial string
 	// Leave: where the consent is asked for
 	ConsentURL string
 }
@@ -59,6 +62,7 @@ const (
 var (
 	flowIDPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{1,128}$`)
 	codePattern   = regexp.MustCompile(`^[A-Z0-9]{8}$`)
+	denialPattern = regexp.MustCompile(`^[a-z_]{1,64}$`)
 	shellSafe     = regexp.MustCompile(`^[A-Za-z0-9_./@%+=:-]+$`)
 )
 
@@ -136,13 +140,20 @@ func (p Page) view() (view, error) {
 		v.Command = finishCommand(p.Mount, p.FlowID) + " confirmation_code=" + code
 	case Done:
 		v.Command = finishCommand(p.Mount, p.FlowID)
-	case Return:
+	case Return, Back:
 		u, err := returnURL(p.ReturnURL)
 		if err != nil {
 			return view{}, err
 		}
 		v.ReturnHost = u.Host
-		v.ReturnURL = withFlow(u, p.FlowID, code)
+		switch {
+		case p.Outcome == Back && !denialPattern.MatchString(p.Denial):
+			return view{}, errors.New("page: the denial is no error code: pass one of small letters and _")
+		case p.Outcome == Back:
+			v.ReturnURL = withFlow(u, p.FlowID, "error", p.Denial)
+		default:
+			v.ReturnURL = withFlow(u, p.FlowID, "confirmation_code", code)
+		}
 	}
 	return v, nil
 }
@@ -174,11 +185,12 @@ func isLoopback(host string) bool {
 	return host == "localhost" || err == nil && addr.IsLoopback()
 }
 
-// withFlow leaves the allow-listed query as it is spelled, in front of what the application needs for its exchange.
-func withFlow(u *url.URL, flowID, code string) string {
+// withFlow leaves the allow-listed query as it is spelled, in front of which flow it is and what came of it, unless that
+// is empty.
+func withFlow(u *url.URL, flowID, name, value string) string {
 	add := "flow_id=" + flowID
-	if code != "" {
-		add += "&confirmation_code=" + code
+	if value != "" {
+		add += "&" + name + "=" + value
 	}
 	if u.RawQuery != "" {
 		add = u.RawQuery + "&" + add

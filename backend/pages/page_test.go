@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the golden files in testdata")
 
 var outcomeNames = map[Outcome]string{
 	Neutral: "neutral", Confirm: "confirm", Return: "return", Done: "done", Denied: "denied",
-	Gone: "gone", Leave: "leave", Tell: "tell",
+	Back: "denied_back", Gone: "gone", Leave: "leave", Tell: "tell",
 }
 
 const (
@@ -42,6 +42,7 @@ func samplePage(o Outcome) Page {
 		FlowID:           testFlowID,
 		ConfirmationCode: providers.NewSecret(testCode),
 		ReturnURL:        "https://app.example.com/connected?tab=accounts",
+		Denial:           "access_denied",
 		ConsentURL:       "https://slack.example.com/oauth?state=a.b&scope=x%20y",
 	}
 }
@@ -95,6 +96,7 @@ func TestCodeAppearsOnlyWhereItIsDue(t *testing.T) {
 		Return:  {code: true, flowID: true},
 		Done:    {flowID: true},
 		Denied:  {},
+		Back:    {flowID: true},
 		Gone:    {},
 		Leave:   {},
 		Tell:    {code: false, grouped: true},
@@ -236,6 +238,9 @@ func TestRenderRefusesIncompletePages(t *testing.T) {
 	}{
 		"unknown outcome":      {Confirm, func(p *Page) { p.Outcome = 99 }, "outcome 99"},
 		"no provider":          {Denied, func(p *Page) { p.Provider = "\u200b" }, "provider and connection"},
+		"no denial":            {Back, func(p *Page) { p.Denial = "" }, "no error code"},
+		"a denial with more":   {Back, func(p *Page) { p.Denial = "a&confirmation_code=AAAAAAAA" }, "no error code"},
+		"back to a script":     {Back, func(p *Page) { p.ReturnURL = "javascript:alert(1)" }, "return URL"},
 		"no connection":        {Denied, func(p *Page) { p.Connection = "" }, "provider and connection"},
 		"no flow id":           {Done, func(p *Page) { p.FlowID = "" }, "flow id"},
 		"flow id with a shell": {Confirm, func(p *Page) { p.FlowID = "x;id" }, "flow id"},

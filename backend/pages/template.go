@@ -19,6 +19,7 @@ var documents = map[Outcome]*template.Template{
 	Return:  parse("return"),
 	Done:    parse("done"),
 	Denied:  parse("denied"),
+	Back:    parse("denied_back"),
 	Gone:    parse("gone"),
 	Leave:   parse("leave"),
 	Tell:    parse("tell"),

@@ -29,9 +29,9 @@ func TestTuneGC(t *testing.T) {
 		debug.SetGCPercent(now)
 		return now
 	}
-	require.Eventually(t, func() bool { runtime.GC(); return percent() == leastPercent }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { runtime.GC(); return percent() == leastPercent }, time.Minute, time.Millisecond)
 	runtime.KeepAlive(held)
 	held = nil
 	_ = held
-	require.Eventually(t, func() bool { runtime.GC(); return percent() > leastPercent }, 10*time.Second, time.Millisecond)
+	require.Eventually(t, func() bool { runtime.GC(); return percent() > leastPercent }, time.Minute, time.Millisecond)
 }

@@ -67,13 +67,13 @@ func (c *Chromium) Profile() (*Window, error) {
 	return w, w.Resize(1280, false)
 }
 
-// Window is a page that somebody looks at. Each call gives up after half a minute.
+// Window is a page that somebody looks at. Each call gives up after a minute.
 type Window struct {
 	ctx context.Context
 	end func()
 }
 
-const windowPatience = 30 * time.Second
+const windowPatience = time.Minute
 
 // Close closes it, and forgets its cookies.
 func (w *Window) Close() { w.end() }
@@ -102,8 +102,15 @@ func (w *Window) Resize(width int64, dark bool) error {
 // Open goes to an address, as if it was typed.
 func (w *Window) Open(address string) error { return w.do(chromedp.Navigate(address)) }
 
-// Reload loads the page again.
-func (w *Window) Reload() error { return w.do(chromedp.Reload()) }
+// Reload loads the page again. One that leads on by itself may be left for the next before it is whole.
+func (w *Window) Reload() error {
+	err := w.do(chromedp.Reload())
+	failed := new(chromedp.LoadError)
+	if errors.As(err, &failed) && failed.ErrorText == "net::ERR_ABORTED" {
+		return nil
+	}
+	return err
+}
 
 // Press presses keys, which go to what has the focus.
 func (w *Window) Press(keys string) error { return w.do(chromedp.KeyEvent(keys)) }
@@ -236,6 +243,37 @@ func (w *Window) stay() error {
 		_, err := cdp.Call(ctx, t, page.StopLoading, cdp.Empty{})
 		return err
 	}))
+}
+
+// Framed is the address that the page's first frame shows; empty: none, since the browser refuses to show it there. The
+// frame has to be of the same site as the page: another's is in a process of its own.
+func (w *Window) Framed() (string, error) {
+	tree, err := w.frames()
+	if err != nil || len(tree.ChildFrames) == 0 || tree.ChildFrames[0].Frame.UnreachableURL != "" {
+		return "", err
+	}
+	return tree.ChildFrames[0].Frame.URL, nil
+}
+
+// Unreached is the address of a page that did not load, as the window's bar shows it.
+func (w *Window) Unreached() (string, error) {
+	tree, err := w.frames()
+	if err != nil {
+		return "", err
+	}
+	return tree.Frame.UnreachableURL, nil
+}
+
+func (w *Window) frames() (page.FrameTree, error) {
+	var tree page.GetFrameTreeResult
+	err := w.do(chromedp.Func(func(ctx context.Context, t *chromedp.Target) (err error) {
+		tree, err = cdp.Call(ctx, t, page.GetFrameTree, cdp.Empty{})
+		return err
+	}))
+	if err != nil {
+		return page.FrameTree{}, fmt.Errorf("ask for the page's frames: %w", err)
+	}
+	return *tree.FrameTree, nil
 }
 
 // Screenshot is the whole page, as PNG.

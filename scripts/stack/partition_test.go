@@ -17,7 +17,7 @@ import (
 const flood = 32 << 20
 
 // patience is how long something may take that should happen.
-const patience = 10 * time.Second
+const patience = time.Minute
 
 // peer is the listener of a node that sends back what it hears.
 type peer struct {

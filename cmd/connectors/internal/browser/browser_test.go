@@ -165,7 +165,7 @@ func TestOpen(t *testing.T) {
 		require.Eventually(t, func() bool {
 			got, err := os.ReadFile(out)
 			return err == nil && string(got) == want
-		}, 10*time.Second, 5*time.Millisecond)
+		}, time.Minute, 5*time.Millisecond)
 	}
 	t.Setenv("BROWSER", filepath.Join(folder, "absent"))
 	failed := make(chan error, 1)

@@ -43,7 +43,7 @@ func ends(t *testing.T, cmd *exec.Cmd, what string) {
 	go func() { end <- cmd.Wait() }()
 	select {
 	case <-end:
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Errorf("%s: it does not end", what)
 		_ = cmd.Process.Kill()
 		<-end
